@@ -20,6 +20,7 @@ from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
+from surefoot.core.incidents.incident_events import EvidenceHeld
 from surefoot.core.record.chain import Entry, check_chain
 from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode_event
@@ -41,6 +42,15 @@ _TrainedVersions = list[tuple[int, "Pipeline", str]]
 
 _PREDICTIONS = "predictions.db"
 """The database of the predictions, in the demo's home."""
+_QUIET = (
+    EffectIntended,
+    EffectDone,
+    DataCheckpointRequested,
+    DataRestoreRequested,
+    DataProved,
+    EvidenceHeld,
+)
+"""Events that the audience is not told."""
 _REGISTRY_POLL_S = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
 
@@ -77,7 +87,7 @@ class _DemoEnvironment:
     def show(self, entry: Entry) -> None:
         """Show what matters of the journal: every turn, and each gate's answer when it changes."""
         event = decode_event(entry.kind, entry.data)
-        if isinstance(event, EffectIntended | EffectDone | DataCheckpointRequested | DataRestoreRequested | DataProved):
+        if isinstance(event, _QUIET):
             return
         if isinstance(event, GateJudged):
             key = (event.rollout, f"{event.stage}{event.step}", event.verdict.gate, event.verdict.outcome.value)
@@ -271,12 +281,17 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
         "the story came to its end": not trouble,
     }
-    rows = demo_report.claim_rows(play, found, entries, extra)
+    incidents = tuple(fold_entries("flights-late", entries).incidents.known.values())
+    rows = demo_report.claim_rows(play, found, entries, incidents, extra)
     _timeline(found)
     _claims(rows)
     seen = replay.seen
     answers = ", ".join(f"{number}: {count:,}" for number, count in sorted(seen.by_version.items()))
     console.print(f"callers: {seen.sent:,} requests, {seen.failed} failed; answered by version {answers}")
+    for one in incidents:
+        if one.reported:
+            page = config.home / one.reported.file
+            console.print(f"incident report of version {one.version.number}: {page}", markup=False)
     console.print(f"took {seconds:.0f} s, set-up included")
     console.print(f"Prefect {config.prefect}/runs    MLflow {config.mlflow}/#/models/flights-late")
     console.print("the stack stays up" if keep else "the stack is stopped now; --keep leaves it up to look around")

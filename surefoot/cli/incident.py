@@ -1,7 +1,9 @@
-"""Define the commands `incident list`, `show`, `note`, `feedback`, `close` and `release`."""
+"""Define the commands `incident list`, `stats`, `show`, `note`, `feedback`, `told`, `close` and `release`."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,17 +12,19 @@ from rich.table import Table
 
 from surefoot import incidents as reports
 from surefoot import wiring
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.cli.actor import current_actor
+from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption
+from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, NoteKind
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.incidents.incident_statistics import incident_statistics
 from surefoot.core.ports import Journal
 from surefoot.core.record.events import as_json
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.reports.incident_page import incident_headline, render_incident_markdown
 from surefoot.rollout import add_note, close_incident, lift_hold
 from surefoot.settings import Settings, read_settings
@@ -78,7 +82,7 @@ def list_incidents(
             if (not model or one.model == model) and not (still_open and one.incident.closed)
         ]
     if json_:
-        output.print_json({"incidents": [_incident_json(one) for one in found]})
+        print_json({"incidents": [_incident_json(one) for one in found]})
         return
     if not found:
         console.print("no incident" + (f" of {escape(model)}" if model else ""))
@@ -93,14 +97,48 @@ def list_incidents(
             one.incident.name,
             escape(one.model),
             one.incident.version.number,
-            output.format_utc_time(one.incident.at),
+            format_utc_time(one.incident.at),
             _state(one.incident),
             _duration(told.time_to_detect if told else None),
             _duration(told.time_to_restore if told else None),
             "not listed yet" if told is None or told.requests is None else f"{told.requests:,}",
             escape(one.incident.opened.reason),
         )
-    output.print_table(table)
+    print_table(table)
+
+
+@app.command()
+def stats(
+    model: Annotated[str, typer.Option(help="Only of this registered model.")] = "",
+    plot: Annotated[Path | None, typer.Option(help="Draw the times of all incidents into this PNG file.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Say how often versions were taken back, how fast that was detected and restored, and how often by mistake."""
+    by_model: dict[str, list[Incident]] = defaultdict(list)
+    with wiring.open_journal(read_settings()) as journal:
+        for known in _all_incidents(journal):
+            if not model or known.model == model:
+                by_model[known.model].append(known.incident)
+    found = [incident_statistics(name, of_model) for name, of_model in sorted(by_model.items())]
+    if plot is not None:
+        from surefoot.reports.incident_statistics_plot import incident_statistics_png  # noqa: PLC0415 - Matplotlib
+
+        plot.write_bytes(incident_statistics_png(by_model))
+    if json_:
+        print_json({"models": [as_json(one) for one in found]})
+        return
+    table = Table(
+        "model", "incidents", "open", "rollbacks", "false", "to detect: median", "longest", "to restore: median",
+        "longest", box=None, padding=(0, 2),
+    )  # fmt: skip
+    for one in found:
+        times = (one.time_to_detect, one.longest_to_detect, one.time_to_restore, one.longest_to_restore)
+        counts = (one.incidents, one.still_open, one.rollbacks)
+        false = f"{one.false_rollbacks:,} of {one.judged_rollbacks:,} judged"
+        table.add_row(escape(one.model), *(f"{count:,}" for count in counts), false, *map(_duration, times))
+    print_table(table)
+    if plot is not None:
+        console.print(f"drawn into {plot}", markup=False)
 
 
 @app.command()
@@ -126,7 +164,7 @@ def show(
             "pending": list(report.pending),
             "page": str(page) if page.is_file() else None,
         }
-        output.print_json(_incident_json(found) | told)
+        print_json(_incident_json(found) | told)
     elif markdown:
         print(render_incident_markdown(report), end="")  # noqa: T201 - standard output is the interface
     else:
@@ -138,12 +176,12 @@ def _print_report(config: Settings, found: _Found, report: IncidentReport) -> No
     console.print(
         f"[bold]{escape(incident_headline(report))}[/bold]  incident {found.incident.name}, {_state(found.incident)}"
     )
-    console.print(f"  {output.colour_outcome_words(' '.join(found.incident.opened.reason.split()))}")
+    console.print(f"  {colour_outcome_words(' '.join(found.incident.opened.reason.split()))}")
     table = Table("when (UTC)", "moment", "what", "by", box=None, padding=(0, 2))
     for row in report.timeline.rows:
         who = escape(row.actor or "prediction log")
-        table.add_row(output.format_utc_time(row.at), str(row.moment), output.colour_outcome_words(row.text), who)
-    output.print_table(table)
+        table.add_row(format_utc_time(row.at), str(row.moment), colour_outcome_words(row.text), who)
+    print_table(table)
     line = report.timeline
     console.print(
         f"detected after {_duration(line.time_to_detect)}, restored {_duration(line.time_to_restore)} after that"
@@ -193,7 +231,7 @@ def told(
 def _add(incident: str, kind: NoteKind, text: str, source: str) -> None:
     """Journal a note and write the report again."""
     config = read_settings()
-    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
         add_note(ports, found.model, IncidentNoted(found.incident.name, kind, text.strip(), source.strip()))
         reports.write_report(config, ports, found.model, found.incident.name)
@@ -209,7 +247,7 @@ def close(
 ) -> None:
     """Close an incident with its cause; its evidence is kept until the hold on it is lifted."""
     config = read_settings()
-    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
         event = IncidentClosed(found.incident.name, cause.strip(), reason.strip(), false_alarm)
         close_incident(ports, found.model, event)
@@ -223,7 +261,7 @@ def close(
 def release(incident: IncidentArgument, reason: ReasonArgument) -> None:
     """Lift the hold on an incident's evidence, so that it expires as everything else does."""
     config = read_settings()
-    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
         lift_hold(ports, found.model, found.incident.name, reason.strip())
         reports.write_report(config, ports, found.model, found.incident.name)

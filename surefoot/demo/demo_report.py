@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.incidents.incident_events import IncidentReported
+from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (
     EffectDone,
@@ -119,9 +121,22 @@ def _rollout(scene: DemoScene, entries: Sequence[Entry], log: PredictionLog) -> 
 
 
 def claim_rows(
-    story: DemoStory, found: Sequence[RolloutSummary], entries: Sequence[Entry], extra: Mapping[str, object]
+    story: DemoStory,
+    found: Sequence[RolloutSummary],
+    entries: Sequence[Entry],
+    incidents: Sequence[Incident],
+    extra: Mapping[str, object],
 ) -> list[dict[str, object]]:
-    """One row a claim of the story."""
+    """One row a claim of the story.
+
+    Args:
+        story: What was played.
+        found: What became of each candidate.
+        entries: The journal.
+        incidents: The incidents in it.
+        extra: Further claims, by name, and whether they hold.
+    """
+    reports = {one.version.number: one.reported for one in incidents if one.reported}
     events = [decode_event(entry.kind, entry.data) for entry in entries]
     worse = [e.verdict.gate for e in events if isinstance(e, ChampionJudged) and e.verdict.outcome is Outcome.FAIL]
     early = [one for e in events if isinstance(e, ChampionWatched) for one in e.early if "pressure" in one]
@@ -204,7 +219,15 @@ def claim_rows(
             restored == kept[-1:] != [],
         ),
         row("d: rows that it has left in the table", left, "rows", "0", left == 0),
+        row("c, d: versions with an incident that reports itself", len(reports), "reports", "2", len(reports) == 2),  # noqa: PLR2004 - two scenes
+        row("d: the report counts its requests since the onset", *_requests(reports.get(promoted))),
         row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= _JUNE_REQUESTS),
         row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),
         *(row(name, value, "", "true", value) for name, value in extra.items()),
     ]
+
+
+def _requests(report: IncidentReported | None) -> tuple[object, str, str, bool]:
+    """What the report of an incident counts, as the rest of a claim's row."""
+    requests = report.requests if report else None
+    return requests, "requests", "> 0", bool(requests)

@@ -142,9 +142,9 @@ class DemoStory:
             self._show()
             self._write_predictions(ledger)
             taken_back = any(r.stage.is_terminal for r in ledger.rollouts.values() if r.opened.kind == "rollback")
-            if taken_back and not any(not due.refused for due in ledger.data.due.values()):
+            if taken_back and not any(not due.refused for due in ledger.data.due.values()) and _reported(ledger):
                 return
-            if taken_back:  # the next tick restores the table: callers go on at their own pace
+            if taken_back:  # the next ticks restore the table and report the incident: callers go on at their own pace
                 self.replay.run_to(self.replay.now + 600.0, _SLOW_RATE)
                 time.sleep(0.2)
                 continue
@@ -183,6 +183,12 @@ class DemoStory:
         for entry in self.theatre.entries(self.shown):
             self.shown = entry.seq
             self.theatre.show(entry)
+
+
+def _reported(ledger: Ledger) -> bool:
+    """Whether each version that was taken back has an incident whose report says who was affected."""
+    told = (one.reported for one in ledger.incidents.known.values() if one.rollback)
+    return not ledger.incidents.due and all(one is not None and one.requests is not None for one in told)
 
 
 def _ramping(ledger: Ledger) -> bool:

@@ -5,10 +5,10 @@ from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.incidents.incident_events import EvidenceHoldLifted, IncidentClosed, IncidentNoted
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.record.watch_events import IncidentOpened
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.requests import retry_on_conflict
+from surefoot.rollout.rollout_commands import retry_on_conflict
 
 
 def open_due_incidents(ports: Ports, model: str) -> tuple[str, ...]:

@@ -141,6 +141,10 @@ def test_people_note_close_and_release_it_and_the_report_says_so(
     capfd.readouterr()
     assert stack.command("incident", "list", "--open", "--json") == 0
     assert json.loads(capfd.readouterr().out) == {"incidents": []}
+    assert stack.command("incident", "stats", "--json", "--plot", str(stack.home / "incidents.png")) == 0
+    (counted,) = json.loads(capfd.readouterr().out)["models"]
+    assert (counted["rollbacks"], counted["still_open"], counted["false_rollbacks"]) == (1, 0, 0)
+    assert (stack.home / "incidents.png").read_bytes().startswith(b"\x89PNG")
     assert stack.command("incident", "release", name, "no claim was made") == 0
     assert stack.command("incident", "release", name, "again") == 2
     assert stack.command("incident", "show", "nothing") == 2
@@ -161,4 +165,4 @@ def test_what_an_incident_rests_on_does_not_expire(stack: Stack) -> None:
 
 def rows(stack: Stack) -> list[tuple[object, ...]]:
     """Records that readers of the log see."""
-    return PredictionLog(stack.config.log).rows("m", "SELECT request FROM log")
+    return PredictionLog(stack.config.log).query_rows("m", "SELECT request FROM log")

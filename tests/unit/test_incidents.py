@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import NotFound, Rejected
-from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, NoteKind
+from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, IncidentReported, NoteKind
+from surefoot.core.incidents.incident_statistics import incident_statistics
 from surefoot.core.incidents.report_clocks import DAY_S, report_clocks
 from surefoot.core.incidents.timeline import AnsweredPeriod, Moment, build_timeline
 from surefoot.core.record.events import (
@@ -23,9 +24,10 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.tables.data_events import DataRestored
+from surefoot.reports.incident_statistics_plot import incident_statistics_png
 from surefoot.rollout import add_note, close_incident, find_incident, lift_hold, open_due_incidents
 from tests.fakes import Scenario
 
@@ -233,3 +235,36 @@ def test_the_periods_of_the_law_count_from_awareness() -> None:
     assert [(clock.days, clock.due) for clock in report_clocks(1000.0)] == [
         (days, 1000.0 + days * DAY_S) for days in (2, 10, 15)
     ]
+
+
+def test_statistics_count_what_the_reports_say() -> None:
+    """Medians and longest times are those of the reports; a false alarm is a false rollback and no time to detect."""
+    told = Told()
+    told.promote(100.0, Stage.ROLLED_BACK)
+    (name,) = open_due_incidents(told.ports, "m")
+    told.at(300.0, IncidentReported(name, 9, "a.html", "sha256:a", 10, 3, 60.0, 2.0))
+    told.at(400.0, IncidentOpened("b", "r9", ONE, "base rate", "the base rate has doubled", rollback="r9"))
+    told.at(500.0, IncidentReported("b", 12, "b.html", "sha256:b", 10, 3, 120.0, 4.0))
+    told.at(600.0, IncidentOpened("c", "r10", ONE, "base rate", "the base rate has doubled", rollback="r10"))
+    told.at(700.0, IncidentReported("c", 14, "c.html", "sha256:c", 10, 3, 9999.0, 9999.0))
+    close_incident(told.ports, "m", IncidentClosed("c", "", "a holiday", false_alarm=True))
+    found = incident_statistics("m", told.ports.ledger("m").incidents.known.values())
+    assert (found.incidents, found.still_open, found.rollbacks) == (3, 2, 3)
+    assert (found.false_rollbacks, found.judged_rollbacks) == (1, 1)
+    assert (found.time_to_detect, found.longest_to_detect) == (90.0, 120.0)
+    assert (found.time_to_restore, found.longest_to_restore) == (3.0, 4.0)
+    assert incident_statistics("m", ()).time_to_detect is None
+
+
+def test_the_plot_of_incidents_shows_each_that_has_a_report() -> None:
+    """A plot is drawn with reports, and one that says so without any; equal incidents give equal bytes."""
+    told = Told()
+    told.promote(100.0, Stage.ROLLED_BACK)
+    (name,) = open_due_incidents(told.ports, "m")
+    empty = incident_statistics_png({"m": tuple(told.ports.ledger("m").incidents.known.values())})
+    told.at(300.0, IncidentReported(name, 9, "a.html", "sha256:a", 10, 3, 60.0, 0.0))
+    known = {"m": tuple(told.ports.ledger("m").incidents.known.values())}
+    drawn = incident_statistics_png(known)
+    assert drawn == incident_statistics_png(known)
+    assert drawn != empty
+    assert drawn.startswith(b"\x89PNG")

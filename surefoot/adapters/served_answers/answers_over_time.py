@@ -8,7 +8,7 @@ import duckdb
 
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.record_columns import quote_column
+from surefoot.adapters.predictions.recorded.column_types import quote_column
 from surefoot.adapters.served_answers.exposed_requests import GROUP_PREFIX, MEMORY_LIMIT
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.incidents.incident_report import Impact, VersionTraffic
@@ -36,7 +36,7 @@ def count_traffic(
         EvidenceUnavailable: The prediction log cannot be read.
     """
     size = max((until - since) / INTERVALS, 1.0)
-    rows = log.rows(
+    rows = log.query_rows(
         model,
         """SELECT CAST(floor(("at" - $1) / $3) AS BIGINT) AS interval, version, count(*),
                   count(*) FILTER (WHERE error IS NOT NULL), quantile_cont(latency_ms, 0.95)
@@ -60,7 +60,7 @@ def count_failed(log: PredictionLog, model: str, version: str, since: float, unt
         EvidenceUnavailable: The prediction log cannot be read.
     """
     sql = """SELECT count(*) FROM log WHERE version = $1 AND error IS NOT NULL AND "at" >= $2 AND "at" <= $3"""
-    return int(str(log.rows(model, sql, (version, since, until))[0][0]))
+    return int(str(log.query_rows(model, sql, (version, since, until))[0][0]))
 
 
 def read_answered_period(exposed: Path) -> AnsweredPeriod | None:

@@ -6,10 +6,10 @@ from typing import get_args
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_state import IncidentState
+from surefoot.core.record.answering_versions import may_have_answered
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import Effect, EffectDone, EndDecided, Event, RolloutEnded, RolloutOpened
 from surefoot.core.record.service_events import CorrectionsWritten, ExposureListed
-from surefoot.core.record.traffic_effects import may_have_answered
 from surefoot.core.record.watch_events import IncidentOpened
 from surefoot.core.tables.data_events import DataEvent
 

@@ -1,0 +1,57 @@
+"""Compute how often versions of a model are taken back, how fast, and how often by mistake."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from surefoot.core.incidents.incident_state import Incident
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentStatistics:
+    """What the incidents of one model come to.
+
+    Attributes:
+        model: Registered model.
+        incidents: Incidents [count].
+        still_open: Incidents that no person has closed [count].
+        rollbacks: Incidents in which a version was taken back [count].
+        false_rollbacks: Rollbacks of which a person says that nothing was wrong with the version [count].
+        judged_rollbacks: Rollbacks whose incident a person has closed, so that it is known [count].
+        time_to_detect: Median from the onset to the detection [seconds]; None where none is known.
+        longest_to_detect: The longest of them [seconds].
+        time_to_restore: Median from the detection until traffic was back [seconds]; None where none is known.
+        longest_to_restore: The longest of them [seconds].
+    """
+
+    model: str
+    incidents: int
+    still_open: int
+    rollbacks: int
+    false_rollbacks: int
+    judged_rollbacks: int
+    time_to_detect: float | None
+    longest_to_detect: float | None
+    time_to_restore: float | None
+    longest_to_restore: float | None
+
+
+def incident_statistics(model: str, incidents: Iterable[Incident]) -> IncidentStatistics:
+    """Summarize the incidents of one model; false alarms count in no time to detect, for nothing was to be detected."""
+    found = list(incidents)
+    back = [one for one in found if one.rollback]
+    real = [one.reported for one in found if one.reported and not (one.closed and one.closed.false_alarm)]
+    detect = [told.time_to_detect for told in real if told.time_to_detect is not None]
+    restore = [told.time_to_restore for told in real if told.time_to_restore is not None]
+    return IncidentStatistics(
+        model=model,
+        incidents=len(found),
+        still_open=sum(one.closed is None for one in found),
+        rollbacks=len(back),
+        false_rollbacks=sum(one.closed is not None and one.closed.false_alarm for one in back),
+        judged_rollbacks=sum(one.closed is not None for one in back),
+        time_to_detect=statistics.median(detect) if detect else None,
+        longest_to_detect=max(detect, default=None),
+        time_to_restore=statistics.median(restore) if restore else None,
+        longest_to_restore=max(restore, default=None),
+    )

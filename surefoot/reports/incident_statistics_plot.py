@@ -1,0 +1,58 @@
+"""Plot the times to detect and to restore of all incidents over time, as PNG."""
+
+from collections.abc import Mapping, Sequence
+
+from surefoot.core.domain import Outcome
+from surefoot.core.incidents.incident_state import Incident
+from surefoot.reports.plot_style import (
+    LEFT_MARGIN,
+    MUTED_COLOUR,
+    OUTCOME_COLOURS,
+    TEXT_COLOUR,
+    literal_text,
+    new_figure,
+    png_bytes,
+)
+
+_HEIGHT = 4.6
+_SHORTEST_S = 0.001
+"""What a logarithmic axis shows a time of zero as [seconds]."""
+_TICKS = {0.001: "1 ms", 1.0: "1 s", 60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 864000.0: "10 d", 8640000.0: "100 d"}
+
+
+def incident_statistics_png(incidents: Mapping[str, Sequence[Incident]]) -> bytes:
+    """Each incident as two marks over the time of its opening: how long it took to detect, and to restore.
+
+    Args:
+        incidents: Incidents by model; those without a report are left out.
+    """
+    found = [one for of_model in incidents.values() for one in of_model if one.reported]
+    models = ", ".join(sorted(model for model, of_model in incidents.items() if of_model)) or "no model"
+    legend = "time from the onset to the detection, and from there until traffic was back"
+    figure = new_figure(_HEIGHT, f"Incidents of {models}", legend)
+    if not found:
+        literal_text(figure, LEFT_MARGIN, 0.4, "no incident has a report yet", color=MUTED_COLOUR)
+        return png_bytes(figure)
+    axes = figure.add_axes((0.09, 0.14, 0.88, 0.66))
+    days = [one.at / 86400.0 for one in found]
+    marks = (
+        ("to detect", [one.reported.time_to_detect if one.reported else None for one in found], Outcome.FAIL, "o"),
+        ("to restore", [one.reported.time_to_restore if one.reported else None for one in found], Outcome.PASS, "s"),
+    )
+    for label, seconds, outcome, marker in marks:
+        drawn = [(day, max(value, _SHORTEST_S)) for day, value in zip(days, seconds, strict=True) if value is not None]
+        if drawn:
+            axes.plot(
+                [day for day, _ in drawn], [value for _, value in drawn], color=OUTCOME_COLOURS[outcome], marker=marker,
+                ls="none", ms=6.5, mec="white", mew=0.7, label=label,
+            )  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_yticks(list(_TICKS), list(_TICKS.values()))
+    axes.minorticks_off()
+    axes.xaxis_date("UTC")
+    axes.tick_params(axis="both", length=2.5, labelsize=9, colors=MUTED_COLOUR, labelcolor=TEXT_COLOUR)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis="y", color=MUTED_COLOUR, alpha=0.25, lw=0.6)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=9.5)
+    return png_bytes(figure)
