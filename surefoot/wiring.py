@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from surefoot.adapters.bundle.config_files import ConfigFileStore
 from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.clock import HostClock, open_clock
-from surefoot.adapters.config.fallback_table import read_fallback
+from surefoot.adapters.config.fallback_table import read_fallback, read_named_fallback
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
 from surefoot.adapters.config.policy_view import PolicyView
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
@@ -30,7 +30,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.adapters.replay.version_processes import VersionProcesses
-from surefoot.adapters.served_answers.fallback_drills import run_fallback_drill
+from surefoot.adapters.served_answers.fallback_drills import DrillSources, run_fallback_drill
 from surefoot.adapters.served_answers.served_answer_counts import CountWindow, count_served_answers, primary_loss_gate
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Rung, Version
@@ -142,13 +142,13 @@ def open_ports(
     files = ConfigFileStore(config.project, config.home / "bundle", _make_artifact_cache(config).verified)
     with open_journal(config) as journal, open_traffic(config) as traffic:
         clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
-        named = traffic.set_standby
+        sources = DrillSources(config.project, config.log, found.resolve, models.start_scorer)
 
         def tried(model: str, champion: str) -> FallbackDrilled | None:
-            return run_fallback_drill(config.project, config.log, model, champion, clock.now())
+            return run_fallback_drill(sources, model, champion, clock.now())
 
-        actions = (models.load_problem, days, named, gone, tried)
-        yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files)
+        actions = (models.load_problem, days, traffic.set_standby, gone, tried)
+        yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files, traffic.set_fallback)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
@@ -183,7 +183,7 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         config.token,
         kept=PolicyView(config.configs, lambda policy: policy.log_policy),
         units=PolicyView(config.configs, lambda policy: policy.unit),
-        fallbacks=PolicyView(config.configs, partial(read_fallback, config.project)),
+        fallbacks=PolicyView(config.configs, partial(read_named_fallback, config.project)),
     )
 
     def launched(nice: int, model: str, version: Version) -> ModelProcess:

@@ -304,9 +304,9 @@ def drill_fallbacks() -> list[str]:
     """
     done = []
     with open_flow_ports() as ports:
-        for model in wiring.read_policies(read_settings()):
+        for model, policy in wiring.read_policies(read_settings()).items():
             try:
-                due = is_drill_due(ports.ledger(model), ports.clock.now())
+                due = is_drill_due(ports.ledger(model), ports.clock.now(), policy.fallback_reference)
                 found = drill(ports, model) if due else None
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 get_run_logger().error("the fallback of %s cannot be tried: %s", model, error)

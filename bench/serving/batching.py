@@ -54,8 +54,7 @@ class Batching:
             return
         if self._worker is None:
             silent = PredictionLogWriter(SegmentWriter(Path("never-written")))
-            self._worker = VersionPool(self._version, self._predictor, silent, None, 256)
-            self._worker._records = _no_records  # type: ignore[assignment] # noqa: SLF001 - the bench measures no log
+            self._worker = VersionPool(self._version, self._predictor, silent, None, 256, records=_no_records)
         body = await asgi.read_body(scope, receive, 8 << 20)
         if not body:
             await asgi.Response(b"").send(send)

@@ -119,9 +119,14 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
     if champion == candidate.number:
         raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
-    trial = wiring.make_version_processes(config).try_loading(model, candidate)
+    hosted = wiring.make_version_processes(config)
+    trial = hosted.try_loading(model, candidate)
     if trial.problem:
         raise Rejected(trial.problem)
+    if (named := policy.fallback_reference) is not None:
+        problem = hosted.load_problem(named.model, registry.resolve(named.model, named.number))
+        if problem:
+            raise Rejected(f"the fallback cannot be loaded: {problem}")
     print_plan(policy, candidate.number, champion)
     plan_output.print_load_trial(candidate.number, trial)
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))

@@ -118,6 +118,7 @@ class DueWork:
         models = {*policies, *ports.ledgers}
         looking = self.snapshot.look(ports, models, policies)
         self._standbys.send_all(ports, self.snapshot)
+        self._standbys.send_fallbacks(ports, self.snapshot, policies)
         runs = self.scheduler.promote_runs()
         since = time.time() - SILENCE_S
         started = [run.id for run in runs if run.started is not None and run.started < since]
@@ -246,7 +247,11 @@ def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
     wanted: _DueRuns = {}
     for model, policy in policies.items():
         ledger = ports.ledger(model)
-        if policy.fallback is not None and not policy.fallback.refuse and is_drill_due(ledger, now):
+        if (
+            policy.fallback is not None
+            and not policy.fallback.refuse
+            and is_drill_due(ledger, now, policy.fallback_reference)
+        ):
             wanted[f"{model}: the fallback is to be tried"] = ledger.drilled
     return wanted
 

@@ -1,4 +1,4 @@
-"""Send the gateway each model's standby version, whenever it may have changed."""
+"""Send the gateway each model's standby version and fallback version, whenever they may have changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,8 @@ from functools import partial
 from surefoot.controller.tick_state import CachedPorts, JournalHead, TickState
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
+from surefoot.core.policy.policy_types import Policy
+from surefoot.core.served_versions.fallback_version import wanted_fallback
 from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout import is_rollback_target, wanted_standby
 
@@ -16,6 +18,7 @@ class StandbySender:
     """What was named, by model."""
 
     _named: dict[str, object] = field(default_factory=dict)
+    _fallbacks: dict[str, object] = field(default_factory=dict)
     _served: dict[tuple[str, str], tuple[JournalHead, float | None]] = field(default_factory=dict)
 
     def send_all(self, ports: CachedPorts, snapshot: TickState) -> None:
@@ -34,6 +37,22 @@ class StandbySender:
             except SurefootError:  # the next tick names it
                 continue
             self._named[model] = mark
+
+    def send_fallbacks(self, ports: CachedPorts, snapshot: TickState, policies: Mapping[str, Policy]) -> None:
+        """Name the version that is the fallback of each model, or none, where it or the gateway's state has changed."""
+        for model, policy in policies.items():
+            ledger = ports.ledgers.get(model)
+            if ledger is None or ledger.split is None:
+                continue
+            wanted = None if policy.fallback_reference is None else wanted_fallback(ledger)
+            mark = (wanted, snapshot.marks.get(model, (None, None))[1])
+            if self._fallbacks.get(model) == mark:
+                continue
+            try:
+                ports.set_fallback(model, wanted)
+            except SurefootError:  # the next tick names it
+                continue
+            self._fallbacks[model] = mark
 
     def _last_served(
         self, ports: CachedPorts, heads: Mapping[str, JournalHead], model: str, version: Version

@@ -76,7 +76,8 @@ class TickState:
             known = {model: self._ledgers[model][1] for model in self.heads}
             yield CachedPorts(
                 ports.journal, ports.registry, ports.traffic, ports.evidence_source, ports.clock, ports.actor,
-                set_standby=ports.set_standby, run_fallback_drill=ports.run_fallback_drill, ledgers=known,
+                set_standby=ports.set_standby, run_fallback_drill=ports.run_fallback_drill,
+                set_fallback=ports.set_fallback, ledgers=known,
             )  # fmt: skip
 
     def _fold(self, ports: Ports, model: str, head: JournalHead) -> Ledger:

@@ -1,11 +1,9 @@
 """Define the core value types: versions, stages, traffic splits, verdicts, and the view of a registered model."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-from surefoot.core.canonical_text import canonical_text
 
 
 class Outcome(StrEnum):
@@ -182,38 +180,6 @@ class Rung(StrEnum):
 
     PROVEN_GOOD = "proven_good"
     FALLBACK = "fallback"
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackAnswer:
-    """What a caller gets for each row of a request that no version can answer.
-
-    Attributes:
-        kind: Kind of the fallback, as in the policy: "constant" or "table".
-        json: The answer of one row, as JSON; that of a row whose key is not in the table.
-        columns: Columns of the request that are the key of the table; none for a constant.
-        answers: Answers of the table as JSON, by the canonical texts of the key (None where a value is missing).
-        digest: SHA-256 of the table's file; empty for a constant.
-    """
-
-    kind: str
-    json: str
-    columns: tuple[str, ...] = ()
-    answers: Mapping[tuple[str | None, ...], str] = field(default_factory=dict)
-    digest: str = ""
-
-    def answers_of(self, names: Sequence[str | int | float] | None, values: Sequence[Sequence[object]]) -> list[str]:
-        """The answer of each row of a request, as JSON.
-
-        Args:
-            names: Columns of the rows; None for bare arrays, which have no key.
-            values: The rows.
-        """
-        texts = [] if names is None else list(map(str, names))
-        if not self.columns or not set(self.columns) <= set(texts):
-            return [self.json] * len(values)
-        places = [texts.index(column) for column in self.columns]
-        return [self.answers.get(tuple(canonical_text(row[at]) for at in places), self.json) for row in values]
 
 
 class FigureKind(StrEnum):

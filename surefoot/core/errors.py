@@ -47,7 +47,7 @@ class Rejected(SurefootError):
 
 
 class FallbackInvalid(Rejected):
-    """The file of a policy's fallback is not there, or something in it is wrong."""
+    """The file or the version of a policy's fallback is not there, or something in it is wrong."""
 
 
 class PolicyInvalid(Rejected):

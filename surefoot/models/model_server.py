@@ -59,7 +59,8 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
         try:
             model = load()
         except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
-            process_messages.send_message(end, {"error": type(error).__name__, "message": str(error)})
+            said = str(error) if isinstance(error, Exception) else describe_error(error)  # an exit's text is its code
+            process_messages.send_message(end, {"error": type(error).__name__, "message": said})
             return
         independence = None
         if probing:

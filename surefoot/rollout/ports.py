@@ -7,6 +7,7 @@ from typing import Protocol
 from surefoot.core.champion_watch.day_counts import DayCounts, LabelValue
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.fallback import FallbackVersion
 from surefoot.core.ports import Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.record.events import Event, encode_event
 from surefoot.core.record.fallback_events import FallbackDrilled
@@ -25,6 +26,10 @@ def _no_days(
 
 def _no_drill(_model: str, _champion: str) -> FallbackDrilled | None:
     return None
+
+
+def _no_fallback(_model: str, _fallback: FallbackVersion | None) -> None:
+    """Name none: the engine has no fallback."""
 
 
 def _not_deleted(_model: str, _number: str) -> bool:
@@ -68,6 +73,9 @@ class Ports:
 
     config_files: ConfigFiles | None = None
     """The configuration files that go with versions; None where no file is touched."""
+
+    set_fallback: Callable[[str, FallbackVersion | None], None] = _no_fallback
+    """Has the engine load the version that answers what no other version of (model) can; None unloads it."""
 
     @property
     def bundled(self) -> ConfigFiles:

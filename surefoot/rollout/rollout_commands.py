@@ -20,6 +20,7 @@ from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
 from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.recovery.fallback_drill import drill_before_rollout
 from surefoot.rollout.recovery.rollback_schedule import resolve_rollback_schedule
 
 _CONFLICT_RETRIES = 100
@@ -112,6 +113,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     Raises:
         Rejected: Nothing to do, or not without `force`; the message says what to do instead.
         RolloutInProgress: Another rollout is open and the policy does not replace it.
+        FallbackInvalid: The policy's fallback is a version that cannot be loaded.
     """
     policy = parse_policy(request.policy)
     candidate = ports.registry.resolve(policy.model, request.number)
@@ -129,10 +131,9 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     if champion is None:
         raise Rejected(f"{policy.model} has no champion yet")
     why = clean_reason(request.reason).text
+    ledger, fallback_digest = drill_before_rollout(ports, ledger, champion, candidate)
     if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
         ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
-    if (drilled := ports.run_fallback_drill(policy.model, champion.number)) is not None:
-        ledger = ports.append(ledger, drilled)
     attempt = len(ledger.attempts(candidate)) + 1
     rollout = _rollout_id(request, candidate, champion, attempt)
     ledger = ports.append(
@@ -150,7 +151,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             attempt=attempt,
             reason=why,
             source=request.source,
-            fallback_digest=request.fallback_digest,
+            fallback_digest=fallback_digest or request.fallback_digest,
             bundle=resolve_bundle(ports, policy, candidate),
         ),
     )

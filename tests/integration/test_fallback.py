@@ -22,8 +22,9 @@ from surefoot.adapters.config.policy_view import PolicyView
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.domain import FallbackAnswer, Rung, Version
+from surefoot.core.domain import Rung, Version
 from surefoot.core.errors import Rejected, Unavailable
+from surefoot.core.fallback import FallbackAnswer
 from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.gateway.control.reports.fallback_reports import FallbackReporter

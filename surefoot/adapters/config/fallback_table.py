@@ -12,8 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from surefoot.core.canonical_text import canonical_text
-from surefoot.core.domain import FallbackAnswer
 from surefoot.core.errors import FallbackInvalid
+from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.fallback import ANSWER_COLUMN, FallbackTableSection, check_answer
 from surefoot.core.policy.violations import Violation
@@ -24,8 +24,21 @@ _MAX_FILE_BYTES = 64 << 20
 """Largest file of a table [bytes]."""
 
 
+def read_named_fallback(project: Path, policy: Policy) -> FallbackAnswer | FallbackReference | None:
+    """What answers a request that no version can answer: answers, or the version that is asked; None refuses it.
+
+    Args:
+        project: Folder in which the file of a table is looked for.
+        policy: The policy.
+
+    Raises:
+        FallbackInvalid: The file of a table is not there, or something in it is wrong.
+    """
+    return policy.fallback_reference or read_fallback(project, policy)
+
+
 def read_fallback(project: Path, policy: Policy) -> FallbackAnswer | None:
-    """What answers a request that no version can answer; None where it is refused.
+    """The constant or table that answers a request that no version can answer; None where there is neither.
 
     Args:
         project: Folder in which the file of a table is looked for.

@@ -1,13 +1,21 @@
 """Run a policy's fallback on recently logged requests, to check what it would answer."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any, Protocol
 
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.answers.fallback_drill import drill_fallback
-from surefoot.core.errors import EvidenceUnavailable, FallbackInvalid, NotFound, PolicyInvalid
+from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
+from surefoot.core.answers.fallback_drill import drill_fallback, drill_version
+from surefoot.core.domain import Version
+from surefoot.core.errors import EvidenceUnavailable, FallbackInvalid, NotFound, PolicyInvalid, SurefootError
+from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.fallback_events import FallbackDrilled
+from surefoot.models.model_process import ProcessDied, RemoteModelError
 
 _WINDOW_S = 7 * 86400.0
 """How far back rows are taken from [seconds]."""
@@ -15,32 +23,165 @@ _MAX_ROWS = 500
 """Most rows that a fallback is asked [count]."""
 
 
-def run_fallback_drill(project: Path, log: Path, model: str, champion: str, now: float) -> FallbackDrilled | None:
+class VersionScorer(Protocol):
+    """A version in a process of its own, which is started at the first question."""
+
+    @property
+    def batchable(self) -> bool:
+        """Whether it answers each row by itself."""
+        ...
+
+    def predict(self, rows: list[Any], params: object = None) -> list[object]:
+        """Answer every row, or raise."""
+        ...
+
+    def close(self) -> None:
+        """End the process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrillSources:
+    """Where a drill finds what it asks and whom.
+
+    Attributes:
+        project: Folder with configs/ and the files of tables.
+        log: Folder of the prediction logs.
+        resolve: Finds a version of (model, number) in the registry, with the digest of its files.
+        scores: Gives a version of (model, version) whose files have that digest.
+    """
+
+    project: Path
+    log: Path
+    resolve: Callable[[str, str], Version]
+    scores: Callable[[str, Version], VersionScorer]
+
+
+def run_fallback_drill(sources: DrillSources, model: str, champion: str, now: float) -> FallbackDrilled | None:
     """Ask the fallback recent rows; None where the policy has none, or cannot be read.
 
     Args:
-        project: Folder with configs/ and the files of tables.
-        log: Folder of the prediction logs.
+        sources: Where rows, files and versions are.
         model: Registered model.
         champion: Number of the version that serves; its answers say which shape callers are used to.
         now: The time [Unix seconds].
+
+    Raises:
+        RegistryUnavailable: The fallback is a version, and the registry does not answer: later it may.
     """
     try:
-        _, policy = read_policy(project / "configs" / f"{model}.yaml")
+        _, policy = read_policy(sources.project / "configs" / f"{model}.yaml")
     except (PolicyInvalid, NotFound):
         return None
     if policy.fallback is None or policy.fallback.refuse:
         return None
-    kind = "constant" if policy.fallback.table is None else "table"
+    if (source := policy.fallback_reference) is not None:
+        return _try_version(sources, model, champion, now, source)
+    return _try_answers(sources, policy, champion, now)
+
+
+def _try_answers(sources: DrillSources, policy: Policy, champion: str, now: float) -> FallbackDrilled | None:
+    """Ask a constant or a table."""
+    model, kind = policy.model, "constant" if policy.fallback is None else policy.fallback.kind
     try:
-        fallback = read_fallback(project, policy)
+        fallback = read_fallback(sources.project, policy)
     except FallbackInvalid as error:
         return FallbackDrilled(kind, "", 0, str(error))
     if fallback is None:
         return None
     try:
-        found = PredictionLog(log).read_requests(model, now - _WINDOW_S, now, limit=_MAX_ROWS)
+        found = _recent(sources, model, now)
     except EvidenceUnavailable as error:
-        return FallbackDrilled(kind, fallback.digest, 0, f"the log cannot be read: {error}")
-    served = [request.prediction for request in found if request.answered_by == champion]
-    return drill_fallback(fallback, [request.columns() for request in found], served)
+        return FallbackDrilled(kind, fallback.digest, 0, _unread(error))
+    return drill_fallback(fallback, [request.columns() for request in found], _served(found, champion))
+
+
+def _try_version(
+    sources: DrillSources, model: str, champion: str, now: float, source: FallbackReference
+) -> FallbackDrilled:
+    """Load a version and ask it.
+
+    Raises:
+        RegistryUnavailable: The registry does not answer.
+    """
+    try:
+        version = sources.resolve(source.model, source.number)
+        scorer = sources.scores(source.model, version)
+    except SurefootError as error:
+        if error.retryable:
+            raise
+        return _unusable(source, error)
+    try:
+        try:
+            _ = scorer.batchable  # this starts its process
+        except (SurefootError, ProcessDied) as error:
+            return _unusable(source, error)
+        try:
+            found = _recent(sources, model, now)
+        except EvidenceUnavailable as error:
+            return FallbackDrilled(PYFUNC_FALLBACK, version.digest, 0, _unread(error), source, version)
+        answers, errors = _ask(scorer, found)
+        return drill_version(source, version, answers, errors, _served(found, champion))
+    finally:
+        scorer.close()
+
+
+def _ask(scorer: VersionScorer, requests: Sequence[LoggedRequest]) -> tuple[list[object], list[str]]:
+    """What a version answers to logged rows, and how it fails others; the end of its process ends the drill."""
+    answers: list[object] = []
+    errors: list[str] = []
+    for _, group in groupby(requests, lambda request: (repr(request.params), request.bare is None)):
+        asked = list(group)
+        rows: list[Any] = [request.features if request.bare is None else request.bare[0] for request in asked]
+        chunks = [rows] if scorer.batchable else [[row] for row in rows]
+        for chunk in chunks:
+            try:
+                answers += scorer.predict(chunk, asked[0].params)
+            except ProcessDied as error:
+                return answers, [*errors, *[_line(error)] * len(chunk)]
+            except (RemoteModelError, ValueError):
+                one_by_one = _ask_alone(scorer, chunk, asked[0].params)
+                answers, errors = answers + one_by_one[0], errors + one_by_one[1]
+    return answers, errors
+
+
+def _ask_alone(scorer: VersionScorer, rows: Sequence[Any], params: object) -> tuple[list[object], list[str]]:
+    """The same of each row by itself: one that fails must not fail the others."""
+    answers: list[object] = []
+    errors: list[str] = []
+    for row in rows:
+        try:
+            answers += scorer.predict([row], params)
+        except (RemoteModelError, ProcessDied, ValueError) as error:
+            errors.append(_line(error))
+            if isinstance(error, ProcessDied):
+                break
+    return answers, errors
+
+
+def _recent(sources: DrillSources, model: str, now: float) -> list[LoggedRequest]:
+    """Recent rows of the log.
+
+    Raises:
+        EvidenceUnavailable: The log cannot be read.
+    """
+    return PredictionLog(sources.log).read_requests(model, now - _WINDOW_S, now, limit=_MAX_ROWS)
+
+
+def _served(found: Sequence[LoggedRequest], champion: str) -> list[object]:
+    """What the champion has answered to these requests."""
+    return [request.prediction for request in found if request.answered_by == champion]
+
+
+def _unusable(source: FallbackReference, error: Exception) -> FallbackDrilled:
+    """The result for a version that cannot be loaded."""
+    return FallbackDrilled(PYFUNC_FALLBACK, "", 0, f"{source.uri} cannot be loaded: {_line(error)}", source)
+
+
+def _unread(error: EvidenceUnavailable) -> str:
+    return f"the log cannot be read: {error}"
+
+
+def _line(error: Exception) -> str:
+    """An error in one line of bounded length."""
+    return " ".join(str(error).split())[:500]

@@ -14,6 +14,7 @@ from surefoot.core.errors import (
     SurefootError,
     VersionUnavailable,
 )
+from surefoot.core.fallback import FallbackVersion
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.traffic_split_json import (
     TRAFFIC_SPLIT_KEYS,
@@ -122,15 +123,31 @@ class GatewayTraffic:
             Rejected: The gateway refuses, as one of an earlier release does.
         """
         version = None if standby is None else encode_version(standby)
-        told = {"generation": generation, "version": version, "going_back": going_back}
+        told: dict[str, object] = {"generation": generation, "version": version, "going_back": going_back}
+        self._name(model, "standby", told)
+
+    def _name(self, model: str, what: str, told: dict[str, object]) -> None:
+        """Tell the gateway which version is to be kept loaded for a purpose; raises what `set_standby` raises."""
         try:
-            reply = self._client.put(f"{self.base_url}/models/{quote(model, safe='')}/standby", json=told)
+            reply = self._client.put(f"{self.base_url}/models/{quote(model, safe='')}/{what}", json=told)
         except _NEVER_SENT as error:
             raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
         except httpx.HTTPError as error:
-            raise OutcomeUnknown(f"{self.base_url} did not say whether it took the standby: {error!r}") from error
+            raise OutcomeUnknown(f"{self.base_url} did not say whether it took the {what}: {error!r}") from error
         if reply.status_code != httpx.codes.OK:
             raise _refusal(reply)
+
+    def set_fallback(self, model: str, fallback: FallbackVersion | None) -> None:
+        """Have the gateway load the version that answers what no other version can; None unloads it.
+
+        Raises:
+            RouteSuperseded: The model has no route yet.
+            GatewayUnavailable: The gateway does not answer; nothing changed.
+            OutcomeUnknown: It may have changed.
+            Rejected: The gateway refuses, as one of an earlier release does.
+        """
+        named = None if fallback is None else {"model": fallback.model, "version": encode_version(fallback.version)}
+        self._name(model, "fallback", {"fallback": named})
 
     def kill(self, reason: str) -> str:
         """Set every candidate of every model to 0; no route gives one traffic until `lift`.
@@ -180,7 +197,7 @@ class GatewayTraffic:
             told = self._get("/health").json()["models"].get(model, {})
             alone = dict(told.get("one_at_a_time", {}))
             error = str(told.get("error", ""))
-            standby = told.get("standby") or {}
+            standby, fallback = told.get("standby") or {}, told.get("fallback_version") or {}
         except (AttributeError, KeyError, TypeError, ValueError):
             return ()  # an earlier release says less
         notes = [f"{model} cannot be served: {error}"] if error else []
@@ -188,6 +205,8 @@ class GatewayTraffic:
             notes.append(
                 f"proven-good version {standby.get('version')} is not loaded: it cannot answer for the champion"
             )
+        if fallback and not fallback.get("loaded", True):
+            notes.append(f"fallback {fallback.get('uri')} is not loaded: it cannot answer when no version can")
         return (*notes, *(f"version {number} is asked one request at a time: {why}" for number, why in alone.items()))
 
     def generations(self) -> dict[str, int]:

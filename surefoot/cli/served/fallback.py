@@ -5,13 +5,14 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.adapters.config.fallback_table import read_fallback
+from surefoot.adapters.config.fallback_table import read_named_fallback
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import Rejected
+from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference, FallbackVersion
 from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import as_json
 from surefoot.rollout import drill
@@ -28,23 +29,51 @@ def fallback(
     """Say what callers get when no version can answer, and when that was tried last; --drill tries it now."""
     config = read_settings()
     _, policy = read_policy(config.configs / f"{model}.yaml")
-    found = read_fallback(config.project, policy)
+    found = read_named_fallback(config.project, policy)
     if found is None:
         raise Rejected(f"the policy of {model} has no fallback: a request that no version can answer is refused")
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         tried = drill(ports, model) if drill_ else None
         if drill_ and tried is None:
             raise Rejected(f"{model} has no champion yet: there are no answers to compare with")
-        last = tried or (ledger.drilled[0] if (ledger := ports.ledger(model)).drilled else None)
+        ledger = ports.ledger(model)
+    last = tried or (ledger.drilled[0] if ledger.drilled else None)
+    loadable = ledger.fallback if isinstance(found, FallbackReference) else None
     if json_:
-        shown = {"kind": found.kind, "keys": list(found.columns), "rows": len(found.answers), "digest": found.digest}
-        print_json({**shown, "default": found.json, "drill": as_json(last) if last else None})
+        shown = _answers_json(found) if isinstance(found, FallbackAnswer) else _version_json(found, loadable)
+        print_json({**shown, "drill": as_json(last) if last else None})
     else:
-        keys = f", {len(found.answers):,} rows by {', '.join(found.columns)}" if found.columns else ""
-        console.print(f"{found.kind}{keys}; else {found.json}", markup=False)
+        text = _answers_text(found) if isinstance(found, FallbackAnswer) else _version_text(found, loadable)
+        console.print(text, markup=False)
         console.print(describe_event(last) if last else "it was never tried: --drill does that", markup=False)
     if tried is not None and tried.problem:
         raise typer.Exit(1)
+
+
+def _answers_json(found: FallbackAnswer) -> dict[str, object]:
+    """A constant or a table, for a program."""
+    shown = {"kind": found.kind, "keys": list(found.columns), "rows": len(found.answers), "digest": found.digest}
+    return {**shown, "default": found.json}
+
+
+def _answers_text(found: FallbackAnswer) -> str:
+    """A constant or a table, for a person."""
+    keys = f", {len(found.answers):,} rows by {', '.join(found.columns)}" if found.columns else ""
+    return f"{found.kind}{keys}; else {found.json}"
+
+
+def _version_json(source: FallbackReference, loadable: FallbackVersion | None) -> dict[str, object]:
+    """The version that the policy names and the one that the gateway is to load, for a program."""
+    used = {"answers": loadable.uri, "digest": loadable.version.digest} if loadable else {"answers": None, "digest": ""}
+    return {"kind": PYFUNC_FALLBACK, "source": source.uri, **used}
+
+
+def _version_text(source: FallbackReference, loadable: FallbackVersion | None) -> str:
+    """The same for a person."""
+    if loadable is None:
+        return f"{PYFUNC_FALLBACK} {source.uri}; no drill has loaded it yet, so the gateway does not know it"
+    other = "" if loadable.uri == source.uri else f"; until a drill has loaded that, {loadable.uri} answers"
+    return f"{PYFUNC_FALLBACK} {source.uri}{other}; {loadable.version.digest}"
 
 
 def register(app: typer.Typer) -> None:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
-from surefoot.core.domain import FallbackAnswer
+from surefoot.core.domain import Version
+from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
 from surefoot.core.record.fallback_events import FallbackDrilled
 
 
@@ -22,12 +23,36 @@ def drill_fallback(
         json.loads(text) for row in rows or [{}] for text in fallback.answers_of(list(row), [list(row.values())])
     ]
     missing = [column for column in fallback.columns if rows and not any(column in row for row in rows)]
+    problem = _odd_shape(answers, champion)
+    if missing:
+        problem = f"no logged request has its key column '{missing[0]}': every row would get the default"
+    return FallbackDrilled(fallback.kind, fallback.digest, len(rows), problem)
+
+
+def drill_version(
+    source: FallbackReference,
+    version: Version,
+    answers: Sequence[object],
+    errors: Sequence[str],
+    champion: Iterable[object],
+) -> FallbackDrilled:
+    """Say whether a caller could be given the answers of a version in place of the champion's.
+
+    Args:
+        source: The version as the policy names it.
+        version: The version with the digest of its files.
+        answers: What it has answered to logged rows, as JSON values.
+        errors: How it has failed others, one text a row.
+        champion: What the champion has answered lately, as JSON values.
+    """
+    rows = len(answers) + len(errors)
+    problem = f"it fails {len(errors):,} of them: {errors[0]}" if errors else _odd_shape(answers, champion)
+    return FallbackDrilled(PYFUNC_FALLBACK, version.digest, rows, problem, source, version)
+
+
+def _odd_shape(answers: Sequence[object], champion: Iterable[object]) -> str:
+    """Why answers are of another shape than the champion's; empty when they are not."""
     served = list(champion)
     expected = describe_answer_shapes(served)
     odd = [shape for shape in describe_answer_shapes(answers, like=served) if expected and shape not in expected]
-    problem = ""
-    if missing:
-        problem = f"no logged request has its key column '{missing[0]}': every row would get the default"
-    elif odd:
-        problem = f"it answers {odd[0]}, and the champion answers {' or '.join(expected)}"
-    return FallbackDrilled(fallback.kind, fallback.digest, len(rows), problem)
+    return f"it answers {odd[0]}, and the champion answers {' or '.join(expected)}" if odd else ""

@@ -5,13 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from surefoot.core.domain import FallbackAnswer, LogPolicy, Outcome
+from surefoot.core.domain import LogPolicy, Outcome
+from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.gates.any_gate import PolicyGate
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.recovery.bundle import BundleSection
 from surefoot.core.policy.recovery.data_layer import DataLayerSection
-from surefoot.core.policy.recovery.fallback import WrittenFallback
+from surefoot.core.policy.recovery.fallback import Fallback
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
@@ -103,7 +104,7 @@ class Policy(PolicyModel):
     bundle: BundleSection = Field(
         (), description="Configuration files that go with a version: written before its first request, and back last."
     )
-    fallback: OptionalKey[WrittenFallback] = Field(
+    fallback: OptionalKey[Fallback] = Field(
         None, description="What answers a request that no version can answer; it is refused by default."
     )
 
@@ -210,8 +211,13 @@ class Policy(PolicyModel):
 
     @property
     def fallback_answer(self) -> FallbackAnswer | None:
-        """What answers a request that no version can answer; None where it is refused."""
+        """The constant that answers a request that no version can answer; None where the fallback is none."""
         return None if self.fallback is None else self.fallback.answer
+
+    @property
+    def fallback_reference(self) -> FallbackReference | None:
+        """The version that answers a request that no other version can answer; None where the fallback is none."""
+        return None if self.fallback is None else self.fallback.reference(self.model)
 
     @property
     def renamed_keys(self) -> dict[str, str]:

@@ -149,7 +149,7 @@ def describe_event(event: Event) -> str:
 def _describe_fallback(event: FallbackEvent) -> str:
     """When callers got fallback answers, as one line for a person."""
     if isinstance(event, FallbackDrilled):
-        return f"fallback {event.kind} was asked {event.rows:,} logged rows: {event.problem or 'each answer will do'}"
+        return f"fallback {event.told} was asked {event.rows:,} logged rows: {event.problem or 'each answer will do'}"
     number = event.champion.number
     if isinstance(event, FallbackBegan):
         return f"callers get {describe_answer_source(event)}: version {number} fails ({event.reason})"

@@ -84,7 +84,8 @@ class RolloutOpened:
         passed_over: Of a rollback: later proven-good versions that are quarantined, so that traffic does not go there.
         stepped: Of a rollback: the steps by which traffic goes back; None where it goes at once.
         mode_reason: Of a rollback: why it goes at once or step by step; empty where nothing but that was possible.
-        fallback_digest: SHA-256 of the file of the policy's fallback when it was opened; empty where it has none.
+        fallback_digest: SHA-256 of the file of the policy's fallback, or of its version's files, when it was opened;
+            empty where it has none.
         bundle: Of a promotion: configuration files that go with the candidate.
     """
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from surefoot.core.domain import Rung, Version
+from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference, FallbackVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +12,7 @@ class FallbackBegan:
 
     Attributes:
         champion: The version that failed.
-        kind: Kind of the fallback, as in the policy: "constant"; "proven_good" where a version answered.
+        kind: Kind of the fallback, as in the policy; "proven_good" where a version answered.
         reason: How the version failed the first request.
         rung: What answers instead.
         standby: The version that answers instead; None for the policy's fallback.
@@ -43,15 +44,38 @@ class FallbackDrilled:
 
     Attributes:
         kind: Kind of the fallback, as in the policy.
-        digest: SHA-256 of its file; empty where it has none.
+        digest: SHA-256 of its file, or of the files of its version; empty where it has none, or they cannot be used.
         rows: Logged rows that it was asked [count].
         problem: Why it would not do; empty where each answer was valid, and of the champion's shape.
+        source: The version that the policy names; None for other kinds.
+        version: That version with the digest of its files; None for other kinds, and where it cannot be loaded.
     """
 
     kind: str
     digest: str
     rows: int
     problem: str
+    source: FallbackReference | None = None
+    version: Version | None = None
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether there is nothing that could answer: its file or its version is missing, or cannot be read."""
+        return bool(self.problem) and not self.digest and self.kind != "constant"
+
+    @property
+    def named(self) -> FallbackVersion | None:
+        """The version that can answer; None for other kinds, and where it cannot be loaded."""
+        return None if self.source is None or self.version is None else FallbackVersion(self.source.model, self.version)
+
+    def usable_version(self, before: FallbackVersion | None) -> FallbackVersion | None:
+        """The version that can be the fallback from now on; the one before where this one cannot be loaded."""
+        return before if self.source is not None and self.version is None else self.named
+
+    @property
+    def told(self) -> str:
+        """The fallback as a person names it."""
+        return f"{PYFUNC_FALLBACK} {self.source.uri}" if self.source is not None else self.kind
 
 
 FallbackEvent = FallbackBegan | FallbackEnded | FallbackDrilled

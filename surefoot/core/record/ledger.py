@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Rung, Split, Stage, Verdict, Version
+from surefoot.core.fallback import FallbackVersion
 from surefoot.core.incidents.incident_fold import fold_incidents
 from surefoot.core.incidents.incident_state import IncidentState
 from surefoot.core.record.answering_versions import may_have_answered
@@ -118,6 +119,7 @@ class Ledger:
         data: Checkpoints of the model's tables, and what a rollback has still to do with them.
         drilled: The latest drill of the fallback, and when it was [Unix seconds]; None before the first.
         incidents: Incidents, and rollouts that need one.
+        fallback: The version that was last found to be usable as fallback; None where the fallback is no version.
         fallbacks: Why callers get answers of another rung, and when the first was journalled [Unix seconds], by rung.
     """
 
@@ -142,6 +144,7 @@ class Ledger:
     fallbacks: Mapping[Rung, tuple[FallbackBegan, float]] = field(default_factory=dict)
     drilled: tuple[FallbackDrilled, float] | None = None
     incidents: IncidentState = field(default_factory=IncidentState)
+    fallback: FallbackVersion | None = None
 
     @property
     def rollout(self) -> Rollout | None:
@@ -270,7 +273,7 @@ def _after_service_event(ledger: Ledger, event: _ServiceEvent, at: float) -> Led
         case ServiceCounted():
             return replace(ledger, counted=event, uncounted=())
         case FallbackDrilled():
-            return replace(ledger, drilled=(event, at))
+            return replace(ledger, drilled=(event, at), fallback=event.usable_version(ledger.fallback))
         case FallbackBegan():
             return replace(ledger, fallbacks={**ledger.fallbacks, event.rung: (event, at)})
         case FallbackEnded():

@@ -12,12 +12,14 @@ from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
 from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
+from surefoot.gateway.control.fallback_version import FallbackVersionControl
 from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.route_entry import (
     entry_without_candidate,
+    fallback_field,
     persist_route,
+    policy_of_rollout,
     publish_standby,
-    request_policy_fields,
     standby_field,
     standby_state,
     warm_versions,
@@ -27,7 +29,6 @@ from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
 from surefoot.gateway.inference.router import VersionRouter
-from surefoot.gateway.inference.routes.active_route import read_request_policy
 from surefoot.gateway.inference.routes.route_snapshot import (
     KILL_SWITCH_KEY,
     UNBATCHABLE_KEY,
@@ -54,6 +55,7 @@ class ModelController:
         requested: The split that is in force for all workers; None before the first.
         error: Why the champion, or the first version that is to be served, cannot be loaded; empty when it is.
         alarms: Reports cuts to the journal.
+        fallback: The version that answers what no other can, where the fallback is one.
         champion_only: Whether the control plane has been silent for so long that the champion answers everything.
     """
 
@@ -84,6 +86,7 @@ class ModelController:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._warm_failed_at = -math.inf
+        self.fallback = FallbackVersionControl(name, settings, loader, router, route_table)
 
     def apply_route(self, route: ConfiguredRoute) -> None:
         """Follow a route that is in force for all workers, with the versions that are loaded."""
@@ -189,6 +192,7 @@ class ModelController:
                     self._warm_failed_at = time.monotonic()
                     continue
                 self.router.add_version(version, loaded)
+        await self.fallback.load(self._route)
         # The route may have changed meanwhile: the next round loads and unloads.
 
     async def _load_shadow(self, ahead: Split | None) -> dict[str, str] | None:
@@ -294,8 +298,9 @@ class ModelController:
             document[self.name] = {
                 "route": encode_traffic_split(split),
                 "warm": warm_versions(entry, split),
-                **self._rules_for(entry, split),
+                **policy_of_rollout(entry, split, self._settings, self.name),
                 **standby_field(entry, split),
+                **fallback_field(entry),
                 UNBATCHABLE_KEY: unbatchable_versions(entry or {}),
             }  # fmt: skip
             return self._route_table.publish(document)
@@ -319,14 +324,6 @@ class ModelController:
         except OSError as error:
             raise NotPersisted(f"the route file cannot be written: {error}") from error
 
-    def _rules_for(self, entry: Mapping[str, object] | None, split: Split) -> dict[str, object]:
-        """Give the rules of the policy as it is now when a rollout begins, else those that the rollout began with."""
-        if split.rollout and entry is not None and "route" in entry:
-            before = decode_traffic_split(entry["route"])
-            if before.rollout == split.rollout:
-                return request_policy_fields(entry)
-        return read_request_policy(self._settings, self.name).encode()
-
     def health(self) -> dict[str, object]:
         """Give the state of this model for `/health`."""
         return {
@@ -338,6 +335,7 @@ class ModelController:
             "one_at_a_time": self.router.unbatchable_reasons(),
             "silent": self.champion_only,
             "cut": "" if self._route is None else self._route.cut,
+            "fallback_version": self.fallback.state(self._route),
             "standby": standby_state(self._route, self.router.is_loaded),
             "proven_good": "" if (period := self.router.failover.proven_good.period) is None else period.reason,
             "fallback": "" if (period := self.router.failover.fallback.period) is None else period.reason,
@@ -358,7 +356,7 @@ class ModelController:
         """Whether the route needs a version that is not loaded here, or whose process cannot be started again."""
         if self.requested is None:
             return False
-        if any(map(self.router.cannot_restart, self._routed)):
+        if any(map(self.router.cannot_restart, self._routed)) or self.fallback.needs_loading(self._route):
             return True
         standby = None if self._route is None else self._route.standby
         if standby is not None and not self.router.is_loaded(standby):

@@ -1,10 +1,11 @@
 """Build a model's entry in the shared route table: its route, request policy, and versions to keep loaded.
 
 `route` is as in `request_policy_fields`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
-said when the rollout began; `standby` is the version that answers requests that the champion fails; `going_back` is
-true where the candidate is what traffic goes back to; `cut` is why the candidate gets nothing more under this route;
-`alone` is why versions are asked one request at a time, as a worker has found by asking a caller's row again. That is
-not written to the file: a gateway that is started again probes each version anew.
+said when the rollout began; `standby` is the version that answers requests that the champion fails; `fallback` is the
+version that answers what no other one can; `going_back` is true where the candidate is what traffic goes back to; `cut`
+is why the candidate gets nothing more under this route; `alone` is why versions are asked one request at a time, as a
+worker has found by asking a caller's row again. That is not written to the file: a gateway that is started again probes
+each version anew.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +22,10 @@ from surefoot.core.traffic_split_json import (
 from surefoot.gateway.control.route_errors import StaleRoute
 from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
+from surefoot.gateway.inference.routes.active_route import read_request_policy
 from surefoot.gateway.inference.routes.request_policy import list_or_empty
 from surefoot.gateway.inference.routes.route_snapshot import (
+    FALLBACK_KEY,
     GOING_BACK_KEY,
     STANDBY_KEY,
     UNBATCHABLE_KEY,
@@ -31,6 +34,7 @@ from surefoot.gateway.inference.routes.route_snapshot import (
     unbatchable_versions,
 )
 from surefoot.gateway.inference.routes.version_key import serving_versions, version_key
+from surefoot.gateway.inference.settings import GatewaySettings
 
 
 def entry_without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:
@@ -43,6 +47,7 @@ def entry_without_candidate(entry: Mapping[str, object], reason: str) -> dict[st
         "cut": reason,
         **request_policy_fields(entry),
         **standby_field(entry, without),
+        **fallback_field(entry),
         UNBATCHABLE_KEY: unbatchable_versions(entry),
     }
 
@@ -58,6 +63,17 @@ def has_candidate_traffic(entry: Mapping[str, object]) -> bool:
 def request_policy_fields(entry: Mapping[str, object]) -> dict[str, object]:
     """Give the part of an entry that stays for as long as its rollout."""
     return {key: entry[key] for key in ("unit", "kept") if key in entry}
+
+
+def policy_of_rollout(
+    entry: Mapping[str, object] | None, split: Split, settings: GatewaySettings, model: str
+) -> dict[str, object]:
+    """Give what the policy says of requests now when a rollout begins, else what it said when the rollout began."""
+    if split.rollout and entry is not None and "route" in entry:
+        before = decode_traffic_split(entry["route"])
+        if before.rollout == split.rollout:
+            return request_policy_fields(entry)
+    return read_request_policy(settings, model).encode()
 
 
 def warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict[str, object]]:
@@ -92,6 +108,11 @@ def standby_field(entry: Mapping[str, object] | None, split: Split) -> dict[str,
     return {**named, **(back if split.candidate is not None else {})}
 
 
+def fallback_field(entry: Mapping[str, object] | None) -> dict[str, object]:
+    """Give the part of an entry that names the version that is the fallback; it stays whatever the route is."""
+    return {key: entry[key] for key in (FALLBACK_KEY,) if entry is not None and key in entry}
+
+
 def entry_under_kill_switch(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """Give the entry of a model under the kill switch: all traffic to the champion, or to what it goes back to."""
     split = decode_traffic_split(entry["route"])
@@ -103,6 +124,7 @@ def entry_under_kill_switch(entry: Mapping[str, object], reason: str) -> dict[st
         "warm": warm_versions(entry, back),
         "cut": reason,
         **request_policy_fields(entry),
+        **fallback_field(entry),
         UNBATCHABLE_KEY: unbatchable_versions(entry),
     }
 

@@ -16,11 +16,18 @@ from surefoot.core.traffic_split_json import (
     encode_version,
 )
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
-from surefoot.gateway.inference.routes.route_snapshot import GOING_BACK_KEY, STANDBY_KEY, UNBATCHABLE_KEY, read_standby
+from surefoot.gateway.inference.routes.route_snapshot import (
+    FALLBACK_KEY,
+    GOING_BACK_KEY,
+    STANDBY_KEY,
+    UNBATCHABLE_KEY,
+    read_fallback,
+    read_standby,
+)
 from surefoot.gateway.model_names import is_model_name
 
 _log = logging.getLogger(__name__)
-_ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY, GOING_BACK_KEY}
+_ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY, GOING_BACK_KEY, FALLBACK_KEY}
 """Keys of a route file that are not keys of its split."""
 
 
@@ -95,6 +102,7 @@ def _entry(value: object) -> dict[str, object]:
     warm = [encode_version(decode_version("warm", one)) for one in list_or_empty(extra.get("warm"))]
     RequestPolicy.decode(extra)
     read_standby(extra)
+    read_fallback(extra)
     return {
         "route": encode_traffic_split(decode_traffic_split({key: value[key] for key in value.keys() - _ENTRY_KEYS})),
         **extra,

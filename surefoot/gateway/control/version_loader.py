@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from surefoot.core.domain import Version
+from surefoot.core.fallback import FallbackVersion
 from surefoot.gateway.control.route_errors import LoadFailed
 from surefoot.gateway.inference.router import as_predictor
 from surefoot.models.model_protocols import LoadModel, Predictor
@@ -37,6 +38,14 @@ class VersionLoader:
             LoadFailed: It cannot be loaded.
         """
         return await self._run(self._loaders.serving, version)
+
+    async def load_fallback(self, fallback: FallbackVersion) -> Predictor:
+        """Load the version that answers what no other version can; it may be of another registered model.
+
+        Raises:
+            LoadFailed: It cannot be loaded.
+        """
+        return await self._run(lambda _, version: self._loaders.serving(fallback.model, version), fallback.version)
 
     async def load_shadow(self, version: Version) -> Predictor:
         """Load a version for mirrored requests.

@@ -7,6 +7,7 @@ from functools import lru_cache
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.docs import handle_docs_page, handle_openapi, handle_version
+from surefoot.gateway.http.endpoints.fallback import FallbackHandler
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.http.endpoints.health import HealthHandler
 from surefoot.gateway.http.endpoints.kill_switch import KillSwitchHandler
@@ -56,6 +57,7 @@ class EndpointTable:
             "invocations": Endpoint(("POST",), scoring.handle),
             "labels": Endpoint(("POST",), LabelsHandler(context).handle),
             "route": Endpoint(("GET", "PUT"), RouteHandler(context).handle),
+            "fallback": Endpoint(("PUT",), FallbackHandler(context).handle),
             "standby": Endpoint(("PUT",), StandbyHandler(context).handle),
             "stats": Endpoint(("GET",), StatsHandler(context).handle),
         }

@@ -8,6 +8,7 @@ from typing import cast
 
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.inference.attempts.attempt import Answered, Failed, ProcessDown
+from surefoot.gateway.inference.attempts.attempt_records import fallback_records
 from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
 from surefoot.gateway.inference.failover.failover import Failover
 from surefoot.gateway.inference.failover.timed_attempts import (
@@ -173,6 +174,22 @@ class VersionRouter:
         for pool in unloaded:
             self._retire(pool)
 
+    def set_fallback(self, fallback: Version | None, loaded: Predictor | None) -> None:
+        """Have a loaded version answer what no other version can from now on, or none."""
+        before, self.failover.fallback.pool = self.failover.fallback.pool, None
+        if fallback is not None and loaded is not None:
+            self.failover.fallback.pool = VersionPool(
+                fallback, loaded, self.log, None, self._settings.max_batch, records=fallback_records
+            )
+        if before is not None:
+            self._retire(before)
+
+    @property
+    def _all_pools(self) -> tuple[VersionPool, ...]:
+        """Pools of loaded versions that answer callers, the fallback's too."""
+        fallback = self.failover.fallback.pool
+        return (*self._pools.values(), *(() if fallback is None else (fallback,)))
+
     @property
     def shadow(self) -> ShadowQueue | None:
         """The version that requests are mirrored to, if it is loaded."""
@@ -254,10 +271,10 @@ class VersionRouter:
                 if (answer := await self.failover.answer_with_standby(job, version, f"Down: {down}")) is not None:
                     return answer
                 if pool.failed_starts and self.failover.fallback.refresh():
-                    return self.failover.answer_with_fallback(job, version, f"Down: {down}", NotServing(down))
+                    return await self.failover.answer_with_fallback(job, version, f"Down: {down}", NotServing(down))
             if pool.queued >= self._settings.max_queue:
                 full = f"{pool.queued} requests wait for version {version.number}"
-                return self.failover.answer_with_fallback(job, version, f"Overloaded: {full}", Overloaded(full))
+                return await self.failover.answer_with_fallback(job, version, f"Overloaded: {full}", Overloaded(full))
             # Where a standby can answer, no request waits for another process of the champion.
             outcome = await pool.submit(job, last=self.failover.standby is None).settled
             if isinstance(outcome, Answered):
@@ -269,19 +286,21 @@ class VersionRouter:
                 if (answer := await self.failover.answer_with_standby(job, version, error)) is not None:
                     return answer
             if isinstance(outcome, ProcessDown):
-                return self.failover.answer_with_fallback(
+                return await self.failover.answer_with_fallback(
                     job, version, f"Down: {outcome.error}", NotServing(outcome.error)
                 )
             if isinstance(outcome, Failed):
                 self._counts[version.number].caller_errors += 1
                 if outcome.asked:
                     job.error = job.error or outcome.error
-                return self.failover.answer_with_fallback(job, version, outcome.error, NoVersionAnswered(outcome.error))
+                refusal = NoVersionAnswered(outcome.error)
+                return await self.failover.answer_with_fallback(job, version, outcome.error, refusal)
             route = self.current_route()  # it was revoked
         nothing = "no champion is loaded"
         if (answer := await self.failover.answer_with_standby(job, job.split.champion, f"Down: {nothing}")) is not None:
             return answer
-        return self.failover.answer_with_fallback(job, job.split.champion, f"Down: {nothing}", NotServing(nothing))
+        refused = NotServing(nothing)
+        return await self.failover.answer_with_fallback(job, job.split.champion, f"Down: {nothing}", refused)
 
     def stats(self) -> dict[str, object]:
         """Give the counts since start, by version."""
@@ -319,7 +338,7 @@ class VersionRouter:
     def kill_hung(self) -> None:
         """Kill processes that hang, though no further request would notice it."""
         active = self._active
-        for pool in self._pools.values():
+        for pool in self._all_pools:
             champion = active is not None and pool is active.champion
             pool.kill_hung(self._settings.champion_timeout_s if champion else hang_time_limit(self._settings))
         if self._shadow is not None:
@@ -328,18 +347,18 @@ class VersionRouter:
     def close(self) -> None:
         """Let every pool finish its queue, and stop."""
         self.set_shadow(None)
-        for pool in self._pools.values():
+        for pool in self._all_pools:
             pool.stop()
 
     def kill(self) -> None:
         """Kill every process that has not finished."""
-        for pool in (*self._pools.values(), *self._retired):
+        for pool in (*self._all_pools, *self._retired):
             pool.kill()
 
     @property
     def is_busy(self) -> bool:
         """Whether some pool has not ended."""
-        return not all(pool.ended for pool in (*self._pools.values(), *self._retired))
+        return not all(pool.ended for pool in (*self._all_pools, *self._retired))
 
 
 def as_predictor(loaded: Model | Predictor) -> Predictor:

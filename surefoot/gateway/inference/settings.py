@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from surefoot.core.domain import FallbackAnswer, LogPolicy
+from surefoot.core.domain import LogPolicy
+from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.gateway.inference.tripwire import TripLimits
 
 
@@ -32,7 +33,8 @@ class GatewaySettings:
         kept: What of the requests' features stays in the log, by model; all of them where nothing is said. Like units
             it is asked for when a rollout begins, and stays for as long as that lasts.
         units: The column that sticks to one arm, by model; None splits by request.
-        fallbacks: What answers a request that no version can answer, by model; None refuses it.
+        fallbacks: What answers a request that no version can answer, by model: answers, or the version that the route
+            names as fallback; None refuses it.
         fallback_quiet_s: A time of fallback answers is over when the champion answers and the fallback has answered
             nothing for so long [s].
     """
@@ -53,7 +55,7 @@ class GatewaySettings:
     shadow_timeout_s: float = 10.0
     kept: Mapping[str, LogPolicy] = field(default_factory=dict)
     units: Mapping[str, str | None] = field(default_factory=dict)
-    fallbacks: Mapping[str, FallbackAnswer | None] = field(default_factory=dict)
+    fallbacks: Mapping[str, FallbackAnswer | FallbackReference | None] = field(default_factory=dict)
     fallback_quiet_s: float = 60.0
 
     def __post_init__(self) -> None:

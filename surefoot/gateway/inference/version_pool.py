@@ -14,6 +14,7 @@ from surefoot.core.domain import Version
 from surefoot.gateway.inference.attempts.attempt import (
     Attempt,
     AttemptOutcome,
+    AttemptRecords,
     Failed,
     ProcessDown,
     Revoked,
@@ -66,6 +67,7 @@ class VersionPool:
         max_batch: int,
         *,
         background: bool = False,
+        records: AttemptRecords | None = None,
     ) -> None:
         """Start with one replica.
 
@@ -77,8 +79,9 @@ class VersionPool:
                 it always may.
             max_batch: Rows that are predicted together [count].
             background: Whether no caller waits for the answers; nothing is asked before batches are allowed.
+            records: Gives the records of outcomes; by default those of a version that is mirrored to, or serves.
         """
-        self._records = shadow_records if background else caller_records
+        self._records = records or (shadow_records if background else caller_records)
         self.version = version
         self._key = version_key(version)
         self.background = background

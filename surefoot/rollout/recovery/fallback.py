@@ -1,24 +1,31 @@
 """Journal when the standby or the fallback starts and stops answering in the champion's place."""
 
 from surefoot.core.domain import Rung, Version
+from surefoot.core.fallback import FallbackReference
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.record.ledger import Ledger
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.recovery.fallback_drill import name_fallback, run_judged_drill
 from surefoot.rollout.rollout_commands import retry_on_conflict
 
 DRILL_INTERVAL_S = 86400.0
 """Time between two drills of a fallback [seconds]."""
 
 
-def is_drill_due(ledger: Ledger, now: float) -> bool:
-    """Whether the fallback of a model that serves was not tried for a day.
+def is_drill_due(ledger: Ledger, now: float, source: FallbackReference | None = None) -> bool:
+    """Whether the fallback of a model that serves was not tried for a day, or is another version than that.
 
     Args:
         ledger: The model's ledger.
         now: The time [Unix seconds].
+        source: The version that the policy names as fallback; None where it names none.
     """
-    return ledger.champion is not None and (ledger.drilled is None or now - ledger.drilled[1] >= DRILL_INTERVAL_S)
+    if ledger.champion is None:
+        return False
+    if ledger.drilled is None or now - ledger.drilled[1] >= DRILL_INTERVAL_S:
+        return True
+    return source is not None and ledger.drilled[0].source != source
 
 
 def drill(ports: Ports, model: str) -> FallbackDrilled | None:
@@ -30,10 +37,10 @@ def drill(ports: Ports, model: str) -> FallbackDrilled | None:
     ledger = ports.ledger(model)
     if ledger.champion is None:
         return None
-    found = ports.run_fallback_drill(model, ledger.champion.number)
+    found = run_judged_drill(ports, ledger, ledger.champion)
     if found is not None:
         result = found
-        retry_on_conflict(lambda: ports.append(ports.ledger(model), result))
+        name_fallback(ports, retry_on_conflict(lambda: ports.append(ports.ledger(model), result)))
     return found
 
 

@@ -1,6 +1,7 @@
 """Define the policy section `fallback`: the answer to a request that no version can answer."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -8,16 +9,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from surefoot.core.domain import FallbackAnswer
+from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE, OptionalKey, Text, Texts
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 _MAX_CONSTANT_CHARACTERS = 10_000
 """Longest constant, as JSON: it stands in the log for each row that it answers [characters]."""
-_PLANNED = ("pyfunc",)
-"""Kinds of fallbacks that are planned, and not built yet."""
-
+_VERSION_PATTERN = r"(?:models:/([^./:\\][^/:\\]{0,199})/)?([1-9][0-9]{0,18})"
+"""A version of the same model, or of another one as MLflow's users write it."""
 
 ANSWER_COLUMN = "answer"
 """Column of a table's file that holds the answers, as JSON."""
@@ -69,16 +69,16 @@ def _only_true(value: object) -> object:
     return value
 
 
-def _built(value: object) -> object:
-    """Say of kinds that are planned that they are not built yet."""
-    if isinstance(value, dict):
-        for kind in _PLANNED:
-            if kind in value:
-                raise rule_error(
-                    f"'{kind}' is not supported yet: write 'constant: <answer>', 'table: {{file, keys}}' or"
-                    " 'refuse: true'"
-                )
-    return value
+def _version(value: object) -> object:
+    """A version as a text: its number, or `models:/name/number`."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and re.fullmatch(_VERSION_PATTERN, text):
+        return text
+    moving = isinstance(text, str) and ("@" in text or text.startswith("models:/"))
+    hint = ": an alias or a stage may move, and a model's name alone names no version" if moving else ""
+    raise rule_error(
+        f"expected the number of a version, or 'models:/<model>/<number>', found {describe_type(value)}{hint}"
+    )
 
 
 def _below_project(file: str) -> str:
@@ -117,23 +117,44 @@ class Fallback(PolicyModel):
     table: OptionalKey[FallbackTableSection] = Field(
         None, description="File of answers by columns of the request; the row without a key is that of all others."
     )
+    pyfunc: OptionalKey[Annotated[Text, BeforeValidator(_version)]] = Field(
+        None,
+        description="MLflow version that answers: a number of this model, or `models:/<model>/<number>`.",
+        json_schema_extra={
+            "type": ["string", "integer"],
+            "minimum": 1,
+            "pattern": f"^{_VERSION_PATTERN}$",
+            "examples": [3, "models:/base-rate/2"],
+        },
+    )
     refuse: OptionalKey[Annotated[Literal[True], BeforeValidator(_only_true)]] = Field(
         None, description="Refuse the request with an error and its reason, as without this section."
     )
 
     def broken_rules(self) -> Iterator[Violation]:
         """Exactly one kind is written."""
-        written = ("constant" in self.model_fields_set, self.table is not None, self.refuse is True)
-        if sum(written) != 1:
-            yield Violation((), "exactly one of 'constant', 'table' and 'refuse' is written")
+        named = (self.table is not None, self.pyfunc is not None, self.refuse is True)
+        if sum(("constant" in self.model_fields_set, *named)) != 1:
+            yield Violation((), "exactly one of 'constant', 'table', 'pyfunc' and 'refuse' is written")
+
+    @property
+    def kind(self) -> str:
+        """The kind that is written."""
+        named = {"table": self.table, "pyfunc": self.pyfunc, "refuse": self.refuse}
+        return next((kind for kind, value in named.items() if value is not None), "constant")
 
     @property
     def answer(self) -> FallbackAnswer | None:
-        """What answers; None where the request is refused, and for a table, which has to be read from its file."""
-        if self.refuse or self.table is not None:
-            return None
-        return FallbackAnswer("constant", json.dumps(self.constant, allow_nan=False))
+        """The constant; None for a table, which has to be read from its file, and for what is no list of answers."""
+        return (
+            FallbackAnswer("constant", json.dumps(self.constant, allow_nan=False)) if self.kind == "constant" else None
+        )
 
+    def reference(self, model: str) -> FallbackReference | None:
+        """The version that answers; None where no version does.
 
-WrittenFallback = Annotated[Fallback, BeforeValidator(_built)]
-"""The section as people write it."""
+        Args:
+            model: Registered model of the policy, to which a bare number belongs.
+        """
+        match = re.fullmatch(_VERSION_PATTERN, self.pyfunc or "")
+        return None if match is None else FallbackReference(match[1] or model, match[2])

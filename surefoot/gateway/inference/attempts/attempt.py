@@ -1,7 +1,7 @@
 """Define one attempt to answer a request with one version, and its possible outcomes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from surefoot.gateway.log.scoring_request import ScoringRequest
@@ -74,6 +74,8 @@ class Attempt:
 
 
 SettledAttempt = tuple[Attempt, AttemptOutcome, list[object]]
+AttemptRecords = Callable[[Attempt, AttemptOutcome, list[object]], list[bytes]]
+"""Gives the log's records of an outcome with its answers."""
 
 
 def fail_attempts(batch: Sequence[Attempt], error: Exception) -> None:

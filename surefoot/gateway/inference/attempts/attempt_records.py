@@ -1,5 +1,8 @@
 """Convert the outcome of an attempt to records of the prediction log."""
 
+import orjson
+
+from surefoot.core.fallback import PYFUNC_FALLBACK
 from surefoot.gateway.inference.attempts.attempt import Answered, Attempt, AttemptOutcome, Failed, ProcessDown, Revoked
 from surefoot.gateway.log.prediction_log_writer import MAX_TEXT_LENGTH, json_line, logged_unit, prediction_lines
 
@@ -7,6 +10,13 @@ from surefoot.gateway.log.prediction_log_writer import MAX_TEXT_LENGTH, json_lin
 def caller_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
     """Give the records of answers; of a failure none: another version or a fallback is still to be asked."""
     return prediction_lines(attempt.job, answers, outcome.by) if isinstance(outcome, Answered) else []
+
+
+def fallback_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
+    """Give the records of what the fallback's version has answered: it is no answer of the model's own versions."""
+    if not isinstance(outcome, Answered):
+        return []
+    return prediction_lines(attempt.job, None, None, PYFUNC_FALLBACK, [orjson.dumps(one).decode() for one in answers])
 
 
 def shadow_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:

@@ -64,7 +64,7 @@ class Failover:
         (job.error, job.latency_ms), job.rung = before, None
         return None
 
-    def answer_with_fallback(
+    async def answer_with_fallback(
         self, job: ScoringRequest, champion: Version, error: str, refusal: NotServing | Overloaded | NoVersionAnswered
     ) -> CallerAnswer:
         """Answer a request that champion and standby have failed by the fallback, or record the failure and refuse it.
@@ -75,7 +75,7 @@ class Failover:
             error: How it has failed.
             refusal: What is raised where there is no fallback.
         """
-        answer = self.fallback.answer(job, champion, error)
+        answer = await self.fallback.answer(job, champion, error)
         if answer is not None:
             return CallerAnswer(answer[0], "", job, answer[1])
         # Without a version that was asked there is nothing to say of one.

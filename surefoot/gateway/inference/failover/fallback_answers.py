@@ -6,16 +6,24 @@ the champion, the last proven-good version, and the fallback.
 
 import contextlib
 import time
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
-from surefoot.core.domain import FallbackAnswer, Rung, Version
+from surefoot.core.domain import Rung, Version
+from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
+from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.attempts.batch_answers import NotATensor, check_tensor
+from surefoot.gateway.inference.failover.timed_attempts import TimedAttempts, VersionCounts
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.rows.answer_checks import UNFIT_INPUT_PREFIX
+
+if TYPE_CHECKING:
+    from surefoot.gateway.inference.version_pool import VersionPool
 
 
 @dataclass(slots=True)
@@ -84,7 +92,11 @@ class RungRecord:
 
 
 class FallbackAnswers(RungRecord):
-    """The fallback of one model in this worker; all its methods belong to the event loop."""
+    """The fallback of one model in this worker; all its methods belong to the event loop.
+
+    Attributes:
+        pool: The version that the route names as fallback; None where it names none, or it is not loaded.
+    """
 
     def __init__(
         self, model: str, settings: GatewaySettings, log: PredictionLogWriter, periods: OpenPeriods | None = None
@@ -92,7 +104,10 @@ class FallbackAnswers(RungRecord):
         """Answer by the policy of this model."""
         super().__init__(Rung.FALLBACK, {} if periods is None else periods)
         self._model, self._settings, self._log = model, settings, log
-        self._fallback: FallbackAnswer | None = None
+        self._fallback: FallbackAnswer | FallbackReference | None = None
+        self._policy_read = False
+        self._attempts = TimedAttempts(settings, defaultdict(VersionCounts))  # its counts are none of the model's
+        self.pool: VersionPool | None = None
 
     def refresh(self) -> bool:
         """Read the policy as it is written now; one that cannot be read leaves the fallback as it was.
@@ -102,9 +117,16 @@ class FallbackAnswers(RungRecord):
         """
         with contextlib.suppress(KeyError):
             self._fallback = self._settings.fallbacks[self._model]
-        return self._fallback is not None
+            self._policy_read = True
+        return self._fallback_pool is not None or isinstance(self._fallback, FallbackAnswer)
 
-    def answer(self, job: ScoringRequest, champion: Version, error: str) -> tuple[bytes, str] | None:
+    @property
+    def _fallback_pool(self) -> "VersionPool | None":
+        """The version that answers; without a policy since this worker was started, the one that the route names."""
+        named = isinstance(self._fallback, FallbackReference) or not self._policy_read
+        return self.pool if named else None
+
+    async def answer(self, job: ScoringRequest, champion: Version, error: str) -> tuple[bytes, str] | None:
         """Answer a request that the champion has failed, and record that.
 
         Args:
@@ -115,7 +137,12 @@ class FallbackAnswers(RungRecord):
         Returns:
             JSON list of predictions, and the kind of the fallback; None where the request is to be refused.
         """
-        if error.startswith(UNFIT_INPUT_PREFIX) or not self.refresh() or (fallback := self._fallback) is None:
+        if error.startswith(UNFIT_INPUT_PREFIX) or not self.refresh():
+            return None
+        if (pool := self._fallback_pool) is not None:
+            return await self._ask(pool, job, champion, error)
+        fallback = self._fallback
+        if not isinstance(fallback, FallbackAnswer):
             return None
         answers = fallback.answers_of(job.names, job.values)
         if job.tensor:
@@ -128,3 +155,17 @@ class FallbackAnswers(RungRecord):
         job.record_latency()
         self._log.write(prediction_lines(job, None, None, fallback.kind, answers))
         return f"[{','.join(answers)}]".encode(), fallback.kind
+
+    async def _ask(
+        self, pool: "VersionPool", job: ScoringRequest, champion: Version, error: str
+    ) -> tuple[bytes, str] | None:
+        """Answer a request by the version that is the fallback; None when it fails too."""
+        before = job.error, job.latency_ms
+        job.error, job.rung = job.error or error, self.rung
+        job.record_latency()
+        outcome = await self._attempts.ask(pool, job)
+        if isinstance(outcome, Answered):
+            self.record_answer(champion, PYFUNC_FALLBACK, error)
+            return outcome.predictions, PYFUNC_FALLBACK
+        (job.error, job.latency_ms), job.rung = before, None
+        return None

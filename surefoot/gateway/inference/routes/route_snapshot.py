@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from surefoot.core.domain import Split, Version
+from surefoot.core.fallback import FallbackVersion
 from surefoot.core.traffic_split_json import decode_traffic_split, decode_version
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
 
@@ -27,6 +28,8 @@ UNBATCHABLE_KEY = "alone"
 """Key of an entry: why versions are asked one request at a time, by digest. It is not written to the route file."""
 STANDBY_KEY = "standby"
 """Key of an entry: the version that answers requests that the champion fails."""
+FALLBACK_KEY = "fallback"
+"""Key of an entry: the version that answers requests that no other version can answer."""
 GOING_BACK_KEY = "going_back"
 """Key of an entry: whether the candidate is what traffic goes back to, as in a stepped rollback."""
 
@@ -43,6 +46,7 @@ class ConfiguredRoute:
         cut: Why the candidate gets nothing more under this route; empty when it was not cut.
         standby: The last proven-good version, which answers requests that the champion fails; None where the control
             plane names none.
+        fallback: The version that answers requests that no other version can; None where the control plane names none.
         entry: The JSON object that this was read from.
     """
 
@@ -52,6 +56,7 @@ class ConfiguredRoute:
     unbatchable: Mapping[str, str]
     cut: str
     standby: Version | None
+    fallback: FallbackVersion | None
     entry: Mapping[str, object]
 
 
@@ -127,6 +132,28 @@ def read_standby(entry: Mapping[str, object]) -> Version | None:
     return None if found is None else decode_version(STANDBY_KEY, found)
 
 
+def decode_fallback(value: object) -> FallbackVersion | None:
+    """Read which version of which registered model is the fallback; None for null.
+
+    Raises:
+        ValueError: It is no version of a model.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or value.keys() != {"model", "version"} or not isinstance(value["model"], str):
+        raise ValueError("a fallback is an object with the keys ['model', 'version']")
+    return FallbackVersion(value["model"], decode_version("version", value["version"]))
+
+
+def read_fallback(entry: Mapping[str, object]) -> FallbackVersion | None:
+    """Read from an entry which version answers requests that no other version can answer.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return decode_fallback(entry.get(FALLBACK_KEY))
+
+
 def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
     """Read the route of one model from its entry in the document.
 
@@ -140,6 +167,7 @@ def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
         unbatchable_versions(entry),
         str(entry.get("cut", "")),
         read_standby(entry),
+        read_fallback(entry),
         entry,
     )
 

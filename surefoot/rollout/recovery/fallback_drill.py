@@ -1,0 +1,58 @@
+"""Try the fallback of a model, and have the gateway load the version that the fallback is."""
+
+import contextlib
+
+from surefoot.core.domain import Version
+from surefoot.core.errors import FallbackInvalid, SurefootError
+from surefoot.core.record.fallback_events import FallbackDrilled
+from surefoot.core.record.ledger import Ledger
+from surefoot.core.served_versions.fallback_version import judge_drill, wanted_fallback
+from surefoot.rollout.ports import Ports
+
+
+def run_judged_drill(
+    ports: Ports, ledger: Ledger, champion: Version, candidate: Version | None = None
+) -> FallbackDrilled | None:
+    """Try the fallback of a model; None where its policy has none.
+
+    Args:
+        ports: Ports of the use cases.
+        ledger: The model's ledger.
+        champion: The version that serves.
+        candidate: The version of a rollout that is about to open.
+
+    Raises:
+        RegistryUnavailable: The fallback is a version, and the registry does not answer.
+    """
+    found = ports.run_fallback_drill(ledger.model, champion.number)
+    return None if found is None else judge_drill(ledger, found, champion, candidate)
+
+
+def name_fallback(ports: Ports, ledger: Ledger) -> None:
+    """Have the gateway load the version that is the fallback; nothing where none was ever named.
+
+    Nothing depends on it that moves traffic: what goes wrong here is left to the controller, which looks at each tick.
+    """
+    if ledger.fallback is not None:
+        with contextlib.suppress(SurefootError):
+            ports.set_fallback(ledger.model, wanted_fallback(ledger))
+
+
+def drill_before_rollout(ports: Ports, ledger: Ledger, champion: Version, candidate: Version) -> tuple[Ledger, str]:
+    """Try the fallback of a model before a rollout opens, and journal the result; a poor one stops nothing.
+
+    Returns:
+        The ledger, and the digest of the version that is the fallback; empty where no version is.
+
+    Raises:
+        FallbackInvalid: There is nothing that could answer: the version cannot be loaded, or the file is wrong.
+        RegistryUnavailable: The fallback is a version, and the registry does not answer.
+    """
+    found = run_judged_drill(ports, ledger, champion, candidate)
+    if found is None:
+        return ledger, ""
+    if found.is_unusable:
+        raise FallbackInvalid(found.problem)
+    ledger = ports.append(ledger, found)
+    name_fallback(ports, ledger)
+    return ledger, found.digest if found.source is not None else ""
