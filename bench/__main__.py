@@ -12,11 +12,11 @@ from pathlib import Path
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.assignment import assignment_bucket
+from surefoot.core.journal.chain import check_chain
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
-from surefoot.core.record.chain import check_chain
 
 
 def median_ms(work: Callable[[], object], rounds: int) -> float:

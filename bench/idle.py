@@ -26,8 +26,8 @@ from surefoot.cli.local import stack
 from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect
 from surefoot.cli.local.processes import PART_ENVIRONMENT_VARIABLE, end_processes, stack_processes
 from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
+from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports, advance_rollout
 from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings

@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from surefoot.core.record.events import decode_event, encode_event
+from surefoot.core.journal.events import decode_event, encode_event
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
 
 Row = dict[str, object]

@@ -30,10 +30,10 @@ from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvid
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Verdict
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import BadEventCounts, Evidence, MissingEvidence, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.record.ledger import fold_entries
 from surefoot.log_file_counting import LogFileCounter
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings

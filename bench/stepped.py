@@ -31,7 +31,7 @@ from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
-from surefoot.core.record.events import (
+from surefoot.core.journal.events import (
     ChampionAdopted,
     EffectDone,
     EffectIntended,
@@ -43,7 +43,7 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout import Ports
 from surefoot.rollout.advance_rollout import journal_and_apply

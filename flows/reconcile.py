@@ -15,10 +15,10 @@ from tasks.reconcile import (
     mark_dead_runs_crashed,
     report_drift,
     report_incidents,
+    restore_all_due_tables,
     resume_rollouts,
     serve_champions,
-    settle_all_tables,
-    show,
+    show_ended_rollouts,
 )
 
 
@@ -31,11 +31,11 @@ def reconcile() -> State[dict[str, list[str]]]:
     serve_champions()
     changes = apply_registry_changes()
     started = resume_rollouts()
-    tables = settle_all_tables()
+    tables = restore_all_due_tables()
     counted = count_ended_rollouts()
     drilled = drill_fallbacks()
     incidents = report_incidents()
-    shown = show()
+    shown = show_ended_rollouts()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
     done |= {"drilled": drilled, "incidents": incidents, "shown": shown}
     return final_reconcile_state(

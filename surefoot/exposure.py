@@ -15,12 +15,12 @@ from surefoot.adapters.served_answers.exposed_requests import ExposureQuery, lis
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy, Version
 from surefoot.core.errors import NotFound, Rejected, SurefootError
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import Event, decode_event
+from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.journal.service_events import CorrectionsWritten, ExposureListed
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, SlicedGate
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import Event, decode_event
-from surefoot.core.record.ledger import Ledger, fold_entries
-from surefoot.core.record.service_events import CorrectionsWritten, ExposureListed
 from surefoot.core.served_versions.exposure_periods import exposure_periods, last_rolled_back, version_rolled_back_by
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.rollout import Ports, retry_on_conflict

@@ -18,9 +18,9 @@ from surefoot.core.incidents.incident_events import EvidenceHeld, IncidentReport
 from surefoot.core.incidents.incident_report import Action, GateLook, Impact, IncidentReport, VersionTraffic
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.timeline import Moment, Timeline, build_timeline
-from surefoot.core.record.chain import Entry, canonical_digest
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import Entry, canonical_digest
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
     EndDecided,
@@ -31,9 +31,9 @@ from surefoot.core.record.events import (
     as_json,
     decode_event,
 )
-from surefoot.core.record.ledger import Ledger, fold_entries
-from surefoot.core.record.service_events import ExposureListed
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.journal.service_events import ExposureListed
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.reports.incident_page import render_incident_html, render_incident_markdown
 from surefoot.rollout import Ports, open_due_incidents, retry_on_conflict
 from surefoot.settings import Settings

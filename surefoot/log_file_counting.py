@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from surefoot import wiring
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.sections import Scoring
-from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
 

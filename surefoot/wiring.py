@@ -14,7 +14,7 @@ from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.fallback_table import read_fallback, read_named_fallback
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
-from surefoot.adapters.config.policy_view import PolicyView
+from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
@@ -35,12 +35,12 @@ from surefoot.adapters.served_answers.served_answer_counts import CountWindow, c
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Rung, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.journal.service_events import VersionCounts
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.record.fallback_events import FallbackDrilled
-from surefoot.core.record.ledger import Ledger, fold_entries
-from surefoot.core.record.service_events import VersionCounts
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.forkserver import Forkserver
@@ -147,7 +147,7 @@ def open_ports(
         def tried(model: str, champion: str) -> FallbackDrilled | None:
             return run_fallback_drill(sources, model, champion, clock.now())
 
-        actions = (models.load_problem, days, traffic.set_standby, gone, tried)
+        actions = (models.find_load_problem, days, traffic.set_standby, gone, tried)
         yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files, traffic.set_fallback)
 
 
@@ -181,9 +181,9 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
     knobs = GatewaySettings(
         config.home / "gateway",
         config.token,
-        kept=PolicyView(config.configs, lambda policy: policy.log_policy),
-        units=PolicyView(config.configs, lambda policy: policy.unit),
-        fallbacks=PolicyView(config.configs, partial(read_named_fallback, config.project)),
+        kept=SettingByModel(config.configs, lambda policy: policy.log_policy),
+        units=SettingByModel(config.configs, lambda policy: policy.unit),
+        fallbacks=SettingByModel(config.configs, partial(read_named_fallback, config.project)),
     )
 
     def launched(nice: int, model: str, version: Version) -> ModelProcess:

@@ -13,8 +13,8 @@ from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import end_cancelled_rollouts, open_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings

@@ -22,8 +22,8 @@ from prefect.logging import get_run_logger
 from surefoot.adapters import last_flow_runs
 from surefoot.controller.scheduler import ROLLOUT_TAG_PREFIX
 from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.ledger import Ledger
 from surefoot.rollout import ended_outcomes
 from surefoot.rollout.reconcile import MAX_LATEST_RUNS
 from surefoot.settings import read_settings

@@ -15,8 +15,8 @@ from surefoot import wiring
 from surefoot.adapters import last_flow_runs
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import decode_event
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.exposure import list_due_exposure
 from surefoot.incidents import settle_incidents
@@ -246,8 +246,8 @@ def report_incidents() -> list[str]:
     return done
 
 
-@task(name="show the journals")
-def show() -> list[str]:
+@task(name="show_ended_rollouts the journals")
+def show_ended_rollouts() -> list[str]:
     """Show in MLflow what is over; a rollout that is open is shown by the run that drives it.
 
     Returns:
@@ -273,7 +273,7 @@ def report_drift() -> list[str]:
 
 
 @task(name="restore tables and test restores")
-def settle_all_tables() -> list[str]:
+def restore_all_due_tables() -> list[str]:
     """Restore what rollbacks have left to be restored, and test once a day that checkpoints can be.
 
     Returns:

@@ -13,9 +13,9 @@ from surefoot import wiring
 from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.record.event_sentences import describe_event, rollout_headline
-from surefoot.core.record.events import GateJudged, decode_event
-from surefoot.core.record.ledger import fold_entries
+from surefoot.core.journal.event_sentences import describe_event, rollout_headline
+from surefoot.core.journal.events import GateJudged, decode_event
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
 from tasks.progress_artifact import ProgressArtifact, artifact_key
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import Task
 
-    from surefoot.core.record.chain import Entry
-    from surefoot.core.record.ledger import Ledger
+    from surefoot.core.journal.chain import Entry
+    from surefoot.core.journal.ledger import Ledger
 
 
 def open_flow_ports(report: ProgressReport = lambda _done, _total: None) -> AbstractContextManager[Ports]:

@@ -12,7 +12,7 @@ from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.core.served_versions.version_status import current_outcome, is_unwanted_end
 
 if TYPE_CHECKING:
-    from surefoot.core.record.ledger import Ledger
+    from surefoot.core.journal.ledger import Ledger
 
 SKIPPED_STATE_NAME = "Skipped"
 """Name of the state of a task that had nothing to do."""

@@ -7,8 +7,8 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from surefoot.core.errors import SurefootError
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import decode_event
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import decode_event
 from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_evaluation_time, retraining_to_start
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow

@@ -14,12 +14,12 @@ from surefoot.core.errors import (
     RouteSuperseded,
     StaleLedger,
 )
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import AnswerShapes, BadEventCounts, BadEventStratum, Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.data_layer import DataSource
-from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 from surefoot.rollout import Ports, PromotionRequest
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from surefoot.core.domain import Stage
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum, DistributionShift, Evidence, FeatureShift
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric
-from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 

@@ -16,4 +16,4 @@ def read_typed_features(
 ) -> tuple[pa.Table, NDArray[np.intp]] | None:
     """Open a table for one range of rows."""
     with TypedColumnReader(parquet) as features:
-        return features.read(first, end, columns)
+        return features.read_rows(first, end, columns)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from surefoot import wiring
 from surefoot.core.domain import RolloutKind, Stage, Version
-from surefoot.core.record.events import ChampionAdopted, Event, RolloutOpened, StageEntered, encode_event
+from surefoot.core.journal.events import ChampionAdopted, Event, RolloutOpened, StageEntered, encode_event
 from surefoot.settings import Settings
 
 ROLLOUT = "r1"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from surefoot import wiring
 from surefoot.adapters import last_flow_runs
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import decode_event
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.recovery.data_layer import parse_data_source
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import decode_event
-from surefoot.core.record.ledger import Ledger
 from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
 from surefoot.rollout import Ports
 from surefoot.settings import Settings

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from surefoot import wiring
 from surefoot.core.domain import Stage
-from surefoot.core.record.events import RolloutEnded, StageEntered
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.events import RolloutEnded, StageEntered
+from surefoot.core.journal.ledger import Ledger
 from surefoot.rollout import Ports, drive_rollout, open_promotion, retry_on_conflict
 from surefoot.settings import Settings
 

@@ -9,11 +9,11 @@ from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.backtest.simulation import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
 from surefoot.core.actions import Action
 from surefoot.core.domain import Stage, Verdict
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode_event
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, Weight
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode_event
-from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import Ports, PromotionRequest, drive_rollout, open_promotion
 
 _LONGEST_JUMP_S = 1e12

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.errors import NotFound, StaleLedger
-from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, seal_entry
 
 
 class SimulatedClock:

@@ -22,9 +22,9 @@ from surefoot.backtest.run_backtest import rollout_milestones
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.journal.events import GateJudged, as_json, decode_event
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.record.events import GateJudged, as_json, decode_event
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Outcome

@@ -21,13 +21,13 @@ from surefoot.cli.printing.console import colour_outcome_words, console, format_
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
 from surefoot.core.incidents.incident_events import EvidenceHeld
-from surefoot.core.record.chain import Entry, check_chain
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode_event
-from surefoot.core.record.ledger import Ledger, fold_entries
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
+from surefoot.core.journal.chain import Entry, check_chain
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import EffectDone, EffectIntended, GateJudged, decode_event
+from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
-from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_project
+from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_demo_project
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
@@ -143,7 +143,7 @@ def demo(
             from surefoot.demo.story import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
 
             ReplayClock(replay).set(REPLAY_START)
-            own = make_project(project.absolute(), home / "project", "flights-late")
+            own = make_demo_project(project.absolute(), home / "project", "flights-late")
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
                 config = stack.start_stack(
                     home,

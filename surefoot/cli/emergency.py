@@ -28,11 +28,11 @@ from surefoot.core.errors import (
     SurefootError,
     Unavailable,
 )
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
-from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_held, is_stepping
 from surefoot.core.served_versions.exposure_periods import last_rolled_back
 from surefoot.rollout import (
@@ -180,7 +180,7 @@ def kill(
     config = read_settings()
     if lift:
         with wiring.open_traffic(config) as engine:
-            engine.lift()
+            engine.lift_kill_switch()
         if json_:
             print_json({"killed": False, "models": {}})
         else:
@@ -192,7 +192,7 @@ def kill(
     note = ""
     try:
         with wiring.open_traffic(config) as engine, _patience("the gateway's workers to acknowledge", quiet=json_):
-            note = engine.kill(why.text)
+            note = engine.set_kill_switch(why.text)
     except (Unavailable, OutcomeUnknown) as error:
         problem = error
     took = (time.monotonic() - began) * 1000.0

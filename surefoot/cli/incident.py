@@ -22,9 +22,9 @@ from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNote
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.incident_statistics import incident_statistics
+from surefoot.core.journal.events import as_json
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.ports import Journal
-from surefoot.core.record.events import as_json
-from surefoot.core.record.ledger import fold_entries
 from surefoot.reports.incident_page import incident_headline, render_incident_markdown
 from surefoot.rollout import add_note, close_incident, lift_hold
 from surefoot.settings import Settings, read_settings

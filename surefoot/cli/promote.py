@@ -16,7 +16,7 @@ from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.domain import Stage
-from surefoot.core.record.ledger import Ledger, fold_entries
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports, drive_rollout, open_promotion
 from surefoot.settings import Settings, read_settings
 

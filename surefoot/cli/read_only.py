@@ -11,7 +11,7 @@ from rich.markup import escape
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
-from surefoot.adapters.datalayer.table_policy_check import TableNotes, check_tables
+from surefoot.adapters.datalayer.table_policy_check import TableCheckReport, check_tables
 from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.cli.printing import plan_output
@@ -20,12 +20,12 @@ from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.printing.plan_output import print_plan
 from surefoot.core import planning
 from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.journal.chain import check_chain
+from surefoot.core.journal.events import as_json
 from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
-from surefoot.core.record.chain import check_chain
-from surefoot.core.record.events import as_json
 from surefoot.rollout import journal_behind_gateway_message
 from surefoot.settings import Settings, read_settings
 
@@ -54,7 +54,7 @@ def lint(
     for file in files:
         name = file.stem
         policy, expectations, problems = _examined(file, project / "expectations")
-        tables = check_tables(policy, project) if policy is not None else TableNotes()
+        tables = check_tables(policy, project) if policy is not None else TableCheckReport()
         problems += [f"{file}:{find_line(file, ('data_layer', at))}: {problem}" for at, problem in tables.problems]
         if problems or policy is None:
             wrong += 1
@@ -124,7 +124,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
     if trial.problem:
         raise Rejected(trial.problem)
     if (named := policy.fallback_reference) is not None:
-        problem = hosted.load_problem(named.model, registry.resolve(named.model, named.number))
+        problem = hosted.find_load_problem(named.model, registry.resolve(named.model, named.number))
         if problem:
             raise Rejected(f"the fallback cannot be loaded: {problem}")
     print_plan(policy, candidate.number, champion)

@@ -15,11 +15,11 @@ from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.errors import Rejected
+from surefoot.core.journal.events import as_json
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.planning.planning_inputs import PlanningInputs, measure_planning_inputs
 from surefoot.core.policy.policy_types import PairedGate, Policy
-from surefoot.core.record.events import as_json
 from surefoot.settings import read_settings
 
 _DAY_S = 86400.0

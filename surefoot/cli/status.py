@@ -17,10 +17,10 @@ from surefoot.cli.read_only import JsonOption
 from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
+from surefoot.core.journal.event_sentences import describe_answer_source, describe_event
+from surefoot.core.journal.events import LIVE_SPLIT_DRIFT
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.event_sentences import describe_answer_source, describe_event
-from surefoot.core.record.events import LIVE_SPLIT_DRIFT
-from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.rollout import Ports, journal_behind_gateway_message, split_mismatch, table_problems
@@ -90,7 +90,7 @@ def _look(
     try:
         live = ports.traffic.live(name)
         with wiring.open_traffic(config) as traffic:
-            killed, told = traffic.killed(), traffic.notes(name)
+            killed, told = traffic.kill_switch_reason(), traffic.serving_notes(name)
         trouble += [line for line in told if "cannot be served" in line]
         notes += [line for line in told if "cannot be served" not in line]
         if killed:

@@ -31,7 +31,7 @@ MAX_PENDING_S = 300.0
 RETRY_DELAY_S = 5.0
 """How long it waits for a scheduler that does not answer [s]."""
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ class Controller:
         dead = list(self.scheduler.silent_runs(old, now - SILENCE_S)) if old else []
         dead += [run.id for run in begun if not run.running and run.since < now - MAX_PENDING_S]
         if dead:
-            log.warning("%d runs whose process is gone are marked as crashed", len(dead))
+            _log.warning("%d runs whose process is gone are marked as crashed", len(dead))
             self.scheduler.mark_crashed(dead)
         return dead
 
@@ -140,7 +140,7 @@ class Controller:
             mine = [run for run in due if run.flow == flow]
             chosen = self._backoffs.setdefault(flow, Backoff()).choose(found[flow]) if flow in found else []
             if chosen:
-                log.info("%s has work: %s", flow, "; ".join(chosen)[:500])
+                _log.info("%s has work: %s", flow, "; ".join(chosen)[:500])
                 dropped += mine[:-1]  # one run does it all
                 if flow == "reconcile":
                     self.work.full_at = time.monotonic() + FULL_CHECK_INTERVAL_S
@@ -153,5 +153,5 @@ class Controller:
     def _say(self, trouble: str) -> None:
         """Write down a trouble once, and that it is over."""
         if trouble != self._trouble:
-            log.warning("%s", trouble or f"over: {self._trouble}")
+            _log.warning("%s", trouble or f"over: {self._trouble}")
             self._trouble = trouble

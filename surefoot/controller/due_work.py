@@ -15,9 +15,9 @@ from surefoot.controller.work_backoff import OneTimeWork
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RegistryView, Stage
 from surefoot.core.errors import SurefootError
+from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.ledger import Ledger
 from surefoot.incidents import incident_work
 from surefoot.rollout import (
     CandidateRequest,
@@ -116,7 +116,7 @@ class DueWork:
             wanted["everything is compared"] = self.full_at
         policies = self.snapshot.policies()
         models = {*policies, *ports.ledgers}
-        looking = self.snapshot.look(ports, models, policies)
+        looking = self.snapshot.read_registry_and_gateway(ports, models, policies)
         self._standbys.send_all(ports, self.snapshot)
         self._standbys.send_fallbacks(ports, self.snapshot, policies)
         runs = self.scheduler.promote_runs()

@@ -11,7 +11,7 @@ _PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 3600.0
 """How long to wait before a forkserver that has ended is started again [s]: twice as long each time."""
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,7 +37,7 @@ class FlowForkserver:
         if now < self._again:
             return
         if self._server is not None:
-            log.warning(
+            _log.warning(
                 "the forkserver of the flows has ended (exit code %s): it is started again", self._server.returncode
             )
             if self._server.stdin is not None:

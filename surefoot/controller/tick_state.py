@@ -12,13 +12,13 @@ from surefoot.adapters.config.policy_file import list_policy_files, read_policy
 from surefoot.adapters.mlflow.registry import MlflowRegistry, RegistryFingerprint
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.errors import NotFound, PolicyInvalid, SurefootError
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.ports import Traffic
-from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports
 from surefoot.settings import Settings
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _REGISTRY_CACHE_S = 5.0
 """How long MLflow may take to answer a tick [s]: the next one asks again."""
 _REREAD_INTERVAL_S = 600.0
@@ -106,7 +106,9 @@ class TickState:
         except (PolicyInvalid, NotFound):  # `lint` and `status` name it
             return mark, None
 
-    def look(self, ports: CachedPorts, models: set[str], policies: Mapping[str, Policy]) -> CachedPorts:
+    def read_registry_and_gateway(
+        self, ports: CachedPorts, models: set[str], policies: Mapping[str, Policy]
+    ) -> CachedPorts:
         """The same ports with a registry and a gateway that answer from one look at each; one that is down says so."""
         registry = wiring.make_registry(self.config, _REGISTRY_CACHE_S)
         found: Mapping[str, RegistryFingerprint] = {}
@@ -122,7 +124,7 @@ class TickState:
             traffic_trouble = error
         troubles = [str(error) for error in (registry_trouble, traffic_trouble) if error]
         if troubles != self.troubles:
-            log.warning("%s", "; ".join(troubles) or "registry and gateway answer again")
+            _log.warning("%s", "; ".join(troubles) or "registry and gateway answer again")
         self.troubles = troubles
         self.marks = {
             model: (

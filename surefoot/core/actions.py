@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from surefoot.core.domain import EvidenceKind
+from surefoot.core.journal.events import Effect, Event
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate
 from surefoot.core.policy.recovery.data_layer import DataSource
-from surefoot.core.record.events import Effect, Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ SurefootError
 ├── Rejected                 nothing happened; do not retry; tell the person      exit 2
 │   ├── PolicyInvalid        the policy file breaks a rule (path, line, rule)
 │   ├── NotFound             the named model, version or alias does not exist
-│   ├── NotEquippedHere      this process has no URL, driver or library for a table; another one may
+│   ├── TableNotReachable      this process has no URL, driver or library for a table; another one may
 │   └── TransitionIllegal    the rollout is not in a state that allows this
 ├── Conflict                 somebody else acts; read again and stop              exit 3
 │   ├── RolloutInProgress    another rollout of this model is open
@@ -80,7 +80,7 @@ class NotFound(Rejected):
     """The named model, version or alias does not exist."""
 
 
-class NotEquippedHere(Rejected):
+class TableNotReachable(Rejected):
     """This process has no URL, driver or library for a table; another one may have it."""
 
 

@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from surefoot.core.domain import RegistryView, Split, Version
+from surefoot.core.journal.chain import Entry
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.recovery.data_layer import DataSource
-from surefoot.core.record.chain import Entry
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
 

@@ -16,6 +16,16 @@ from surefoot.core.actions import (
     WaitUntil,
 )
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict
+from surefoot.core.journal.events import (
+    Effect,
+    EndDecided,
+    Paused,
+    RolloutEnded,
+    SetAlias,
+    SetSplit,
+    StageEntered,
+)
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.policy_types import (
@@ -28,16 +38,6 @@ from surefoot.core.policy.policy_types import (
     Metric,
     Policy,
 )
-from surefoot.core.record.events import (
-    Effect,
-    EndDecided,
-    Paused,
-    RolloutEnded,
-    SetAlias,
-    SetSplit,
-    StageEntered,
-)
-from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.rollback.bundle_effects import forward_config_effects
 from surefoot.core.rollback.rollback_effects import (
     alternative_rollback_target,

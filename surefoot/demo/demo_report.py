@@ -7,8 +7,8 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.incidents.incident_events import IncidentReported
 from surefoot.core.incidents.incident_state import Incident
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
     EndDecided,
@@ -19,7 +19,7 @@ from surefoot.core.record.events import (
     as_json,
     decode_event,
 )
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
 from surefoot.demo.model_versions import MODEL_NAME
 from surefoot.demo.story import DemoScene, DemoStory

@@ -66,7 +66,7 @@ def _probability(body: bytes) -> float:
     return float(answer[-1] if isinstance(answer, list) else answer)
 
 
-def make_project(source: Path, folder: Path, model: str) -> Path:
+def make_demo_project(source: Path, folder: Path, model: str) -> Path:
     """Copy a project's policies, let the policy of a model name the table, and link the rest.
 
     Args:

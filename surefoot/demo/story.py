@@ -10,8 +10,8 @@ from sklearn.pipeline import Pipeline
 
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Unavailable
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.ledger import Ledger
 from surefoot.demo.flight_requests import FEATURES, fill_gaps, midnight
 from surefoot.demo.model_versions import VersionRecipe, move_alias, register_version
 from surefoot.demo.predictions_table import PredictionsTable

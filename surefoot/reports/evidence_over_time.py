@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import FigureKind, Outcome, Stage, Verdict
-from surefoot.core.record.events import GateJudged
+from surefoot.core.journal.events import GateJudged
 from surefoot.reports.plot_style import (
     ACCEPTED_COLOUR,
     LEFT_MARGIN,

@@ -28,15 +28,8 @@ from surefoot.core.errors import (
     VersionUnavailable,
 )
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
-from surefoot.core.judging.evidence import Evidence, MissingEvidence
-from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
-from surefoot.core.judging.reverify import encode_evidence
-from surefoot.core.policy.parse import parse_policy
-from surefoot.core.policy.policy_types import Policy
-from surefoot.core.policy.violations import Violation
-from surefoot.core.record.bundled_files import SetConfig
-from surefoot.core.record.events import (
+from surefoot.core.journal.bundled_files import SetConfig
+from surefoot.core.journal.events import (
     DriftFound,
     Effect,
     EffectDone,
@@ -46,8 +39,15 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
 )
-from surefoot.core.record.ledger import Ledger, Rollout, fold_entries, split_of_effect
-from surefoot.core.record.service_events import RollbackTargetChanged
+from surefoot.core.journal.ledger import Ledger, Rollout, fold_entries, split_of_effect
+from surefoot.core.journal.service_events import RollbackTargetChanged
+from surefoot.core.judging.evidence import Evidence, MissingEvidence
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
+from surefoot.core.judging.reverify import encode_evidence
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.violations import Violation
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.config_files import config_drift, write_config

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from surefoot.core.domain import STAGES_BEFORE_TRAFFIC, RegistryView, RolloutKind, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
+from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.events import CandidateRefused
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.events import CandidateRefused
-from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.rollout_commands import PromotionRequest, end_rollout, open_promotion
 

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from math import floor
 
 from surefoot.core.champion_watch.day_counts import DAY_S, LabelValue
-from surefoot.core.champion_watch.early_signals import SignalReading, read_signals
+from surefoot.core.champion_watch.early_signals import SignalReading, compute_early_signals
 from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import Rejected, StaleLedger
+from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
 from surefoot.core.judging.reverify import encode_evidence
@@ -14,9 +17,6 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, ValueGate
 from surefoot.core.policy.steps import Watch
-from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.ledger import Ledger, Rollout
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.rollout_commands import open_rollback, retry_on_conflict
 
@@ -128,7 +128,7 @@ def read_champion_signals(
     value = watched_label_value(watched.policy)
     days = ports.count_days(model, champion.number, maturity, watched.watch.ignored, until, value)
     per_year = watched.watch.false_alarms * (1.0 - _LEVEL_SHARE if watched.watch.gates else 1.0)
-    return read_signals(days, until, matured, per_year, value)
+    return compute_early_signals(days, until, matured, per_year, value)
 
 
 def watched_label_value(policy: Policy) -> LabelValue | None:

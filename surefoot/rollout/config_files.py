@@ -2,9 +2,9 @@
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown
+from surefoot.core.journal.bundled_files import BundledFile, SetConfig, config_drift_name
+from surefoot.core.journal.events import DriftFound
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.record.bundled_files import BundledFile, SetConfig, config_drift_name
-from surefoot.core.record.events import DriftFound
 from surefoot.rollout.ports import Ports
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from surefoot.core.domain import Split
 from surefoot.core.errors import AliasDrift, Rejected
-from surefoot.core.record.bundled_files import config_drift_name
-from surefoot.core.record.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.bundled_files import config_drift_name
+from surefoot.core.journal.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.rollback.bundle_effects import config_files_of
 from surefoot.rollout.config_files import short_digest
 from surefoot.rollout.ports import Ports

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from surefoot.core.domain import RegistryView, Split, Version
+from surefoot.core.journal.chain import Entry
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.ports import Journal, Registry, Traffic
-from surefoot.core.record.chain import Entry
 from surefoot.rollout.ports import Ports
 
 

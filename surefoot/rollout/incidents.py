@@ -4,9 +4,9 @@ from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.incidents.incident_events import EvidenceHoldLifted, IncidentClosed, IncidentNoted
 from surefoot.core.incidents.incident_state import Incident
-from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.ledger import Ledger, Rollout
-from surefoot.core.record.watch_events import IncidentOpened
+from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.journal.watch_events import IncidentOpened
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.rollout_commands import retry_on_conflict
 

@@ -8,10 +8,10 @@ from surefoot.core.champion_watch.day_counts import DayCounts, LabelValue
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.fallback import FallbackVersion
+from surefoot.core.journal.events import Event, encode_event
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.ports import Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
-from surefoot.core.record.events import Event, encode_event
-from surefoot.core.record.fallback_events import FallbackDrilled
-from surefoot.core.record.ledger import Ledger, fold_entries
 
 
 def _untried(_model: str, _version: Version) -> str:

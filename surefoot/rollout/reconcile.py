@@ -8,9 +8,9 @@ from functools import partial
 from surefoot.core.actions import Action, NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.errors import SurefootError
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.ledger import Ledger
 from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.advance_rollout import advance_rollout

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from surefoot.core.actions import FinishEffect
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
+from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
+from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.journal.service_events import VersionReleased
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.event_sentences import rollout_headline
-from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
-from surefoot.core.record.ledger import Ledger, Rollout
-from surefoot.core.record.service_events import VersionReleased
 from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply

@@ -21,7 +21,7 @@ import psutil
 from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.controller.forked_run import SOCKET_NAME
-from surefoot.core.record.ledger import Ledger, fold_entries
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.settings import Settings, read_settings
 from tests import local_http
 from tests.e2e.scientist import BLOCK, FEATURES, NAMES, houses

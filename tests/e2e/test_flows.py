@@ -17,7 +17,7 @@ from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.cli.local.prefect_runs import PrefectRuns
 from surefoot.cli.local.stack import SERVER_ENVIRONMENT
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
-from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
+from surefoot.core.journal.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
 from tests.e2e.promotion_fixtures import QUICK, SUITE
 from tests.e2e.stack_scenario import Home, Scenario, wait_for, write
 from tests.integration.log_writing import record

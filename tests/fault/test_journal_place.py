@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.errors import JournalTampered, JournalUnavailable, Rejected
-from surefoot.core.record.chain import check_chain
+from surefoot.core.journal.chain import check_chain
 
 
 def test_a_full_database_is_unavailable_and_loses_nothing(tmp_path: Path) -> None:

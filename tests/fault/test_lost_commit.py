@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES, SqlJournal
 from surefoot.core.errors import Conflict, OutcomeUnknown
-from surefoot.core.record.chain import check_chain
+from surefoot.core.journal.chain import check_chain
 
 
 class Wire:

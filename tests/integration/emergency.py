@@ -8,7 +8,7 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Split, Stage
-from surefoot.core.record.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
+from surefoot.core.journal.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports
 from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings
@@ -49,7 +49,7 @@ class Emergency:
         )
         self.append(opened)
         self.append(StageEntered(name, Stage.RAMPING, 0, "test"))
-        self.gateway.traffic.lift()
+        self.gateway.traffic.lift_kill_switch()
         journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 50.0))
         assert self.live().weight == 50.0
 
@@ -71,7 +71,7 @@ class Emergency:
         )
         self.append(opened)
         self.append(StageEntered(name, Stage.LIVE_SHADOWING, 0, "test"))
-        self.gateway.traffic.lift()
+        self.gateway.traffic.lift_kill_switch()
         journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 0.0, 20.0))
         assert self.live().mirror == 20.0
 

@@ -10,7 +10,7 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Stage, Version
-from surefoot.core.record.events import (
+from surefoot.core.journal.events import (
     ChampionAdopted,
     EffectDone,
     EffectIntended,

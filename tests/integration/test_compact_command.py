@@ -16,7 +16,7 @@ from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.log_files import COMPACTION_FOLDER
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.domain import RolloutKind, Version
-from surefoot.core.record.events import ChampionAdopted, RolloutOpened, encode_event
+from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, encode_event
 from surefoot.settings import Settings
 from tests.integration.log_writing import DAY, ROOT, label, named, record, requests, write
 

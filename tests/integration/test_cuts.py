@@ -131,7 +131,7 @@ def test_one_call_cuts_every_candidate_until_it_is_lifted(tmp_path: Path, models
     with listening(tmp_path, models, units={"flights": "unit", "later": None}) as gateway:
         for model in ("flights", "later"):
             gateway.traffic.shift(model, gateway.split(100))
-        gateway.traffic.kill("it smells")
+        gateway.traffic.set_kill_switch("it smells")
         for model in ("flights", "later"):
             assert local_http.get(f"{gateway.url}/models/{model}/route").json()["weight"] == 0.0
         assert gateway.ask().headers["x-model-version"] == GOOD
@@ -143,7 +143,7 @@ def test_one_call_cuts_every_candidate_until_it_is_lifted(tmp_path: Path, models
         assert health(gateway)["killed"] == "it smells"
         with pytest.raises(Rejected, match="the kill switch is set"):
             gateway.shift(10, generation=3)
-        gateway.traffic.lift()
+        gateway.traffic.lift_kill_switch()
         assert weight(gateway) == 0.0
         gateway.shift(100, generation=3)
         assert gateway.ask().headers["x-model-version"] == BETTER
@@ -154,7 +154,7 @@ def test_a_switch_that_cannot_be_written_is_in_force_and_says_so(tmp_path: Path,
     with listening(tmp_path, models) as gateway:
         gateway.shift(100)
         (tmp_path / "killed").mkdir()  # no file can be written in its place
-        assert "a restart forgets it" in gateway.traffic.kill("a full disk")
+        assert "a restart forgets it" in gateway.traffic.set_kill_switch("a full disk")
         assert weight(gateway) == 0.0
         with pytest.raises(Rejected, match="the kill switch is set"):
             gateway.shift(50, generation=2)
@@ -178,7 +178,7 @@ def test_no_reason_stops_the_kill_switch(tmp_path: Path, models: Models, body: b
         assert answer.status_code == 200
         assert 0 < len(answer.json()["killed"]) <= 500
         assert weight(gateway) == 0.0
-        assert gateway.traffic.kill("  ") == ""
+        assert gateway.traffic.set_kill_switch("  ") == ""
 
 
 def test_the_kill_switch_finishes_a_rollback_that_is_stepping(tmp_path: Path, models: Models) -> None:
@@ -187,7 +187,7 @@ def test_the_kill_switch_finishes_a_rollback_that_is_stepping(tmp_path: Path, mo
         gateway.shift(10, GOOD, BETTER)
         gateway.traffic.set_standby("flights", 1, gateway.models.version(GOOD), going_back=True)
         gateway.shift(50, GOOD, BETTER, 2)  # the next step of the same rollback
-        gateway.traffic.kill("enough")
+        gateway.traffic.set_kill_switch("enough")
         live = gateway.traffic.live("flights")
         assert live is not None
         assert (live.champion.number, live.candidate) == (GOOD, None)
@@ -198,7 +198,7 @@ def test_the_kill_switch_finishes_a_rollback_that_is_stepping(tmp_path: Path, mo
     with listening(tmp_path / "other", models) as gateway:
         gateway.shift(10, GOOD, BETTER)
         gateway.traffic.set_standby("flights", 1, gateway.models.version(GOOD))  # a promotion of a proven version
-        gateway.traffic.kill("enough")
+        gateway.traffic.set_kill_switch("enough")
         live = gateway.traffic.live("flights")
         assert live is not None
         assert (live.champion.number, live.weight) == (BETTER, 0.0)

@@ -16,7 +16,7 @@ import yaml
 
 from surefoot import exposure as exposures
 from surefoot.core.domain import Stage
-from surefoot.core.record.events import RolloutEnded, SetSplit, StageEntered
+from surefoot.core.journal.events import RolloutEnded, SetSplit, StageEntered
 from surefoot.rollout import drive_rollout, open_rollback
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY, FakeRegistry, Faults

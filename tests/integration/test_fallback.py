@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.config.policy_view import PolicyView
+from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Rung, Version
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.fallback import FallbackAnswer
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import decode_event
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import decode_event
 from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, FallbackPeriod
@@ -376,7 +376,7 @@ def test_the_policy_is_read_as_it_is_written_now(tmp_path: Path, models: Models)
     configs = tmp_path / "configs"
     configs.mkdir()
     path = configs / "flights.yaml"
-    view = PolicyView(configs, lambda policy: policy.fallback_answer)
+    view = SettingByModel(configs, lambda policy: policy.fallback_answer)
     with serving(tmp_path / "gateway", models, fallbacks=view) as gateway:
         gateway.shift(0, None, RAISING)
         assert gateway.ask().status_code == 400

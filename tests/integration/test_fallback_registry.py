@@ -22,8 +22,8 @@ from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Stage
 from surefoot.core.errors import FallbackInvalid, RegistryUnavailable
 from surefoot.core.fallback import FallbackReference
-from surefoot.core.record.events import RolloutOpened, decode_event
-from surefoot.core.record.fallback_events import FallbackDrilled
+from surefoot.core.journal.events import RolloutOpened, decode_event
+from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.rollout import adopt_champion, drill, drive_rollout, end_rollout, is_drill_due, open_promotion
 from surefoot.settings import Settings
 from tests import local_http

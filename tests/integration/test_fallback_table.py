@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_view import PolicyView
+from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.cli import main
 from surefoot.core.errors import FallbackInvalid
 from surefoot.core.policy.parse import parse_policy
@@ -45,7 +45,7 @@ def test_each_row_gets_the_answer_of_its_key(tmp_path: Path, models: Models) -> 
     project = tmp_path / "project"
     write_table(project)
     write_policy(project)
-    view = PolicyView(project / "configs", lambda policy: read_fallback(project, policy))
+    view = SettingByModel(project / "configs", lambda policy: read_fallback(project, policy))
     with listening(tmp_path / "gateway", models, fallbacks=view) as gateway:
         gateway.shift(0, None, RAISING)
         rows = [("N1", 2), ("N1", 3), ("N2", 2.0)]

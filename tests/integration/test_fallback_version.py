@@ -170,8 +170,8 @@ def test_the_fallback_stays_whatever_the_route_is(tmp_path: Path, models: Models
         gateway.shift(0, None, GOOD)
         name_fallback(gateway)
         gateway.shift(50, NAN, RAISING, 2)
-        gateway.traffic.kill("a test")
-        gateway.traffic.lift()
+        gateway.traffic.set_kill_switch("a test")
+        gateway.traffic.lift_kill_switch()
         gateway.shift(0, None, RAISING, 3)
         assert said(gateway.ask()) == FROM_VERSION
     # The control plane is not there, and no policy can be read: the route file says which version it is.
@@ -213,7 +213,7 @@ def test_a_fallback_that_cannot_be_loaded_leaves_the_one_that_answers(tmp_path: 
         wait_for(lambda: health(gateway)["fallback_version"] == {"uri": "models:/spoiled/1", "loaded": False})
         assert said(gateway.ask()) == FROM_VERSION
         told = "fallback models:/spoiled/1 is not loaded: it cannot answer when no version can"
-        assert told in gateway.traffic.notes("flights")
+        assert told in gateway.traffic.serving_notes("flights")
 
 
 def test_a_champion_that_cannot_be_loaded_is_answered_for(tmp_path: Path, models: Models) -> None:

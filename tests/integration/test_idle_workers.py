@@ -40,13 +40,13 @@ def test_routes_and_the_kill_switch_reach_workers_that_sleep(gateway: Supervised
         split = gateway.split(weight)
         wait_for(lambda split=split: gateway.traffic.settled("flights", split))  # type: ignore[misc]
         time.sleep(2.0 * worker_runtime._BUSY_S)
-    gateway.traffic.kill("a test")
+    gateway.traffic.set_kill_switch("a test")
     generation = gateway.route_table.generation
     wait_for(lambda: not gateway.route_table.unacknowledged_workers(generation))
     live = gateway.traffic.live("flights")
     assert live is not None
     assert live.weight == 0.0
-    gateway.traffic.lift()
+    gateway.traffic.lift_kill_switch()
     gateway.split(50.0)
     assert gateway.workers() == before
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import ENTRIES_TABLE, SqlJournal
 from surefoot.core.errors import Conflict, InvariantBroken, JournalTampered, JournalUnavailable
-from surefoot.core.record.chain import check_chain, seal_entry
+from surefoot.core.journal.chain import check_chain, seal_entry
 
 # One writer of a race: appends until the chain is long enough, and says which numbers it won.
 RACER = """

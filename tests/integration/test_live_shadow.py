@@ -19,13 +19,13 @@ from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvid
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Stage
+from surefoot.core.journal.events import GateJudged, decode_event
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.policy_types import Metric
-from surefoot.core.record.events import GateJudged, decode_event
-from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import Ports, PromotionRequest, adopt_champion, drive_rollout, end_rollout, open_promotion
 from tests.fakes import SAME_SHAPE, FakeRegistry, Faults
 from tests.integration.gateway_harness import ROW, Gateway, listening, save_pyfunc, wait_for

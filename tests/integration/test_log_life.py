@@ -321,7 +321,7 @@ def test_files_stay_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_merged_tables_have_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts become several tables where one would have too many rows; a large part stays as it is."""
     monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 4)
-    monkeypatch.setattr(compaction, "TABLE_ROWS", 10)
+    monkeypatch.setattr(compaction, "MAX_TABLE_ROWS", 10)
     first = 0
     for size in (4, 4, 6, 4, 4):
         write(tmp_path, [record(number, number * 60.0) for number in range(first, first + size)])

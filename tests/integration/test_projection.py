@@ -14,8 +14,8 @@ from surefoot.adapters.mlflow.runs.projection import MlflowProjection
 from surefoot.adapters.mlflow.runs.run_writer import RunPlots
 from surefoot.core.domain import FigureKind, Outcome, Role, RolloutKind, Stage, Verdict, VerdictFigure, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, seal_entry
+from surefoot.core.journal.events import (
     ChampionAdopted,
     EffectDone,
     EffectIntended,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from surefoot.core.record.events import decode_event
-from surefoot.core.record.service_events import VersionReleased
+from surefoot.core.journal.events import decode_event
+from surefoot.core.journal.service_events import VersionReleased
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER
 

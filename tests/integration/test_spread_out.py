@@ -24,9 +24,9 @@ from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Version
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import BadEventCounts, Evidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.record.ledger import fold_entries
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
 from tasks.progress_artifact import ProgressArtifact

@@ -11,7 +11,7 @@ from surefoot.adapters import last_flow_runs
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli.local import prefect_server
-from surefoot.core.record.events import DriftFound
+from surefoot.core.journal.events import DriftFound
 from tests.integration.emergency import MODEL, Emergency
 
 Capture = pytest.CaptureFixture[str]

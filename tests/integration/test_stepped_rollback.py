@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.record.events import (
+from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
     GateJudged,
@@ -29,7 +29,7 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.record.ledger import Rollout
+from surefoot.core.journal.ledger import Rollout
 from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY
@@ -172,7 +172,7 @@ def test_kill_in_the_middle_gives_everything_to_the_target_at_once(
     running.communicate()
     assert running.returncode == WITHOUT_REGISTRY
     assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
-    emergency.gateway.traffic.lift()
+    emergency.gateway.traffic.lift_kill_switch()
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import pytest
 
 from surefoot.adapters.expectations.suite import run_suite
 from surefoot.core.domain import Outcome
+from surefoot.core.journal.chain import canonical_bytes
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.record.chain import canonical_bytes
 from surefoot.reports.validation_page import render_validation_page
 
 

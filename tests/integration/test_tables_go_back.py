@@ -14,9 +14,9 @@ from deltalake import CommitProperties, write_deltalake
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.journal.events import RolloutEnded, RolloutOpened, StageEntered
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.events import RolloutEnded, RolloutOpened, StageEntered
-from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import Ports, drive_rollout, open_rollback, restore_due_tables
 from tests.fakes import POLICY, FakeRegistry, Faults
 from tests.integration.emergency import MODEL, Emergency

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from surefoot import wiring
 from surefoot.core.domain import Outcome, RolloutKind, Split, Stage
-from surefoot.core.record.events import (
+from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
     Paused,
@@ -20,8 +20,8 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
 )
-from surefoot.core.record.events import StageEntered as Entered
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.events import StageEntered as Entered
+from surefoot.core.journal.ledger import Ledger
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency

@@ -244,12 +244,12 @@ def test_ranges_across_row_groups_are_those_of_the_json(tmp_path: Path, monkeypa
     with TypedColumnReader(table) as features:
         for first in range(0, 7000, 900):
             end = min(7000, first + 900)
-            read = features.read(first, end, X)
+            read = features.read_rows(first, end, X)
             assert read is not None
             expected, places = parse_json_rows(texts.slice(first, end - first), X)
             assert read[0].equals(expected)
             assert read[1].tolist() == places.tolist()
-        read = features.read(3, 3, X)
+        read = features.read_rows(3, 3, X)
         assert read is not None
         assert read[0].num_rows == 0
 

@@ -12,11 +12,11 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.journal.events import Event, GateJudged, RolloutOpened, encode_event
 from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
 from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.events import Event, GateJudged, RolloutOpened, encode_event
 from surefoot.settings import Settings
 from tests.conftest import free_port
 from tests.fakes import POLICY

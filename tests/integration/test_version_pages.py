@@ -12,8 +12,8 @@ from surefoot.adapters.mlflow.runs.run_writer import RunPlots
 from surefoot.adapters.mlflow.runs.version_pages import OUTCOME_LINE_PREFIX
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, seal_entry
+from surefoot.core.journal.events import (
     CandidateRefused,
     ChampionAdopted,
     Event,

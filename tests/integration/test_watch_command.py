@@ -9,7 +9,7 @@ import pytest
 
 from surefoot.core.champion_watch.day_counts import DAY_S
 from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.record.events import ChampionAdopted, RolloutEnded, RolloutOpened, SetSplit, StageEntered
+from surefoot.core.journal.events import ChampionAdopted, RolloutEnded, RolloutOpened, SetSplit, StageEntered
 from tests.integration.served_stack import ONE, POLICY, TWO, Stack
 from tests.integration.test_logged_days import LAST, usual
 

@@ -56,7 +56,7 @@ def test_what_one_worker_finds_all_workers_know(tmp_path: Path) -> None:
 
         wait_for(found, 120.0)
         assert "depends on the other rows of the batch (seen on a caller's row)" in str(counts()["one_at_a_time"])
-        assert gateway.traffic.notes("m")[-1].startswith("version 1 is asked one request at a time: its answer")
+        assert gateway.traffic.serving_notes("m")[-1].startswith("version 1 is asked one request at a time: its answer")
         assert int(str(counts()["differed"])) >= 1
 
         def quiet() -> bool:
@@ -88,7 +88,7 @@ def test_a_champion_that_cannot_be_loaded_is_named(tmp_path: Path, models: Model
         said = local_http.get(f"{gateway.url}/health")
         assert (said.status_code, said.json()["models"]["broken"]["loaded"]) == (503, False)
         assert "'torch'" in said.json()["models"]["broken"]["error"]
-        (note,) = gateway.traffic.notes("broken")
+        (note,) = gateway.traffic.serving_notes("broken")
         assert note.startswith("broken cannot be served: version 1 cannot be loaded: ")
         assert gateway.ask().status_code == 200
-        assert gateway.traffic.notes("flights") == ()
+        assert gateway.traffic.serving_notes("flights") == ()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.judging.evidence import BadEventStratum
-from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, log_detector, log_mixture
+from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, log_evidence_at_any_start, log_mixture
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_mean_exp
 
 Found = Mapping[int, Sequence[float]]
@@ -43,7 +43,7 @@ def test_detector_is_its_definition(found: Found) -> None:
     sums = [
         sum(math.exp(sum(row[k] for late, row in found.items() if late >= epoch)) for epoch in found) for k in range(3)
     ]
-    assert log_detector(found) == pytest.approx(math.log(sum(sums) / 3.0), abs=1e-9)
+    assert log_evidence_at_any_start(found) == pytest.approx(math.log(sum(sums) / 3.0), abs=1e-9)
 
 
 @given(FOUND.filter(bool))
@@ -77,7 +77,7 @@ def test_mean_over_all_paths_of_equal_arms(share: float) -> None:
     mixture, above = expected(lambda found: log_mixture(found, starts=3), drift, share)
     assert mixture == pytest.approx(1.0, abs=1e-9)
     assert above <= 1.0 / 20.0
-    detector, alarmed = expected(log_detector, drift, share)
+    detector, alarmed = expected(log_evidence_at_any_start, drift, share)
     assert detector == pytest.approx(EPOCHS, abs=1e-9)
     assert alarmed <= EPOCHS / 20.0
 
@@ -86,7 +86,7 @@ def test_mean_of_a_better_candidate_is_lower() -> None:
     """A candidate that is better than the champion is worth less than an equal one."""
     better = [(q, 0.5 * q) for q in (0.05, 0.4, 0.1, 0.7)]
     assert expected(log_mixture, better, 0.5)[0] < 1.0
-    assert expected(log_detector, better, 0.5)[0] < EPOCHS
+    assert expected(log_evidence_at_any_start, better, 0.5)[0] < EPOCHS
 
 
 def test_simulated_alarms_keep_their_rate() -> None:
@@ -103,7 +103,7 @@ def test_simulated_alarms_keep_their_rate() -> None:
         ]
         found = epoch_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS)
         pieces = [{epoch: found[epoch] for epoch in range(k + 1)} for k in range(epochs)]
-        alarms += any(log_detector(piece) >= math.log(bar) for piece in pieces)
+        alarms += any(log_evidence_at_any_start(piece) >= math.log(bar) for piece in pieces)
         mixed += any(log_mixture(piece) >= math.log(50.0) for piece in pieces)
     assert alarms / runs <= epochs / bar
     assert mixed / runs <= 1.0 / 50.0

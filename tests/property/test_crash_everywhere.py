@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Stage
-from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
-from surefoot.core.record.ledger import fold_entries
+from surefoot.core.journal.events import EffectDone, EffectIntended, decode_event
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, restore_due_tables
 from tests.fakes import MIRRORED, POLICY, STEPPED, WITH_CONFIG, WITH_TABLES, Faults, Killed, Scenario
 

@@ -22,7 +22,7 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.core.stats.block_statistic import SCORE_BINS
+from surefoot.core.stats.block_metrics import SCORE_BINS
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, log_evidence
 from tests.gates import make_gate

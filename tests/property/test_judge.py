@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Stage
+from surefoot.core.journal.chain import canonical_bytes
+from surefoot.core.journal.events import GateJudged, decode_event, encode_event
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
@@ -28,8 +30,6 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.core.record.chain import canonical_bytes
-from surefoot.core.record.events import GateJudged, decode_event, encode_event
 from surefoot.core.stats.histogram import bucket_of
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, log_evidence
 from tests.gates import changed, make_gate

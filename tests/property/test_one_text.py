@@ -104,7 +104,7 @@ def test_the_back_test_names_the_slices_that_live_counts_name(values: list[Any])
             found = records.query_rows("m", sql)
             assert [slice_name("c", text) for text, _ in found] == wanted
             assert [unit for _, unit in found] == [canonical_text(value) for value in values]
-            (chunk,) = records.answers(0.0, 2.0, 0.0, ("c",))
+            (chunk,) = records.read_answer_pairs(0.0, 2.0, 0.0, ("c",))
             assert [slice_name("c", text) for text in chunk["c"]] == wanted
         finally:
             records.close()

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surefoot.core.journal.chain import canonical_bytes
 from surefoot.core.operator_reason import MAX_REASON_LENGTH, NO_REASON_TEXT, clean_reason
-from surefoot.core.record.chain import canonical_bytes
 
 ANY = st.text(st.characters(codec=None, categories=None), max_size=3000)
 

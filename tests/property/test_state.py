@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from surefoot.core.actions import AbandonEffect, ApplyEffect, FinishEffect, NoRollout, RecordEvent
 from surefoot.core.domain import TERMINAL_STAGES, Outcome, Role, RolloutKind, Stage, Verdict, Version
-from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, seal_entry
+from surefoot.core.journal.events import (
     ChampionAdopted,
     DriftFound,
     EffectDone,
@@ -24,7 +23,8 @@ from surefoot.core.record.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.core.record.ledger import Ledger, fold_entries
+from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.state_machine import decide_action
 from tests.fakes import POLICY
 

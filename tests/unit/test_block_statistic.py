@@ -14,15 +14,15 @@ from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
 from surefoot.core.policy.policy_types import GAP_METRICS, GROUP_RATE_METRICS, PAIRED_METRICS, Metric
-from surefoot.core.stats.block_statistic import (
+from surefoot.core.stats.block_metrics import (
     SCORE_BINS,
     Floats,
+    block_metric_for,
     calibration_error,
     group_metric_values,
     mean_loss,
     misranked_share,
     root_mean_square,
-    statistic_for_metric,
 )
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, block_difference, jackknife_difference
 
@@ -138,7 +138,7 @@ def test_gap_is_the_largest_difference_between_two_groups(metric: Metric, groups
     """A gap is the largest over all pairs; one group whose rate nobody knows leaves it unknown."""
     cells, n = np.array(groups, dtype=float), np.array([float(sum(group)) for group in groups])
     pairs = [RATES[metric](*group) for group in groups]
-    found = float(statistic_for_metric(metric)(n, cells))
+    found = float(block_metric_for(metric)(n, cells))
     if not all(below for _, below in pairs):
         assert math.isnan(found)
         return
@@ -152,7 +152,7 @@ def test_gap_of_a_loss_is_between_means(groups: list[tuple[int, int]]) -> None:
     """The gap of a loss is between the groups' mean losses."""
     means = [total / MILLIONTHS_PER_UNIT / n for n, total in groups]
     n, total = (np.array([float(group[k]) for group in groups]) for k in (0, 1))
-    assert float(statistic_for_metric(Metric.LOSS_GAP)(n, total[:, None])) == pytest.approx(
+    assert float(block_metric_for(Metric.LOSS_GAP)(n, total[:, None])) == pytest.approx(
         max(means) - min(means), abs=1e-9
     )
 
@@ -167,17 +167,17 @@ def test_whole_arrays_are_taken_row_by_row(metric: Metric) -> None:
     if width > 4:
         stacked[..., :SCORE_BINS] += stacked[..., SCORE_BINS : 2 * SCORE_BINS]  # no more positives than requests
     n = stacked[..., : min(width, SCORE_BINS)].sum(axis=-1)
-    found = statistic_for_metric(metric)(n, stacked)
+    found = block_metric_for(metric)(n, stacked)
     assert found.shape == (3, 2)
     for row in np.ndindex(3, 2):
-        assert float(found[row]) == pytest.approx(float(statistic_for_metric(metric)(n[row], stacked[row])), abs=1e-12)
+        assert float(found[row]) == pytest.approx(float(block_metric_for(metric)(n[row], stacked[row])), abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", sorted(set(Metric) - PAIRED_METRICS))
 def test_what_is_not_judged_on_the_same_requests_has_no_statistic(metric: Metric) -> None:
     """A statistic of a served metric is a bug."""
     with pytest.raises(InvariantBroken, match="not judged on the same requests"):
-        statistic_for_metric(metric)
+        block_metric_for(metric)
 
 
 def delong(scores: tuple[Whole, Whole], came: Flags) -> tuple[float, float]:
@@ -258,9 +258,7 @@ def test_error_of_a_gap_is_that_of_two_independent_rates() -> None:
     positives, chances = 20, (0.9, 0.5)
     hits = random.binomial(positives, chances, (400, 2))
     cells = np.stack([hits, 0 * hits, positives - hits, 0 * hits], axis=-1).astype(float)
-    found = jackknife_difference(
-        np.full((400, 2), float(positives)), cells, cells, statistic_for_metric(Metric.TPR_GAP)
-    )
+    found = jackknife_difference(np.full((400, 2), float(positives)), cells, cells, block_metric_for(Metric.TPR_GAP))
     assert found is not None
     total = positives * 400
     expected = math.sqrt(sum(p * (1.0 - p) / total for p in hits.sum(axis=0) / total))
@@ -284,7 +282,5 @@ def test_value_that_hangs_on_one_block_is_no_value(lonely: int) -> None:
     scores = np.arange(80) * MILLIONTHS_PER_UNIT // 80
     assert block_difference(blocks_of(10, (scores, scores), came), misranked_share) is None
     cells = np.array([[[10.0, 0.0, 0.0, 0.0], [5.0 * (d == lonely), 5.0, 0.0, 5.0]] for d in range(8)])
-    assert jackknife_difference(cells.sum(axis=-1), cells, cells, statistic_for_metric(Metric.TPR_GAP)) is None
-    assert (
-        jackknife_difference(cells.sum(axis=-1), cells, cells, statistic_for_metric(Metric.SELECTION_GAP)) is not None
-    )
+    assert jackknife_difference(cells.sum(axis=-1), cells, cells, block_metric_for(Metric.TPR_GAP)) is None
+    assert jackknife_difference(cells.sum(axis=-1), cells, cells, block_metric_for(Metric.SELECTION_GAP)) is not None

@@ -7,11 +7,11 @@ import pytest
 
 from surefoot.core.domain import Stage
 from surefoot.core.errors import ConfigUnavailable, Rejected
+from surefoot.core.journal.bundled_files import SetConfig
+from surefoot.core.journal.event_sentences import describe_effect
+from surefoot.core.journal.events import EffectDone, EffectIntended, decode_event
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import examine_policy
-from surefoot.core.record.bundled_files import SetConfig
-from surefoot.core.record.event_sentences import describe_effect
-from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
-from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import drive_rollout, journal_model_drift, open_promotion, open_rollback
 from tests.fakes import POLICY, WITH_CONFIG, Scenario
 

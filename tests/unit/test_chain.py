@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.journal.sql_journal import parse_canonical_json
 from surefoot.core.errors import InvariantBroken, JournalTampered
-from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
 
 WHOLE = st.integers(-(2**53) + 1, 2**53 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import BadEventStratum
-from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, LOG_ZERO, log_detector, log_mixture
+from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, LOG_ZERO, log_evidence_at_any_start, log_mixture
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
 
 
@@ -64,19 +64,19 @@ def test_huge_evidence_stays_a_number(huge: float) -> None:
     """Increments that no exponential can hold give finite answers."""
     found = dict.fromkeys(range(30), (huge, -huge, 0.0))
     assert math.isfinite(log_mixture(found))
-    assert math.isfinite(log_detector(found))
-    assert math.isfinite(log_detector({0: (-1e4,)}))
+    assert math.isfinite(log_evidence_at_any_start(found))
+    assert math.isfinite(log_evidence_at_any_start({0: (-1e4,)}))
     assert log_mixture({0: (-1e4,)}) == pytest.approx(math.log(1.0 - BROKEN_FROM_START_WEIGHT))
 
 
 def test_detector_of_silence_counts_epochs() -> None:
     """Epochs that say nothing add one each."""
-    assert log_detector(dict.fromkeys(range(12), (0.0, 0.0, 0.0))) == pytest.approx(math.log(12.0))
+    assert log_evidence_at_any_start(dict.fromkeys(range(12), (0.0, 0.0, 0.0))) == pytest.approx(math.log(12.0))
 
 
 def test_detector_of_nothing_never_alarms() -> None:
     """Without an epoch the detector is as good as zero, and a number all the same."""
-    assert log_detector({}) == LOG_ZERO
+    assert log_evidence_at_any_start({}) == LOG_ZERO
     assert math.isfinite(LOG_ZERO)
     assert math.exp(LOG_ZERO) == pytest.approx(0.0, abs=1e-300)
 
@@ -87,7 +87,7 @@ def test_detector_is_the_recursion() -> None:
     running = 0.0
     for k, step in enumerate(steps):
         running = (running + 1.0) * math.exp(step)
-        found = log_detector({epoch: (value,) for epoch, value in enumerate(steps[: k + 1])})
+        found = log_evidence_at_any_start({epoch: (value,) for epoch, value in enumerate(steps[: k + 1])})
         assert found == pytest.approx(math.log(running))
 
 

@@ -8,18 +8,18 @@ from surefoot.core.domain import Split, Stage
 from surefoot.core.errors import (
     DataUnavailable,
     InvariantBroken,
-    NotEquippedHere,
     NotFound,
     RegistryUnavailable,
     Rejected,
     SurefootError,
+    TableNotReachable,
     TransitionIllegal,
 )
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import decode_event
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.policy.parse import examine_policy, parse_policy
 from surefoot.core.policy.recovery.data_layer import OnRollback, data_source_json, parse_data_source
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import decode_event
-from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout import (
     check_due_checkpoints,
@@ -160,12 +160,12 @@ def test_a_process_that_lacks_something_leaves_the_table_to_another(monkeypatch:
     rolled_back(env)
 
     def unequipped(*_: object) -> object:
-        raise NotEquippedHere("PREDICTIONS_URL is not set here")
+        raise TableNotReachable("PREDICTIONS_URL is not set here")
 
     with monkeypatch.context() as shell:
         shell.setattr(env.data_layer, "restore", unequipped)
         shell.setattr(env.data_layer, "verify_restorable", unequipped)
-        with pytest.raises(NotEquippedHere):
+        with pytest.raises(TableNotReachable):
             restore_due_tables(env.ports(), "m")
     assert pending_tables(env.ports().ledger("m"))
     assert not table_problems(restore_due_tables(env.ports(), "m"))

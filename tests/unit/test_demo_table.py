@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
-from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_project
+from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_demo_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def test_the_table_goes_back_to_what_the_champion_before_has_written(tmp_path: P
     """The demo's own policy restores the demo's own table: the rows of the version that is taken back are gone."""
     table = PredictionsTable(tmp_path / "predictions.db")
     table.write([(f"r{one}", "1", _answer(one)) for one in range(5)], "1", 100.0)
-    project = make_project(ROOT, tmp_path / "project", "flights-late")
+    project = make_demo_project(ROOT, tmp_path / "project", "flights-late")
     _, policy = read_policy(project / "configs" / "flights-late.yaml")
     (source,) = policy.data_layer
     adapters = TableAdapters(project, tmp_path / "tables", {URL_VARIABLE: table.url})
@@ -39,5 +39,5 @@ def test_a_folder_that_is_no_project_is_left_to_up(tmp_path: Path, missing: str)
     (source / "configs" / "flights-late.yaml").touch()
     (source / "prefect.yaml").touch()
     (source / missing).rename(source / "elsewhere")
-    assert make_project(source, tmp_path / "own", "flights-late") == source
+    assert make_demo_project(source, tmp_path / "own", "flights-late") == source
     assert not (tmp_path / "own").exists()

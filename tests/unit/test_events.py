@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from surefoot.adapters.journal.sql_journal import parse_canonical_json
 from surefoot.core.domain import FigureKind, Outcome, Role, Verdict, VerdictFigure, Version
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.record.chain import canonical_bytes
-from surefoot.core.record.codec import JsonCodec
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import canonical_bytes
+from surefoot.core.journal.codec import JsonCodec
+from surefoot.core.journal.events import (
     EVENT_TYPES,
     Effect,
     Event,
@@ -24,8 +23,9 @@ from surefoot.core.record.events import (
     decode_event,
     encode_event,
 )
-from surefoot.core.record.rollback_schedule import RollbackSchedule
-from surefoot.core.record.service_events import VersionCounts
+from surefoot.core.journal.rollback_schedule import RollbackSchedule
+from surefoot.core.journal.service_events import VersionCounts
+from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.tables.table_checkpoint import TableCheckpoint, TableDigest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict, VerdictFigure
-from surefoot.core.record.events import GateJudged
+from surefoot.core.journal.events import GateJudged
 from surefoot.reports.evidence_over_time import evidence_over_time_png
 
 Look = tuple[float, GateJudged]

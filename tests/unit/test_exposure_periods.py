@@ -6,7 +6,7 @@ import math
 import pytest
 
 from surefoot.core.domain import Stage, Version
-from surefoot.core.record.ledger import fold_entries
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.served_versions.exposure_periods import Phase, exposure_periods, last_rolled_back
 from surefoot.rollout import drive_rollout, end_rollout, open_promotion, open_rollback
 from tests.fakes import MIRRORED, Scenario

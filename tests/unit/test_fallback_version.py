@@ -15,12 +15,12 @@ from surefoot.core.answers.fallback_drill import drill_version
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import FallbackInvalid, Rejected
 from surefoot.core.fallback import FallbackReference, FallbackVersion
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import RolloutOpened, decode_event, encode_event
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import RolloutOpened, decode_event, encode_event
-from surefoot.core.record.fallback_events import FallbackDrilled
-from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.served_versions.fallback_version import judge_drill, wanted_fallback, why_barred
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout import Ports, adopt_champion, drill, drive_rollout, open_promotion

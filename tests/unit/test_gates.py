@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict
+from surefoot.core.journal.chain import canonical_bytes
+from surefoot.core.journal.events import GateJudged, decode_event, encode_event
 from surefoot.core.judging.evidence import (
     BadEventCounts,
     BadEventStratum,
@@ -21,8 +23,6 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric, ValueGate
-from surefoot.core.record.chain import canonical_bytes
-from surefoot.core.record.events import GateJudged, decode_event, encode_event
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 from tests.gates import changed, make_gate
 from tests.unit.test_judge import spread

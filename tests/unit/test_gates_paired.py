@@ -24,7 +24,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
-from surefoot.core.stats.block_statistic import SCORE_BINS
+from surefoot.core.stats.block_metrics import SCORE_BINS
 from tests.gates import changed, make_gate
 from tests.unit.test_gates import LEVEL, figure, judged
 

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from surefoot.adapters.journal.sql_journal import ENTRIES_TABLE, SqlJournal, parse_canonical_json
 from surefoot.adapters.mlflow.runs.run_views import make_run_views
 from surefoot.core.domain import Outcome, Stage
+from surefoot.core.journal.chain import Entry, canonical_bytes, check_chain
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import GateJudged, RolloutOpened, decode_event
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.chain import Entry, canonical_bytes, check_chain
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
-from surefoot.core.record.ledger import fold_entries
 from surefoot.core.served_versions.version_status import version_statuses
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -12,7 +12,7 @@ from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNote
 from surefoot.core.incidents.incident_statistics import incident_statistics
 from surefoot.core.incidents.report_clocks import DAY_S, report_clocks
 from surefoot.core.incidents.timeline import AnsweredPeriod, Moment, build_timeline
-from surefoot.core.record.events import (
+from surefoot.core.journal.events import (
     ChampionAdopted,
     EffectDone,
     EffectIntended,
@@ -24,8 +24,8 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
-from surefoot.core.record.ledger import fold_entries
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.journal.ledger import fold_entries
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.tables.data_events import DataRestored
 from surefoot.reports.incident_statistics_plot import incident_statistics_png
 from surefoot.rollout import add_note, close_incident, find_incident, lift_hold, open_due_incidents

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
+from surefoot.core.journal.chain import canonical_bytes
+from surefoot.core.journal.events import GateJudged, encode_event
 from surefoot.core.judging.data_validation import FailedExpectation, ValidationResult
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
@@ -24,8 +26,6 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.core.record.chain import canonical_bytes
-from surefoot.core.record.events import GateJudged, encode_event
 from surefoot.core.stats.histogram import bucket_of
 from tests.gates import changed, make_gate
 

@@ -116,7 +116,7 @@ def test_in_a_file_the_later_line_counts(tmp_path: Path) -> None:
     pd.DataFrame(told).to_parquet(tmp_path / "l.parquet", index=False)
     records = RecordedRequests(tmp_path / "r.parquet", tmp_path / "l.parquet")
     try:
-        (chunk,) = records.answers(0.0, 10.0, 0.0, ())
+        (chunk,) = records.read_answer_pairs(0.0, 10.0, 0.0, ())
         assert list(chunk["label"]) == [1.0]
     finally:
         records.close()

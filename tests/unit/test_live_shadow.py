@@ -13,6 +13,9 @@ from surefoot.cli.printing.status_output import print_status
 from surefoot.core.actions import JudgeGates
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
+from surefoot.core.journal.event_sentences import describe_effect
+from surefoot.core.journal.events import SetSplit, decode_event
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import AnswerShapes, BadEventCounts, BadEventStratum, Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
@@ -24,9 +27,6 @@ from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.event_sentences import describe_effect
-from surefoot.core.record.events import SetSplit, decode_event
-from surefoot.core.record.ledger import fold_entries
 from surefoot.core.state_machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, alpha_per_shadow_gate, decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from surefoot.rollout.drift import split_mismatch

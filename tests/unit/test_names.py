@@ -73,7 +73,7 @@ ALLOWED = {
     "tests/unit/test_words.py",
     "tests/unit/test_events.py",
     "surefoot/core/domain.py",  # labels of figures that release 0.1.0 journalled
-    "surefoot/core/record/events.py",  # a field of the journal
+    "surefoot/core/journal/events.py",  # a field of the journal
     "surefoot/gateway/supervision/supervisor.py",  # a lock that a running worker of release 0.1.0 holds
 }
 FIELD = re.compile(r"\[\"sink\"\]|\"sink\":|\"nursery\"")

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from surefoot.core.planning import Detectability, false_alarms_a_year, plan_policy
-from surefoot.core.planning.detectability import distinct_units, smallest_detectable
+from surefoot.core.planning.detectability import smallest_detectable
+from surefoot.core.planning.distinct_units import distinct_units
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.violations import Violation

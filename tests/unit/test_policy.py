@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Role
+from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.policy.parse import examine_policy, parse_policy
 from surefoot.core.policy.policy_types import FailureAction, Metric, Policy, Reaction
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.chain import canonical_digest
 from tests.fakes import POLICY
 from tests.gates import gate_of
 

@@ -6,10 +6,10 @@ import pytest
 
 from surefoot.core.domain import Split, Stage, Version
 from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, VersionUnavailable
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import decode_event
-from surefoot.core.record.ledger import Ledger
-from surefoot.core.record.service_events import VersionReleased
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import decode_event
+from surefoot.core.journal.ledger import Ledger
+from surefoot.core.journal.service_events import VersionReleased
 from surefoot.core.served_versions.version_status import rollout_title, version_statuses
 from surefoot.rollout import (
     drive_rollout,

@@ -230,7 +230,7 @@ def test_features_are_all_other_columns(opened: Opens) -> None:
     file.shift(0.0, split(50.0))
     assert file.features == names
     assert file.read_features("", 0.0, DAY).to_dict("records") == [dict.fromkeys(names, "x")]
-    assert {name for name, apart, _ in file.unequal(0.0, DAY) if not apart} == set(names)
+    assert {name for name, apart, _ in file.unequal_feature_shares(0.0, DAY) if not apart} == set(names)
     assert scored(file, changed(BRIER, by=("side",))).slices.keys() == {"", "side=x"}
     assert file.query_rows("", f"SELECT {file.slice_sql('n')} FROM log") == [("x",)]  # noqa: S608 - the file has quoted it
 
@@ -298,7 +298,7 @@ def test_large_windows_are_sampled_evenly(opened: Opens, monkeypatch: pytest.Mon
     frame = file.read_features("", -1.0, 30 * DAY)
     assert len(frame) == 50
     assert len(file.read_predictions("", -1.0, 30 * DAY)) == 50
-    assert [len(side) for side in file.sample(-1.0, 30 * DAY)] == [50, 50]
+    assert [len(side) for side in file.sample_answers(-1.0, 30 * DAY)] == [50, 50]
     assert frame.equals(file.read_features("", -1.0, 30 * DAY))
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from surefoot.core.domain import Outcome, Split, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress
+from surefoot.core.journal.chain import Entry
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.record.chain import Entry
 from surefoot.rollout import adopt_champion, drive_rollout, open_promotion, open_rollback, retry_on_conflict
 from tests.fakes import FakeJournal, Scenario
 from tests.scripted import events, started

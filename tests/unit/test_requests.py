@@ -6,8 +6,8 @@ import pytest
 
 from surefoot.core.domain import Stage, Version
 from surefoot.core.errors import NotFound, Rejected, RolloutInProgress, TransitionIllegal
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import (
     PromotionRequest,
     adopt_champion,

@@ -6,6 +6,9 @@ import pytest
 
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.codec import journal_name
+from surefoot.core.journal.events import GateJudged, encode_event
 from surefoot.core.judging.data_validation import FailedExpectation, ValidationResult
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
@@ -31,9 +34,6 @@ from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
 from surefoot.core.judging.reverify import EVIDENCE_TYPES, decode_evidence, encode_evidence, reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.codec import journal_name
-from surefoot.core.record.events import GateJudged, encode_event
 from tests.gates import changed, gate_of
 from tests.scripted import TWO, scenario, started
 

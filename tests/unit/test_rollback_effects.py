@@ -7,10 +7,10 @@ import pytest
 
 from surefoot.core.domain import Split, Stage
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, SurefootError
+from surefoot.core.journal.events import EffectIntended, SetAlias, SetSplit, decode_event
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.record.events import EffectIntended, SetAlias, SetSplit, decode_event
-from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import (
     adopt_champion,
     drive_rollout,

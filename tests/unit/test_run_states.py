@@ -4,10 +4,10 @@ import pytest
 from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage
+from surefoot.core.journal.events import ChampionAdopted, EndDecided, Event, RolloutEnded
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.record.events import ChampionAdopted, EndDecided, Event, RolloutEnded
-from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import drive_rollout, open_rollback
 from tasks.states import combine_states, rollout_state, task_result

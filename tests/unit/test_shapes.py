@@ -13,12 +13,12 @@ from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.actions import JudgeGates
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import AnswerShapes, MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.ledger import fold_entries
 from surefoot.core.state_machine import SHAPE_GATE, decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, Scenario

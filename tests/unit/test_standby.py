@@ -11,9 +11,9 @@ from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts
 from surefoot.core.domain import RolloutKind, Rung, Stage, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.record.events import RolloutOpened, decode_event
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded
-from surefoot.core.record.ledger import Ledger, Rollout
+from surefoot.core.journal.events import RolloutOpened, decode_event
+from surefoot.core.journal.fallback_events import FallbackBegan, FallbackEnded
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.standby import standby_version
 from surefoot.rollout import Ports, drive_rollout, open_promotion, open_rollback, wanted_standby

@@ -11,18 +11,18 @@ from surefoot.core.champion_watch.day_counts import DAY_S, DayCounts
 from surefoot.core.champion_watch.early_signal_history import EarlySignalHistory
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import Rejected
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import decode_event
+from surefoot.core.journal.ledger import Ledger
+from surefoot.core.journal.service_events import ServiceCounted
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedBlock, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import decode_event
-from surefoot.core.record.ledger import Ledger
-from surefoot.core.record.service_events import ServiceCounted
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.rollout import (
     Ports,
     drive_rollout,

@@ -7,8 +7,8 @@ import pytest
 
 from surefoot.core.domain import Outcome, Role, RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, seal_entry
+from surefoot.core.journal.events import (
     ChampionAdopted,
     DriftFound,
     EffectDone,
@@ -25,7 +25,7 @@ from surefoot.core.record.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.core.record.ledger import Ledger, fold_entries, split_of_effect
+from surefoot.core.journal.ledger import Ledger, fold_entries, split_of_effect
 
 V1, V2, V3 = (Version(n, f"sha256:{n * 64}") for n in "123")
 VERDICT = Verdict("errors", "error_rate", Outcome.PASS, Role.GUARDRAIL, "fine")

@@ -8,14 +8,14 @@ import pytest
 from surefoot.adapters.mlflow.runs.run_views import make_run_views
 from surefoot.core.domain import Outcome, RolloutKind, Stage
 from surefoot.core.errors import OutcomeUnknown, VersionUnavailable
+from surefoot.core.journal.events import SetSplit
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.planning.policy_notes import list_policy_notes
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.events import SetSplit
-from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import (
     NextStep,

@@ -3,9 +3,9 @@
 import pytest
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage, Version
-from surefoot.core.record.event_sentences import describe_event, rollout_headline
-from surefoot.core.record.events import CandidateRefused, ChampionAdopted, Event, RolloutEnded, StageEntered
-from surefoot.core.record.ledger import fold_entries
+from surefoot.core.journal.event_sentences import describe_event, rollout_headline
+from surefoot.core.journal.events import CandidateRefused, ChampionAdopted, Event, RolloutEnded, StageEntered
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.served_versions.version_status import (
     REFUSED_OUTCOME,
     VersionStatus,

@@ -1,4 +1,4 @@
-"""Keep every content of configuration files by its SHA-256, and write files whole or not at all."""
+"""Store the contents of configuration files by their SHA-256, and write each file whole or not at all."""
 
 import contextlib
 import hashlib

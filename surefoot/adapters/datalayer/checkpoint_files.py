@@ -59,7 +59,7 @@ class CheckpointFiles:
         path = self.folder / "manifests" / f"{digest}.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(path, body)
+            _write_durably(path, body)
         except OSError as error:
             raise DataUnavailable(f"{path} cannot be written: {error}") from error
         return digest
@@ -82,7 +82,7 @@ class CheckpointFiles:
         found: dict[str, object] = json.loads(body)
         return found
 
-    def checked_path(self, digest: str) -> Path:
+    def verified_path(self, digest: str) -> Path:
         """Where a file is kept, after its bytes were checked.
 
         Raises:
@@ -98,7 +98,7 @@ class CheckpointFiles:
         return path
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch_folder(self) -> Iterator[Path]:
         """A folder for a scratch copy, removed at the end."""
         folder = self.folder / "scratch" / secrets.token_hex(8)
         try:
@@ -117,7 +117,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(read, "sha256").hexdigest()
 
 
-def write_durably(path: Path, body: bytes) -> None:
+def _write_durably(path: Path, body: bytes) -> None:
     """Write a file as a whole or not at all, on the disk when this returns."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

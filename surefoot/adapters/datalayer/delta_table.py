@@ -16,7 +16,7 @@ from surefoot.adapters.datalayer.delta_digest import duckdb_delta_digest
 from surefoot.adapters.datalayer.delta_log import Commit, DeltaLog, LoggedVersion
 from surefoot.adapters.datalayer.parquet_digest import check_restored_copy
 from surefoot.adapters.datalayer.row_digest import digest_record_batches
-from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, Rejected
+from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, Rejected, TableNotReachable
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class DeltaLakeTable:
     @contextmanager
     def _scratch(self, log: DeltaLog, version: LoggedVersion) -> Iterator[Path]:
         """A copy of the table with the data files of one version; data files are never changed, so links will do."""
-        with self.kept.scratch() as scratch:
+        with self.kept.scratch_folder() as scratch:
             try:
                 shutil.copytree(log.folder, scratch / "_delta_log")
                 for one in version.files:
@@ -151,14 +151,14 @@ def _open(folder: Path, version: int | None = None) -> "DeltaTable":
     """The table at a version; at its newest without one.
 
     Raises:
-        NotEquippedHere: deltalake is not installed.
+        TableNotReachable: deltalake is not installed.
         Rejected: It cannot read the table.
     """
     try:
         from deltalake import DeltaTable  # noqa: PLC0415 - an extra
         from deltalake.exceptions import DeltaError  # noqa: PLC0415 - same
     except ImportError as error:
-        raise NotEquippedHere("Delta Lake tables need deltalake: pip install 'surefoot[delta]'") from error
+        raise TableNotReachable("Delta Lake tables need deltalake: pip install 'surefoot[delta]'") from error
     try:
         return DeltaTable(folder, version=version)
     except (DeltaError, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Compute the digest of Parquet files with two independent readers, pyarrow and DuckDB."""
+"""Compute the digest of Parquet files with two independent readers (pyarrow, DuckDB), to check a restored copy."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -58,11 +58,11 @@ class ParquetFiles:
     def verify_restorable(self, checkpoint: TableCheckpoint) -> None:
         """Restore into a scratch folder; pyarrow and DuckDB compare it with the checkpoint."""
         files = self._manifest(checkpoint)
-        with self.kept.scratch() as scratch:
+        with self.kept.scratch_folder() as scratch:
             copies = []
             for path, digest in files.items():
                 copies.append(scratch / path)
-                copy_durably(self.kept.checked_path(digest), copies[-1])
+                copy_durably(self.kept.verified_path(digest), copies[-1])
             check_restored_copy(checkpoint.content, arrow_digest(copies), "pyarrow")
             check_restored_copy(checkpoint.content, duckdb_digest(copies), "DuckDB")
 
@@ -108,7 +108,7 @@ class ParquetFiles:
             if wanted is None:
                 target.unlink()
             else:
-                copy_durably(self.kept.checked_path(wanted), target)
+                copy_durably(self.kept.verified_path(wanted), target)
         except OSError as error:
             raise DataUnavailable(f"{target} cannot be put back: {error}") from error
 
@@ -118,7 +118,7 @@ class ParquetFiles:
         return {str(one["path"]): str(one["sha256"]) for one in files}
 
     def _digest_kept(self, files: Mapping[str, str]) -> TableDigest:
-        return arrow_digest([self.kept.checked_path(digest) for digest in files.values()])
+        return arrow_digest([self.kept.verified_path(digest) for digest in files.values()])
 
     def _paths(self) -> list[str]:
         """Paths of the files below the folder; names that begin with a dot or an underscore are no part of a table."""

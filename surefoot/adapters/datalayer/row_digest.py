@@ -44,7 +44,7 @@ class RowDigest:
     def add_batch(self, batch: pa.RecordBatch) -> None:
         """Add the rows of an Arrow batch."""
         names = sorted(self.columns)
-        self.add(zip(*(arrow_values(batch.column(name)) for name in names), strict=True) if names else ())
+        self.add(zip(*(_arrow_values(batch.column(name)) for name in names), strict=True) if names else ())
 
     def finish(self) -> TableDigest:
         """The digest of everything that was added."""
@@ -55,13 +55,13 @@ class RowDigest:
 
 def digest_record_batches(reader: pa.RecordBatchReader) -> TableDigest:
     """The digest of everything that an Arrow reader gives."""
-    found = RowDigest(canonical_column_types(reader.schema))
+    found = RowDigest(_canonical_column_types(reader.schema))
     for batch in reader:
         found.add_batch(batch)
     return found.finish()
 
 
-def canonical_column_types(schema: pa.Schema) -> dict[str, str]:
+def _canonical_column_types(schema: pa.Schema) -> dict[str, str]:
     """Names and types of columns, in words that do not depend on who has read them."""
     return {item.name: _type_name(item.type) for item in schema}
 
@@ -104,7 +104,7 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(found or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
 
 
-def arrow_values(values: pa.Array) -> list[object]:
+def _arrow_values(values: pa.Array) -> list[object]:
     """The values of a column, equal for equal contents whatever their encoding."""
     kind = values.type
     if pa.types.is_timestamp(kind):

@@ -1,4 +1,4 @@
-"""Checkpoint and restore a SQL table that only grows and whose rows carry the time from which they are valid."""
+"""Checkpoint and restore a SQL table that only grows, by the time from which each row is valid."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from surefoot.adapters.datalayer.row_digest import RowDigest, canonical_value
-from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, NotFound, Rejected
+from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotFound, Rejected, TableNotReachable
 from surefoot.core.policy.recovery.data_layer import SqlSource
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
@@ -29,7 +29,7 @@ def open_table_engine(url: str, name: str) -> sa.Engine:
 
     Raises:
         Rejected: The URL is malformed or of another database.
-        NotEquippedHere: Its driver is not installed.
+        TableNotReachable: Its driver is not installed.
     """
     try:
         parsed = sa.make_url(url)
@@ -47,7 +47,7 @@ def open_table_engine(url: str, name: str) -> sa.Engine:
         try:
             engine = sa.create_engine(parsed)
         except ModuleNotFoundError as error:
-            raise NotEquippedHere(f"table {name}: PostgreSQL needs psycopg: install surefoot[postgres]") from error
+            raise TableNotReachable(f"table {name}: PostgreSQL needs psycopg: install surefoot[postgres]") from error
         return engine
     raise Rejected(f"table {name}: a table is kept in SQLite or PostgreSQL, not in {parsed.drivername}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
-from surefoot.core.errors import NotEquippedHere
+from surefoot.core.errors import TableNotReachable
 from surefoot.core.policy.recovery.data_layer import DataSource, DeltaSource, SqlSource
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
@@ -69,7 +69,7 @@ class TableAdapters:
 
             url = self.environment.get(source.url_variable, "")
             if not url:
-                raise NotEquippedHere(
+                raise TableNotReachable(
                     f"table {source.name}: environment variable {source.url_variable}, which holds the URL of its"
                     " database, is not set here"
                 )

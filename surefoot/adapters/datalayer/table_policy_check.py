@@ -13,7 +13,7 @@ from surefoot.core.policy.recovery.data_layer import DeltaSource, OnRollback, Pa
 
 
 @dataclass(frozen=True, slots=True)
-class TableNotes:
+class TableCheckReport:
     """What was found about the tables of a policy.
 
     Attributes:
@@ -25,7 +25,7 @@ class TableNotes:
     notes: tuple[str, ...] = ()
 
 
-def check_tables(policy: Policy, project: Path, environment: Mapping[str, str] | None = None) -> TableNotes:
+def check_tables(policy: Policy, project: Path, environment: Mapping[str, str] | None = None) -> TableCheckReport:
     """Look at every table of a policy from this host.
 
     Args:
@@ -55,7 +55,7 @@ def check_tables(policy: Policy, project: Path, environment: Mapping[str, str] |
             notes.append(f"the folder of table {source.name} is not on this host")
         elif isinstance(source, SqlSource) and source.url_variable not in known:
             notes.append(f"environment variable {source.url_variable} of table {source.name} is not set here")
-    return TableNotes(tuple(problems), tuple(notes))
+    return TableCheckReport(tuple(problems), tuple(notes))
 
 
 def _watched(policy: Policy) -> float:

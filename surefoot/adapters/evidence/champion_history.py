@@ -3,7 +3,7 @@
 import math
 from statistics import NormalDist
 
-from surefoot.adapters.evidence.live_counts.request_arms import FIRST_PER_REQUEST_SQL
+from surefoot.adapters.evidence.live_counts.arm_assignment import FIRST_PER_REQUEST_SQL
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.planning.planning_inputs import PlanningInputs
 from surefoot.core.policy.policy_types import Gate, MeasurementGate, Metric

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS
+from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS
 from surefoot.core.judging.evidence import FeatureShift
 from surefoot.core.judging.left_out_records import LeftOutRecords
 
@@ -62,7 +62,7 @@ def count_texts_among_numbers(old: pd.DataFrame, new: pd.DataFrame) -> LeftOutRe
             ids += [str(one) for one in strange if isinstance(one, str)]
     return LeftOutRecords(
         odd=found,
-        requests=tuple(ids[:MAX_NAMED_REQUESTS]),
+        requests=tuple(ids[:MAX_EXAMPLE_REQUESTS]),
         what="values of another kind among the numbers of a column" if found else "",
     )
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from surefoot.adapters.evidence.live_counts.arm_assignment import SERVED_SQL, request_arms_parameters
 from surefoot.adapters.evidence.live_counts.query_counts import parse_count
-from surefoot.adapters.evidence.live_counts.request_arms import SERVED_SQL, request_arms_parameters
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
@@ -16,7 +16,7 @@ MAX_EXAMINED_ROWS = 200_000
 """Rows of a window that are looked at one by one [count]."""
 LABEL_METRICS = (PAIRED_METRICS - {Metric.DISAGREEMENT}) | {Metric.VALUE, Metric.MISSING_LABEL, Metric.EXPECTED_LOSS}
 """Metrics that wait for labels."""
-MAX_NAMED_REQUESTS = 5
+MAX_EXAMPLE_REQUESTS = 5
 """Requests that are named [count]."""
 
 
@@ -119,7 +119,7 @@ def merge_left_out_counts(one: LeftOutRecords, other: LeftOutRecords) -> LeftOut
     return LeftOutRecords(
         records=max(one.records, other.records),
         **{name: getattr(one, name) + getattr(other, name) for name in _SUMS},
-        requests=(*one.requests, *other.requests)[:MAX_NAMED_REQUESTS],
+        requests=(*one.requests, *other.requests)[:MAX_EXAMPLE_REQUESTS],
         what=one.what or other.what,
     )
 

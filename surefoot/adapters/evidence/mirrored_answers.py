@@ -47,7 +47,7 @@ class MirroredAnswers:
         self._log = log
         self._pairs: dict[tuple[str, str, str, float], list[MirroredPair]] = {}
 
-    def pairs(self, question: EvidenceRequest) -> list[MirroredPair]:
+    def read_pairs(self, question: EvidenceRequest) -> list[MirroredPair]:
         """Every mirrored request of the rollout that the champion answered, and what the candidate made of it."""
         key = (question.model, question.rollout, question.candidate.number, question.until)
         if key not in self._pairs:
@@ -56,7 +56,7 @@ class MirroredAnswers:
 
     def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums of both by block and slice; what the shadow failed is unscored, what it dropped is not there."""
-        found = self.pairs(question)
+        found = self.read_pairs(question)
         if not found:
             return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         gate = narrow(question.gate, PairedGate)
@@ -66,7 +66,7 @@ class MirroredAnswers:
 
     def answer_shift(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
-        both = [pair for pair in self.pairs(question) if pair.candidate is not None]
+        both = [pair for pair in self.read_pairs(question) if pair.candidate is not None]
         if not both:
             return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         ids = [pair.key[0] for pair in both]
@@ -76,14 +76,14 @@ class MirroredAnswers:
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
-    def predictions(self, question: EvidenceRequest) -> pd.DataFrame:
+    def candidate_answers(self, question: EvidenceRequest) -> pd.DataFrame:
         """Answers of the candidate, by request id, as columns."""
-        both = [pair for pair in self.pairs(question) if pair.candidate is not None]
+        both = [pair for pair in self.read_pairs(question) if pair.candidate is not None]
         return answers_to_frame([pair.candidate for pair in both], [pair.key[0] for pair in both])
 
     def answer_shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers to the same requests look like; a failure is no answer of another shape."""
-        both = [pair for pair in self.pairs(question) if pair.candidate is not None]
+        both = [pair for pair in self.read_pairs(question) if pair.candidate is not None]
         if not both:
             return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]

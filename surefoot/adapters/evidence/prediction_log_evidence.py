@@ -114,7 +114,7 @@ class _MirrorSource(Protocol):
         """How far the distributions of their answers are apart."""
         ...
 
-    def predictions(self, question: EvidenceRequest) -> pd.DataFrame:
+    def candidate_answers(self, question: EvidenceRequest) -> pd.DataFrame:
         """Answers of the candidate, as columns."""
         ...
 
@@ -272,7 +272,7 @@ class PredictionLogEvidence:
         frame = self._log.read_predictions if answers else self._log.read_features
         before = frame(question.model, question.since - width, question.since)
         now = (
-            self._mirrored().predictions(question)
+            self._mirrored().candidate_answers(question)
             if mirrored
             else frame(question.model, question.since, question.until)
         )

@@ -30,7 +30,7 @@ class ReplayFailures:
         """Count the requests of both."""
         return ReplayFailures(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
-    def evidence(self) -> BadEventCounts:
+    def error_rate_evidence(self) -> BadEventCounts:
         """Say it as if both had been given half of the requests; what both refuse is evidence about neither."""
         both = self.neither
         champion_bad = self.champion_tried - self.champion_answered - both

@@ -10,7 +10,7 @@ import pyarrow as pa
 from surefoot.adapters.evidence_store.answer_files import AnswerFiles
 from surefoot.adapters.evidence_store.table_files import file_digest, read_table, write_table
 from surefoot.core.errors import EvidenceUnavailable, NotFound
-from surefoot.core.record.chain import canonical_digest
+from surefoot.core.journal.chain import canonical_digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class FileGroupLog(PredictionLog):
         self._files = {PREDICTION_FILES.name: requests, LABEL_FILES.name: labels, SHADOW_FILES.name: ((), ())}
 
     @property
-    def only_table(self) -> Path:
+    def single_table(self) -> Path:
         """The first of its tables of requests."""
         return self._files[PREDICTION_FILES.name][1][0]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.request_key_index import KeyIndex, hash_ranges, key_positions_in_range
+from surefoot.adapters.evidence_store.request_key_index import RequestKeyIndex, hash_ranges, key_positions_in_range
 from surefoot.adapters.evidence_store.table_files import read_table, read_table_metadata, write_table
 from surefoot.core.errors import EvidenceUnavailable
 
@@ -62,7 +62,7 @@ class _LabelFile:
         unmatched: Its labels that belong to no part [count].
     """
 
-    index: KeyIndex
+    index: RequestKeyIndex
     states: dict[str, LabelFingerprint]
     unmatched: int
 
@@ -79,7 +79,13 @@ class LabelFingerprints:
         files: Names of the closed files that have labels of each part, by its digest.
     """
 
-    def __init__(self, folder: Path, parts: Sequence[KeyIndex], closed: Sequence[KeyIndex], growing: KeyIndex) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parts: Sequence[RequestKeyIndex],
+        closed: Sequence[RequestKeyIndex],
+        growing: RequestKeyIndex,
+    ) -> None:
         """Look up every label.
 
         Args:
@@ -94,7 +100,7 @@ class LabelFingerprints:
         for file in self._closed:
             file.forget_gone(digests)
         _match(folder, parts, [file for file in self._closed if file.states.keys() != digests])
-        with growing.columns() as columns:
+        with growing.open_columns() as columns:
             found = {part.digest: np.flatnonzero(part.contains(columns["key"])) for part in parts}
             self._tail = {digest: _label_fingerprint(columns, places) for digest, places in found.items()}
         self._tail_matched = np.zeros(growing.size, dtype=bool)
@@ -112,7 +118,7 @@ class LabelFingerprints:
         """Names of the closed files that have labels of some requests."""
         return [file.index.name for file in self._closed if file.index.contains(keys).any()]
 
-    def count_labels_of_no_request(self, since: float, until: float, tail: KeyIndex) -> int:
+    def count_labels_of_no_request(self, since: float, until: float, tail: RequestKeyIndex) -> int:
         """Count the labels of a time that belong to no request.
 
         Args:
@@ -124,13 +130,13 @@ class LabelFingerprints:
         for file in [*(file for file in self._closed if file.unmatched), None]:
             index = self._growing if file is None else file.index
             known = self._tail_matched if file is None else _matched(self._folder, file)
-            with index.columns() as columns:
+            with index.open_columns() as columns:
                 rest = np.flatnonzero(~known & (columns["at"] > since) & (columns["at"] <= until))
                 found += int((~tail.contains(columns["key"][rest])).sum())
         return found
 
 
-def _match(folder: Path, parts: Sequence[KeyIndex], files: Sequence[_LabelFile]) -> None:
+def _match(folder: Path, parts: Sequence[RequestKeyIndex], files: Sequence[_LabelFile]) -> None:
     """Look up which fresh parts the labels of some files belong to, a range of hashes after the other, and keep it."""
     if not files:
         return
@@ -143,7 +149,7 @@ def _match(folder: Path, parts: Sequence[KeyIndex], files: Sequence[_LabelFile])
     for low, high in hash_ranges(sum(part.size for part in fresh)):
         keys, owners = _keys_in_range(fresh, low, high)
         for file, known, asked in zip(files, matched, wanted, strict=True):
-            with file.index.columns() as columns:
+            with file.index.open_columns() as columns:
                 here = key_positions_in_range(columns["key"], low, high)
                 some = {name: column[here] for name, column in columns.items()}
                 for owner, places in _owned(keys, owners, some["key"], asked):
@@ -176,11 +182,13 @@ def _owned(
         yield int(whose[start]), places[start:end]
 
 
-def _keys_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+def _keys_in_range(
+    parts: Sequence[RequestKeyIndex], low: int, high: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
     """Sorted keys of all parts in a range of hashes, and the number of the part of each."""
     keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
     for number, part in enumerate(parts):
-        with part.columns() as columns:
+        with part.open_columns() as columns:
             some = columns["key"][key_positions_in_range(columns["key"], low, high)].copy()
         keys.append(some)
         owners.append(np.full(len(some), number, dtype=np.int32))
@@ -189,7 +197,7 @@ def _keys_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> tuple[NDAr
     return together[order], np.concatenate(owners)[order]
 
 
-def _read(folder: Path, index: KeyIndex) -> _LabelFile:
+def _read(folder: Path, index: RequestKeyIndex) -> _LabelFile:
     try:
         facts = read_table_metadata(folder / f"{index.name}.matches")
     except (FileNotFoundError, EvidenceUnavailable):

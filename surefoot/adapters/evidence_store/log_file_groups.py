@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence_store.file_group_log import FileGroupLog, LogFilesReplaced
 from surefoot.adapters.evidence_store.label_fingerprints import LabelFingerprint, LabelFingerprints
 from surefoot.adapters.evidence_store.request_key_index import (
-    KeyIndex,
+    RequestKeyIndex,
     files_that_share_keys,
     index_growing_files,
-    read_key_index,
+    read_request_key_index,
     remove_stale_indexes,
 )
 from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES
@@ -35,7 +35,7 @@ class LogFileGroup:
         rows: Its records of requests, those outside the window and repeated ones among them [count].
     """
 
-    parts: tuple[KeyIndex, ...]
+    parts: tuple[RequestKeyIndex, ...]
     segments: tuple[Path, ...]
     labels: LabelFingerprint
     log: FileGroupLog
@@ -44,7 +44,7 @@ class LogFileGroup:
     rows: int = 0
 
     @property
-    def title(self) -> str:
+    def file_names(self) -> str:
         """Names of its closed files, for people."""
         return " and ".join(part.name for part in self.parts)
 
@@ -57,9 +57,9 @@ class LogFileGroup:
     @property
     def table(self) -> Path | None:
         """Its one file of requests; None where there are several, or some that grow."""
-        return self.log.only_table if len(self.parts) == 1 and not self.segments else None
+        return self.log.single_table if len(self.parts) == 1 and not self.segments else None
 
-    def within(self, since: float, until: float) -> bool:
+    def lies_within(self, since: float, until: float) -> bool:
         """Whether it is closed, and all its requests are of a time."""
         return not self.segments and since < self.first_at and self.last_at <= until
 
@@ -102,8 +102,8 @@ def group_log_files(log: PredictionLog, model: str, since: float, until: float, 
 def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogFileGroups:
     segments, tables = log.current_files(model, PREDICTION_FILES)
     label_segments, label_tables = log.current_files(model, LABEL_FILES)
-    parts = [read_key_index(indexes, path, PREDICTION_FILES) for path in tables]
-    closed = [read_key_index(indexes, path, LABEL_FILES) for path in label_tables]
+    parts = [read_request_key_index(indexes, path, PREDICTION_FILES) for path in tables]
+    closed = [read_request_key_index(indexes, path, LABEL_FILES) for path in label_tables]
     tail, growing = (
         index_growing_files(some, kind) for some, kind in ((segments, PREDICTION_FILES), (label_segments, LABEL_FILES))
     )
@@ -111,7 +111,7 @@ def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Pa
     known = LabelFingerprints(indexes, parts, closed, growing)
     paths = {path.name: path for path in (*tables, *label_tables)}
     inside = [part for part in parts if part.last_at > since and part.first_at <= until]
-    with tail.columns() as columns:
+    with tail.open_columns() as columns:
         keys = columns["key"]
     made = []
     for group in _groups(inside, files_that_share_keys(indexes, parts), tail, keys):
@@ -133,8 +133,11 @@ def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Pa
 
 
 def _groups(
-    parts: Sequence[KeyIndex], shared: Collection[tuple[str, str]], tail: KeyIndex, keys: NDArray[np.uint64]
-) -> list[list[KeyIndex]]:
+    parts: Sequence[RequestKeyIndex],
+    shared: Collection[tuple[str, str]],
+    tail: RequestKeyIndex,
+    keys: NDArray[np.uint64],
+) -> list[list[RequestKeyIndex]]:
     """Files that share a request, in whatever way, together; the others each alone.
 
     Args:

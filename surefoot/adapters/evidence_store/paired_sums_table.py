@@ -105,6 +105,6 @@ def _sums(column: pa.Array) -> IntegerArray:
     return flat.reshape(len(column), column.type.list_size)
 
 
-def empty_table() -> pa.Table:
+def empty_sums_table() -> pa.Table:
     """A table for what is kept as facts alone."""
     return pa.table({"none": pa.nulls(0, pa.int64())})

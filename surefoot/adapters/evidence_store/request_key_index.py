@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.evidence_store.table_files import (
     file_digest,
-    file_stamp,
+    file_size_and_time,
     map_table,
     read_mapped_metadata,
     write_mapped_table,
@@ -41,7 +41,7 @@ _HASHES = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
-class KeyIndex:
+class RequestKeyIndex:
     """Keys of the records of some files, in the order of their hashes; they stay on disk until they are asked for.
 
     Attributes:
@@ -62,7 +62,7 @@ class KeyIndex:
     _held: pa.Table | None = field(default=None, repr=False)
 
     @contextlib.contextmanager
-    def columns(self) -> Iterator[Mapping[str, Any]]:
+    def open_columns(self) -> Iterator[Mapping[str, Any]]:
         """Open the index.
 
         Yields:
@@ -80,7 +80,7 @@ class KeyIndex:
         """Which of some keys a record has, shape (len(keys),)."""
         if not self.size or not len(keys):
             return np.zeros(len(keys), dtype=bool)
-        with self.columns() as columns:
+        with self.open_columns() as columns:
             own = columns["key"]
             place = np.minimum(np.searchsorted(own, keys), len(own) - 1)
             return np.asarray(own[place] == keys)
@@ -89,7 +89,7 @@ class KeyIndex:
 _KINDS = {"key": np.uint64, "at": np.float64, "one": np.uint64, "two": np.uint64}
 
 
-def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
+def read_request_key_index(folder: Path, path: Path, kind: FileKind) -> RequestKeyIndex:
     """Read the index of a closed file, or make it.
 
     Args:
@@ -102,7 +102,7 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
         FileNotFoundError: The file is gone.
     """
     place = folder / f"{path.name}.index"
-    stamp = file_stamp(path)
+    stamp = file_size_and_time(path)
     try:
         facts = read_mapped_metadata(place)
     except (FileNotFoundError, EvidenceUnavailable):  # of an older release, or cut by a lost host
@@ -123,7 +123,7 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
         kept = [name for name in _KINDS if kind is LABEL_FILES or name == "key"]
         write_mapped_table(place, (made._held or pa.table({})).select(kept), facts)  # noqa: SLF001 - of this module
     first, last = facts["first_at"], facts["last_at"]
-    return KeyIndex(
+    return RequestKeyIndex(
         path.name,
         str(facts["digest"]),
         int(str(facts["size"])),
@@ -138,7 +138,7 @@ def altered_file_message(name: str) -> str:
     return f"part {name} of the log has changed since its requests were counted: bring back the file as it was"
 
 
-def index_growing_files(segments: Sequence[Path], kind: FileKind) -> KeyIndex:
+def index_growing_files(segments: Sequence[Path], kind: FileKind) -> RequestKeyIndex:
     """Index files that still grow; nothing is kept."""
     return _index_files(segments, [], kind)
 
@@ -177,7 +177,7 @@ def key_positions_in_range(keys: _Hashes, low: int, high: int) -> slice:
     return slice(first, int(np.searchsorted(keys, np.uint64(high), "right")))
 
 
-def files_that_share_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str, str]]:
+def files_that_share_keys(folder: Path, parts: Sequence[RequestKeyIndex]) -> frozenset[tuple[str, str]]:
     """Pairs of closed files that have a key in common, by their names: enough of them to tell who is connected.
 
     Args:
@@ -205,10 +205,10 @@ def files_that_share_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[
     return frozenset(pairs)
 
 
-def _shared_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> set[tuple[int, int]]:
+def _shared_in_range(parts: Sequence[RequestKeyIndex], low: int, high: int) -> set[tuple[int, int]]:
     keys = []
     for part in parts:
-        with part.columns() as columns:
+        with part.open_columns() as columns:
             some = columns["key"][key_positions_in_range(columns["key"], low, high)]
             keys.append(some[np.append(True, some[1:] != some[:-1])] if len(some) else some.copy())
     together = np.concatenate(keys)
@@ -224,7 +224,7 @@ def _shared_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> set[tupl
     return pairs
 
 
-def _index_files(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> KeyIndex:
+def _index_files(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> RequestKeyIndex:
     with duckdb.connect() as db:
         db.execute(f"SET threads = 1; SET memory_limit = '{_INDEX_MEMORY}'")
         db.execute(log_view_sql(segments, tables, kind))
@@ -232,4 +232,6 @@ def _index_files(segments: Sequence[Path], tables: Sequence[Path], kind: FileKin
     found = found.sort_by("key").combine_chunks()
     at = found.column("at").to_numpy()
     name, digest = "", ""
-    return KeyIndex(name, digest, len(at), float(at.min(initial=np.inf)), float(at.max(initial=-np.inf)), _held=found)
+    return RequestKeyIndex(
+        name, digest, len(at), float(at.min(initial=np.inf)), float(at.max(initial=-np.inf)), _held=found
+    )

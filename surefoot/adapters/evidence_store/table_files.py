@@ -135,7 +135,7 @@ def read_mapped_metadata(path: Path) -> dict[str, object]:
         return dict(orjson.loads((table.schema.metadata or {})[_META]))
 
 
-def file_stamp(path: Path) -> list[int]:
+def file_size_and_time(path: Path) -> list[int]:
     """Size and time of the last change of a file, to see that it is the one that was read before.
 
     Raises:

@@ -1,10 +1,10 @@
 """Add up stored counts again, and compare them with a journalled verdict's counters."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from typing import Any
 
-from surefoot.adapters.evidence.replay_failures import ReplayFailures
+from surefoot.adapters.evidence_store.count_metadata import decode_replay_failures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sums
 from surefoot.core.errors import EvidenceUnavailable, NotFound
@@ -42,7 +42,9 @@ def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | BadEventCou
     table, facts = store.load_verdict_sources(evidence.kept)
     pieces = [store.load_counts_by_name(str(name)) for name in _names(facts)]
     if isinstance(evidence, BadEventCounts):
-        return sum((decode_replay_failures(piece.facts) for piece in pieces), decode_replay_failures(facts)).evidence()
+        return sum(
+            (decode_replay_failures(piece.facts) for piece in pieces), decode_replay_failures(facts)
+        ).error_rate_evidence()
     paired, window = narrow(gate, PairedGate), (float(str(facts["since"])), float(str(facts["until"])))
     total = decode_paired_sums(paired, *window, table, facts)
     for piece in pieces:
@@ -52,13 +54,3 @@ def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | BadEventCou
 
 def _names(facts: Mapping[str, Any]) -> list[str]:
     return list(facts["pieces"])
-
-
-def decode_replay_failures(facts: Mapping[str, Any]) -> ReplayFailures:
-    """Read counts of failures from the facts of a piece."""
-    return ReplayFailures(*(int(facts[one.name]) for one in fields(ReplayFailures)))
-
-
-def encode_replay_failures(counts: ReplayFailures) -> dict[str, object]:
-    """Counts of failures as facts of a piece."""
-    return asdict(counts)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from surefoot.adapters.expectations import wording as words
+from surefoot.adapters.expectations import result_wording as words
 
 _TABLE_ROWS = 400
 """Rows of each table [count]: enough for shares of 1 % and for scores of some standard deviations."""

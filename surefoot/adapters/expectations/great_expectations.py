@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from surefoot.adapters.expectations import result_wording as words
 from surefoot.adapters.expectations import suite_rules as rules
-from surefoot.adapters.expectations import wording as words
 
 if TYPE_CHECKING:
     import pandas as pd

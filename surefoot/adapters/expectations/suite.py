@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from surefoot.adapters.expectations import result_wording as words
 from surefoot.adapters.expectations import suite_rules as rules
-from surefoot.adapters.expectations import wording as words
 from surefoot.adapters.expectations.great_expectations import (
     CannotJudgeError,
     build_expectation,

@@ -5,8 +5,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from surefoot.adapters.expectations import result_wording as words
 from surefoot.adapters.expectations import suite_rules as rules
-from surefoot.adapters.expectations import wording as words
 from surefoot.adapters.expectations.adversarial_tables import adversarial_tables
 from surefoot.adapters.expectations.great_expectations import (
     build_expectation,

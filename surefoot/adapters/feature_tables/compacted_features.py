@@ -28,7 +28,7 @@ class CompactedFeatures:
         self._lock = threading.Lock()
 
     @property
-    def typed(self) -> bool:
+    def has_typed_columns(self) -> bool:
         """Whether the table has typed columns."""
         return bool(self._features.features)
 
@@ -43,7 +43,7 @@ class CompactedFeatures:
         """Give the rows that fit some columns, and their places among the wanted ones; None without typed columns."""
         first, end = int(number[0]), int(number[-1]) + 1
         with self._lock:
-            found = self._features.read(first, end, columns)
+            found = self._features.read_rows(first, end, columns)
         if found is None or len(number) == end - first:
             return found
         table, fits = found
@@ -54,16 +54,16 @@ class CompactedFeatures:
     def json_texts(self, number: NDArray[np.int64]) -> pa.Array:
         """Give the features of some rows as JSON."""
         with self._lock:
-            texts = self._features.texts(int(number[0]), int(number[-1]) + 1)
+            texts = self._features.read_json(int(number[0]), int(number[-1]) + 1)
         return _some(texts, number)
 
-    def one_feature(self, number: NDArray[np.int64], name: str) -> pa.Array | None:
+    def feature_as_json(self, number: NDArray[np.int64], name: str) -> pa.Array | None:
         """Give one feature of some rows as JSON texts, null where it is missing; None where no column has it of all."""
-        feature = self._features.feature(name)
+        feature = self._features.find_feature(name)
         if feature is None or feature.column is None:
             return None
         with self._lock:
-            found = self._features.stored(int(number[0]), int(number[-1]) + 1, feature)
+            found = self._features.read_column(int(number[0]), int(number[-1]) + 1, feature)
         return None if found is None else _json_texts(_some(found, number), feature)
 
 
@@ -77,7 +77,7 @@ def open_compacted_features(parquet: Path) -> CompactedFeatures | None:
         made = CompactedFeatures(parquet)
     except FileNotFoundError:
         return None
-    if made.typed:
+    if made.has_typed_columns:
         return made
     made.close()
     return None
@@ -91,13 +91,13 @@ def _some(column: pa.Array, number: NDArray[np.int64]) -> pa.Array:
 def _json_texts(column: pa.Array, feature: Feature) -> pa.Array:
     """A typed column as JSON; texts as a dictionary, of which each is written once."""
     if feature.kind is not FeatureKind.TEXT:
-        return number_texts(column) if pa.types.is_floating(column.type) else column.cast(pa.string())
+        return numbers_as_json(column) if pa.types.is_floating(column.type) else column.cast(pa.string())
     coded = column.dictionary_encode()
     written = pa.array([orjson.dumps(text).decode() for text in coded.dictionary.to_pylist()], type=pa.string())
     return pa.DictionaryArray.from_arrays(coded.indices, written)
 
 
-def number_texts(column: pa.Array) -> pa.Array:
+def numbers_as_json(column: pa.Array) -> pa.Array:
     """Numbers as JSON texts that are read as numbers with a fraction again, even where it is nought."""
     texts = column.cast(pa.string())
     return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, pc.binary_join_element_wise(texts, ".0", ""))

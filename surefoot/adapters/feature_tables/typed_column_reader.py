@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.feature_tables.json_row_parsing import model_input_schema, parse_json_rows, values_in_range
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, FeatureKind, read_footer
-from surefoot.adapters.predictions.feature_samples import parquet_errors
+from surefoot.adapters.predictions.feature_samples import parquet_errors_as_os_errors
 from surefoot.models.model_protocols import TableColumn
 
 _NUMBERS = frozenset({FeatureKind.NUMBER, FeatureKind.INTEGER})
@@ -43,7 +43,7 @@ class TypedColumnReader:
             OSError: It cannot be read.
         """
         self._path = parquet
-        with parquet_errors(parquet):
+        with parquet_errors_as_os_errors(parquet):
             self._file = pq.ParquetFile(parquet)
         self.features = read_footer(self._file.metadata.metadata)
         self._place = {feature.name: place for place, feature in enumerate(self.features)}
@@ -66,7 +66,9 @@ class TypedColumnReader:
         self._file.close()
         self._held.clear()
 
-    def read(self, first: int, end: int, columns: Sequence[TableColumn]) -> tuple[pa.Table, NDArray[np.intp]] | None:
+    def read_rows(
+        self, first: int, end: int, columns: Sequence[TableColumn]
+    ) -> tuple[pa.Table, NDArray[np.intp]] | None:
         """Give what `parse_json_rows` gives for the JSON of some rows.
 
         Args:
@@ -87,7 +89,7 @@ class TypedColumnReader:
             return model_input_schema(columns).empty_table(), np.zeros(0, dtype=np.intp)
         wanted = [self._source(column) for column in columns]
         if not all(readable for _, readable in wanted):
-            return parse_json_rows(self.texts(first, end), columns)
+            return parse_json_rows(self.read_json(first, end), columns)
         stored = [feature.column for feature, _ in wanted if feature is not None and feature.column]
         found = self._rows(first, end, (PRESENT_COLUMN, *stored))
         present = found.column(PRESENT_COLUMN)
@@ -100,7 +102,7 @@ class TypedColumnReader:
         if typed.all():
             return table, places
         rest = np.flatnonzero(~typed)
-        others, fitting = parse_json_rows(self.texts(first, end).take(pa.array(rest)), columns)
+        others, fitting = parse_json_rows(self.read_json(first, end).take(pa.array(rest)), columns)
         every = np.concatenate([places, rest[fitting]])
         order = np.argsort(every, kind="stable")
         return pa.concat_tables([table, others]).take(pa.array(order)), every[order]
@@ -149,17 +151,17 @@ class TypedColumnReader:
         )
         return np.asarray(sets[coded.indices.to_numpy()])
 
-    def feature(self, name: str) -> Feature | None:
+    def find_feature(self, name: str) -> Feature | None:
         """Give a feature by its name; None where no row in columns has it."""
         place = self._place.get(name)
         return None if place is None else self.features[place]
 
-    def stored(self, first: int, end: int, feature: Feature) -> pa.Array | None:
+    def read_column(self, first: int, end: int, feature: Feature) -> pa.Array | None:
         """Give the typed column of a feature, null where a row lacks it; None where a row of the range is only JSON."""
         found = self._rows(first, end, (PRESENT_COLUMN, str(feature.column)))
         return None if found.column(0).null_count else found.column(1).combine_chunks()
 
-    def texts(self, first: int, end: int) -> pa.Array:
+    def read_json(self, first: int, end: int) -> pa.Array:
         """Give the JSON of a range of rows."""
         return self._rows(first, end, (_JSON,)).column(_JSON).combine_chunks().cast(pa.string())
 
@@ -180,7 +182,7 @@ class TypedColumnReader:
         """Read some columns of one row group, or give once more what was read last."""
         held, table = self._held.get(names, (-1, None))
         if held != group:
-            with parquet_errors(self._path):
+            with parquet_errors_as_os_errors(self._path):
                 table = self._file.read_row_group(group, columns=list(names), use_threads=False)
             self._held[names] = (group, table)
         return table

@@ -16,7 +16,7 @@ from surefoot.core.errors import (
     OutcomeUnknown,
     StaleLedger,
 )
-from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, seal_entry
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, canonical_bytes, seal_entry
 
 _EXACT = 2**53  # JSON's numbers are doubles: every larger integer in canonical text was written by a float
 

@@ -43,7 +43,7 @@ PART_TARGET_BYTES = 256 << 20
 """Segments that become one part hold about as much [bytes]."""
 PARTS_PER_TABLE = 24
 """So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
-TABLE_ROWS = 1_000_000
+MAX_TABLE_ROWS = 1_000_000
 """Most rows of a table that is made of parts: evidence copies and counts a table at once [count]."""
 GROUP, GROUP_BYTES = 65_536, "32MB"
 """Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
@@ -228,7 +228,7 @@ class _Run:
         counts = f"SELECT file_name, num_rows FROM parquet_file_metadata({sql_path_list(parts)})"  # noqa: S608 - ours
         sizes = dict(self._db.execute(counts).fetchall())
         parts.sort(key=lambda path: path.stat().st_mtime_ns)
-        for some in mergeable_parts({path: sizes[str(path)] for path in parts}, PARTS_PER_TABLE, TABLE_ROWS):
+        for some in mergeable_parts({path: sizes[str(path)] for path in parts}, PARTS_PER_TABLE, MAX_TABLE_ROWS):
             source = f"read_parquet({sql_path_list(some)}, union_by_name = true)"
             (rows,) = self._row(f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
             # Typed columns are made of the JSON again: that costs no more than to sort them, and parts may have others.

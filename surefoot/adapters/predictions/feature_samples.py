@@ -50,7 +50,7 @@ def sample_tables(tables: Sequence[Path]) -> Iterator[object]:
     """
     rows = max(1, _PLACES * _PLACE_ROWS // len(tables))
     for table in tables:
-        with parquet_errors(table), pq.ParquetFile(table) as file:
+        with parquet_errors_as_os_errors(table), pq.ParquetFile(table) as file:
             middle = [file.num_row_groups // 2]
             for batch in file.iter_batches(batch_size=rows, row_groups=middle, columns=["features"]):
                 yield from (_parsed(text) for text in batch.column(0).to_pylist() if text is not None)
@@ -58,7 +58,7 @@ def sample_tables(tables: Sequence[Path]) -> Iterator[object]:
 
 
 @contextlib.contextmanager
-def parquet_errors(table: Path) -> Iterator[None]:
+def parquet_errors_as_os_errors(table: Path) -> Iterator[None]:
     """Raise OSError for whatever Arrow cannot read in a table."""
     try:
         yield

@@ -160,13 +160,15 @@ class PredictionLog:
         )
         made = []
         for request, row, at, answered_by, arm, prediction, features, labels, params in found:
-            asked = json_value(features)
+            asked = parse_logged_json(features)
             if asked is not None:
                 key = (str(request), int(str(row)))
-                answer = (str(answered_by), str(arm), json_value(prediction))
-                reported = tuple((float(item["at"]), json_value(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+                answer = (str(answered_by), str(arm), parse_logged_json(prediction))
+                reported = tuple((float(item["at"]), parse_logged_json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
                 row_ = (asked, None) if isinstance(asked, dict) else ({}, [asked])
-                made.append(LoggedRequest(key, float(str(at)), *answer, row_[0], reported, json_value(params), row_[1]))
+                made.append(
+                    LoggedRequest(key, float(str(at)), *answer, row_[0], reported, parse_logged_json(params), row_[1])
+                )
         return sorted(made, key=lambda served: (served.at, served.key))
 
     def mirrored_requests(
@@ -185,11 +187,15 @@ class PredictionLog:
         for request, row, at, champion, shadow, features, labels in self.query_rows(
             model, MIRRORED_PAIRS_SQL, (rollout, candidate, until, limit)
         ):
-            asked = json_value(features)
-            reported = tuple((float(item["at"]), json_value(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+            asked = parse_logged_json(features)
+            reported = tuple((float(item["at"]), parse_logged_json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
             key = (str(request), int(str(row)))
             kept = asked if isinstance(asked, dict) else {}
-            made.append(MirroredPair(key, float(str(at)), json_value(champion), json_value(shadow), kept, reported))
+            made.append(
+                MirroredPair(
+                    key, float(str(at)), parse_logged_json(champion), parse_logged_json(shadow), kept, reported
+                )
+            )
         return sorted(made, key=lambda pair: (pair.at, pair.key))
 
     def failed_requests(
@@ -210,7 +216,9 @@ class PredictionLog:
             """,
             (until, rollout, champion),
         )
-        return [(str(r), str(v), json_value(features), json_value(params)) for r, v, features, params in found]
+        return [
+            (str(r), str(v), parse_logged_json(features), parse_logged_json(params)) for r, v, features, params in found
+        ]
 
     def read_features(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window by request id; rows without names have their columns by position."""
@@ -234,7 +242,7 @@ def register_sql_functions(db: duckdb.DuckDBPyConnection) -> None:
     db.create_function("canonical_text", canonical_text_of_json, ["VARCHAR"], "VARCHAR", null_handling="special")  # type: ignore[call-overload]
 
 
-def json_value(text: object) -> object:
+def parse_logged_json(text: object) -> object:
     """A JSON value of the log; what a caller nested beyond reading is nothing."""
     try:
         return orjson.loads(str(text)) if text is not None else None

@@ -10,11 +10,14 @@ from surefoot.adapters.evidence.left_out_counts import gate_waits_for_labels
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.answer_files import OPEN_GROUP_NAME, environment_digest
+from surefoot.adapters.evidence_store.count_metadata import (
+    decode_replay_failures,
+    encode_replay_failures,
+    read_left_out_counts,
+)
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, StoredCounts, stored_name_prefix
 from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, LogFileGroups
-from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sums, empty_table, encode_paired_sums
-from surefoot.adapters.evidence_store.stored_left_out_counts import read_left_out_counts
-from surefoot.adapters.evidence_store.verdict_recount import decode_replay_failures, encode_replay_failures
+from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sums, empty_sums_table, encode_paired_sums
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring_progress import ScoringProgress
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -98,7 +101,7 @@ class FileGroupCounts:
                     self._ask(first, file_group)
                     if counted is not None:
                         counted.result()
-                    counted = counting.submit(self.count, questions, file_group, keep_open=last)
+                    counted = counting.submit(self.count_group, questions, file_group, keep_open=last)
             finally:
                 for future in (copied, counted):
                     if future is not None:
@@ -110,7 +113,7 @@ class FileGroupCounts:
         name = (id(file_group), _gate_name(question))
         if name in self._sums or name in self._failures or id(file_group) in self._given_up:
             return False
-        return not file_group.name or self.waits(question, file_group, kept)
+        return not file_group.name or self.needs_counting(question, file_group, kept)
 
     def _asks(self, question: EvidenceRequest, file_group: LogFileGroup) -> bool:
         """Whether a version has to be asked about a file group: its answers are neither at hand nor kept."""
@@ -120,13 +123,15 @@ class FileGroupCounts:
             file_group.name and all(self._store.answers.exists(v, file_group.name) for v in versions)
         )
 
-    def waits(self, question: EvidenceRequest, file_group: LogFileGroup, kept: frozenset[str]) -> bool:
+    def needs_counting(self, question: EvidenceRequest, file_group: LogFileGroup, kept: frozenset[str]) -> bool:
         """Whether a look would have to ask the versions about a closed file group, or to add it up."""
         if key := self._sums_key(question, file_group):
             return stored_name_prefix(key) not in kept
         return not all(self._store.answers.exists(v, file_group.name) for v in (question.champion, question.candidate))
 
-    def count(self, questions: Sequence[EvidenceRequest], file_group: LogFileGroup, *, keep_open: bool = False) -> None:
+    def count_group(
+        self, questions: Sequence[EvidenceRequest], file_group: LogFileGroup, *, keep_open: bool = False
+    ) -> None:
         """Count a file group for some questions while it is open.
 
         Args:
@@ -152,7 +157,7 @@ class FileGroupCounts:
         ):
             replay.close_window()
 
-    def sums(self, question: EvidenceRequest, file_group: LogFileGroup) -> _Sums | None:
+    def loss_sums(self, question: EvidenceRequest, file_group: LogFileGroup) -> _Sums | None:
         """The sums of a file group, its requests and where its sums are kept; None where a version was given up."""
         name = (id(file_group), _gate_name(question))
         if name in self._sums:
@@ -197,7 +202,7 @@ class FileGroupCounts:
             return None
         counts = made.count_failures(question)
         if key and whole:
-            return counts, self._store.save_counts(key, empty_table(), encode_replay_failures(counts))
+            return counts, self._store.save_counts(key, empty_sums_table(), encode_replay_failures(counts))
         self._failures[name] = (counts, None)
         return self._failures[name]
 
@@ -214,7 +219,7 @@ class FileGroupCounts:
         replay.window(question)
         found = replay.count_left_out(question)
         if key:
-            self._store.save_counts(key, empty_table(), {**asdict(found), "requests": list(found.requests)})
+            self._store.save_counts(key, empty_sums_table(), {**asdict(found), "requests": list(found.requests)})
         self._left[name] = found
         return found
 
@@ -237,7 +242,7 @@ class FileGroupCounts:
             return replay, True
         scorings = replay.score_window(question, *versions)
         if id(file_group) not in self._answers_kept:
-            within = file_group.within(question.since, question.until)
+            within = file_group.lies_within(question.since, question.until)
             answers, name = self._store.answers, file_group.name or OPEN_GROUP_NAME
             for version, scoring in zip(versions, scorings, strict=True):
                 if scoring.asked or (file_group.name and within and not answers.exists(version, name)):
@@ -270,7 +275,7 @@ class FileGroupCounts:
         **more: object,
     ) -> dict[str, object]:
         """What the sums of a file group depend on; empty where they are still going to change."""
-        if not file_group.within(question.since, question.until) or (
+        if not file_group.lies_within(question.since, question.until) or (
             labels and file_group.labels.last_at > question.until
         ):
             return {}

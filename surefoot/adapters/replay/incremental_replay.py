@@ -10,12 +10,11 @@ import pyarrow as pa
 from surefoot.adapters.evidence.left_out_counts import MAX_EXAMINED_ROWS, gate_samples_rows, gate_waits_for_labels
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
+from surefoot.adapters.evidence_store.count_metadata import add_left_out_counts, encode_replay_failures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.file_group_log import LogFilesReplaced
 from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, group_log_files
-from surefoot.adapters.evidence_store.paired_sums_table import empty_table, encode_paired_sums
-from surefoot.adapters.evidence_store.stored_left_out_counts import add_left_out_counts
-from surefoot.adapters.evidence_store.verdict_recount import encode_replay_failures
+from surefoot.adapters.evidence_store.paired_sums_table import empty_sums_table, encode_paired_sums
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.batch_scoring import ScorableModel
 from surefoot.adapters.replay.file_group_counts import FileGroupCounts
@@ -133,7 +132,7 @@ class IncrementalReplay(OfflineReplay):
         names, rows = [], 0
         counts.count_waiting(full_replay_requests(question))
         for file_group in counts.cut.file_groups:
-            made = counts.sums(question, file_group)
+            made = counts.loss_sums(question, file_group)
             if made is None:
                 return None
             sums, size, piece = made
@@ -179,8 +178,10 @@ class IncrementalReplay(OfflineReplay):
                 names.append(piece.name)
         if not total.requests:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        kept = self._keep_look(question, names, empty_table(), {**encode_replay_failures(tail), "kind": "failures"})
-        return replace(total.evidence(), kept=kept)
+        kept = self._keep_look(
+            question, names, empty_sums_table(), {**encode_replay_failures(tail), "kind": "failures"}
+        )
+        return replace(total.error_rate_evidence(), kept=kept)
 
     def uncounted_files(self, questions: Sequence[EvidenceRequest]) -> Mapping[str, str]:
         """Closed parts that a look with some questions would have to count, oldest first.
@@ -198,7 +199,11 @@ class IncrementalReplay(OfflineReplay):
         def waiting(counts: FileGroupCounts) -> dict[str, str]:
             kept = self._store().list_stored_names()
             named = (file_group for file_group in counts.cut.file_groups if file_group.name)
-            return {one.name: one.title for one in named if any(counts.waits(other, one, kept) for other in asked)}
+            return {
+                one.name: one.file_names
+                for one in named
+                if any(counts.needs_counting(other, one, kept) for other in asked)
+            }
 
         return self._over_sections(asked[0], waiting)
 
@@ -220,7 +225,7 @@ class IncrementalReplay(OfflineReplay):
             file_group = next((one for one in counts.cut.file_groups if one.name == name), None)
             if file_group is None:
                 return False
-            counts.count(questions, file_group)
+            counts.count_group(questions, file_group)
             return True
 
         return self._over_sections(questions[0], count) if questions else False

@@ -51,7 +51,7 @@ def read_labelled_scores(window: ReplayWindow, question: EvidenceRequest, *scori
     empty = np.zeros(0)
     parts = [(empty, empty, empty.astype(bool), empty.astype(bool), empty.astype(object))]
     for one in scoring:
-        for (number, at, ids), column in zip(window.times(), one.answer_columns(), strict=True):
+        for (number, at, ids), column in zip(window.request_times(), one.answer_columns(), strict=True):
             label = window.matured_labels(number, at, maturity)["label"]
             score, truth = answer_scores(column), probabilities_or_nan(label)
             old = at + maturity <= until

@@ -12,7 +12,7 @@ from surefoot.adapters.evidence.column_distances import (
     count_texts_among_numbers,
     unequal_row_shares,
 )
-from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS, count_left_out_records, gate_samples_rows
+from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS, count_left_out_records, gate_samples_rows
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import CategoryCodes, ScoredBatch, present_mask
@@ -161,7 +161,7 @@ class OfflineReplay:
         window = self.window(questions[0])
         champion, candidate = self.score_window(questions[0], questions[0].champion, questions[0].candidate)
         for (number, at, ids), *sides in zip(
-            window.times(), champion.answer_columns(), candidate.answer_columns(), strict=True
+            window.request_times(), champion.answer_columns(), candidate.answer_columns(), strict=True
         ):
             labels = {
                 maturity: window.matured_labels(number, at, maturity) for maturity in {gate.maturity for gate in gates}
@@ -262,7 +262,7 @@ class OfflineReplay:
         if not window.size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (
-            answer_table(list(scoring.answer_columns()), [ids for _, _, ids in window.times()])
+            answer_table(list(scoring.answer_columns()), [ids for _, _, ids in window.request_times()])
             for scoring in self.score_window(question, question.champion, question.candidate)
         )
         return DistributionShift(
@@ -284,7 +284,7 @@ class OfflineReplay:
         half = len(given) // 2
         past, checked = (score_bin_totals(given[part], told[part]) for part in (slice(half), slice(half, None)))
         what = UNREADABLE_REASON if strange else ""
-        left = LeftOutRecords(odd=len(strange), requests=tuple(strange[:MAX_NAMED_REQUESTS]), what=what)
+        left = LeftOutRecords(odd=len(strange), requests=tuple(strange[:MAX_EXAMPLE_REQUESTS]), what=what)
         # A label before its time counts for nothing.
         return ScoreBins(past, checked, score_bin_totals(waiting, np.zeros(len(waiting))), left)
 
@@ -322,7 +322,7 @@ class OfflineReplay:
         """Requests that each version cannot answer, as if both had been given half of them."""
         if not self.window(question).size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        return self.count_failures(question).evidence()
+        return self.count_failures(question).error_rate_evidence()
 
     def count_failures(self, question: EvidenceRequest) -> ReplayFailures:
         """Count the requests of the window that each version cannot answer."""

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS, count_left_out_records
+from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS, count_left_out_records
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, probabilities_or_nan
@@ -34,7 +34,7 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PairedGate, ShiftGate, narrow
-from surefoot.core.stats.block_statistic import SCORE_BINS
+from surefoot.core.stats.block_metrics import SCORE_BINS
 
 
 class RecordedAnswers:
@@ -48,7 +48,7 @@ class RecordedAnswers:
     def _batches(
         self, question: EvidenceRequest, maturity: float, columns: tuple[str, ...] = ()
     ) -> Iterator[ScoredBatch]:
-        for found in self._records.answers(question.since, question.until, maturity, columns):
+        for found in self._records.read_answer_pairs(question.since, question.until, maturity, columns):
             known = present_mask(found["label"])
             yield ScoredBatch(
                 at=found["at"],
@@ -128,14 +128,14 @@ class RecordedAnswers:
 
     def input_differences(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """Share of the requests on which the candidate's features differ from the champion's."""
-        found = self._records.unequal(question.since, question.until)
+        found = self._records.unequal_feature_shares(question.since, question.until)
         ignored = narrow(question.gate, ShiftGate).ignored
         features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
         return DistributionShift("the champion", features, same=True)
 
     def answer_shift(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's as a distribution."""
-        sides = self._records.sample(question.since, question.until)
+        sides = self._records.sample_answers(question.since, question.until)
         if not len(sides[0]):
             return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by both versions")
         old, new = (_frame(side) for side in sides)
@@ -143,9 +143,9 @@ class RecordedAnswers:
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
-    def predictions(self, question: EvidenceRequest) -> pd.DataFrame:
+    def candidate_answers(self, question: EvidenceRequest) -> pd.DataFrame:
         """The candidate's answers, as columns."""
-        return _frame(self._records.sample(question.since, question.until)[1])
+        return _frame(self._records.sample_answers(question.since, question.until)[1])
 
     def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """What was not counted as it came: of a file every pair counts as mirrored, and nothing was dropped."""
@@ -160,7 +160,7 @@ class RecordedAnswers:
             labelled += int(old.sum())
             strange = np.flatnonzero(self._unreadable(question, batch))
             odd += len(strange)
-            named += [str(batch.ids[index]) for index in strange[: MAX_NAMED_REQUESTS - len(named)]]
+            named += [str(batch.ids[index]) for index in strange[: MAX_EXAMPLE_REQUESTS - len(named)]]
         if not asked:
             return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by both versions")
         made = np.zeros((3, SCORE_BINS, 3), dtype=np.int64)

@@ -20,13 +20,13 @@ from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.compacted_features import CompactedFeatures, open_compacted_features
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.adapters.predictions.log_files import sql_path_list
+from surefoot.adapters.predictions.matured_labels import labels_in_time
 from surefoot.adapters.predictions.prediction_log import (
     LoggedRequest,
     PredictionLog,
-    json_value,
+    parse_logged_json,
     register_sql_functions,
 )
-from surefoot.adapters.predictions.recorded.column_types import labels_in_time
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, copy_window
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -66,11 +66,6 @@ class RequestBatch:
     def features(self) -> pa.Array:
         """Features as JSON."""
         return self.column_texts("features") if self.part is None else self.part.json_texts(self.number)
-
-    @property
-    def at(self) -> Floats:
-        """When each was received [Unix seconds], shape (n,)."""
-        return np.asarray(self.table.column("at").to_numpy(), dtype=np.float64)
 
     def column_texts(self, column: str) -> pa.Array:
         """One column in one piece."""
@@ -220,7 +215,7 @@ class ReplayWindow:
             if found.num_rows:
                 yield RequestBatch(found.column("n").to_numpy(), found, self._part)
 
-    def keys(self) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+    def request_keys(self) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
         """Give the numbers of all requests, and a table of request, row and at, batch by batch as `batches`."""
         for first, end in itertools.pairwise(self._cuts):
             found = self._table(
@@ -229,7 +224,7 @@ class ReplayWindow:
             if found.num_rows:
                 yield found.column("n").to_numpy(), found.drop_columns("n")
 
-    def times(self) -> Iterator[tuple[NDArray[np.int64], Floats, Sequence[str]]]:
+    def request_times(self) -> Iterator[tuple[NDArray[np.int64], Floats, Sequence[str]]]:
         """Give number, time and id of all requests, batch by batch as `batches`."""
         for first, end in itertools.pairwise(self._cuts):
             found = self._table(
@@ -245,7 +240,7 @@ class ReplayWindow:
 
     def feature_texts(self, number: NDArray[np.int64], column: str) -> pa.Array:
         """Give one feature of a batch as JSON texts; null where it is missing."""
-        if self._part is not None and (found := self._part.one_feature(number, column)) is not None:
+        if self._part is not None and (found := self._part.feature_as_json(number, column)) is not None:
             return found
         key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
         value = f"""CAST(json_extract(features, '$."{key}"') AS VARCHAR) AS value"""
@@ -306,7 +301,7 @@ class ReplayWindow:
 def _logged_request(cells: Sequence[object]) -> LoggedRequest:
     """Make a request of a row of the window's own columns."""
     request, row, at, answered_by, arm, *texts = cells
-    prediction, features, params = (json_value(text) for text in texts)
+    prediction, features, params = (parse_logged_json(text) for text in texts)
     named, bare = (features, None) if isinstance(features, dict) else ({}, [features])
     key = (str(request), int(str(row)))
     return LoggedRequest(key, float(str(at)), str(answered_by), str(arm), prediction, named, (), params, bare)

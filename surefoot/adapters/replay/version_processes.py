@@ -37,7 +37,7 @@ def _column(told: dict[str, object]) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadTrial:
+class LoadResult:
     """What became of loading and asking a version here.
 
     Attributes:
@@ -74,11 +74,11 @@ class VersionProcesses:
         path = self._cache.verified(version, model)
         return ProcessScorer(self._start(path, version))
 
-    def load_problem(self, model: str, version: Version) -> str:
+    def find_load_problem(self, model: str, version: Version) -> str:
         """Why a version cannot be served here, in one line; empty when it can. Raises what `trial` raises."""
         return self.try_loading(model, version).problem
 
-    def try_loading(self, model: str, version: Version) -> LoadTrial:
+    def try_loading(self, model: str, version: Version) -> LoadResult:
         """Load a version, ask it some rows, and let it go.
 
         Raises:
@@ -91,20 +91,20 @@ class VersionProcesses:
             process = ModelProcess(self._start(path, version))
         except (Rejected, ProcessDied) as error:
             said = f"{error} while the model was loaded" if isinstance(error, ProcessDied) else str(error)
-            return LoadTrial(_line(f"{what} cannot be served here: {said}"))
+            return LoadResult(_line(f"{what} cannot be served here: {said}"))
         process.close()
         missing = _missing(path)
         independence = process.independence
         if independence.answered:
-            return LoadTrial("", independence, missing)
+            return LoadResult("", independence, missing)
         if missing:
             named = ", ".join(missing)
-            return LoadTrial(f"{what} cannot be served here: it needs {named}, which is not installed", independence)
+            return LoadResult(f"{what} cannot be served here: it needs {named}, which is not installed", independence)
         if independence.problem.startswith(("ModuleNotFoundError", "ImportError")):
-            return LoadTrial(
+            return LoadResult(
                 _line(f"{what} cannot be served here: it cannot answer: {independence.problem}"), independence
             )
-        return LoadTrial("", independence)
+        return LoadResult("", independence)
 
     def _start(self, path: Path, version: Version) -> StartProcess:
         arguments = [str(path), version.digest, str(self._memory_mb), "0"]

@@ -6,7 +6,7 @@ import duckdb
 
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN
 from surefoot.adapters.predictions.log_files import quote_sql_string
-from surefoot.adapters.predictions.prediction_log import json_value
+from surefoot.adapters.predictions.prediction_log import parse_logged_json
 
 MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through temporary files."""
@@ -79,7 +79,7 @@ def copy_window(
     )
     long = db.execute(f"SELECT n, features FROM replay.requests WHERE length(features) > {2 * _MAX_DEPTH}").fetchall()  # noqa: S608 - constant
     for number, features in long:
-        if json_value(features) is None:
+        if parse_logged_json(features) is None:
             db.execute("DELETE FROM replay.requests WHERE n = $1", [number])
     sampled = 0 if max_rows is None else _draw_requests(db, max_rows)
     db.execute(

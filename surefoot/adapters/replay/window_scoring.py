@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence_store.answer_files import ANSWER_SCHEMA
-from surefoot.adapters.predictions.prediction_log import LoggedRequest, json_value
+from surefoot.adapters.predictions.prediction_log import LoggedRequest, parse_logged_json
 from surefoot.adapters.replay.answer_columns import (
     answer_values,
     decode_stored_answers,
@@ -174,7 +174,9 @@ class WindowScorer:
 
     def answer_tables(self) -> Iterator[pa.Table]:
         """Give the answers in the form of ANSWER_SCHEMA, but those that stand in the log."""
-        for (_, keys), column, served in zip(self._window.keys(), self.answer_columns(), self._served, strict=True):
+        for (_, keys), column, served in zip(
+            self._window.request_keys(), self.answer_columns(), self._served, strict=True
+        ):
             answers = encode_stored_answers(column)
             made = pa.table([*keys.columns, *answers.values()], names=[*keys.column_names, *answers])
             wanted = np.ones(len(column), dtype=bool)
@@ -280,7 +282,7 @@ def _requests(batch: RequestBatch, places: Sequence[int] | NDArray[np.intp]) -> 
     some = some.add_column(3, "features", batch.features.take(pa.array(places)))
     made = []
     for request, row, at, features, params in zip(*(column.to_pylist() for column in some.columns), strict=True):
-        asked = json_value(features)
+        asked = parse_logged_json(features)
         named, bare = (asked, None) if isinstance(asked, dict) else ({}, [asked])
-        made.append(LoggedRequest((request, row), at, "", "", None, named, (), json_value(params), bare))
+        made.append(LoggedRequest((request, row), at, "", "", None, named, (), parse_logged_json(params), bare))
     return made

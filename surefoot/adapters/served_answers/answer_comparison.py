@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from surefoot.adapters.predictions.log_files import quote_sql_string, sql_path_list
-from surefoot.adapters.predictions.recorded.column_types import quote_column
+from surefoot.adapters.predictions.recorded.column_sql import quote_column
 from surefoot.adapters.served_answers.corrected_answers import COULD_NOT_ANSWER_REASON, CorrectedAnswers
 from surefoot.adapters.served_answers.exposed_requests import GROUP_PREFIX, MEMORY_LIMIT
 from surefoot.core.errors import EvidenceUnavailable
@@ -19,9 +19,9 @@ from surefoot.core.errors import EvidenceUnavailable
 _SAME_WITHIN = 1e-6
 """Numbers that differ by no more than this share of the larger one are the same answer: batches change last digits."""
 _ROW_GROUP_ROWS = 65_536
-MAX_GROUPS = 50
+_MAX_GROUPS = 50
 """Groups of one column that are counted by name [count]; the others together."""
-UNKNOWN_GROUP = "(unknown)"
+_UNKNOWN_GROUP = "(unknown)"
 _OTHER_GROUPS = "(other)"
 _NUMBERS = "TRY_CAST({} AS DOUBLE[])"
 _CHANGED_SQL = f"""
@@ -174,9 +174,9 @@ def _counts(db: duckdb.DuckDBPyConnection, column: str, which: str) -> dict[str,
 def _group_counts(db: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
     """Rows by value of one column; rare values are counted together."""
     name = quote_column(GROUP_PREFIX + column)
-    sql = f"SELECT coalesce({name}, '{UNKNOWN_GROUP}'), count(*) FROM joined GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 - quoted
+    sql = f"SELECT coalesce({name}, '{_UNKNOWN_GROUP}'), count(*) FROM joined GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 - quoted
     found = db.execute(sql).fetchall()
-    made = {f"{column}={value}": int(count) for value, count in found[:MAX_GROUPS]}
-    if rest := sum(int(count) for _, count in found[MAX_GROUPS:]):
+    made = {f"{column}={value}": int(count) for value, count in found[:_MAX_GROUPS]}
+    if rest := sum(int(count) for _, count in found[_MAX_GROUPS:]):
         made[f"{column}={_OTHER_GROUPS}"] = rest
     return made

@@ -8,7 +8,7 @@ import duckdb
 
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.recorded.column_types import quote_column
+from surefoot.adapters.predictions.recorded.column_sql import quote_column
 from surefoot.adapters.served_answers.exposed_requests import GROUP_PREFIX, MEMORY_LIMIT
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.incidents.incident_report import Impact, VersionTraffic

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from surefoot.adapters.feature_tables.compacted_features import number_texts
+from surefoot.adapters.feature_tables.compacted_features import numbers_as_json
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES, WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values
@@ -233,7 +233,7 @@ def _score(root: Path, model: str, version: Version, scorer: ProcessScorer, kept
     """Score a log batch by batch, and write the answers; whether the version was given up before the end."""
     window = ReplayWindow(PredictionLog(root), model, float("-inf"), float("inf"))
     try:
-        times = [at for _, at, _ in window.times() if len(at)]
+        times = [at for _, at, _ in window.request_times() if len(at)]
         before = kept(version, float(times[0].min()), float(times[-1].max())) if times else ()
         scoring = WindowScorer(window, scorer, version, before)
         # A verdict rests on the rate of failures; here each answer is wanted, so a version may fail much more often.
@@ -254,10 +254,10 @@ def _score(root: Path, model: str, version: Version, scorer: ProcessScorer, kept
 def _answer_texts(column: pa.Array) -> pa.Array:
     """Give each answer as JSON text, null where there is none."""
     if pa.types.is_floating(column.type):
-        return number_texts(column)
+        return numbers_as_json(column)
     if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
         return column.cast(pa.string())
     if pa.types.is_fixed_size_list(column.type) and pa.types.is_floating(column.type.value_type):
-        cells = [number_texts(pc.list_element(column, place)) for place in range(column.type.list_size)]
+        cells = [numbers_as_json(pc.list_element(column, place)) for place in range(column.type.list_size)]
         return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*cells, ","), "]", "")
     return pa.array([None if a is None else orjson.dumps(a).decode() for a in answer_values(column)], type=pa.string())

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.recorded.column_types import quote_column
+from surefoot.adapters.predictions.recorded.column_sql import quote_column
 from surefoot.core.canonical_text import MISSING_SLICE_NAME, canonical_text_of_json
 from surefoot.core.served_versions.exposure_periods import ExposurePeriod, Phase
 

@@ -13,8 +13,8 @@ from surefoot.core.answers.fallback_drill import drill_fallback, drill_version
 from surefoot.core.domain import Version
 from surefoot.core.errors import EvidenceUnavailable, FallbackInvalid, NotFound, PolicyInvalid, SurefootError
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
+from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.record.fallback_events import FallbackDrilled
 from surefoot.models.model_process import ProcessDied, RemoteModelError
 
 _WINDOW_S = 7 * 86400.0

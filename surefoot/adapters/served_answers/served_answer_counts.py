@@ -11,9 +11,9 @@ from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvi
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, ScoredBatch
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values, paired_answer_arrays, parse_answer_column
+from surefoot.core.journal.service_events import VersionCounts
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.policy.policy_types import LOSS_METRICS, PairedGate, Policy
-from surefoot.core.record.service_events import VersionCounts
 
 _BATCH_ROWS = 50_000
 """Rows that are held against their labels at once [count]."""

@@ -149,8 +149,8 @@ class GatewayTraffic:
         named = None if fallback is None else {"model": fallback.model, "version": encode_version(fallback.version)}
         self._name(model, "fallback", {"fallback": named})
 
-    def kill(self, reason: str) -> str:
-        """Set every candidate of every model to 0; no route gives one traffic until `lift`.
+    def set_kill_switch(self, reason: str) -> str:
+        """Set every candidate of every model to 0; no route gives one traffic until `lift_kill_switch`.
 
         Returns:
             What is not as it should be though the switch is in force; empty when nothing is.
@@ -162,8 +162,8 @@ class GatewayTraffic:
         """
         return self._switch("PUT", clean_reason(reason).text.encode())
 
-    def lift(self) -> None:
-        """Let candidates have traffic again, with their next route; raises what `kill` raises."""
+    def lift_kill_switch(self) -> None:
+        """Let candidates have traffic again, with their next route; raises what `set_kill_switch` raises."""
         self._switch("DELETE", b"")
 
     def _switch(self, method: str, body: bytes) -> str:
@@ -187,7 +187,7 @@ class GatewayTraffic:
         """
         return self._json(self._get(f"/models/{quote(model, safe='')}/stats"))
 
-    def notes(self, model: str) -> tuple[str, ...]:
+    def serving_notes(self, model: str) -> tuple[str, ...]:
         """What a person should know of how a model is served: that it cannot be, or one request at a time, and why.
 
         Raises:
@@ -240,7 +240,7 @@ class GatewayTraffic:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GatewayUnavailable(f"{self.base_url} tells no states: {error!r}") from error
 
-    def killed(self) -> str:
+    def kill_switch_reason(self) -> str:
         """Why the kill switch is set; empty when it is not.
 
         Raises:

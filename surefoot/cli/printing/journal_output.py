@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import EffectIntended, decode_event
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import EffectIntended, decode_event
 
 
 def _entry_line(entry: Entry) -> str:

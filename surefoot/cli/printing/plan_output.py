@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot.adapters.replay.version_processes import LoadTrial
+from surefoot.adapters.replay.version_processes import LoadResult
 from surefoot.cli.printing.console import console, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
@@ -28,7 +28,7 @@ def missing_engine_notes(policy: Policy) -> list[str]:
     return [f"{what}: pip install 'surefoot[{engine}]'"]
 
 
-def print_load_trial(number: str, found: LoadTrial) -> None:
+def print_load_trial(number: str, found: LoadResult) -> None:
     """Print how a version will be asked, and what it may lack."""
     independence = found.independence
     if independence is not None and independence.row_wise:

@@ -7,8 +7,8 @@ from rich.table import Table
 
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.domain import Split, Stage
-from surefoot.core.record.events import as_json
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.events import as_json
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.served_versions.version_status import rollout_title
 
 

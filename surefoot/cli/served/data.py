@@ -12,8 +12,8 @@ from surefoot.cli.printing.console import console, format_utc_time, print_json, 
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import DataUnavailable, NewerWrite, NotFound, Rejected, SurefootError
-from surefoot.core.record.events import as_json
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.events import as_json
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.tables.data_state import JournalledCheckpoint
 from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout import (

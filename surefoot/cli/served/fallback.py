@@ -13,8 +13,8 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import Rejected
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference, FallbackVersion
-from surefoot.core.record.event_sentences import describe_event
-from surefoot.core.record.events import as_json
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import as_json
 from surefoot.rollout import drill
 from surefoot.settings import read_settings
 

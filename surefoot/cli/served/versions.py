@@ -15,7 +15,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import EvidenceUnavailable, NotFound
-from surefoot.core.record.ledger import Ledger, fold_entries
+from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.service_summary import (
     ServiceSummary,

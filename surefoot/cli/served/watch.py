@@ -14,7 +14,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.champion_watch.early_signals import MIN_PAST_DAYS, SignalReading
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
-from surefoot.core.record.events import as_json
+from surefoot.core.journal.events import as_json
 from surefoot.rollout import drive_rollout, evaluate_champion, read_champion_signals, watched_champion
 from surefoot.settings import read_settings
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
-from surefoot.core.record.fallback_events import FallbackDrilled
+from surefoot.core.journal.fallback_events import FallbackDrilled
 
 
 def drill_fallback(

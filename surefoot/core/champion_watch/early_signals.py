@@ -118,7 +118,7 @@ class SignalReading:
         return f"{self.name}: {how}; a change of {100.0 * self.limit:.2f} points is an alarm"
 
 
-def comparison_level(per_year: float, signals: int) -> float:
+def comparison_alpha(per_year: float, signals: int) -> float:
     """Level of one comparison, so that all comparisons of a year give so many false alarms.
 
     Args:
@@ -132,7 +132,7 @@ def comparison_level(per_year: float, signals: int) -> float:
     return per_year / (looks * max(signals, 1))
 
 
-def read_signals(
+def compute_early_signals(
     days: Sequence[DayCounts], until: int, matured: int, per_year: float, value: LabelValue | None = None
 ) -> tuple[SignalReading, ...]:
     """Read every signal.
@@ -146,7 +146,7 @@ def read_signals(
     """
     known = {one.day: one for one in days if one.requests}
     columns = sorted({name for one in known.values() for name in one.columns})
-    level = comparison_level(per_year, len(_RATES) + len(columns) + (value is not None))
+    level = comparison_alpha(per_year, len(_RATES) + len(columns) + (value is not None))
     made = [
         _read_rate(known, kind, last, level)
         for kind, last in ((k, matured if k in _LABELLED else until) for k in _RATES)

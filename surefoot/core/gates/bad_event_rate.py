@@ -11,7 +11,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import BadEventGate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.absolute_rate import evidence_against_rate_limit
-from surefoot.core.stats.change_point import likely_start, log_detector, log_mixture
+from surefoot.core.stats.change_point import likely_start, log_evidence_at_any_start, log_mixture
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
     NO_HARM_FACTORS,
@@ -64,7 +64,7 @@ def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds
     two false alarms is: EPOCHS / alpha epochs, which is at most alpha in the EPOCHS epochs of the bake.
     """
     if level.forever:
-        return log_detector(found), math.log(MAX_EPOCHS / level.alpha)
+        return log_evidence_at_any_start(found), math.log(MAX_EPOCHS / level.alpha)
     return log_mixture(found, starts=MAX_EPOCHS), -math.log(level.alpha)
 
 

@@ -8,7 +8,7 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, gate_loss
-from surefoot.core.stats.block_statistic import group_metric_values, statistic_for_metric
+from surefoot.core.stats.block_metrics import block_metric_for, group_metric_values
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
 from surefoot.core.verdicts.sentence_parts import format_value
 from surefoot.core.verdicts.verdict_builders import make_verdict
@@ -176,7 +176,7 @@ def _late(gate: PairedGate, found: PairedSums, measured: dict[str, Difference]) 
     for name, whole in measured.items():
         for last in (n for n in _LATEST_BLOCK_COUNTS if n < whole.blocks):
             blocks = sorted(found.slices[name], key=lambda block: block.key)[-last:]
-            if diff := block_difference(blocks, statistic_for_metric(gate.metric), found.coarse):
+            if diff := block_difference(blocks, block_metric_for(gate.metric), found.coarse):
                 made.append((name, diff, last))
     return made
 
@@ -217,7 +217,7 @@ def _slices(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference],
     small: _SmallSlices = []
     for name, size in _sizes(gate, found).items():
         made = (
-            block_difference(found.slices.get(name, ()), statistic_for_metric(gate.metric), found.coarse)
+            block_difference(found.slices.get(name, ()), block_metric_for(gate.metric), found.coarse)
             if size >= least
             else None
         )
@@ -255,11 +255,7 @@ def _gap(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], _S
     if len(groups) < 2 or set(gate.protected) - set(groups):  # noqa: PLR2004 - a gap needs two sides
         return {}, small
     n, champion, candidate = _table(found, groups)
-    made = (
-        jackknife_difference(n, champion, candidate, statistic_for_metric(gate.metric))
-        if len(n) >= MIN_BLOCKS
-        else None
-    )
+    made = jackknife_difference(n, champion, candidate, block_metric_for(gate.metric)) if len(n) >= MIN_BLOCKS else None
     return ({} if made is None else {"": made}), small
 
 

@@ -6,11 +6,11 @@ from typing import get_args
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_state import IncidentState
-from surefoot.core.record.answering_versions import may_have_answered
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import Effect, EffectDone, EndDecided, Event, RolloutEnded, RolloutOpened
-from surefoot.core.record.service_events import CorrectionsWritten, ExposureListed
-from surefoot.core.record.watch_events import IncidentOpened
+from surefoot.core.journal.answering_versions import may_have_answered
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import Effect, EffectDone, EndDecided, Event, RolloutEnded, RolloutOpened
+from surefoot.core.journal.service_events import CorrectionsWritten, ExposureListed
+from surefoot.core.journal.watch_events import IncidentOpened
 from surefoot.core.tables.data_events import DataEvent
 
 _TAKES_BACK = frozenset({Stage.ABORTED, Stage.ROLLED_BACK})

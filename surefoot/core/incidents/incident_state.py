@@ -12,7 +12,7 @@ from surefoot.core.incidents.incident_events import (
     IncidentNoted,
     IncidentReported,
 )
-from surefoot.core.record.watch_events import IncidentOpened
+from surefoot.core.journal.watch_events import IncidentOpened
 
 
 @dataclass(frozen=True, slots=True)

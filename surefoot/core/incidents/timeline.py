@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from surefoot.core.domain import Outcome, RolloutKind, Version
 from surefoot.core.incidents.incident_state import Incident
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import (
     Effect,
     EffectDone,
     EffectIntended,
@@ -20,7 +20,7 @@ from surefoot.core.record.events import (
     SetSplit,
     decode_event,
 )
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.tables.data_events import DataRestored
 
 

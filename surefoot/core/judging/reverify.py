@@ -13,14 +13,14 @@ import rfc8785
 
 from surefoot.core.domain import Verdict
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.journal.chain import Entry, canonical_bytes
+from surefoot.core.journal.codec import JsonCodec, journal_name
+from surefoot.core.journal.events import GateJudged, RolloutOpened, decode_event
+from surefoot.core.journal.watch_events import ChampionJudged
 from surefoot.core.judging.evidence import Evidence, ServedCounts
 from surefoot.core.judging.judge import COMPATIBLE_RULES_VERSIONS, JUDGE_RULES_VERSION, judge
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import GAP_METRICS, Gate, SlicedGate
-from surefoot.core.record.chain import Entry, canonical_bytes
-from surefoot.core.record.codec import JsonCodec, journal_name
-from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
-from surefoot.core.record.watch_events import ChampionJudged
 from surefoot.core.state_machine import IMPLICIT_GATES
 
 EVIDENCE_TYPES: dict[str, type] = {journal_name(kind): kind for kind in get_args(Evidence)}

@@ -1,6 +1,7 @@
 """Plan what each step of a policy finds and proves, and how long that takes, before any request has come."""
 
-from surefoot.core.planning.detectability import Detectability, false_alarms_a_year
+from surefoot.core.planning.detectability import Detectability
+from surefoot.core.planning.false_alarms import false_alarms_a_year
 from surefoot.core.planning.plan import plan_policy
 from surefoot.core.planning.policy_notes import list_policy_notes
 

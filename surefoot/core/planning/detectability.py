@@ -4,11 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from surefoot.core.policy.policy_types import Policy
-
 PLAN_POWER = 0.8
 """Chance that a plan counts on [probability]."""
-_YEAR_S = 365.25 * 86400.0
 _BISECTION_STEPS = 60
 """Halvings of an interval until a number is known as well as floating point knows it [count]."""
 
@@ -61,24 +58,3 @@ def smallest_detectable(found: Callable[[float], float], low: float, high: float
         middle = math.sqrt(low * high)
         low, high = (low, middle) if found(middle) >= chance else (middle, high)
     return high
-
-
-def distinct_units(n: float, units: float) -> float:
-    """Different units among n requests, if every unit comes as often as any other [count]; n when nothing is known.
-
-    Args:
-        n: Requests [count].
-        units: Different units that there are [count]; 0 when unknown.
-
-    Source: Feller (1968), An Introduction to Probability Theory 1, section IV.2 (occupancy).
-    """
-    return units * -math.expm1(-n / units) if units else n
-
-
-def false_alarms_a_year(policy: Policy) -> float:
-    """Largest number of good versions that the bake's gates would roll back, if it went on, in a year [count per year].
-
-    Law: the bake's detector raises a false alarm at most once in EPOCHS / alpha epochs on average, EPOCHS of which make
-        up a bake; gates share half of the budget. So the number a year is that half times the bakes a year.
-    """
-    return policy.false_rollback_budget / 2.0 * _YEAR_S / policy.bake.hold if policy.bake.hold > 0.0 else math.inf

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.planning.detectability import Detectability, distinct_units
+from surefoot.core.planning.detectability import Detectability
+from surefoot.core.planning.distinct_units import distinct_units
 from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gates
 from surefoot.core.planning.paired_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
 from surefoot.core.policy.policy_types import (

@@ -27,7 +27,7 @@ from surefoot.core.policy.sections import (
     Traffic,
 )
 from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Watch, Weight, WrittenStep
-from surefoot.core.policy.violations import KeyPath, describe_type, rule_error, rules_error
+from surefoot.core.policy.violations import KeyPath, combined_rule_error, describe_type, rule_error
 
 DATA_GATE_NAME = "data"
 """Name of the implicit gate that every rollout starts with: its expectation suite."""
@@ -115,7 +115,7 @@ class Policy(PolicyModel):
             gate.with_name(name)
         outline = self._outline()
         if broken := tuple(broken_rules(outline)) or tuple(never_judged_gates(outline)):
-            raise rules_error(broken)
+            raise combined_rule_error(broken)
         return self
 
     def _outline(self) -> PolicyOutline:

@@ -36,7 +36,7 @@ class Margin:
     relative: bool = False
 
 
-class NeverNull:
+class _NeverNull:
     """Marks an optional key: it may be left out, but not be written as null."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -45,7 +45,7 @@ class NeverNull:
         return schema["schema"] if schema["type"] == "nullable" else schema
 
 
-OptionalKey = Annotated[_T | None, NeverNull()]
+OptionalKey = Annotated[_T | None, _NeverNull()]
 
 
 def _scaled(match: re.Match[str], scale: float) -> float:

@@ -70,7 +70,7 @@ class Shadow(PolicyModel):
             )
 
 
-class Watched(PolicyModel):
+class _EvaluatedStep(PolicyModel):
     """A time during which gates watch live traffic."""
 
     seconds: Duration = Field(alias="for", description="How long, such as 2h; the shortest time where it is a hold.")
@@ -88,7 +88,7 @@ class Watched(PolicyModel):
         return default_evaluation_interval(self.seconds) if self.interval is None else self.interval
 
 
-class Bake(Watched):
+class Bake(_EvaluatedStep):
     """Time at 100 percent during which the gates stay armed."""
 
 
@@ -118,7 +118,7 @@ class Watch(PolicyModel):
     )
 
 
-class LiveShadow(Watched):
+class LiveShadow(_EvaluatedStep):
     """The candidate is asked a share of the callers' requests as well; callers get the champion's answers alone."""
 
     source: Annotated[Literal["live"], BeforeValidator(_source)] = Field(description="Callers' requests.")
@@ -128,7 +128,7 @@ class LiveShadow(Watched):
     min_requests: Count = Field(1, description="Fewest mirrored requests that both versions answer [count].")
 
 
-class Hold(Watched):
+class Hold(_EvaluatedStep):
     """Time at one weight."""
 
     min_requests: Count = Field(

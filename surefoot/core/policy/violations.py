@@ -45,10 +45,10 @@ def missing_key(path: KeyPath, key: str, advice: str = "") -> Violation:
 
 def rule_error(rule: str) -> PydanticCustomError:
     """A pydantic error for the value that is being validated."""
-    return rules_error([Violation((), rule)])
+    return combined_rule_error([Violation((), rule)])
 
 
-def rules_error(broken: Iterable[Violation]) -> PydanticCustomError:
+def combined_rule_error(broken: Iterable[Violation]) -> PydanticCustomError:
     """One pydantic error that carries several violations; their paths begin at the value that is being validated."""
     # The template must not hold the sentences: what a person wrote may look like a field of it.
     return PydanticCustomError(RULE_ERROR_TYPE, "a rule of the policy is broken", {"broken": tuple(broken)})

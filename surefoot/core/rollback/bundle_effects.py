@@ -5,8 +5,8 @@ candidate never answers with the files of the version before, and only that vers
 """
 
 from surefoot.core.domain import Stage, Version
-from surefoot.core.record.bundled_files import SetConfig, config_drift_name
-from surefoot.core.record.ledger import Ledger, Rollout
+from surefoot.core.journal.bundled_files import SetConfig, config_drift_name
+from surefoot.core.journal.ledger import Ledger, Rollout
 
 _PROMOTED = frozenset({Stage.PROMOTED, Stage.FAST_PROMOTED})
 

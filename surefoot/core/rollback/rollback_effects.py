@@ -1,9 +1,9 @@
 """Decide which traffic and alias changes undo a rollout that ends without success, or a promotion."""
 
 from surefoot.core.domain import RolloutKind, Split
-from surefoot.core.record.events import Effect, SetAlias, SetSplit
-from surefoot.core.record.ledger import Ledger, Rollout
-from surefoot.core.record.service_events import RollbackTargetChanged
+from surefoot.core.journal.events import Effect, SetAlias, SetSplit
+from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.journal.service_events import RollbackTargetChanged
 from surefoot.core.rollback.bundle_effects import backward_config_effects
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 

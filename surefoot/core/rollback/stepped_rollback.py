@@ -5,12 +5,12 @@ import math
 from surefoot.core.actions import Action, ApplyEffect, JudgeGates, RecordEvent, WaitUntil
 from surefoot.core.domain import PROMOTED_STAGES, EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.durations import format_duration
+from surefoot.core.journal.events import Paused, SetSplit, StageEntered
+from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
-from surefoot.core.record.events import Paused, SetSplit, StageEntered
-from surefoot.core.record.ledger import Ledger, Rollout
-from surefoot.core.record.rollback_schedule import RollbackSchedule
 
 _LOOKS_PER_STEP = 4
 """Looks at the gates in the time of a step [count]."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import EffectIntended, RolloutEnded, RolloutOpened, SetSplit, decode_event
-from surefoot.core.record.ledger import Ledger, fold_entries
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import EffectIntended, RolloutEnded, RolloutOpened, SetSplit, decode_event
+from surefoot.core.journal.ledger import Ledger, fold_entries
 
 
 class Phase(StrEnum):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.fallback import FallbackVersion
-from surefoot.core.record.fallback_events import FallbackDrilled
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.journal.ledger import Ledger
 
 
 def why_barred(ledger: Ledger, fallback: Version, candidate: Version | None = None) -> str:

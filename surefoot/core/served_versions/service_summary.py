@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from surefoot.core.domain import PROMOTED_STAGES, Outcome, RolloutKind, Version
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import EffectDone, EffectIntended, GateJudged, RolloutOpened, SetSplit, decode_event
+from surefoot.core.journal.ledger import Ledger
+from surefoot.core.journal.service_events import ServiceCounted, VersionCounts
 from surefoot.core.policy.policy_types import Metric
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, RolloutOpened, SetSplit, decode_event
-from surefoot.core.record.ledger import Ledger
-from surefoot.core.record.service_events import ServiceCounted, VersionCounts
 from surefoot.core.served_versions.quarantine import Quarantine
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from surefoot.core.domain import RolloutKind, Version
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import promotion_policy, why_outside_window
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from surefoot.core.domain import RolloutKind, Stage, Version
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.event_sentences import rollout_headline
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.events import (
     CandidateRefused,
     ChampionAdopted,
     RolloutEnded,
@@ -14,8 +14,8 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.record.ledger import Ledger, Rollout
-from surefoot.core.record.service_events import RollbackTargetChanged, VersionReleased
+from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.journal.service_events import RollbackTargetChanged, VersionReleased
 
 REFUSED_OUTCOME = "Refused"
 """Outcome of a version that was refused without a rollout."""

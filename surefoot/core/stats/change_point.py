@@ -68,7 +68,7 @@ def log_mixture(
     )
 
 
-def log_detector(increments: Mapping[int, Sequence[float]]) -> float:
+def log_evidence_at_any_start(increments: Mapping[int, Sequence[float]]) -> float:
     """Logarithm of the Shiryaev-Roberts statistic over epochs, averaged over alternatives [nats].
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
-from surefoot.core.stats.block_statistic import Floats, Statistic, mean_loss
+from surefoot.core.stats.block_metrics import BlockMetric, Floats, mean_loss
 from surefoot.core.stats.quantiles import student_upper_quantile
 
 MIN_BLOCKS = 5
@@ -64,7 +64,7 @@ def spent_alpha(look: int) -> float:
 
 
 def block_difference(
-    blocks: Sequence[PairedBlock], statistic: Statistic = mean_loss, coarse: int = 1
+    blocks: Sequence[PairedBlock], statistic: BlockMetric = mean_loss, coarse: int = 1
 ) -> Difference | None:
     """Difference of a statistic between two versions, with its spread between blocks.
 
@@ -103,7 +103,7 @@ def _ratio(n: Floats, champion: Floats, candidate: Floats) -> Difference:
     return Difference(apart, error, blocks, int(total), *means, own)
 
 
-def jackknife_difference(n: Floats, champion: Floats, candidate: Floats, statistic: Statistic) -> Difference | None:
+def jackknife_difference(n: Floats, champion: Floats, candidate: Floats, statistic: BlockMetric) -> Difference | None:
     """Difference of any statistic, and its spread when each block in turn is left out.
 
     Args:

@@ -1,9 +1,9 @@
 """Choose the next table to checkpoint before a promotion."""
 
+from surefoot.core.journal.events import SetAlias
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
-from surefoot.core.record.events import SetAlias
-from surefoot.core.record.ledger import Ledger, Rollout
 
 
 def next_checkpoint(ledger: Ledger, rollout: Rollout, policy: Policy) -> DataSource | str | None:

@@ -94,7 +94,7 @@ class DataState:
         found = (one for one in self.checkpoints if (one.event.rollout, one.event.name) == (rollout, name))
         return next(found, None)
 
-    def needed(self, rollouts: Iterable[str]) -> tuple[JournalledCheckpoint, ...]:
+    def latest_checkpoints(self, rollouts: Iterable[str]) -> tuple[JournalledCheckpoint, ...]:
         """The last checkpoint that each of these rollouts has made of each table, oldest first.
 
         Args:
@@ -171,7 +171,7 @@ def _without(known: Mapping[str, _T], name: str) -> dict[str, _T]:
     return {key: one for key, one in known.items() if key != name}
 
 
-def drop_unfinished_requests(state: DataState) -> DataState:
+def drop_unfinished_checkpoints(state: DataState) -> DataState:
     """The state after a rollout has ended: a checkpoint that was not finished before is none."""
     return replace(state, requested={})
 

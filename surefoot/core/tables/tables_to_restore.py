@@ -1,15 +1,20 @@
-"""Find the tables that a rollback must restore, and the table checkpoints that it would use."""
+"""Find the tables that must be restored after a rollout ends, and the checkpoints that a rollback would use."""
 
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
-from surefoot.core.record.events import SetAlias, SetSplit
-from surefoot.core.tables.data_state import DataState, JournalledCheckpoint, add_due_restores, drop_unfinished_requests
+from surefoot.core.journal.events import SetAlias, SetSplit
+from surefoot.core.tables.data_state import (
+    DataState,
+    JournalledCheckpoint,
+    add_due_restores,
+    drop_unfinished_checkpoints,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from surefoot.core.record.ledger import Ledger, Rollout
+    from surefoot.core.journal.ledger import Ledger, Rollout
 
 
 def table_state_after_end(
@@ -29,7 +34,7 @@ def table_state_after_end(
             return data
         checkpoints, versions = _since_replaced(data, rollouts, back)
         return add_due_restores(data, opened.rollout, checkpoints, versions)
-    data, new = drop_unfinished_requests(data), opened.candidate
+    data, new = drop_unfinished_checkpoints(data), opened.candidate
     if terminal_stage in PROMOTED_STAGES:
         return data
     if back != opened.champion:  # the champion could not serve: what it wrote is taken back as well
@@ -38,7 +43,7 @@ def table_state_after_end(
     promoted = (SetAlias("champion", new.number, opened.champion.number), SetSplit(new, None, 0.0))
     if not any(effect in promoted for effect in (*ended.done, *ended.refused)):
         return data  # it was never about to answer everything
-    return add_due_restores(data, opened.rollout, data.needed([opened.rollout]), [new.number])
+    return add_due_restores(data, opened.rollout, data.latest_checkpoints([opened.rollout]), [new.number])
 
 
 def _since_replaced(
@@ -52,12 +57,12 @@ def _since_replaced(
     if not replaced:
         return (), ()
     since = promotions[promotions.index(replaced[-1]) :]
-    return data.needed([replaced[-1].opened.rollout]), tuple(item.opened.candidate.number for item in since)
+    return data.latest_checkpoints([replaced[-1].opened.rollout]), tuple(item.opened.candidate.number for item in since)
 
 
 def checkpoints_in_use(ledger: "Ledger") -> tuple[JournalledCheckpoint, ...]:
     """The checkpoints that a rollback of now would go back to."""
-    if found := ledger.data.needed([ledger.open]):
+    if found := ledger.data.latest_checkpoints([ledger.open]):
         return found
     target = ledger.target()
     return _since_replaced(ledger.data, tuple(ledger.rollouts.values()), target)[0] if target is not None else ()

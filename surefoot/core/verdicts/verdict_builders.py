@@ -1,13 +1,13 @@
-"""Build verdicts: with figures, or without evidence."""
+"""Build a gate's verdict, and its common parts: samples of failed rows, and the requests still demanded."""
 
 from typing import Any
 
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.journal.chain import canonical_bytes
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate
-from surefoot.core.record.chain import canonical_bytes
 
 
 def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Verdict:

@@ -12,7 +12,7 @@ from surefoot.models.model_protocols import LoadModel, Predictor
 
 
 @dataclass(frozen=True, slots=True)
-class ModelLoaders:
+class VersionLoadFunctions:
     """Ports that load versions.
 
     Attributes:
@@ -27,7 +27,7 @@ class ModelLoaders:
 class VersionLoader:
     """Loads the versions of one model."""
 
-    def __init__(self, model: str, loaders: ModelLoaders, executor: Executor) -> None:
+    def __init__(self, model: str, loaders: VersionLoadFunctions, executor: Executor) -> None:
         """Load with these ports, in the threads of this executor."""
         self._model, self._loaders, self._executor = model, loaders, executor
 

@@ -23,7 +23,7 @@ from surefoot.gateway.control.route_entry import entry_under_kill_switch, has_ca
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.control.route_files import read_routes
 from surefoot.gateway.control.shared_routes import SharedRouteTable, WorkerState
-from surefoot.gateway.control.version_loader import ModelLoaders, VersionLoader
+from surefoot.gateway.control.version_loader import VersionLoader, VersionLoadFunctions
 from surefoot.gateway.control.wake_sockets import drain_messages
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
 from surefoot.gateway.inference.router import VersionRouter
@@ -57,7 +57,9 @@ class WorkerRuntime:
         routes: The routes that this worker has acknowledged.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, load: ModelLoaders, journal: GatewayJournal) -> None:
+    def __init__(
+        self, settings: GatewaySettings, clock: Clock, load: VersionLoadFunctions, journal: GatewayJournal
+    ) -> None:
         """Open the shared route table; no slot is taken yet."""
         self.models: dict[str, ModelController] = {}
         self.routes = NO_ROUTES

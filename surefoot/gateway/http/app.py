@@ -5,7 +5,7 @@ import socket
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal, NullJournal
-from surefoot.gateway.control.version_loader import ModelLoaders
+from surefoot.gateway.control.version_loader import VersionLoadFunctions
 from surefoot.gateway.control.worker_runtime import WorkerRuntime
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
@@ -48,11 +48,11 @@ class Gateway:
             handle, name = self._endpoints.find(scope)
             response = await handle(scope, receive, name)
         except HttpError as refusal:
-            response = Response.refusing(refusal)
+            response = Response.error(refusal)
         except asgi.ClientDisconnected:
             return
         except SurefootError as error:  # the clock of a replay that has not begun
-            response = Response.refusing(HttpError(503, "TEMPORARILY_UNAVAILABLE", str(error), retry_after="1"))
+            response = Response.error(HttpError(503, "TEMPORARILY_UNAVAILABLE", str(error), retry_after="1"))
         if self.leaving:
             response.headers["connection"] = "close"
         await response.send(send)
@@ -88,5 +88,5 @@ def build_app(
         shadow: Loads a version for mirrored requests, in a process of low priority; `load` does so without it.
         journal: Where cut candidates and times of fallback answers are recorded; nowhere without it.
     """
-    runtime = WorkerRuntime(settings, clock, ModelLoaders(load, shadow or load), journal or NullJournal())
+    runtime = WorkerRuntime(settings, clock, VersionLoadFunctions(load, shadow or load), journal or NullJournal())
     return Gateway(settings, clock, runtime)

@@ -52,7 +52,7 @@ class Response:
         return cls(orjson.dumps(value), status)
 
     @classmethod
-    def refusing(cls, refusal: HttpError) -> "Response":
+    def error(cls, refusal: HttpError) -> "Response":
         """Give an error as MLflow's scoring server words it."""
         body = {"error_code": refusal.code, "message": str(refusal)}
         return cls(orjson.dumps(body), refusal.status, JSON_CONTENT_TYPE, dict(refusal.headers))

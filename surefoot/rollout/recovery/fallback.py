@@ -2,9 +2,9 @@
 
 from surefoot.core.domain import Rung, Version
 from surefoot.core.fallback import FallbackReference
+from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
-from surefoot.core.record.ledger import Ledger
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.fallback_drill import name_fallback, run_judged_drill
 from surefoot.rollout.rollout_commands import retry_on_conflict

@@ -4,8 +4,8 @@ import contextlib
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import FallbackInvalid, SurefootError
-from surefoot.core.record.fallback_events import FallbackDrilled
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.served_versions.fallback_version import judge_drill, wanted_fallback
 from surefoot.rollout.ports import Ports
 

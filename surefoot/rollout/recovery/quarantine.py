@@ -1,9 +1,9 @@
 """Release a version from quarantine, so that it may be promoted again."""
 
 from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.journal.ledger import Ledger
+from surefoot.core.journal.service_events import VersionReleased
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.record.ledger import Ledger
-from surefoot.core.record.service_events import VersionReleased
 from surefoot.rollout.ports import Ports
 
 

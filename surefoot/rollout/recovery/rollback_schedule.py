@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Mapping
 
 from surefoot.core.domain import Version
+from surefoot.core.journal.ledger import Ledger
+from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.ledger import Ledger
-from surefoot.core.record.rollback_schedule import RollbackSchedule
 from surefoot.core.rollback.stepped_rollback import promotion_policy, rollback_steps, why_outside_window
 from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout.ports import Ports

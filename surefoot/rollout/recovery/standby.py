@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from surefoot.core.domain import RolloutKind, Split, Version
 from surefoot.core.errors import SurefootError
-from surefoot.core.record.ledger import Ledger
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.core.served_versions.standby import standby_version, why_no_standby

@@ -6,17 +6,17 @@ rollback has ended, and each run that finds it due takes it up where the last on
 
 from surefoot.core.errors import (
     Conflict,
-    NotEquippedHere,
     NotFound,
     Rejected,
     StaleLedger,
     SurefootError,
+    TableNotReachable,
     Tampered,
     TransitionIllegal,
 )
+from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback, data_source_json, parse_data_source
-from surefoot.core.record.ledger import Ledger
 from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,
@@ -112,7 +112,7 @@ def _settle_table(ports: Ports, ledger: Ledger, due: DueRestore) -> Ledger:
     name = f"{ledger.model}/{due.requested}"
     try:
         done = ports.tables.restore(ledger.model, _source(kept), kept.event.checkpoint, due.versions, name)
-    except NotEquippedHere:
+    except TableNotReachable:
         raise  # that is no word about the table: `reconcile` may have what this process has not
     except (Rejected, Conflict, Tampered) as error:
         refused = DataRestoreRefused(due.rollout, due.name, due.requested, _line(error))
@@ -157,7 +157,7 @@ def check_due_checkpoints(ports: Ports, model: str) -> Ledger:
 
     Raises:
         Unavailable: A table does not answer.
-        NotEquippedHere: This process cannot reach a table.
+        TableNotReachable: This process cannot reach a table.
         Conflict: Another process has appended to the journal.
     """
     ledger = ports.ledger(model)
@@ -165,7 +165,7 @@ def check_due_checkpoints(ports: Ports, model: str) -> Ledger:
         problem = ""
         try:
             ports.tables.verify_restorable(model, _source(kept), kept.event.checkpoint)
-        except NotEquippedHere:
+        except TableNotReachable:
             raise  # as in a restore
         except (Rejected, Conflict, Tampered) as error:
             problem = _line(error)

@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.live_counts.query_counts import parse_count
-from surefoot.adapters.evidence.live_counts.request_arms import (
+from surefoot.adapters.evidence.live_counts.arm_assignment import (
     FIRST_PER_REQUEST_SQL,
     LABELLED_SQL,
     StepTraffic,
@@ -13,6 +12,7 @@ from surefoot.adapters.evidence.live_counts.request_arms import (
     request_arms_sql,
     slice_columns_sql,
 )
+from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.live_counts.query_counts import group_trial_counts, parse_count
-from surefoot.adapters.evidence.live_counts.request_arms import (
+from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS
+from surefoot.adapters.evidence.live_counts.arm_assignment import (
     FIRST_PER_REQUEST_SQL,
     StepTraffic,
     count_step_traffic,
@@ -12,6 +11,7 @@ from surefoot.adapters.evidence.live_counts.request_arms import (
     request_arms_sql,
     slice_columns_sql,
 )
+from surefoot.adapters.evidence.live_counts.query_counts import group_trial_counts, parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
@@ -77,7 +77,7 @@ def _left(
         SELECT count(*) FILTER (isfinite(told.v) AND told.v < {gate.floor!r}),
                count(*) FILTER (isfinite(told.v) AND told.v > {gate.cap!r}),
                count(*) FILTER ({_INVALID_LABEL_SQL}),
-               min(request, {MAX_NAMED_REQUESTS}) FILTER ({_INVALID_LABEL_SQL}) FROM known
+               min(request, {MAX_EXAMPLE_REQUESTS}) FILTER ({_INVALID_LABEL_SQL}) FROM known
         """,  # noqa: S608 - constants, numbers of ours and names that were checked
         request_arms_parameters(question, refused),
     )[0]

@@ -1,13 +1,13 @@
-"""Count the time blocks in which each version's process gauge, such as memory, was higher, for gauge gates."""
+"""Compare a gauge of both versions' processes, such as memory, in time blocks, for gauge gates."""
 
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.live_counts.query_counts import parse_count
-from surefoot.adapters.evidence.live_counts.request_arms import (
+from surefoot.adapters.evidence.live_counts.arm_assignment import (
     count_step_traffic,
     request_arms_parameters,
     request_arms_sql,
 )
+from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.judging.evidence import (
     GaugeComparisons,

@@ -95,7 +95,7 @@ class SumsBySliceAndBlock:
             if first < last:
                 yield name, rows.take(slice(first, last))
 
-    def largest(self) -> int:
+    def largest_sum(self) -> int:
         """Size of the largest sum; 0 without any."""
         rows = self._add_up()
         return 0 if rows is None else max(_size(rows.champion), _size(rows.candidate))

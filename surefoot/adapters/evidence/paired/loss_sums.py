@@ -1,19 +1,18 @@
 """Compute both versions' losses for batches of requests, and sum them by slice and time block."""
 
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows, SumsBySliceAndBlock, group_sums
 from surefoot.adapters.evidence.paired.score_bins import score_bin_places, score_bin_sums
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, CategoryCodes, ScoredBatch, read_both_answers
+from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids
 from surefoot.core.answers.class_mapping import NumberMeaning
 from surefoot.core.answers.disagreement import disagreeing_requests
-from surefoot.core.answers.losses import NUMBER_LOSSES, compute_losses, labels_as_numbers, positive_class_scores
+from surefoot.core.answers.losses import compute_losses, labels_as_numbers, positive_class_scores
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
@@ -21,11 +20,9 @@ from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.policy.policy_types import (
     GROUP_RATE_METRICS,
     SCORE_BIN_METRICS,
-    Gate,
     Metric,
     PairedGate,
     gate_classes,
-    gate_loss,
     gate_threshold,
 )
 
@@ -146,23 +143,3 @@ class LossSums:
         old, new = (add_up(side, group, len(counts))[used] for side in sums)
         slices, places = np.divmod(used, len(block))
         self.cells.add(names, SumRows(slices, block[places], counts[used], old, new))
-
-
-def pick_example_ids(ids: Iterable[str]) -> list[str]:
-    """Give the few ids that are named, the same ones in whatever order they come."""
-    return heapq.nsmallest(MAX_NAMED_REQUESTS, set(ids))
-
-
-def readable_values_text(gate: Gate) -> str:
-    """What a metric can read."""
-    if classes := gate_classes(gate):
-        return f"labels are among {', '.join(classes)}, answers their probabilities or names"
-    if gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
-        return "probabilities and labels of 0 or 1 are wanted, or 'classes' in the policy"
-    if gate.metric is Metric.ZERO_ONE:
-        return (
-            "classes are wanted, or 'classes' in the policy where probabilities or numbers meet labels that are texts"
-        )
-    if gate_loss(gate) in NUMBER_LOSSES:
-        return "numbers are wanted; where the model answers with several, a label with as many"
-    return "numbers or classes are wanted"

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired.exact_sums import SumRows
-from surefoot.adapters.evidence.paired.loss_sums import LossSums, pick_example_ids, readable_values_text
+from surefoot.adapters.evidence.paired.loss_sums import LossSums
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, read_both_answers
+from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids, readable_values_text
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.answers.class_mapping import (
     NumberMeaning,
@@ -110,7 +111,7 @@ class PairedLossEvidence:
                 f"answers that may be names of the classes {', '.join(gate_classes(self.gate))} or probabilities of the"
                 " second; let the model answer with the probabilities of both"
             )
-        largest, coarse = found.cells.largest(), 1
+        largest, coarse = found.cells.largest_sum(), 1
         while largest // coarse > MAX_COUNT // 16:
             coarse *= 10
         dates: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Count scores and positive labels by score bin, for calibration and AUC."""
+"""Count requests, positive labels and scores by score bin, for calibration and AUC metrics."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
-from surefoot.core.stats.block_statistic import SCORE_BINS
+from surefoot.core.stats.block_metrics import SCORE_BINS
 
 
 def score_bin_places(given: Floats, truth: Floats) -> IntegerArray:

@@ -12,7 +12,7 @@ from surefoot.adapters.mlflow.runs.run_views import RUNNING, EntryKey, RunView, 
 from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, RunPlots, RunWriter
 from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionPages
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
-from surefoot.core.record.chain import Entry
+from surefoot.core.journal.chain import Entry
 from surefoot.core.served_versions.version_status import version_statuses
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from surefoot.core.domain import RolloutKind, Stage, Verdict
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.event_sentences import rollout_headline
-from surefoot.core.record.events import (
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
     EffectRefused,
@@ -20,7 +20,7 @@ from surefoot.core.record.events import (
     as_json,
     decode_event,
 )
-from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged
+from surefoot.core.journal.service_events import ExposureListed, RollbackTargetChanged
 
 EntryKey = tuple[int, str]
 """Sequence and hash of the entry that a run shows."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.runs.run_views import RUNNING, JudgedGate, RunView
 from surefoot.core.domain import Verdict
-from surefoot.core.record.events import GateJudged
+from surefoot.core.journal.events import GateJudged
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

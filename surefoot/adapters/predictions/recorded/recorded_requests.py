@@ -12,24 +12,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from surefoot.adapters.predictions.matured_labels import labels_in_time
 from surefoot.adapters.predictions.prediction_log import register_sql_functions
-from surefoot.adapters.predictions.recorded.column_types import (
-    INDEX_COLUMN_NAME,
-    LABEL_COLUMNS,
-    LABEL_RULES,
-    OPTIONAL_COLUMNS,
-    RECORD_RULES,
-    REQUIRED_COLUMNS,
-    VERSION_COLUMNS,
-    arrow_column_values,
+from surefoot.adapters.predictions.recorded.column_sql import (
     canonical_text_sql,
     feature_column_name,
-    labels_in_time,
     quote_column,
     select_columns_sql,
     text_literal_sql,
     unreadable_conditions,
 )
+from surefoot.adapters.predictions.recorded.column_types import (
+    INDEX_COLUMN_NAME,
+    LABEL_COLUMNS,
+    LABEL_ERROR_RULES,
+    OPTIONAL_COLUMNS,
+    RECORD_ERROR_RULES,
+    REQUIRED_COLUMNS,
+    VERSION_COLUMNS,
+)
+from surefoot.adapters.predictions.recorded.column_values import arrow_column_values
 from surefoot.adapters.predictions.recorded.split_views import mirrored_requests_sql, served_requests_sql
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.assignment import assignment_bucket
@@ -136,7 +138,7 @@ class RecordedRequests:
         """Every record, in the types that it must have."""
         self.live = False
         self.features = self._copy(records, "rec", {**REQUIRED_COLUMNS, **OPTIONAL_COLUMNS}, tuple(REQUIRED_COLUMNS))
-        self._refuse(records, "rec", "file_row_number", RECORD_RULES)
+        self._refuse(records, "rec", "file_row_number", RECORD_ERROR_RULES)
         edges = self._db.execute('SELECT min("at"), max("at") FROM rec').fetchone() or (None, None)
         if edges[0] is None:
             raise Rejected(f"{records} has no records")
@@ -206,7 +208,7 @@ class RecordedRequests:
         more = ""
         if labels is not None:
             self._copy(labels, "told", LABEL_COLUMNS, ("request", "label", "at"))
-            self._refuse(labels, "(SELECT * FROM told WHERE label IS NOT NULL)", "file_row_number", LABEL_RULES)
+            self._refuse(labels, "(SELECT * FROM told WHERE label IS NOT NULL)", "file_row_number", LABEL_ERROR_RULES)
             more = 'UNION ALL SELECT request, "row", to_json(label), "at", file_row_number + 1 FROM told'
             more += " WHERE label IS NOT NULL"
         self._db.execute(
@@ -311,7 +313,7 @@ class RecordedRequests:
                 made.append(reader.sql(sql).to_arrow_table().columns[0].combine_chunks().to_pylist())
         return made[0], made[1]
 
-    def sample(self, since: float, until: float) -> tuple[Any, Any]:
+    def sample_answers(self, since: float, until: float) -> tuple[Any, Any]:
         """Answers of the champion and of the candidate to the requests of a window, at most LIMIT of them."""
         sql = """SELECT champion_prediction, candidate_prediction FROM pairs
                  WHERE paired AND "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3"""
@@ -320,7 +322,9 @@ class RecordedRequests:
         old, new = (arrow_column_values(column.combine_chunks()) for column in found.columns)
         return old, new
 
-    def answers(self, since: float, until: float, maturity: float, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def read_answer_pairs(
+        self, since: float, until: float, maturity: float, columns: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
         """Requests that both versions were asked, a chunk at a time, in the order of time.
 
         Args:
@@ -365,7 +369,7 @@ class RecordedRequests:
             batches = reader.sql(sql, params=parameters).to_arrow_reader(CHUNK_ROWS)
             yield from (batch for batch in batches if batch.num_rows)
 
-    def unequal(self, since: float, until: float) -> list[tuple[str, float, int]]:
+    def unequal_feature_shares(self, since: float, until: float) -> list[tuple[str, float, int]]:
         """Share of the requests on which each feature differs between the versions: (name, share, requests)."""
         sums = ", ".join(
             f"count(*) FILTER (o.{quote_column(n)} IS DISTINCT FROM c.{quote_column(n)})" for n in self.features

@@ -2,12 +2,8 @@
 
 from collections.abc import Sequence
 
-from surefoot.adapters.predictions.recorded.column_types import (
-    VERSION_COLUMNS,
-    double_literal_sql,
-    feature_column_name,
-    text_literal_sql,
-)
+from surefoot.adapters.predictions.recorded.column_sql import double_literal_sql, feature_column_name, text_literal_sql
+from surefoot.adapters.predictions.recorded.column_types import VERSION_COLUMNS
 from surefoot.core.domain import Split
 
 

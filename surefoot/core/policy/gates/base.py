@@ -19,7 +19,7 @@ from surefoot.core.policy.scalars import (
     Share,
     Texts,
 )
-from surefoot.core.policy.violations import Violation, rules_error
+from surefoot.core.policy.violations import Violation, combined_rule_error
 
 
 class PolicyModel(BaseModel):
@@ -34,7 +34,7 @@ class PolicyModel(BaseModel):
     @model_validator(mode="after")
     def _keep_rules(self) -> Self:
         if broken := tuple(self.broken_rules()):
-            raise rules_error(broken)
+            raise combined_rule_error(broken)
         return self
 
 

@@ -24,7 +24,7 @@ from surefoot.core.policy.violations import Violation, missing_key, rule_error
 _BLOCK = "Length of a block: outcomes of one block move together and count once."
 _THRESHOLD = "Score from which the answer is yes [probability]."
 _CLASSES = "Names of the classes in the order of the model's probabilities; with two the second is the positive one."
-GapLossMetric = Literal[Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.ZERO_ONE]
+_GapLossMetric = Literal[Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.ZERO_ONE]
 """Losses of which a gap between groups can be judged."""
 
 
@@ -51,7 +51,7 @@ class PairedGate(LimitedGate, SlicedGate):
         return False
 
 
-class LabelledGate(PairedGate):
+class _LabelledGate(PairedGate):
     """Answers are held against labels."""
 
     labels: Labels = Field(description="When labels count, and how many there must be.")
@@ -74,25 +74,25 @@ class ClassGate(PairedGate):
     classes: Texts = Field((), description=_CLASSES)
 
 
-class ThresholdGate(PairedGate):
+class _ThresholdGate(PairedGate):
     """Answers become decisions at a threshold."""
 
     threshold: Probability = Field(0.5, description=_THRESHOLD)
 
 
-class ProbabilityLossGate(LabelledGate, ClassGate, SpreadGate):
+class ProbabilityLossGate(_LabelledGate, ClassGate, SpreadGate):
     """Loss of a probability, or of a distribution over several classes."""
 
     metric: Literal[Metric.BRIER, Metric.LOG_LOSS]
 
 
-class NumberLossGate(LabelledGate, SpreadGate):
+class NumberLossGate(_LabelledGate, SpreadGate):
     """Loss of a number, or of as many as the label has."""
 
     metric: Literal[Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.RMSE]
 
 
-class PinballGate(LabelledGate, SpreadGate):
+class PinballGate(_LabelledGate, SpreadGate):
     """Pinball loss of a forecast of one quantile."""
 
     metric: Literal[Metric.PINBALL]
@@ -110,7 +110,7 @@ class ExpectedErrors(PolicyModel):
     )
 
 
-class ZeroOneGate(LabelledGate, ClassGate, ThresholdGate):
+class ZeroOneGate(_LabelledGate, ClassGate, _ThresholdGate):
     """Wrong answers, by block, or one by one with `block: none`."""
 
     metric: Literal[Metric.ZERO_ONE]
@@ -152,14 +152,14 @@ class Costs(PolicyModel):
     tn: Number = Field(description="Not alerted, and nothing happened [money].")
 
 
-class CostGate(LabelledGate, ClassGate, ThresholdGate, SpreadGate):
+class CostGate(_LabelledGate, ClassGate, _ThresholdGate, SpreadGate):
     """What the decisions cost, by a table of prices."""
 
     metric: Literal[Metric.COST]
     costs: Costs = Field(description="Prices of the four kinds of decisions.")
 
 
-class ScoreDistributionGate(LabelledGate, ClassGate, SpreadGate):
+class ScoreDistributionGate(_LabelledGate, ClassGate, SpreadGate):
     """Calibration or ranking of the scores."""
 
     metric: Literal[Metric.ECE, Metric.AUC]
@@ -171,29 +171,29 @@ def _one_column(columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
-SingleColumn = Annotated[Texts, AfterValidator(_one_column), one_or_more_schema({"type": "string", "minLength": 1}, 1)]
+_SingleColumn = Annotated[Texts, AfterValidator(_one_column), one_or_more_schema({"type": "string", "minLength": 1}, 1)]
 
 
-class GapGate(LabelledGate):
+class _GapGate(_LabelledGate):
     """Largest difference between the groups of one column."""
 
-    by: SingleColumn = Field(description="Column whose values are the groups.")
+    by: _SingleColumn = Field(description="Column whose values are the groups.")
 
 
-class DecisionGapGate(GapGate, ClassGate, ThresholdGate, SpreadGate):
+class DecisionGapGate(_GapGate, ClassGate, _ThresholdGate, SpreadGate):
     """Largest difference between groups in a rate of the decisions."""
 
     metric: Literal[Metric.TPR_GAP, Metric.FPR_GAP, Metric.SELECTION_GAP]
 
 
-class LossGapGate(GapGate, SpreadGate):
+class LossGapGate(_GapGate, SpreadGate):
     """Largest difference between groups in a loss."""
 
     metric: Literal[Metric.LOSS_GAP]
-    of: GapLossMetric = Field(description="Loss whose gap is judged.")
+    of: _GapLossMetric = Field(description="Loss whose gap is judged.")
 
 
-class DisagreementGate(ThresholdGate, SpreadGate):
+class DisagreementGate(_ThresholdGate, SpreadGate):
     """Requests on which the two versions decide differently."""
 
     metric: Literal[Metric.DISAGREEMENT]
@@ -217,7 +217,7 @@ def gate_classes(gate: Gate) -> tuple[str, ...]:
 
 def gate_threshold(gate: Gate) -> float:
     """Score from which the answer is yes [probability]."""
-    return gate.threshold if isinstance(gate, ThresholdGate) else _DEFAULT_THRESHOLD
+    return gate.threshold if isinstance(gate, _ThresholdGate) else _DEFAULT_THRESHOLD
 
 
 def gate_loss(gate: Gate) -> Metric:

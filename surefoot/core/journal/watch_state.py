@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from surefoot.core.champion_watch.early_signal_history import EarlySignalHistory, count_early_alarms
 from surefoot.core.domain import Outcome
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
 WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
 

@@ -1,9 +1,10 @@
-"""Read counts of left-out records from the metadata of stored tables, and add them together."""
+"""Read and write counts of left-out records and replay failures as metadata of stored tables."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
+from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.core.judging.left_out_records import LeftOutRecords
 
 
@@ -21,3 +22,13 @@ def add_left_out_counts(one: LeftOutRecords, other: LeftOutRecords) -> LeftOutRe
         if name.name not in {"requests", "what"}
     }
     return LeftOutRecords(**counts)
+
+
+def decode_replay_failures(facts: Mapping[str, Any]) -> ReplayFailures:
+    """Read counts of failures from the facts of a piece."""
+    return ReplayFailures(*(int(facts[one.name]) for one in fields(ReplayFailures)))
+
+
+def encode_replay_failures(counts: ReplayFailures) -> dict[str, object]:
+    """Counts of failures as facts of a piece."""
+    return asdict(counts)

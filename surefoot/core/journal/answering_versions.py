@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from surefoot.core.record.events import Effect, SetSplit
+from surefoot.core.journal.events import Effect, SetSplit
 
 
 def may_have_answered(effects: Iterable[Effect], digest: str) -> bool:

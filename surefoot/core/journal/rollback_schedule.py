@@ -1,4 +1,4 @@
-"""Define the schedule of a rollback: each step's traffic weight, and how long it is held."""
+"""Define the schedule of a rollback, as journalled: each step's traffic weight and hold time."""
 
 from dataclasses import dataclass
 

@@ -7,19 +7,19 @@ from typing import cast, get_args
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.incidents.incident_events import IncidentEvent
-from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.record.bundled_files import BundledFile, SetConfig
-from surefoot.core.record.codec import JOURNAL_NAME_KEY, JsonCodec
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
-from surefoot.core.record.rollback_schedule import RollbackSchedule
-from surefoot.core.record.service_events import (
+from surefoot.core.journal.bundled_files import BundledFile, SetConfig
+from surefoot.core.journal.codec import JOURNAL_NAME_KEY, JsonCodec
+from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
+from surefoot.core.journal.rollback_schedule import RollbackSchedule
+from surefoot.core.journal.service_events import (
     CorrectionsWritten,
     ExposureListed,
     RollbackTargetChanged,
     ServiceCounted,
     VersionReleased,
 )
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.tables.data_events import DataEvent
 
 

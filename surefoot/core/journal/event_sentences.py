@@ -5,8 +5,8 @@ from typing import assert_never
 from surefoot.core.domain import RolloutKind, Rung, Stage
 from surefoot.core.incidents.describe_incidents import describe_incident_event
 from surefoot.core.incidents.incident_events import IncidentEvent
-from surefoot.core.record.bundled_files import SetConfig
-from surefoot.core.record.events import (
+from surefoot.core.journal.bundled_files import SetConfig
+from surefoot.core.journal.events import (
     CandidateRefused,
     ChampionAdopted,
     DriftFound,
@@ -24,15 +24,15 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEvent
-from surefoot.core.record.service_events import (
+from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEvent
+from surefoot.core.journal.service_events import (
     CorrectionsWritten,
     ExposureListed,
     RollbackTargetChanged,
     ServiceCounted,
     VersionReleased,
 )
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,

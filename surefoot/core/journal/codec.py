@@ -1,4 +1,4 @@
-"""Convert dataclasses to JSON for the journal, and JSON from any release back to dataclasses."""
+"""Convert dataclasses to JSON for the journal, and JSON written by any release back to dataclasses."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass

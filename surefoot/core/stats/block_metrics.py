@@ -1,4 +1,4 @@
-"""Compute metrics from sums over blocks of requests, vectorised."""
+"""Compute metrics, such as mean loss or AUC, from sums over blocks of requests."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.policy.policy_types import Metric
 
 Floats = NDArray[np.float64]
-Statistic = Callable[[Floats, Floats], Floats]
+BlockMetric = Callable[[Floats, Floats], Floats]
 """(requests, shape (...,); sums, shape (..., k)) -> value, shape (...,); NaN where it is not defined."""
 SCORE_BINS = 100
 """Bins of equal width over the scores 0 to 1 [count]."""
@@ -87,7 +87,7 @@ def group_metric_values(metric: Metric, n: Floats, sums: Floats) -> Floats:
     return mean_loss(n, sums) if metric is Metric.LOSS_GAP else _rate(metric, n, sums)
 
 
-def _largest_gap(metric: Metric) -> Statistic:
+def _largest_gap(metric: Metric) -> BlockMetric:
     """Largest difference between two groups; the groups are the last axis but one of the sums."""
 
     def spread(n: Floats, sums: Floats) -> Floats:
@@ -97,7 +97,7 @@ def _largest_gap(metric: Metric) -> Statistic:
     return spread
 
 
-def statistic_for_metric(metric: Metric) -> Statistic:
+def block_metric_for(metric: Metric) -> BlockMetric:
     """The statistic of a metric that is judged on the same requests.
 
     Raises:

@@ -8,9 +8,9 @@ from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Rung, Split, Stag
 from surefoot.core.fallback import FallbackVersion
 from surefoot.core.incidents.incident_fold import fold_incidents
 from surefoot.core.incidents.incident_state import IncidentState
-from surefoot.core.record.answering_versions import may_have_answered
-from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import (
+from surefoot.core.journal.answering_versions import may_have_answered
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import (
     LIVE_SPLIT_DRIFT,
     CandidateRefused,
     ChampionAdopted,
@@ -30,10 +30,10 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
-from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
-from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
-from surefoot.core.record.watch_state import WatchState
+from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
+from surefoot.core.journal.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
+from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.journal.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event

@@ -1,4 +1,4 @@
-"""Give the gateway, for each model, the settings that it needs from the current policy file."""
+"""Read one gateway setting of each model from its current policy file, as a mapping from model to setting."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from surefoot.core.policy.policy_types import Policy
 _T = TypeVar("_T")
 
 
-class PolicyView(Mapping[str, _T]):
+class SettingByModel(Mapping[str, _T]):
     """What the gateway needs of each model's policy, as it is written now; a broken policy says nothing.
 
     The gateway asks when a rollout begins and keeps to that, for an edit must not send the units of an open rollout

@@ -1,4 +1,4 @@
-"""Describe Great Expectations results in plain language, for readers who do not know the library."""
+"""Describe expectations and their failures in plain language, with sample values that the journal can hold."""
 
 import datetime as dt
 import math

@@ -1,4 +1,4 @@
-"""Define what the journal holds of configuration files that are deployed together with a version."""
+"""Define how the journal records configuration files that are deployed together with a version."""
 
 from dataclasses import dataclass
 
