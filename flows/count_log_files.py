@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from tasks.log_file_counting import count_log_file, find_waiting_log_files, make_task_runner
 
 
-@flow(name="count_log_files", flow_run_name="count_log_files {model}", retries=0)
+@flow(name="score", flow_run_name="score {model}", retries=0)
 def count_log_files(home: str, model: str, rollout: str, parts: Mapping[str, str], asked_at: float) -> State[Any]:
     """Count closed parts of a model's log, each in a task of its own on a worker of this flow's task runner.
 

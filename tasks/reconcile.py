@@ -246,7 +246,7 @@ def report_incidents() -> list[str]:
     return done
 
 
-@task(name="show_ended_rollouts the journals")
+@task(name="show the journals")
 def show_ended_rollouts() -> list[str]:
     """Show in MLflow what is over; a rollout that is open is shown by the run that drives it.
 

@@ -238,7 +238,7 @@ def test_an_open_rollout_is_followed_as_it_goes_on(view: MlflowProjection, clien
     ("kind", "terminal_stage", "status"),
     [
         (RolloutKind.PROMOTION, Stage.PROMOTED, "FINISHED"),
-        (RolloutKind.PROMOTION, Stage.SUPERSEDED, "KILLED_EXIT_CODE"),
+        (RolloutKind.PROMOTION, Stage.SUPERSEDED, "KILLED"),
         (RolloutKind.PROMOTION, Stage.REJECTED, "FAILED"),
         ("rollback", Stage.FAST_ROLLED_BACK, "FINISHED"),
     ],
