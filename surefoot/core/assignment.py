@@ -28,11 +28,18 @@ def assignment_bucket(salt: str, key: str) -> float:
     return min(hashed / 2**64 * 100.0, _BELOW_100)  # the topmost hashes would round up to 100
 
 
-def assign_arm(split: Split, key: str) -> Arm:
+def assign_arm(split: Split, key: str, unit: str | None = None) -> Arm:
     """Choose the arm of a key under a split.
 
     Law: a unit of the candidate at one weight stays with it at every higher weight of the same salt.
+
+    Args:
+        split: The split.
+        key: The unit, or the request when there is no unit.
+        unit: The same where it is a unit: one that the split lists is the candidate's whatever its hash.
     """
+    if split.lists(unit):
+        return Arm.CANDIDATE
     if split.candidate is not None and split.weight and assignment_bucket(split.salt, key) < split.weight:
         return Arm.CANDIDATE
     return Arm.CHAMPION

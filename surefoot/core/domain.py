@@ -131,6 +131,8 @@ class Split:
         rollout: Id of the rollout that asked for this split; empty outside one.
         generation: Journal sequence of the intent; a gateway never goes back to a lower one.
         mirror: Share of requests that the candidate is asked as well, unseen by callers [percent, 0 to 100].
+        units: Canonical texts of units that are assigned to the candidate whatever their hash, while the weight is
+            above 0.
     """
 
     champion: Version
@@ -140,6 +142,15 @@ class Split:
     rollout: str = ""
     generation: int = 0
     mirror: float = 0.0
+    units: tuple[str, ...] = ()
+
+    def lists(self, unit: str | None) -> bool:
+        """Whether a unit is assigned to the candidate because it is listed."""
+        return bool(self.units and self.weight) and self.candidate is not None and unit in self.units
+
+    def weight_of(self, unit: str | None) -> float:
+        """Share of the units like this one that are assigned to the candidate [percent]: 100 for one that is listed."""
+        return 100.0 if self.lists(unit) else self.weight
 
     def routes_same_as(self, other: "Split | None") -> bool:
         """Whether both send every unit to the same version, whatever their generation."""
@@ -150,6 +161,7 @@ class Split:
             self.weight,
             self.salt,
             self.mirror,
+            self.units,
         ) == (
             other.champion.digest,
             other.champion.number,
@@ -157,6 +169,7 @@ class Split:
             other.weight,
             other.salt,
             other.mirror,
+            other.units,
         )
 
 

@@ -3,10 +3,13 @@
 import math
 import re
 
+from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Split, Version
 
 TRAFFIC_SPLIT_KEYS = frozenset({"generation", "rollout", "salt", "weight", "champion", "candidate"})
-"""Keys that every split has; `mirror` is there when it is above 0."""
+"""Keys that every split has."""
+TRAFFIC_SPLIT_OPTIONS = ("mirror", "units")
+"""Keys that a split has where they say something, so that an earlier release can read all other splits."""
 _PRINTABLE = re.compile(r"[\x20-\x7e]{0,200}")  # what may stand in a response header
 _NUMBER = re.compile(r"[0-9A-Za-z._-]{1,64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -24,7 +27,8 @@ def encode_traffic_split(split: Split) -> dict[str, object]:
         "champion": encode_version(split.champion),
         "candidate": None if split.candidate is None else encode_version(split.candidate),
     }
-    return {**made, "mirror": split.mirror} if split.mirror else made
+    options = {"mirror": split.mirror, "units": list(split.units)}
+    return {**made, **{key: value for key, value in options.items() if value}}
 
 
 def encode_version(version: Version) -> dict[str, object]:
@@ -40,8 +44,8 @@ def decode_traffic_split(value: object) -> Split:
     """
     if not isinstance(value, dict):
         raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
-    value = {"mirror": 0.0, **value}
-    if strange := value.keys() ^ {*TRAFFIC_SPLIT_KEYS, "mirror"}:
+    value = {"mirror": 0.0, "units": [], **value}
+    if strange := value.keys() ^ {*TRAFFIC_SPLIT_KEYS, *TRAFFIC_SPLIT_OPTIONS}:
         raise ValueError(f"a route has exactly the keys {sorted(TRAFFIC_SPLIT_KEYS)}; look at {sorted(strange)}")
     generation = value["generation"]
     if not isinstance(generation, int) or isinstance(generation, bool) or generation < 0:
@@ -60,7 +64,21 @@ def decode_traffic_split(value: object) -> Split:
         rollout=_text("rollout", value["rollout"], _PRINTABLE),
         generation=generation,
         mirror=mirror,
+        units=_units(value["units"]),
     )
+
+
+def _units(value: object) -> tuple[str, ...]:
+    """Read the units that are assigned to the candidate whatever their hash.
+
+    Raises:
+        ValueError: It is no list of canonical texts, each once.
+    """
+    if not isinstance(value, list) or any(not isinstance(one, str) or canonical_text(one) != one for one in value):
+        raise ValueError("units are a list of canonical texts")
+    if len(set(value)) < len(value):
+        raise ValueError("units names a unit twice")
+    return tuple(value)
 
 
 def decode_percent(key: str, value: object) -> float:

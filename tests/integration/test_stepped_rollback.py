@@ -41,10 +41,10 @@ WITHOUT_REGISTRY = 4
 """Exit code of a rollback whose traffic is back and whose aliases have to wait."""
 
 
-def promote(emergency: Emergency, hold: str = "2s") -> None:
+def promote(emergency: Emergency, hold: str = "2s", **more: object) -> None:
     """Promote version 2 under a policy whose rollback goes by two steps of this length."""
-    rollback = {"mode": "stepped", "steps": [10, 50], "hold": hold}
-    policy = {**POLICY, "model": MODEL, "rollback": rollback}
+    rollback = {"mode": "stepped", "steps": [10, 50], "hold": hold, **more}
+    policy = {**POLICY, "model": MODEL, "unit": "unit", "rollback": rollback}
     new, old = emergency.candidate, emergency.champion
     emergency.append(RolloutOpened("up", RolloutKind.PROMOTION, new, old, policy, "", "", "salt", 1, "test"))
     emergency.append(StageEntered("up", Stage.PROMOTING, 0, "test"))
@@ -246,3 +246,31 @@ def test_no_caller_fails_while_a_cold_target_takes_its_share(emergency: Emergenc
     assert steps <= took.keys()
     judged = {event.step for event in events if isinstance(event, GateJudged)}
     assert judged >= (set() if story == "aborted" else {0, 1})
+
+
+def test_listed_units_are_answered_by_the_good_version_first(emergency: Emergency) -> None:
+    """From the first step on they are, however requests write them; the log says that none of them was drawn."""
+    promote(emergency, "1h", cohort={"units": ["N7", 4711], "hold": "1h"})
+    running = started(emergency, "rollback", MODEL)
+    wait_for(lambda: stepping(emergency))
+    assert emergency.live().units == ("N7", "4711")
+    for unit in ("N7", 4711, 4711.0, "4711"):
+        assert emergency.gateway.ask(unit=unit).headers["x-model-version"] == GOOD
+    others = [emergency.gateway.ask(unit=f"N{number}") for number in range(100, 140)]
+    assert Counter(answer.headers["x-model-version"] for answer in others)[BETTER] >= 35
+    weights = {record["unit"]: record["weight"] for record in emergency.gateway.records()}
+    assert (weights["N7"], weights["4711"], weights["N100"]) == (100.0, 100.0, 0.1)
+    assert emergency.command("kill", "-m", "at once") == 0  # traffic goes back to the good version, for all units
+    assert emergency.command("rollback", MODEL, "--now") == WITHOUT_REGISTRY
+    running.communicate()
+    assert (emergency.live().champion.number, emergency.live().units) == (GOOD, ())
+
+
+def test_an_abort_takes_the_listed_units_along(emergency: Emergency) -> None:
+    """Then the version that serves answers them as well."""
+    promote(emergency, "1h", cohort={"units": ["N7"], "hold": "1h"})
+    running = started(emergency, "rollback", MODEL)
+    wait_for(lambda: stepping(emergency))
+    assert emergency.command("abort", MODEL) == 0
+    running.communicate()
+    assert emergency.gateway.ask(unit="N7").headers["x-model-version"] == BETTER

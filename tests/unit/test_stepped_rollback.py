@@ -8,7 +8,8 @@ import pytest
 from surefoot.adapters.mlflow.runs.run_views import make_run_views
 from surefoot.core.domain import Outcome, RolloutKind, Stage
 from surefoot.core.errors import OutcomeUnknown, VersionUnavailable
-from surefoot.core.journal.events import SetSplit
+from surefoot.core.journal.event_sentences import describe_event
+from surefoot.core.journal.events import EffectIntended, SetSplit, decode_event
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -334,3 +335,58 @@ def test_a_cohort_goes_back_before_all_others() -> None:
         steps.hold,
         600.0 + 2 * steps.hold,
     )
+
+
+@pytest.mark.parametrize(("share", "weight"), [({}, 0.1), ({"share": 1}, 1.0)])
+def test_listed_units_go_back_first_and_stay(share: dict[str, object], weight: float) -> None:
+    """The first split names them, beside the share or the smallest weight, and so does each later one."""
+    cohort = {**share, "units": ["ACME", 4711.0, True], "hold": "10m"}
+    env = promoted({**STEPPED, "unit": "customer", "rollback": {**STEPPED["rollback"], "cohort": cohort}})
+    before = len(env.traffic.changes)
+    ledger = rollback(env)
+    assert splits(env, before) == [(weight, "1"), *WEIGHTS]
+    units = [split.units for split in env.traffic.changes[before:]]
+    assert units == [("ACME", "4711", "true")] * 3 + [()]
+    assert last(ledger).stage is Stage.FAST_ROLLED_BACK
+    told = " ".join(describe_event(decode_event(one.kind, one.data)) for one in env.journal.entries)
+    assert told.count(f"version 1 answers the 3 listed units and {weight:g} % of the units") >= 2
+    assert told.count("version 1 answers the 3 listed units and 50 % of the units") >= 2
+
+
+@pytest.mark.parametrize(
+    ("cohort", "said"),
+    [
+        ({}, "give 'share', 'units' or both"),
+        ({"units": []}, "expected a list of units"),
+        ({"units": "ACME"}, "expected a list of units"),
+        ({"units": ["ACME", None]}, "expected a unit as requests name it, found nothing"),
+        ({"units": [" "]}, "expected a unit as requests name it"),
+        ({"units": [[1]]}, "expected a unit as requests name it"),
+        ({"units": [7, "7.0"]}, "are the same unit"),
+        ({"units": list(range(1001))}, "1,001 units are too many: at most 1,000"),
+    ],
+)
+def test_a_cohort_that_cannot_be_meant_is_refused(cohort: dict[str, object], said: str) -> None:
+    """A unit is named once, as requests name it; the error is one line."""
+    policy = {**POLICY, "unit": "customer", "rollback": {"mode": "stepped", "cohort": cohort}}
+    with pytest.raises(Violation, match=said) as refused:
+        parse_policy(policy)
+    assert "\n" not in str(refused.value)
+
+
+def test_listed_units_need_a_column() -> None:
+    """Without `unit` each request is its own unit, and no request would be of the cohort."""
+    policy = {key: value for key, value in POLICY.items() if key != "unit"}
+    cohort = {"mode": "stepped", "cohort": {"units": ["ACME"]}}
+    with pytest.raises(Violation, match=r"rollback\.cohort\.units: requests have no units without the key 'unit'"):
+        parse_policy({**policy, "rollback": cohort})
+
+
+def test_splits_of_an_earlier_release_list_no_unit() -> None:
+    """What 0.1.0 has journalled of splits is read as before."""
+    version = {"number": "1", "digest": f"sha256:{1:064}", "data_digest": ""}
+    effect = {"effect": "SetSplit", "champion": version, "candidate": None, "weight": 0.0}
+    found = decode_event("EffectIntended", {"rollout": "r", "effect": effect})
+    assert isinstance(found, EffectIntended)
+    assert isinstance(found.effect, SetSplit)
+    assert found.effect.units == ()

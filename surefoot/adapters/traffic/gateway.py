@@ -18,6 +18,7 @@ from surefoot.core.fallback import FallbackVersion
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.traffic_split_json import (
     TRAFFIC_SPLIT_KEYS,
+    TRAFFIC_SPLIT_OPTIONS,
     decode_traffic_split,
     encode_traffic_split,
     encode_version,
@@ -287,4 +288,6 @@ def _refusal(reply: httpx.Response) -> SurefootError:
 
 def _split(told: dict[str, object]) -> Split:
     """The split that a gateway tells, among what else it tells of the route."""
-    return decode_traffic_split({key: told[key] for key in (*TRAFFIC_SPLIT_KEYS, "mirror") if key in told})
+    return decode_traffic_split(
+        {key: told[key] for key in (*TRAFFIC_SPLIT_KEYS, *TRAFFIC_SPLIT_OPTIONS) if key in told}
+    )

@@ -58,7 +58,8 @@ def describe_effect(change: Effect) -> str:
             return f"version {change.champion.number} answers everything, and {asked}"
         if change.candidate is None or not change.weight:
             return f"version {change.champion.number} answers everything"
-        return f"version {change.candidate.number} answers {change.weight:g} % of the units"
+        listed = f"the {len(change.units):,} listed units and " if change.units else ""
+        return f"version {change.candidate.number} answers {listed}{change.weight:g} % of the units"
     if isinstance(change, SetConfig):
         holds = f"holds {change.content[:19]}" if change.content else "is removed"
         return f"configuration {change.name} {holds}: {change.file}"

@@ -32,12 +32,14 @@ class SetSplit:
         candidate: The version on trial, or None.
         weight: Share of units that the candidate answers [percent].
         mirror: Share of requests that the candidate is asked as well, unseen by callers [percent].
+        units: Canonical texts of units that the candidate answers whatever their hash.
     """
 
     champion: Version
     candidate: Version | None
     weight: float
     mirror: float = 0.0
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,15 +208,8 @@ def _prove(proven: tuple[Version, ...], version: Version) -> tuple[Version, ...]
 def split_of_effect(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
     """The full split that an effect asks for; the intent's sequence is its generation."""
     rollout = ledger.rollout
-    return Split(
-        effect.champion,
-        effect.candidate,
-        effect.weight,
-        rollout.opened.salt if rollout else "",
-        rollout.opened.rollout if rollout else "",
-        seq,
-        effect.mirror,
-    )
+    named = (rollout.opened.salt, rollout.opened.rollout) if rollout else ("", "")
+    return Split(effect.champion, effect.candidate, effect.weight, *named, seq, effect.mirror, effect.units)
 
 
 def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:

@@ -11,6 +11,7 @@ class RollbackSchedule:
         weights: Share of the units that the proven-good version answers in each step, growing [percent].
         hold: Time at each weight [seconds].
         first_hold: Time at the first weight, where that is a cohort [seconds]; None for the time of the others.
+        units: Canonical texts of units that go back first, whatever their hash, and stay.
         gates: Names of the gates that must not fail; the policy of the rollback defines them.
     """
 
@@ -18,6 +19,7 @@ class RollbackSchedule:
     hold: float
     gates: tuple[str, ...] = ()
     first_hold: float | None = None
+    units: tuple[str, ...] = ()
 
     def hold_seconds(self, step: int) -> float:
         """Time at the weight of a step [seconds]."""

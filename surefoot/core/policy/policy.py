@@ -1,5 +1,6 @@
 """Define the policy of a model: how its versions are promoted and rolled back."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -27,7 +28,7 @@ from surefoot.core.policy.sections import (
     Traffic,
 )
 from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Watch, Weight, WrittenStep
-from surefoot.core.policy.violations import KeyPath, combined_rule_error, describe_type, rule_error
+from surefoot.core.policy.violations import KeyPath, Violation, combined_rule_error, describe_type, rule_error
 
 DATA_GATE_NAME = "data"
 """Name of the implicit gate that every rollout starts with: its expectation suite."""
@@ -114,9 +115,18 @@ class Policy(PolicyModel):
         for name, gate in self.gates.items():
             gate.with_name(name)
         outline = self._outline()
-        if broken := tuple(broken_rules(outline)) or tuple(never_judged_gates(outline)):
+        found = (*broken_rules(outline), *self._units_without_a_column())
+        if broken := found or tuple(never_judged_gates(outline)):
             raise combined_rule_error(broken)
         return self
+
+    def _units_without_a_column(self) -> Iterator[Violation]:
+        """Units that are listed by name are found in a column."""
+        if self.unit is None and self.rollback.cohort is not None and self.rollback.cohort.units:
+            yield Violation(
+                ("rollback", "cohort", "units"),
+                "requests have no units without the key 'unit', which names their column",
+            )
 
     def _outline(self) -> PolicyOutline:
         """What the rules between several parts look at."""

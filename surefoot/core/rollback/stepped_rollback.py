@@ -55,7 +55,7 @@ def rollback_steps(
     cohort = section.cohort
     steps = RollbackSchedule(section.weights, section.hold, gates)
     if cohort is not None:
-        steps = RollbackSchedule((cohort.share, *section.weights), section.hold, gates, cohort.hold)
+        steps = RollbackSchedule((cohort.weight, *section.weights), section.hold, gates, cohort.hold, cohort.units)
     if mode is not None:
         return (steps, "asked for step by step") if mode == "stepped" else (None, "asked for at once")
     if section.mode != "stepped":
@@ -112,7 +112,7 @@ def next_rollback_step(rollout: Rollout, policy: Policy | None, now: float) -> A
         return None
     if rollout.stage is not Stage.RAMPING:
         return _enter(rollout, plan, 0, rollout.opened.mode_reason)
-    wanted = SetSplit(rollout.opened.champion, rollout.rollback_target, plan.weights[rollout.step])
+    wanted = SetSplit(rollout.opened.champion, rollout.rollback_target, plan.weights[rollout.step], units=plan.units)
     if wanted in rollout.refused:
         return None
     if wanted not in rollout.done:
@@ -161,7 +161,8 @@ def _enter(rollout: Rollout, plan: RollbackSchedule, step: int, reason: str) -> 
     if step >= len(plan.weights):
         return None
     weight, hold = plan.weights[step], format_duration(plan.hold_seconds(step))
-    said = f"version {rollout.rollback_target.number} answers {weight:g} % of the units for {hold}: {reason}"
+    share = f"the {len(plan.units):,} listed units and {weight:g} %" if plan.units else f"{weight:g} %"
+    said = f"version {rollout.rollback_target.number} answers {share} of the units for {hold}: {reason}"
     return RecordEvent(StageEntered(rollout.opened.rollout, Stage.RAMPING, step, said))
 
 

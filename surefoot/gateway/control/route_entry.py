@@ -39,7 +39,7 @@ from surefoot.gateway.inference.settings import GatewaySettings
 
 def entry_without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """Give the entry of a model whose candidate is cut: it gets nothing more under this route, and stays warm."""
-    without = replace(decode_traffic_split(entry["route"]), weight=0.0, mirror=0.0)
+    without = replace(decode_traffic_split(entry["route"]), weight=0.0, mirror=0.0, units=())
     warm = warm_versions(entry, without)
     return {
         "route": encode_traffic_split(without),
@@ -118,7 +118,7 @@ def entry_under_kill_switch(entry: Mapping[str, object], reason: str) -> dict[st
     split = decode_traffic_split(entry["route"])
     if entry.get(GOING_BACK_KEY) is not True or split.candidate is None or not split.weight:
         return entry_without_candidate(entry, reason)
-    back = replace(split, champion=split.candidate, candidate=None, weight=0.0)
+    back = replace(split, champion=split.candidate, candidate=None, weight=0.0, units=())
     return {
         "route": encode_traffic_split(back),
         "warm": warm_versions(entry, back),

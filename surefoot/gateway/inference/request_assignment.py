@@ -28,7 +28,7 @@ def new_request(
         value = values[0][texts.index(column)]
         # A list or an object is no unit, and may be nested too deeply to become a text.
         unit = None if isinstance(value, list | dict) else canonical_text(value)
-    arm = assign_arm(split, request if unit is None else unit)
+    arm = assign_arm(split, request if unit is None else unit, unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
     return ScoringRequest(
         model,

@@ -93,7 +93,7 @@ def prediction_lines(
         "arm": "candidate" if job.arm is Arm.CANDIDATE else "champion",
         "version": job.version.number,
         "answered_by": answered_by,
-        "weight": split.weight,
+        "weight": split.weight_of(unit),
         "generation": split.generation,
         "rollout": split.rollout,
         "latency_ms": job.latency_ms,
