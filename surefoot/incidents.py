@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from surefoot import wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.answers_over_time import (
     count_failed,
@@ -12,12 +13,15 @@ from surefoot.adapters.served_answers.answers_over_time import (
     measure_impact,
     read_answered_period,
 )
-from surefoot.core.domain import Outcome, Verdict, Version
+from surefoot.adapters.served_answers.served_answer_counts import primary_loss_gate
+from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_triage_facts
+from surefoot.core.domain import Outcome, RolloutKind, Verdict, Version
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.incidents.incident_events import EvidenceHeld, IncidentReported
+from surefoot.core.incidents.incident_events import EvidenceHeld, IncidentReported, IncidentTriaged
 from surefoot.core.incidents.incident_report import Action, GateLook, Impact, IncidentReport, VersionTraffic
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.timeline import Moment, Timeline, build_timeline
+from surefoot.core.incidents.triage import decide_cause
 from surefoot.core.journal.chain import Entry, canonical_digest
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import (
@@ -34,12 +38,15 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.service_events import ExposureListed
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.policy.parse import parse_policy
 from surefoot.reports.incident_page import render_incident_html, render_incident_markdown
-from surefoot.rollout import Ports, open_due_incidents, retry_on_conflict
+from surefoot.rollout import Ports, find_incident, open_due_incidents, retry_on_conflict
 from surefoot.settings import Settings
 
 _BEFORE_S = 86400.0
 """How much of the prediction log before the onset is held [seconds]: what the version was like when it was well."""
+_COMPARED_S = 14 * 86400.0
+"""How much of the time before the onset is compared with the time after it [seconds]."""
 _SHORTEST_PAD_S = 600.0
 _PAD = 0.25
 """What plots show before the onset and after the restoration [share of the time between]."""
@@ -61,9 +68,18 @@ def settle_incidents(config: Settings, ports: Ports, model: str) -> list[str]:
         if incident.held is None and not incident.lifted and incident.rollback:
             hold_evidence(ports, model, incident.name)
             done.append(f"the evidence of incident {incident.name} is held")
-        if ports.ledger(model).incidents.known[incident.name].report_due:
-            reported = write_report(config, ports, model, incident.name)
-            done.append(f"incident {incident.name} is reported: {reported.file}")
+        done += _brought_up_to_date(config, ports, model, incident.name)
+    return done
+
+
+def _brought_up_to_date(config: Settings, ports: Ports, model: str, name: str) -> list[str]:
+    """Write the report where it is out of date, look for the cause once it can be found, and report that too."""
+    done = []
+    for _ in range(2):
+        if ports.ledger(model).incidents.known[name].report_due:
+            done.append(f"incident {name} is reported: {write_report(config, ports, model, name).file}")
+        if ports.ledger(model).incidents.known[name].triage_due:
+            done.append(f"incident {name} is triaged: {triage_incident(config, ports, model, name).cause}")
     return done
 
 
@@ -71,9 +87,49 @@ def incident_work(ledger: Ledger) -> str:
     """What `settle_incidents` would do, in words; empty for nothing."""
     if ledger.incidents.due:
         return "an incident is to be opened"
-    due = (one.name for one in ledger.incidents.known.values() if one.report_due)
-    name = next(due, "")
-    return f"incident {name} is to be reported" if name else ""
+    for one in ledger.incidents.known.values():
+        if one.report_due:
+            return f"incident {one.name} is to be reported"
+        if one.triage_due:
+            return f"incident {one.name} is to be triaged"
+    return ""
+
+
+def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> IncidentTriaged:
+    """Measure what may have caused an incident, decide the cause, and journal it; an unknown cause is one as well.
+
+    Both versions are asked again, each in a process of its own, about requests from before and after the onset.
+
+    Raises:
+        NotFound: The journal knows no such incident.
+        EvidenceUnavailable: The prediction log cannot be read.
+    """
+    entries = ports.journal.read(model)
+    ledger = fold_entries(model, entries)
+    incident = find_incident(ledger, name)
+    events = [(entry, decode_event(entry.kind, entry.data)) for entry in entries]
+    exposed = _exposed(config, events, incident)
+    answered = read_answered_period(exposed) if exposed else None
+    onset = build_timeline(entries, incident, answered).at(Moment.ONSET) or incident.at
+    own = ledger.rollouts.get(incident.opened.rollout) or ledger.rollouts.get(incident.rollback)
+    policy = parse_policy(own.opened.policy) if own is not None and own.opened.policy else None
+    rollback = ledger.rollouts.get(incident.rollback)
+    query = TriageQuery(
+        model=model,
+        version=incident.version,
+        good=_good_version(ledger, incident),
+        trial=rollback is not None and rollback.opened.kind == RolloutKind.PROMOTION,
+        before=onset - _COMPARED_S,
+        onset=onset,
+        until=answered.last if answered else incident.at,
+        now=ports.clock.now(),
+        gate=primary_loss_gate(policy),
+    )
+    versions = wiring.make_version_processes(config)
+    found = decide_cause(measure_triage_facts(PredictionLog(config.log), versions, query))
+    event = IncidentTriaged(name, found.cause, found.column, found.sentence, found.evidence, found.would_tell)
+    retry_on_conflict(lambda: ports.append(ports.ledger(model), event))
+    return event
 
 
 def report_files(config: Settings, model: str, incident: str) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Define the commands `incident list`, `stats`, `show`, `note`, `feedback`, `told`, `close` and `release`."""
+"""Define the commands `incident list`, `stats`, `show`, `triage`, `note`, `feedback`, `told`, `close` and `release`."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNote
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.incident_statistics import incident_statistics
+from surefoot.core.incidents.triage import Cause
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.ports import Journal
@@ -186,6 +187,9 @@ def _print_report(config: Settings, found: _Found, report: IncidentReport) -> No
     console.print(
         f"detected after {_duration(line.time_to_detect)}, restored {_duration(line.time_to_restore)} after that"
     )
+    if (triaged := found.incident.triaged) is not None:
+        blamed = f" ({triaged.column})" if triaged.column else ""
+        console.print(f"cause: {triaged.cause}{blamed}: {triaged.sentence}", markup=False)
     if (impact := report.impact) is not None:
         units = "" if impact.units is None else f" of {impact.units:,} unit{'' if impact.units == 1 else 's'}"
         console.print(
@@ -200,6 +204,25 @@ def _print_report(config: Settings, found: _Found, report: IncidentReport) -> No
     page, _ = reports.report_files(config, found.model, found.incident.name)
     if page.is_file():
         console.print(f"report: {page}", markup=False)
+
+
+@app.command()
+def triage(incident: LatestArgument = "", json_: JsonOption = False) -> None:
+    """Look for the cause of an incident again: both versions are asked about requests from before and after it."""
+    config = read_settings()
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
+        found = _find(ports.journal, incident)
+        triaged = reports.triage_incident(config, ports, found.model, found.incident.name)
+        reports.write_report(config, ports, found.model, found.incident.name)
+    if json_:
+        print_json(as_json(triaged) | {"model": found.model})
+        return
+    blamed = f" ({triaged.column})" if triaged.column else ""
+    console.print(f"[bold]{escape(triaged.cause + blamed)}[/bold]: {escape(triaged.sentence)}")
+    for line in triaged.evidence:
+        console.print(f"  {line}", markup=False)
+    for line in triaged.would_tell:
+        console.print(f"would {'tell it' if triaged.cause is Cause.UNKNOWN else 'confirm it'}: {line}", markup=False)
 
 
 @app.command()
@@ -293,6 +316,7 @@ def _incident_json(found: _Found) -> dict[str, object]:
         "rollback": one.rollback or None,
         "closed": {"at": one.closed_at, "by": one.closed_by, **as_json(one.closed)} if one.closed else None,
         "notes": [{"at": note.at, "by": note.actor, **as_json(note.event)} for note in one.notes],
+        "triage": as_json(one.triaged) if one.triaged else None,
         "held": as_json(one.held) if one.held else None,
         "report": as_json(told) if told else None,
     }

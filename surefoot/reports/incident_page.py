@@ -9,6 +9,7 @@ from surefoot.core.incidents.incident_events import NoteKind
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.report_clocks import report_clocks
 from surefoot.core.incidents.timeline import Moment
+from surefoot.core.incidents.triage import Cause
 from surefoot.reports.incident_plots import draw_incident_plots
 from surefoot.reports.page_templates import page_template
 
@@ -91,10 +92,18 @@ def _facts(report: IncidentReport, aware: float) -> list[tuple[str, str]]:
         ("Provider became aware", f"{_time(aware)} UTC"),
         ("Kind of harm", "for a person to judge"),
         ("Persons affected", units),
-        ("Suspected cause", closed.cause if closed and closed.cause else report.incident.opened.reason),
+        ("Suspected cause", closed.cause if closed and closed.cause else _suspected(report)),
         ("Corrective action", corrected),
         ("Persons told", "; ".join(f"{one.source or 'somebody'}: {one.text}" for one in told) or "nobody yet"),
     ]
+
+
+def _suspected(report: IncidentReport) -> str:
+    """The cause that was found, or why the incident was opened while none is known."""
+    triaged = report.incident.triaged
+    if triaged is None or triaged.cause is Cause.UNKNOWN:
+        return report.incident.opened.reason
+    return f"{triaged.cause}: {triaged.sentence}"
 
 
 def _time(at: float) -> str:

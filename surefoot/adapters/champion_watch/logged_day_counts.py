@@ -120,7 +120,7 @@ class LoggedDayCounts:
                 values["prediction"].append((number, answer))
             found = _parsed(features)
             for name, value in found.items() if isinstance(found, dict) else ():
-                if name not in ignored and not _follows_calendar(name) and name != "prediction":
+                if name not in ignored and not follows_calendar(name) and name != "prediction":
                     values[name].append((number, value))
         made: dict[int, dict[str, tuple[int, ...]]] = defaultdict(dict)
         for name, pairs in values.items():
@@ -140,7 +140,8 @@ def _value_sql(value: LabelValue | None) -> str:
     return f"CASE WHEN t.label IS NULL THEN {nothing!r} WHEN isfinite({number}) THEN {share} END"
 
 
-def _follows_calendar(name: str) -> bool:
+def follows_calendar(name: str) -> bool:
+    """Whether a column follows the calendar by its name, so that its drift says nothing."""
     return name.lower().replace("-", "_") in _CALENDAR_COLUMNS
 
 

@@ -146,6 +146,13 @@ class ArtifactCache:
             raise ArtifactTampered(f"{what}: the registry's files are {digest}, the journal says {version.digest}")
         return path
 
+    def copy_problem(self, version: Version) -> str:
+        """Why the copy of a version on this host cannot be used; empty where it is whole, or not there."""
+        home = self._home(version.digest)
+        if not home.exists() or self._holds(home, version.digest):
+            return ""
+        return f"the files of version {version.number} on this host are not of the digest that the journal names"
+
     def _home(self, digest: str) -> Path:
         name = digest.removeprefix("sha256:")
         if len(name) != hashlib.sha256().digest_size * 2 or set(name) - set("0123456789abcdef"):

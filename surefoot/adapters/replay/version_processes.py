@@ -74,6 +74,10 @@ class VersionProcesses:
         path = self._cache.verified(version, model)
         return ProcessScorer(self._start(path, version))
 
+    def find_copy_problem(self, version: Version) -> str:
+        """Why the copy of a version on this host cannot be used; empty where it is whole, or not there."""
+        return self._cache.copy_problem(version)
+
     def find_load_problem(self, model: str, version: Version) -> str:
         """Why a version cannot be served here, in one line; empty when it can. Raises what `trial` raises."""
         return self.try_loading(model, version).problem

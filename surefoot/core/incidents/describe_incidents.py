@@ -7,6 +7,7 @@ from surefoot.core.incidents.incident_events import (
     IncidentEvent,
     IncidentNoted,
     IncidentReported,
+    IncidentTriaged,
     NoteKind,
 )
 
@@ -28,6 +29,8 @@ def describe_incident_event(event: IncidentEvent) -> str:
         case IncidentReported():
             counted = "" if event.requests is None else f", {event.requests:,} answers of the version"
             return f"{name} is reported{counted}: {event.file}"
+        case IncidentTriaged():
+            return f"{name}, cause {event.cause}: {event.sentence}"
         case EvidenceHeld():
             missing = "".join(f"; not {what}: {why}" for what, why in event.missing.items())
             return f"{name}: its evidence is kept until a person lifts the hold ({', '.join(event.digests)}{missing})"

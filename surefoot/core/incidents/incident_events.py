@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from surefoot.core.incidents.triage import Cause
+
 
 class NoteKind(StrEnum):
     """What a note of an incident is: an observation, feedback of a user, a step that was done, or a message sent."""
@@ -57,6 +59,27 @@ class IncidentReported:
 
 
 @dataclass(frozen=True, slots=True)
+class IncidentTriaged:
+    """What caused an incident was decided from what was measured.
+
+    Attributes:
+        incident: Id of the incident.
+        cause: The cause, or that it is not known.
+        column: The column that is to blame; empty without one.
+        sentence: Why, in one sentence.
+        evidence: What was measured, each as a sentence.
+        would_tell: What would tell the cause, or confirm it, each as a sentence.
+    """
+
+    incident: str
+    cause: Cause
+    column: str
+    sentence: str
+    evidence: tuple[str, ...] = ()
+    would_tell: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceHeld:
     """Everything that an incident rests on is kept, whatever its age, until a person lifts the hold.
 
@@ -105,4 +128,4 @@ class IncidentClosed:
     false_alarm: bool = False
 
 
-IncidentEvent = IncidentNoted | IncidentReported | EvidenceHeld | EvidenceHoldLifted | IncidentClosed
+IncidentEvent = IncidentNoted | IncidentReported | IncidentTriaged | EvidenceHeld | EvidenceHoldLifted | IncidentClosed

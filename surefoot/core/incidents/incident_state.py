@@ -11,6 +11,7 @@ from surefoot.core.incidents.incident_events import (
     IncidentEvent,
     IncidentNoted,
     IncidentReported,
+    IncidentTriaged,
 )
 from surefoot.core.journal.watch_events import IncidentOpened
 
@@ -42,6 +43,7 @@ class Incident:
         changed: Sequence of the last entry that the report has to tell of.
         notes: What people added, oldest first.
         reported: The latest report; None before the first.
+        triaged: The latest triage of its cause; None before the first.
         held: What of its evidence is kept; None before that was journalled, and after the hold was lifted.
         lifted: Why the hold on its evidence was lifted; empty while it was not.
         closed: How a person closed it; None while it is open.
@@ -56,6 +58,7 @@ class Incident:
     changed: int = 0
     notes: tuple[Note, ...] = ()
     reported: IncidentReported | None = None
+    triaged: IncidentTriaged | None = None
     held: EvidenceHeld | None = None
     lifted: str = ""
     closed: IncidentClosed | None = None
@@ -71,6 +74,12 @@ class Incident:
     def version(self) -> Version:
         """The version that the incident is about."""
         return self.opened.subject or self.opened.champion
+
+    @property
+    def triage_due(self) -> bool:
+        """Whether its cause was not looked for, though the answers of the version are listed."""
+        listed = self.reported is not None and self.reported.requests is not None
+        return self.triaged is None and bool(self.rollback) and listed
 
     @property
     def report_due(self) -> bool:
@@ -130,6 +139,8 @@ class IncidentState:
                 one = replace(one, notes=(*one.notes, Note(at, actor, event)), changed=seq)
             case IncidentReported():
                 one = replace(one, reported=event)
+            case IncidentTriaged():
+                one = replace(one, triaged=event, changed=seq)
             case EvidenceHeld():
                 one = replace(one, held=event, changed=seq)
             case EvidenceHoldLifted():

@@ -1,0 +1,237 @@
+"""The cause of an incident, found from a prediction log by asking real versions again; one injected cause each."""
+
+import itertools
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+
+from surefoot.adapters.mlflow.artifacts import ArtifactCache, directory_digest
+from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.replay.version_processes import VersionProcesses
+from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_triage_facts
+from surefoot.core.domain import Version
+from surefoot.core.incidents.triage import Cause, Triage, decide_cause
+from surefoot.core.policy.parse import parse_gate
+from tests.integration.log_writing import label, record, write
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+HOUR = 3600.0
+ONSET, UNTIL = 100 * HOUR, 150 * HOUR
+COLUMNS = ["pressure", "wind", "seats"]
+GATE: Any = parse_gate("error", {"metric": "absolute_error", "margin": 1, "labels": {"maturity": "1h"}})
+Change = Callable[[dict[str, Any], dict[str, Any]], None]
+"""Changes one request after the onset: its features, and what is logged of it."""
+
+
+def features(draw: np.random.Generator) -> dict[str, Any]:
+    """One flight on a day like any other."""
+    return {
+        "pressure": float(draw.normal(1013, 8)),
+        "wind": float(draw.gamma(2, 5)),
+        "seats": float(draw.integers(50, 300)),
+    }
+
+
+def truth(row: dict[str, Any], draw: np.random.Generator) -> float:
+    """What comes true of a row."""
+    return float(0.5 * (row["pressure"] - 1013) + 1.5 * row["wind"] + draw.normal(0, 1))
+
+
+class Versions:
+    """Two versions trained on two samples of the same data; version 2 has an imputer only when told so."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.models: dict[str, Any] = {}
+        self.saved: dict[str, Version] = {}
+        for number, seed in (("1", 1), ("2", 2), ("3", 3)):
+            draw = np.random.default_rng(seed)
+            rows = [features(draw) for _ in range(800)]
+            frame = pd.DataFrame(rows)[COLUMNS]
+            steps = [LinearRegression()] if number == "3" else [SimpleImputer(), LinearRegression()]
+            model = make_pipeline(*steps).fit(frame, [truth(row, draw) for row in rows])
+            self.keep(number, model, frame)
+
+    def keep(self, number: str, model: Any, frame: pd.DataFrame) -> None:
+        """Save a version as MLflow does, and its verified copy as a host keeps it."""
+        path = self.root / number
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
+            mlflow.sklearn.save_model(
+                model,
+                str(path),
+                signature=infer_signature(frame),
+                serialization_format="cloudpickle",
+                pip_requirements=["scikit-learn"],
+            )
+        digest = directory_digest(path)
+        shutil.copytree(path, self.root / "artifacts" / digest.removeprefix("sha256:"))
+        self.models[number], self.saved[number] = model, Version(number, digest)
+
+    def answer(self, number: str, row: dict[str, Any]) -> float | None:
+        """What a version answers to a row; None where it fails."""
+        frame = pd.DataFrame([row], columns=COLUMNS).astype(float)
+        try:
+            return float(self.models[number].predict(frame)[0])
+        except ValueError:
+            return None
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
+    """The versions, saved once."""
+    return Versions(tmp_path_factory.mktemp("versions"))
+
+
+def log_of(root: Path, versions: Versions, number: str, change: Change, shared: float = 0.0) -> PredictionLog:
+    """A prediction log: version `number` serves, a request every ten minutes before the onset, more often after it.
+
+    Args:
+        root: Folder of the log.
+        versions: The versions.
+        number: The version that answers.
+        change: What is different after the onset.
+        shared: Share of the requests after the onset that version 1 answers [fraction].
+    """
+    draw, count = np.random.default_rng(7), itertools.count(1)
+    records, labels = [], []
+    for at in [*np.arange(0.0, ONSET, 600.0), *np.arange(ONSET + 1.0, UNTIL, 300.0)]:
+        row, more = features(draw), dict[str, Any](version=number, arm="champion", error=None)
+        outcome = truth(row, draw)
+        if at > ONSET:
+            if draw.random() < shared:
+                more["version"] = "1"
+            more["label"] = outcome
+            change(row, more)
+            outcome = float(more.pop("label"))
+        own = str(more["version"])
+        answer = more.pop("prediction", None) or versions.answer(own, row)
+        if answer is None:
+            more["error"] = "ValueError: Input X contains NaN."
+            own, answer = "1", versions.answer("1", row)
+        n = next(count)
+        records.append(record(n, float(at), features=row, prediction=answer, answered_by=own, **more))
+        labels.append(label(n, float(at) + 60.0, outcome))
+    write(root, records)
+    write(root, labels, "labels")
+    return PredictionLog(root)
+
+
+def triage(versions: Versions, log: PredictionLog, number: str, *, trial: bool = False) -> Triage:
+    """The cause that is found."""
+    processes = VersionProcesses(ArtifactCache(versions.root / "artifacts", "http://127.0.0.1:9"), 4000)
+    good = versions.saved["1"]
+    query = TriageQuery("m", versions.saved[number], good, trial, 0.0, ONSET, UNTIL, UNTIL + 10 * HOUR, GATE)
+    return decide_cause(measure_triage_facts(log, processes, query))
+
+
+def nothing(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """Everything stays as it was."""
+
+
+def pascal(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """The pressure comes in pascal."""
+    row["pressure"] *= 100.0
+
+
+def frozen(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """The wind is what it was at the onset."""
+    row["wind"] = 4.0
+
+
+def everywhere(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """No request has a wind any more."""
+    row["wind"] = None
+
+
+def gaps(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """Some requests come without a wind."""
+    if int(row["seats"]) % 3 == 0:
+        row["wind"] = None
+
+
+def online(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """The gateway's environment computes other answers than the version does."""
+    more["prediction"] = 17.0 + row["wind"]
+
+
+def feed(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """The labels are reported in another unit."""
+    more["label"] = more["label"] * 6.0 + 40.0
+
+
+@pytest.mark.parametrize(
+    ("change", "number", "cause", "column"),
+    [
+        (pascal, "2", Cause.FEATURE, "pressure"),
+        (frozen, "2", Cause.FEATURE, "wind"),
+        (gaps, "3", Cause.CONTRACT, "wind"),
+        (everywhere, "3", Cause.UNKNOWN, ""),
+        (online, "2", Cause.SERVING, ""),
+        (feed, "2", Cause.LABELS, ""),
+        (nothing, "2", Cause.UNKNOWN, ""),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_an_injected_cause_is_found(
+    change: Change, number: str, cause: Cause, column: str, versions: Versions, tmp_path: Path
+) -> None:
+    """The cause that was injected is named with its column; where nothing was, the cause is unknown."""
+    found = triage(versions, log_of(tmp_path, versions, number, change), number)
+    assert (found.cause, found.column) == (cause, column), json.dumps([found.sentence, *found.evidence], indent=1)
+    assert found.evidence
+
+
+def test_a_version_that_is_worse_from_the_start_is_to_blame_itself(versions: Versions, tmp_path: Path) -> None:
+    """On trial, on inputs that have not moved, a version whose loss is higher than the good one's is the cause."""
+    draw = np.random.default_rng(9)
+    frame = pd.DataFrame([features(draw) for _ in range(400)])[COLUMNS]
+    versions.keep("4", make_pipeline(SimpleImputer(), LinearRegression()).fit(frame, 4.0 * frame["wind"]), frame)
+
+    def half(_row: dict[str, Any], more: dict[str, Any]) -> None:
+        more["version"] = "4" if more["version"] == "2" else "1"
+
+    log = log_of(tmp_path, versions, "2", half, shared=0.5)
+    found = triage(versions, log, "4", trial=True)
+    assert found.cause is Cause.MODEL, [found.sentence, *found.evidence]
+
+
+def test_damaged_bytes_are_the_cause(versions: Versions, tmp_path: Path) -> None:
+    """A version whose copy on this host is not of its digest is told as that, whatever else was measured."""
+    broken = tmp_path / "artifacts"
+    shutil.copytree(versions.root / "artifacts", broken)
+    home = broken / versions.saved["2"].digest.removeprefix("sha256:")
+    file = next(home.rglob("*.pkl"))
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    log = log_of(tmp_path / "log", versions, "2", nothing)
+    processes = VersionProcesses(ArtifactCache(broken, "http://127.0.0.1:9"), 4000)
+    query = TriageQuery(
+        "m", versions.saved["2"], versions.saved["1"], False, 0.0, ONSET, UNTIL, UNTIL + 10 * HOUR, GATE
+    )
+    found = decide_cause(measure_triage_facts(log, processes, query))
+    assert found.cause is Cause.ARTIFACT
+    assert "not of the digest" in found.sentence
+
+
+def test_without_labels_it_is_said_what_would_tell(versions: Versions, tmp_path: Path) -> None:
+    """Without a label after the onset and without another sign the cause is unknown, and labels would tell it."""
+    log = log_of(tmp_path, versions, "2", nothing)
+    for file in (tmp_path / "m").glob("labels*"):
+        file.unlink()
+    found = triage(versions, log, "2")
+    assert found.cause is Cause.UNKNOWN
+    assert any("labels" in line for line in found.would_tell)

@@ -1,0 +1,96 @@
+"""The cause of an incident is decided from facts: the surest fact first, and unknown where none fits."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.core.incidents.triage import Cause, ColumnShift, FailureCondition, TriageFacts, decide_cause
+
+WELL = TriageFacts(
+    replayed=500,
+    asked=1000,
+    labelled=400,
+    loss_before=1.0,
+    loss_after=1.0,
+    good_before=1.1,
+    good_after=1.1,
+    tolerance=0.2,
+    label_before=3.0,
+    label_after=3.0,
+    label_tolerance=0.3,
+    latency_ms=5.0,
+    good_latency_ms=5.0,
+)
+HARMED = replace(WELL, loss_after=3.0)
+MOVED = ColumnShift(0.6, 0.1, "median 1013 -> 101300", restored=0.9)
+HALF = ColumnShift(0.5, 0.1, "median 1 -> 2", restored=0.2)
+STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause", "column"),
+    [
+        (WELL, Cause.UNKNOWN, ""),
+        (TriageFacts(), Cause.UNKNOWN, ""),
+        (replace(WELL, artifact_problem="not of its digest"), Cause.ARTIFACT, ""),
+        (replace(WELL, replay_differs=50), Cause.SERVING, ""),
+        (replace(WELL, replay_differs=1), Cause.UNKNOWN, ""),
+        (replace(WELL, latency_ms=50.0), Cause.RESOURCES, ""),
+        (replace(WELL, failed=100, error="MemoryError: no memory"), Cause.RESOURCES, ""),
+        (replace(WELL, failed=100, error="KeyError: 'a'"), Cause.UNKNOWN, ""),
+        (replace(WELL, failed=100, good_failed=0.1), Cause.UNKNOWN, ""),
+        (
+            replace(WELL, failed=100, condition=FailureCondition("wind", "is missing", 1.0, 0.9, 0.0)),
+            Cause.CONTRACT,
+            "wind",
+        ),
+        (
+            replace(WELL, failed=100, condition=FailureCondition("wind", "is missing", 0.5, 0.9, 0.0)),
+            Cause.UNKNOWN,
+            "",
+        ),
+        (replace(HARMED, shifts={"pressure": MOVED, "seats": STILL}), Cause.FEATURE, "pressure"),
+        (replace(HARMED, shifts={"pressure": HALF}), Cause.FEATURE, "pressure"),
+        (replace(HARMED, good_after=3.0, shifts={"a": HALF, "b": HALF}), Cause.INPUTS, ""),
+        (replace(HARMED, shifts={"a": HALF, "b": HALF}), Cause.UNKNOWN, ""),
+        (replace(HARMED, good_after=3.0, label_after=9.0), Cause.LABELS, ""),
+        (replace(HARMED, good_after=3.0), Cause.UNKNOWN, ""),
+        (HARMED, Cause.RELATION, ""),
+        (replace(HARMED, trial=True, shifts={"seats": STILL}), Cause.MODEL, ""),
+        (replace(WELL, trial=True, loss_after=1.2), Cause.UNKNOWN, ""),
+    ],
+)
+def test_the_facts_decide(facts: TriageFacts, cause: Cause, column: str) -> None:
+    """Each pattern of facts has its cause; what fits none is unknown, and what would tell is named."""
+    found = decide_cause(facts)
+    assert (found.cause, found.column) == (cause, column), found.sentence
+    assert found.sentence
+    if cause is Cause.UNKNOWN:
+        assert found.would_tell
+
+
+@given(st.floats(0.0, 10.0), st.floats(0.0, 10.0), st.integers(0, 1000), st.booleans())
+def test_exact_facts_come_before_statistics(loss: float, moved: float, failed: int, trial: bool) -> None:
+    """Law: damaged bytes are the cause whatever else was measured, and answers that differ are before losses."""
+    facts = replace(
+        WELL, loss_after=loss, failed=failed, trial=trial, shifts={"a": ColumnShift(min(moved, 1.0), 0.1, "moved")}
+    )
+    assert decide_cause(replace(facts, artifact_problem="broken")).cause is Cause.ARTIFACT
+    assert decide_cause(replace(facts, replay_differs=400)).cause is Cause.SERVING
+
+
+def test_no_harm_blames_no_column() -> None:
+    """A column that has moved without harm is evidence, and no cause."""
+    found = decide_cause(replace(WELL, shifts={"pressure": MOVED}))
+    assert (found.cause, found.column) == (Cause.UNKNOWN, "")
+    assert any("pressure has moved" in line for line in found.evidence)
+
+
+def test_at_most_three_columns_are_named() -> None:
+    """Of many moved columns the evidence names the three that restore most."""
+    shifts = {f"c{n}": ColumnShift(0.5, 0.1, "moved", restored=n / 20) for n in range(8)}
+    found = decide_cause(replace(HARMED, shifts=shifts))
+    named = [line.split()[0] for line in found.evidence if "has moved" in line]
+    assert named == ["c7", "c6", "c5"]
