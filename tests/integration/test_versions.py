@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from surefoot import wiring
+from surefoot.core.fallback import FallbackReference
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRefused, DataProved
+from surefoot.core.tables.table_checkpoint import TableCheckpoint, TableDigest
 from surefoot.rollout import is_count_due
 from tests.integration.log_writing import label, record, write
-from tests.integration.served_stack import HOUR, Clock, Stack
+from tests.integration.served_stack import HOUR, ONE, TWO, Clock, Stack
 
 
 def lines() -> tuple[list[bytes], list[bytes], dict[str, list[float]]]:
@@ -70,8 +74,43 @@ def test_hours_requests_labels_and_score_are_those_of_journal_and_log(
     assert stack.command("versions", "m") == 0
     said = capfd.readouterr().out
     assert "quarantined" in said
-    assert "none yet" in said  # no release drills yet, and the table says so
+    assert "none yet" in said
     assert stack.command("versions", "n") == 2
+
+
+def test_the_last_drill_is_that_of_checkpoints_and_fallback(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+    """A checkpoint counts for the version that a rollback would restore it with, a fallback for the version asked."""
+    kept = TableCheckpoint("3", TableDigest(7, "sha256:rows", "sha256:schema"))
+    stack.append(10 * HOUR, DataCheckpointed("r1", "scores", 1, {"kind": "delta"}, "restore", kept, proved=True))
+    seq = stack.ports.ledger("m").head
+    stack.append(10 * HOUR + 60.0, DataCheckpointRefused("r1", "prices", 2, "it has deletion vectors"))
+    found = told(stack, capfd)
+    assert found["1"]["last_drill"] == {
+        "at": 10 * HOUR + 60.0,
+        "tried": ["table scores", "table prices"],
+        "problems": ["table prices: it has deletion vectors"],
+    }
+    assert found["2"]["last_drill"] is None
+    two = FallbackReference("m", "2")
+    stack.append(11 * HOUR, FallbackDrilled("pyfunc", TWO.digest, 5, "", two, TWO))
+    stack.append(11 * HOUR, FallbackDrilled("pyfunc", ONE.digest, 5, "", FallbackReference("base", "1"), ONE))
+    stack.append(12 * HOUR, DataProved("scores", seq, "vacuumed"), DataProved("scores", 1, "no such checkpoint"))
+    found = told(stack, capfd)
+    assert found["1"]["last_drill"] == {
+        "at": 12 * HOUR,
+        "tried": ["table scores", "table prices"],
+        "problems": ["table scores: vacuumed", "table prices: it has deletion vectors"],
+    }
+    assert found["2"]["last_drill"] == {"at": 11 * HOUR, "tried": ["fallback"], "problems": []}
+    assert stack.command("versions", "m") == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert "none yet" not in said
+    stack.append(13 * HOUR, FallbackDrilled("pyfunc", "", 0, "its files are gone", two))
+    assert told(stack, capfd)["2"]["last_drill"] == {
+        "at": 13 * HOUR,
+        "tried": ["fallback"],
+        "problems": ["fallback: its files are gone"],
+    }
 
 
 def test_the_count_outlives_the_log(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:

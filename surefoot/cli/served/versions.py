@@ -1,6 +1,6 @@
 """Define the commands `versions`, which shows how versions have served, and `release`, which lifts a quarantine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -9,12 +9,13 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.actor import current_actor
-from surefoot.cli.printing.console import console, print_json, print_table
+from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import EvidenceUnavailable, NotFound
+from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.service_summary import (
@@ -23,12 +24,13 @@ from surefoot.core.served_versions.service_summary import (
     quarantined_before_serving,
     service_summaries,
 )
+from surefoot.core.served_versions.version_drills import VersionDrill, last_drills
 from surefoot.rollout import release_version, retry_on_conflict
 from surefoot.settings import read_settings
 
 _HOUR_S = 3600.0
 _NO_DRILL = "none yet"
-"""What stands for the last drill of a version: no release of Surefoot drills yet."""
+"""What stands for the last drill of a version that had none."""
 
 
 def versions(model: ModelArgument, json_: JsonOption = False) -> None:
@@ -48,17 +50,22 @@ def versions(model: ModelArgument, json_: JsonOption = False) -> None:
         latest = ()
         trouble = f"only what was journalled is counted: {error}"
     records = service_summaries(ledger, entries, now, latest)
+    drills = last_drills(model, entries)
     unserved = tuple(quarantined_before_serving(ledger, records).values())
     if json_:
-        print_json(_versions_json(ledger, records, unserved, trouble))
+        print_json(_versions_json(ledger, records, unserved, drills, trouble))
         return
-    print_table(_versions_table(records, unserved))
+    print_table(_versions_table(records, unserved, drills))
     if trouble:
         console.print(trouble, markup=False)
 
 
 def _versions_json(
-    ledger: Ledger, records: Sequence[ServiceSummary], unserved: Sequence[Quarantine], trouble: str
+    ledger: Ledger,
+    records: Sequence[ServiceSummary],
+    unserved: Sequence[Quarantine],
+    drills: Mapping[str, VersionDrill],
+    trouble: str,
 ) -> dict[str, object]:
     """How each version has served, for a program."""
     target = ledger.target()
@@ -66,7 +73,7 @@ def _versions_json(
         "model": ledger.model,
         "rollback_target": target.number if target else None,
         "trouble": trouble,
-        "versions": [_record_json(record) for record in records]
+        "versions": [_record_json(record, drills.get(record.version.number)) for record in records]
         + [
             {
                 "version": held.version.number,
@@ -79,7 +86,7 @@ def _versions_json(
     }
 
 
-def _record_json(record: ServiceSummary) -> dict[str, object]:
+def _record_json(record: ServiceSummary, drill: VersionDrill | None) -> dict[str, object]:
     counts = record.counts
     return {
         "digest": record.version.digest,
@@ -87,7 +94,7 @@ def _record_json(record: ServiceSummary) -> dict[str, object]:
         "hours_at_100": record.alone_s / _HOUR_S,
         "hours_shared": record.shared_s / _HOUR_S,
         "labels": counts.labels if counts else 0,
-        "last_drill": None,
+        "last_drill": None if drill is None else as_json(drill),
         "metric": counts.metric if counts and record.score is not None else None,
         "reason": record.reason,
         "requests": counts.requests if counts else 0,
@@ -100,7 +107,9 @@ def _record_json(record: ServiceSummary) -> dict[str, object]:
     }
 
 
-def _versions_table(records: Sequence[ServiceSummary], unserved: Sequence[Quarantine]) -> Table:
+def _versions_table(
+    records: Sequence[ServiceSummary], unserved: Sequence[Quarantine], drills: Mapping[str, VersionDrill]
+) -> Table:
     """How each version has served, for a person."""
     heads = ("version", "standing", "at 100 %", "requests", "labels", "score", "verdicts", "last drill", "why")
     table = Table(*heads, box=None, padding=(0, 2))
@@ -115,13 +124,24 @@ def _versions_table(records: Sequence[ServiceSummary], unserved: Sequence[Quaran
             f"{counts.labels if counts else 0:,}",
             score,
             ", ".join(f"{outcome} {count:,}" for outcome, count in record.verdicts.items()) or "none",
-            _NO_DRILL,
+            _drill_text(drills.get(record.version.number)),
             escape(record.reason),
         )
     for held in unserved:
         why = escape(quarantine_reason(held))
-        table.add_row(held.version.number, "quarantined", "never", "0", "0", "no label yet", "", _NO_DRILL, why)
+        number = held.version.number
+        table.add_row(
+            number, "quarantined", "never", "0", "0", "no label yet", "", _drill_text(drills.get(number)), why
+        )
     return table
+
+
+def _drill_text(drill: VersionDrill | None) -> str:
+    """When something of a version was tried last, what, and how that went."""
+    if drill is None:
+        return _NO_DRILL
+    found = "; ".join(drill.problems) or f"{', '.join(drill.tried)} passed"
+    return escape(f"{format_utc_time(drill.at)} UTC: {found}")
 
 
 def release(

@@ -1,0 +1,70 @@
+"""Find the last drill of each version: tests that what a rollback to it, or an outage, would need can be used."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import RolloutOpened, decode_event
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRefused, DataProved
+
+FALLBACK_DRILL = "fallback"
+"""What was tried where a version was asked logged rows as the policy's fallback."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDrill:
+    """What the last tests that concern one version have found.
+
+    Attributes:
+        at: When the latest one was [Unix seconds].
+        tried: What was tried: "fallback", or "table" with a name.
+        problems: What the latest test of each of these has found to be wrong, one text each; none where all passed.
+    """
+
+    at: float
+    tried: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def last_drills(model: str, entries: Iterable[Entry]) -> Mapping[str, VersionDrill]:
+    """The last drill of each version that had one, by its number.
+
+    A checkpoint of a table concerns the version that served until it was taken: a rollback to that one restores it.
+
+    Args:
+        model: Registered model of the journal.
+        entries: The whole journal of the model.
+    """
+    found: defaultdict[str, dict[str, tuple[float, str]]] = defaultdict(dict)
+    opened: dict[str, str] = {}
+    checkpoints: dict[int, str] = {}
+    for entry in entries:
+        event = decode_event(entry.kind, entry.data)
+        match event:
+            case RolloutOpened():
+                opened[event.rollout] = event.champion.number
+            case FallbackDrilled(source=source) if source is not None and source.model == model:
+                found[source.number][FALLBACK_DRILL] = entry.at, event.problem
+            case DataCheckpointed() if event.rollout in opened:
+                checkpoints[entry.seq] = opened[event.rollout]
+                if event.proved:
+                    found[opened[event.rollout]][_table(event.name)] = entry.at, ""
+            case DataCheckpointRefused() if event.rollout in opened:
+                found[opened[event.rollout]][_table(event.name)] = entry.at, event.reason
+            case DataProved() if event.checkpoint in checkpoints:
+                found[checkpoints[event.checkpoint]][_table(event.name)] = entry.at, event.problem
+            case _:
+                pass
+    return {number: _summed(results) for number, results in found.items()}
+
+
+def _table(name: str) -> str:
+    return f"table {name}"
+
+
+def _summed(results: Mapping[str, tuple[float, str]]) -> VersionDrill:
+    """The latest result of each thing that was tried, as one."""
+    problems = tuple(f"{what}: {problem}" for what, (_, problem) in results.items() if problem)
+    return VersionDrill(max(at for at, _ in results.values()), tuple(results), problems)
