@@ -12,7 +12,19 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, compact, demo, emergency, incident, promote, read_only, servers, spread, status
+from surefoot.cli import (
+    backtest,
+    compact,
+    demo,
+    emergency,
+    incident,
+    playbook,
+    promote,
+    read_only,
+    servers,
+    spread,
+    status,
+)
 from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.cli.served import data, exposure, fallback, versions, watch
 from surefoot.core.errors import InvariantBroken, SurefootError
@@ -37,6 +49,7 @@ for module in (
     watch,
     compact,
     incident,
+    playbook,
     demo,
 ):
     module.register(app)
@@ -52,6 +65,7 @@ _STATE_CHANGING_COMMANDS = (
     "down",
     "compact",
     "incident",
+    "playbook",
     "demo",
 )
 """Commands that change something: they go on when their output cannot be written."""

@@ -1,4 +1,4 @@
-"""Define the commands `incident list`, `stats`, `show`, `triage`, `note`, `feedback`, `told`, `close` and `release`."""
+"""Define the commands of `surefoot incident`, which list, show, explain, note and close incidents."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ from surefoot.core.incidents.triage import Cause
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.ports import Journal
+from surefoot.reports.incident_messages import draft_message
 from surefoot.reports.incident_page import incident_headline, render_incident_markdown
 from surefoot.rollout import add_note, close_incident, lift_hold
 from surefoot.settings import Settings, read_settings
@@ -223,6 +224,19 @@ def triage(incident: LatestArgument = "", json_: JsonOption = False) -> None:
         console.print(f"  {line}", markup=False)
     for line in triaged.would_tell:
         console.print(f"would {'tell it' if triaged.cause is Cause.UNKNOWN else 'confirm it'}: {line}", markup=False)
+
+
+@app.command()
+def draft(
+    incident: LatestArgument = "",
+    to: Annotated[str, typer.Option(help="Who is told: users, support, management, or a template of yours.")] = "users",
+) -> None:
+    """Draft what somebody is told about an incident, from a template in configs/messages/ or a built-in one."""
+    config = read_settings()
+    with wiring.open_journal(config) as journal:
+        found = _find(journal, incident)
+        report = reports.build_report(config, journal.read(found.model), found.model, found.incident.name)
+    print(draft_message(report, to, config.project), end="")  # noqa: T201 - standard output is the interface
 
 
 @app.command()

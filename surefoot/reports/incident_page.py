@@ -66,8 +66,8 @@ def _values(report: IncidentReport) -> dict[str, object]:
         "spans": spans,
         "clocks": report_clocks(aware),
         "facts": _facts(report, aware),
-        "time": _time,
-        "duration": _duration,
+        "time": format_time,
+        "duration": format_span,
         "count": "{:,}".format,
     }
 
@@ -78,7 +78,7 @@ def _state(report: IncidentReport) -> str:
     if one.closed is None:
         return "open"
     what = "a false alarm" if one.closed.false_alarm else "closed"
-    return f"{what}, {_time(one.closed_at)} UTC by {one.closed_by}: {one.closed.reason}"
+    return f"{what}, {format_time(one.closed_at)} UTC by {one.closed_by}: {one.closed.reason}"
 
 
 def _facts(report: IncidentReport, aware: float) -> list[tuple[str, str]]:
@@ -87,18 +87,18 @@ def _facts(report: IncidentReport, aware: float) -> list[tuple[str, str]]:
     units = "not known" if impact is None or impact.units is None else f"{impact.units:,} units"
     told = [note.event for note in report.incident.notes if note.event.kind is NoteKind.MESSAGE]
     back = report.timeline.at(Moment.TRAFFIC_BACK)
-    corrected = "not yet" if back is None else f"traffic was back at {_time(back)} UTC"
+    corrected = "not yet" if back is None else f"traffic was back at {format_time(back)} UTC"
     return [
-        ("Provider became aware", f"{_time(aware)} UTC"),
+        ("Provider became aware", f"{format_time(aware)} UTC"),
         ("Kind of harm", "for a person to judge"),
         ("Persons affected", units),
-        ("Suspected cause", closed.cause if closed and closed.cause else _suspected(report)),
+        ("Suspected cause", closed.cause if closed and closed.cause else suspected_cause(report)),
         ("Corrective action", corrected),
         ("Persons told", "; ".join(f"{one.source or 'somebody'}: {one.text}" for one in told) or "nobody yet"),
     ]
 
 
-def _suspected(report: IncidentReport) -> str:
+def suspected_cause(report: IncidentReport) -> str:
     """The cause that was found, or why the incident was opened while none is known."""
     triaged = report.incident.triaged
     if triaged is None or triaged.cause is Cause.UNKNOWN:
@@ -106,11 +106,12 @@ def _suspected(report: IncidentReport) -> str:
     return f"{triaged.cause}: {triaged.sentence}"
 
 
-def _time(at: float) -> str:
+def format_time(at: float) -> str:
+    """A time for people, UTC."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _duration(seconds: float | None) -> str:
+def format_span(seconds: float | None) -> str:
     """A time in words."""
     return "not known" if seconds is None else format_duration(seconds)
 

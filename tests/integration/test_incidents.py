@@ -178,3 +178,33 @@ def test_what_an_incident_rests_on_does_not_expire(stack: Stack) -> None:
 def rows(stack: Stack) -> list[tuple[object, ...]]:
     """Records that readers of the log see."""
     return PredictionLog(stack.config.log).query_rows("m", "SELECT request FROM log")
+
+
+def test_the_playbook_names_the_next_step_and_drafts_what_is_told(
+    stack: Stack, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Steps are printed and recorded; a draft holds the numbers, and a project may have templates of its own."""
+    settle(stack)
+    name = next(iter(stack.ports.ledger("m").incidents.known))
+    capfd.readouterr()
+    assert stack.command("playbook", "m", "--done", "correct", "--note", "tables are right again", "--json") == 0
+    steps = {one["name"]: one for one in json.loads(capfd.readouterr().out)["steps"]}
+    assert steps["correct"]["done_by"].startswith("cli:")
+    assert steps["tell-users"]["done_by"] == ""
+    assert stack.command("playbook", "m", "--done", "dance") == 2
+    assert "dance" in capfd.readouterr().err
+    assert stack.command("playbook", "m") == 0
+    assert "surefoot incident draft" in capfd.readouterr().out
+    for audience in ("users", "support", "management"):
+        assert stack.command("incident", "draft", name, "--to", audience) == 0
+        assert "m" in capfd.readouterr().out
+    assert stack.command("incident", "draft", name, "--to", "press") == 2
+    folder = stack.home / "configs" / "messages"
+    folder.mkdir()
+    (folder / "press.md").write_text("Version {{ bad }} of {{ model }}, {{ requests }} requests", encoding="utf-8")
+    capfd.readouterr()
+    assert stack.command("incident", "draft", name, "--to", "press") == 0
+    assert capfd.readouterr().out == "Version 2 of m, 120 requests\n"
+    (folder / "press.md").write_text("{{ nothing.at.all }}", encoding="utf-8")
+    assert stack.command("incident", "draft", name, "--to", "press") == 2
+    assert "press.md cannot be filled" in capfd.readouterr().err

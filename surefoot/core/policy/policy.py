@@ -14,6 +14,7 @@ from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.recovery.bundle import BundleSection
 from surefoot.core.policy.recovery.data_layer import DataLayerSection
 from surefoot.core.policy.recovery.fallback import Fallback
+from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
@@ -107,6 +108,11 @@ class Policy(PolicyModel):
     )
     fallback: OptionalKey[Fallback] = Field(
         None, description="What answers a request that no version can answer; it is refused by default."
+    )
+
+    playbook: Playbook = Field(
+        default_factory=lambda: Playbook.model_validate({}),
+        description="Who does what when a version is taken back, and who is called after what time.",
     )
 
     @model_validator(mode="after")

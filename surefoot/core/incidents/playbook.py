@@ -1,0 +1,107 @@
+"""List what people have to do now about a model, step by step, from the state that its journal shows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from surefoot.core.incidents.incident_events import NoteKind
+from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.incidents.triage import Cause
+from surefoot.core.journal.ledger import Ledger
+from surefoot.core.policy.recovery.playbook import Playbook
+
+AUDIENCES = ("users", "support", "management")
+"""Who is told about a version that was taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybookStep:
+    """One thing to do.
+
+    Attributes:
+        name: What it is called in commands and in the record.
+        text: What to do, as one sentence.
+        command: The command that does it, or that shows what is needed; empty without one.
+        role: Role of the policy that does it; empty where it names none.
+        due: When it should be done [Unix seconds]; None where the policy says nothing.
+        done_by: Who has done it; empty while nobody has.
+    """
+
+    name: str
+    text: str
+    command: str
+    role: str = ""
+    due: float | None = None
+    done_by: str = ""
+
+
+def find_open_incident(ledger: Ledger) -> Incident | None:
+    """The latest incident that no person has closed."""
+    return next((one for one in reversed(tuple(ledger.incidents.known.values())) if one.closed is None), None)
+
+
+def list_playbook_steps(ledger: Ledger, playbook: Playbook) -> tuple[PlaybookStep, ...]:
+    """What is to be done about the latest open incident, in the order in which it is done; nothing without one.
+
+    Args:
+        ledger: State of the model.
+        playbook: Roles and escalations of its policy.
+    """
+    incident = find_open_incident(ledger)
+    if incident is None:
+        return ()
+    noted = {note.event.source: note.actor for note in incident.notes if note.event.kind is NoteKind.STEP}
+    return tuple(
+        PlaybookStep(step.name, step.text, step.command, step.role, step.due, step.done_by or noted.get(step.name, ""))
+        for step in (*_restoring(ledger, incident), *_calling(incident, playbook), *_understanding(ledger, incident))
+    )
+
+
+def _restoring(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:
+    """Traffic, registry and data."""
+    model, bad = ledger.model, incident.version.number
+    if not incident.rollback:
+        said = f"Decide: take version {bad} back, or keep it and note why. Nothing was taken back by itself."
+        yield PlaybookStep("decide", said, f"surefoot rollback {model} --reason '...'")
+    elif incident.rollback == ledger.open:
+        stage = ledger.rollouts[ledger.open].stage
+        said = f"Wait until the rollback of version {bad} is over ({stage}), or give all traffic back at once."
+        yield PlaybookStep("traffic", said, f"surefoot rollback {model} --now")
+    for drift in ledger.drifts.values():
+        said = f"{drift.what} should be {drift.expected}: {drift.seen}. Set it right, or find out who changed it."
+        command = f"surefoot repair {model}" if drift.alias == "champion" else f"surefoot history {model}"
+        yield PlaybookStep(f"drift-{drift.what.replace(' ', '-')}", said, command)
+    for due in ledger.data.due.values():
+        state = f"was refused: {due.refused}" if due.refused else "is not restored yet"
+        yield PlaybookStep(f"table-{due.name}", f"Table {due.name} {state}.", f"surefoot data {model}")
+
+
+def _calling(incident: Incident, playbook: Playbook) -> Iterator[PlaybookStep]:
+    """Who is called by the policy, and when."""
+    for place, one in enumerate(playbook.escalate, 1):
+        people = ", ".join(playbook.roles.get(one.to, ())) or "nobody is named"
+        said = f"Call {one.to} ({people})."
+        command = f"surefoot incident told {incident.name} '...' --whom {one.to}"
+        yield PlaybookStep(f"call-{place}-{one.to}", said, command, one.to, incident.at + one.after)
+
+
+def _understanding(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:
+    """Cause, corrected answers, messages, and the end."""
+    model, bad = ledger.model, incident.version.number
+    if incident.triaged is None or incident.triaged.cause is Cause.UNKNOWN:
+        tells = "; ".join(incident.triaged.would_tell) if incident.triaged else "its answers are listed first"
+        said = f"Find the cause. What would tell it: {tells}."
+        yield PlaybookStep("cause", said, f"surefoot incident triage {incident.name}")
+    else:
+        column = f" ({incident.triaged.column})" if incident.triaged.column else ""
+        said = f"Confirm the cause, {incident.triaged.cause}{column}: {incident.triaged.sentence}."
+        yield PlaybookStep("cause", said, f"surefoot incident show {incident.name}")
+    if incident.rollback and incident.rollback != ledger.open:
+        said = f"Correct the answers that version {bad} gave, for those who use them downstream."
+        yield PlaybookStep("correct", said, f"surefoot correct {model}")
+    told = {note.event.source: note.actor for note in incident.notes if note.event.kind is NoteKind.MESSAGE}
+    for audience in AUDIENCES:
+        said = f"Tell {audience}: a draft is made from the incident."
+        command = f"surefoot incident draft {incident.name} --to {audience}"
+        yield PlaybookStep(f"tell-{audience}", said, command, done_by=told.get(audience, ""))
+    said = "Close the incident with its cause, or as a false alarm."
+    yield PlaybookStep("close", said, f"surefoot incident close {incident.name} '...' --cause '...'")
