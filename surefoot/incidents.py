@@ -39,10 +39,13 @@ from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.service_events import ExposureListed
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Metric
 from surefoot.reports.incident_page import render_incident_html, render_incident_markdown
 from surefoot.rollout import Ports, find_incident, open_due_incidents, retry_on_conflict
 from surefoot.settings import Settings
 
+_SPEED_METRICS = frozenset({Metric.LATENCY.value, Metric.RESOURCE.value})
+"""Metrics of gates that speak of resources, and not of answers."""
 _BEFORE_S = 86400.0
 """How much of the prediction log before the onset is held [seconds]: what the version was like when it was well."""
 _COMPARED_S = 14 * 86400.0
@@ -124,6 +127,7 @@ def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> In
         until=answered.last if answered else incident.at,
         now=ports.clock.now(),
         gate=primary_loss_gate(policy),
+        too_slow=_deciding_metric(events, incident) in _SPEED_METRICS,
     )
     versions = wiring.make_version_processes(config)
     found = decide_cause(measure_triage_facts(PredictionLog(config.log), versions, query))
@@ -285,6 +289,13 @@ def _judged(
 def _deciding_gate(events: Sequence[tuple[Entry, Event]], incident: Incident) -> str:
     ended = (e for _, e in events if isinstance(e, EndDecided) and e.rollout and e.rollout == incident.rollback)
     return next((event.gate for event in ended), "")
+
+
+def _deciding_metric(events: Sequence[tuple[Entry, Event]], incident: Incident) -> str:
+    """Metric of the gate that decided; empty where none did."""
+    gate = _deciding_gate(events, incident)
+    judged = (e.verdict.metric for _, e in events if isinstance(e, GateJudged) and e.verdict.gate == gate)
+    return next(judged, "")
 
 
 def _traffic(

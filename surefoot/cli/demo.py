@@ -291,7 +291,8 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
     for one in incidents:
         if one.reported:
             page = config.home / one.reported.file
-            console.print(f"incident report of version {one.version.number}: {page}", markup=False)
+            cause = f", cause {one.triaged.cause}" if one.triaged else ""
+            console.print(f"incident report of version {one.version.number}{cause}: {page}", markup=False)
     console.print(f"took {seconds:.0f} s, set-up included")
     console.print(f"Prefect {config.prefect}/runs    MLflow {config.mlflow}/#/models/flights-late")
     console.print("the stack stays up" if keep else "the stack is stopped now; --keep leaves it up to look around")

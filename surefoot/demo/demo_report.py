@@ -137,6 +137,7 @@ def claim_rows(
         extra: Further claims, by name, and whether they hold.
     """
     reports = {one.version.number: one.reported for one in incidents if one.reported}
+    causes = {one.version.number: one.triaged for one in incidents if one.triaged}
     events = [decode_event(entry.kind, entry.data) for entry in entries]
     worse = [e.verdict.gate for e in events if isinstance(e, ChampionJudged) and e.verdict.outcome is Outcome.FAIL]
     early = [one for e in events if isinstance(e, ChampionWatched) for one in e.early if "pressure" in one]
@@ -144,6 +145,7 @@ def claim_rows(
     restored = [e.after for e in events if isinstance(e, DataRestored) and not e.already]
     promoted = next((scene.number for scene in story.scenes if scene.story == "a"), "")
     left = story.table.rows_by_version().get(promoted, 0)
+    blamed = causes[promoted].column if promoted in causes else ""
     by = {item.scene.story: item for item in found}
     a, b, c, d = (by.get(letter) for letter in "abcd")
     seen = story.replay.seen
@@ -220,6 +222,7 @@ def claim_rows(
         ),
         row("d: rows that it has left in the table", left, "rows", "0", left == 0),
         row("c, d: versions with an incident that reports itself", len(reports), "reports", "2", len(reports) == 2),  # noqa: PLR2004 - two scenes
+        row("d: the cause that its report names", blamed, "column", "pressure", blamed == "pressure"),
         row("d: the report counts its requests since the onset", *_requests(reports.get(promoted))),
         row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= _JUNE_REQUESTS),
         row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),

@@ -186,9 +186,9 @@ class DemoStory:
 
 
 def _reported(ledger: Ledger) -> bool:
-    """Whether each version that was taken back has an incident whose report says who was affected."""
-    told = (one.reported for one in ledger.incidents.known.values() if one.rollback)
-    return not ledger.incidents.due and all(one is not None and one.requests is not None for one in told)
+    """Whether each version that was taken back has an incident whose report says who was affected, and why."""
+    told = [one for one in ledger.incidents.known.values() if one.rollback]
+    return not ledger.incidents.due and all(one.triaged is not None and not one.report_due for one in told)
 
 
 def _ramping(ledger: Ledger) -> bool:

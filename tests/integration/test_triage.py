@@ -164,6 +164,12 @@ def gaps(row: dict[str, Any], more: dict[str, Any]) -> None:
         row["wind"] = None
 
 
+def several(row: dict[str, Any], more: dict[str, Any]) -> None:
+    """Some requests come without a wind, others without a pressure."""
+    if int(row["seats"]) % 5 == 0:
+        row["wind" if int(row["seats"]) % 2 else "pressure"] = None
+
+
 def online(row: dict[str, Any], more: dict[str, Any]) -> None:
     """The gateway's environment computes other answers than the version does."""
     more["prediction"] = 17.0 + row["wind"]
@@ -180,6 +186,7 @@ def feed(row: dict[str, Any], more: dict[str, Any]) -> None:
         (pascal, "2", Cause.FEATURE, "pressure"),
         (frozen, "2", Cause.FEATURE, "wind"),
         (gaps, "3", Cause.CONTRACT, "wind"),
+        (several, "3", Cause.CONTRACT, "wind or pressure"),
         (everywhere, "3", Cause.UNKNOWN, ""),
         (online, "2", Cause.SERVING, ""),
         (feed, "2", Cause.LABELS, ""),

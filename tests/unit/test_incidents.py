@@ -158,7 +158,8 @@ def test_the_timeline_of_a_champion_begins_with_the_last_clean_look() -> None:
     """Onset, first sign, detection, decision, traffic, registry and data are each found in the journal."""
     told = Told()
     told.promote(100.0)
-    found: list[tuple[str, ...]] = [(), (), ("pressure has moved",), ("pressure",)]
+    # A drift becomes the past that it is compared with: that the last look sees nothing does not make it well again.
+    found: list[tuple[str, ...]] = [(), (), ("pressure has moved",), ()]
     watched = [ChampionWatched("r1", TWO, (), early, (), (), 300.0) for early in found]
     for time, look in zip((1000.0, 2000.0, 3000.0, 4000.0), watched, strict=True):
         told.at(time, look)

@@ -47,6 +47,7 @@ class TriageQuery:
         onset: When the trouble began [Unix seconds].
         until: Last answer of the version, or now [Unix seconds].
         now: Labels that came later do not count [Unix seconds].
+        too_slow: Whether a gate of latency or resources has decided.
         gate: How answers are held against labels; None where the policy has no loss.
     """
 
@@ -59,6 +60,7 @@ class TriageQuery:
     until: float
     now: float
     gate: PairedGate | None
+    too_slow: bool = False
 
 
 def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: TriageQuery) -> TriageFacts:
@@ -72,7 +74,7 @@ def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: 
     Raises:
         EvidenceUnavailable: The prediction log cannot be read.
     """
-    facts = _failures(log, query, TriageFacts(trial=query.trial))
+    facts = _failures(log, query, TriageFacts(trial=query.trial, too_slow=query.too_slow))
     facts = _latencies(log, query, facts)
     rows = log.read_requests(query.model, query.before, query.now, limit=4 * _ROWS)
     before = _thinned([row for row in rows if row.at <= query.onset])
@@ -129,7 +131,7 @@ def _condition(failed: Sequence[object], answered: Sequence[object]) -> FailureC
     if not bad:
         return None
     names = dict.fromkeys(name for row in (*bad, *good) for name in row)
-    found: list[tuple[float, FailureCondition]] = []
+    found = [_any_missing(bad, good, list(names))]
     for name in names:
         values = Counter(value_text(row.get(name)) for row in bad)
         for value, with_failure in values.most_common(_MOST_VALUES):
@@ -142,6 +144,20 @@ def _condition(failed: Sequence[object], answered: Sequence[object]) -> FailureC
             condition = FailureCondition(str(name), what, with_failure / len(bad), failing, otherwise)
             found.append(((with_failure / len(bad)) * failing - otherwise, condition))
     return max(found, key=lambda pair: pair[0])[1]
+
+
+def _any_missing(
+    bad: Sequence[dict[str, object]], good: Sequence[dict[str, object]], names: Sequence[str]
+) -> tuple[float, FailureCondition]:
+    """How far it explains the failures that any of the columns is missing."""
+    missing = Counter(name for row in bad for name in names if value_text(row.get(name)) is None)
+    gaps = [sum(any(value_text(row.get(name)) is None for name in missing) for row in rows) for rows in (bad, good)]
+    failing = gaps[0] / (gaps[0] + gaps[1]) if any(gaps) else 0.0
+    left, left_good = len(bad) - gaps[0], len(good) - gaps[1]
+    otherwise = left / (left + left_good) if left + left_good else failing
+    columns = " or ".join(name for name, _ in missing.most_common(3)) or "any column"
+    condition = FailureCondition(columns, "is missing", gaps[0] / len(bad), failing, otherwise)
+    return gaps[0] / len(bad) * failing - otherwise, condition
 
 
 def _latencies(log: PredictionLog, query: TriageQuery, facts: TriageFacts) -> TriageFacts:

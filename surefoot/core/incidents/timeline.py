@@ -1,10 +1,12 @@
 """Build the timeline of an incident from the journal: onset, detection, decision, and each part of the restoration."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from surefoot.core.domain import Outcome, RolloutKind, Version
+from surefoot.core.errors import SurefootError
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import (
@@ -21,6 +23,7 @@ from surefoot.core.journal.events import (
     decode_event,
 )
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.tables.data_events import DataRestored
 
 
@@ -126,6 +129,8 @@ def build_timeline(entries: Sequence[Entry], incident: Incident, answered: Answe
 _ANSWERED = "version {} answered a caller for the last time before the rollback had ended"
 
 
+_DEFAULT_WINDOW_S = 28 * 86400.0
+"""The window of a watch whose policy cannot be read [seconds]."""
 _LAST_CLEAN_LOOK = (
     "the trouble began after this: the last look of the standing watch that found nothing had labels up to here"
 )
@@ -238,20 +243,35 @@ def _onset(
         return _onset_of_trial(read, incident, answered)
     clean: TimelineRow | None = None
     sign: TimelineRow | None = None
+    window = _watch_window(read, incident)
     for entry, event in read:
         if entry.at >= detected or not isinstance(event, ChampionWatched):
             continue
         if event.champion.digest != incident.version.digest:
             continue
         found = (*event.alarms, *event.early)
-        if not found:
+        if not found and sign is None:
             seen = entry.at - event.label_delay
-            clean, sign = TimelineRow(Moment.ONSET, seen, _LAST_CLEAN_LOOK, entry.actor, entry.seq), None
-        elif sign is None:
+            clean = TimelineRow(Moment.ONSET, seen, _LAST_CLEAN_LOOK, entry.actor, entry.seq)
+        elif found and sign is None and entry.at >= detected - window:
             sign = TimelineRow(Moment.FIRST_SIGN, entry.at, found[0], entry.actor, entry.seq)
     if clean is None:
         clean = _promotion(read, incident)
     return [row for row in (clean, sign) if row is not None]
+
+
+def _watch_window(read: Iterable[tuple[Entry, Event]], incident: Incident) -> float:
+    """How far back a look of the standing watch sees, by the policy of the champion's promotion [seconds].
+
+    What is seen within it may be the trouble that is detected in the end, though later looks no longer see it: a
+    drift becomes the past that it is compared with.
+    """
+    for _, event in read:
+        if isinstance(event, RolloutOpened) and event.rollout == incident.opened.rollout and event.policy:
+            with suppress(SurefootError, ValueError):
+                watch = parse_policy(event.policy).watch
+                return watch.window if watch else _DEFAULT_WINDOW_S
+    return _DEFAULT_WINDOW_S
 
 
 def _onset_of_trial(

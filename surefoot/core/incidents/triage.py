@@ -63,6 +63,7 @@ class TriageFacts:
 
     Attributes:
         artifact_problem: Why the version's bytes are not those of its digest; empty where they are.
+        too_slow: Whether a gate of latency or resources has decided.
         trial: Whether the version was on trial, so that it never was known to be good.
         replayed: Logged answers of the version that were computed again in a fresh process [count].
         replay_differs: Answers among those that differ [count].
@@ -87,6 +88,7 @@ class TriageFacts:
     """
 
     artifact_problem: str = ""
+    too_slow: bool = False
     trial: bool = False
     replayed: int = 0
     replay_differs: int = 0
@@ -172,7 +174,8 @@ def decide_cause(facts: TriageFacts) -> Triage:
     harm = _harm(facts)
     if harm is not None:
         return _cause_of_harm(facts, found, harm)
-    if facts.latency_ms and facts.good_latency_ms and facts.latency_ms > _SLOWER * facts.good_latency_ms:
+    slower = facts.latency_ms and facts.good_latency_ms and facts.latency_ms > _SLOWER * facts.good_latency_ms
+    if facts.too_slow and slower:
         said = f"the version takes {facts.latency_ms:.0f} ms where the other one takes {facts.good_latency_ms:.0f} ms"
         return found(Cause.RESOURCES, said, "", "profile one request of the version on an idle host")
     return found(Cause.UNKNOWN, "nothing that was measured explains it", "", *_would_tell(facts))

@@ -186,7 +186,7 @@ def _describe_watch_event(event: _WatchEvent) -> str:
         case ChampionWatched():
             return f"version {event.champion.number} was watched: {_watched(event)}"
         case IncidentOpened():
-            return f"incident {event.incident} of version {event.champion.number}: {event.reason}"
+            return f"incident {event.incident} of version {(event.subject or event.champion).number}: {event.reason}"
         case _:
             assert_never(event)
 
