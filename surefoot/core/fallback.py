@@ -75,5 +75,7 @@ class FallbackVersion:
         return FallbackReference(self.model, self.version.number).uri
 
 
+STAND_IN_TIME_LIMIT_S = 1.0
+"""Longest that a version may take for a request that another one can answer, or that others have failed [s]."""
 PYFUNC_FALLBACK = "pyfunc"
 """Kind of a fallback that is an MLflow version, asked in a process of its own."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts
 from surefoot.core.answers.fallback_drill import drill_version
-from surefoot.core.domain import RolloutKind, Stage, Version
+from surefoot.core.domain import RolloutKind, Rung, Stage, Version
 from surefoot.core.errors import FallbackInvalid, Rejected
 from surefoot.core.fallback import FallbackReference, FallbackVersion
 from surefoot.core.journal.event_sentences import describe_event
@@ -23,7 +23,15 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.served_versions.fallback_version import judge_drill, wanted_fallback, why_barred
 from surefoot.core.served_versions.quarantine import Quarantine
-from surefoot.rollout import Ports, adopt_champion, drill, drive_rollout, open_promotion
+from surefoot.rollout import (
+    Ports,
+    adopt_champion,
+    begin_fallback,
+    drill,
+    drive_rollout,
+    end_fallback,
+    open_promotion,
+)
 from tests.fakes import POLICY, Scenario
 
 VERSIONS = [Version(str(number), f"sha256:{number:064}") for number in range(1, 6)]
@@ -227,3 +235,20 @@ def test_a_tick_names_the_fallback_again_when_something_has_changed() -> None:
     for _ in range(2):
         standbys.send_fallbacks(cached, snapshot, {"m": parse_policy(POLICY)})
     assert told == [named, named, None]
+
+
+def test_the_journal_says_which_version_answers() -> None:
+    """The beginning of its answers names the version that the control plane has named; that of a constant none."""
+    env = Scenario()
+    ports, _ = with_drill(env, GOOD)
+    adopt_champion(ports, "m")
+    drill(ports, "m")
+    champion = ports.ledger("m").champion
+    assert champion is not None
+    begin_fallback(ports, "m", champion, "pyfunc", "it is down")
+    began, _ = ports.ledger("m").fallbacks[Rung.FALLBACK]
+    assert began.source == SOURCE
+    assert describe_event(began) == "callers get the policy's pyfunc models:/base/7: version 1 fails (it is down)"
+    end_fallback(ports, "m", champion)
+    begin_fallback(ports, "m", champion, "constant", "it is down")
+    assert ports.ledger("m").fallbacks[Rung.FALLBACK][0].source is None

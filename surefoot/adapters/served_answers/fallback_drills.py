@@ -1,5 +1,6 @@
 """Run a policy's fallback on recently logged requests, to check what it would answer."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +20,8 @@ from surefoot.models.model_process import ProcessDied, RemoteModelError
 
 _WINDOW_S = 7 * 86400.0
 """How far back rows are taken from [seconds]."""
+_MAX_SECONDS = 120.0
+"""After so long a version is asked no further row [s]."""
 _MAX_ROWS = 500
 """Most rows that a fallback is asked [count]."""
 
@@ -49,12 +52,14 @@ class DrillSources:
         log: Folder of the prediction logs.
         resolve: Finds a version of (model, number) in the registry, with the digest of its files.
         scores: Gives a version of (model, version) whose files have that digest.
+        timer: Gives the time of a clock that only goes forward [s].
     """
 
     project: Path
     log: Path
     resolve: Callable[[str, str], Version]
     scores: Callable[[str, Version], VersionScorer]
+    timer: Callable[[], float] = time.monotonic
 
 
 def run_fallback_drill(sources: DrillSources, model: str, champion: str, now: float) -> FallbackDrilled | None:
@@ -120,42 +125,40 @@ def _try_version(
             found = _recent(sources, model, now)
         except EvidenceUnavailable as error:
             return FallbackDrilled(PYFUNC_FALLBACK, version.digest, 0, _unread(error), source, version)
-        answers, errors = _ask(scorer, found)
-        return drill_version(source, version, answers, errors, _served(found, champion))
+        began = sources.timer()
+        answers, errors = _ask(scorer, found, lambda: sources.timer() - began > _MAX_SECONDS)
+        took = sources.timer() - began
+        return drill_version(source, version, answers, errors, _served(found, champion), took)
     finally:
         scorer.close()
 
 
-def _ask(scorer: VersionScorer, requests: Sequence[LoggedRequest]) -> tuple[list[object], list[str]]:
-    """What a version answers to logged rows, and how it fails others; the end of its process ends the drill."""
+def _ask(
+    scorer: VersionScorer, requests: Sequence[LoggedRequest], is_over: Callable[[], bool]
+) -> tuple[list[object], list[str]]:
+    """What a version answers to logged rows, and how it fails others.
+
+    The end of its process ends the drill, and so does the end of its time: what was not asked by then is not counted.
+    """
     answers: list[object] = []
     errors: list[str] = []
     for _, group in groupby(requests, lambda request: (repr(request.params), request.bare is None)):
         asked = list(group)
         rows: list[Any] = [request.features if request.bare is None else request.bare[0] for request in asked]
-        chunks = [rows] if scorer.batchable else [[row] for row in rows]
-        for chunk in chunks:
+        pending = [rows] if scorer.batchable else [[row] for row in rows]
+        while pending:
+            if is_over():
+                return answers, errors
+            chunk = pending.pop(0)
             try:
                 answers += scorer.predict(chunk, asked[0].params)
             except ProcessDied as error:
                 return answers, [*errors, *[_line(error)] * len(chunk)]
-            except (RemoteModelError, ValueError):
-                one_by_one = _ask_alone(scorer, chunk, asked[0].params)
-                answers, errors = answers + one_by_one[0], errors + one_by_one[1]
-    return answers, errors
-
-
-def _ask_alone(scorer: VersionScorer, rows: Sequence[Any], params: object) -> tuple[list[object], list[str]]:
-    """The same of each row by itself: one that fails must not fail the others."""
-    answers: list[object] = []
-    errors: list[str] = []
-    for row in rows:
-        try:
-            answers += scorer.predict([row], params)
-        except (RemoteModelError, ProcessDied, ValueError) as error:
-            errors.append(_line(error))
-            if isinstance(error, ProcessDied):
-                break
+            except (RemoteModelError, ValueError) as error:
+                if len(chunk) > 1:  # one that fails must not fail the others
+                    pending = [[row] for row in chunk]
+                else:
+                    errors.append(_line(error))
     return answers, errors
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Version
-from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
+from surefoot.core.fallback import PYFUNC_FALLBACK, STAND_IN_TIME_LIMIT_S, FallbackAnswer, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled
 
 
@@ -35,6 +35,7 @@ def drill_version(
     answers: Sequence[object],
     errors: Sequence[str],
     champion: Iterable[object],
+    seconds: float = 0.0,
 ) -> FallbackDrilled:
     """Say whether a caller could be given the answers of a version in place of the champion's.
 
@@ -44,9 +45,13 @@ def drill_version(
         answers: What it has answered to logged rows, as JSON values.
         errors: How it has failed others, one text a row.
         champion: What the champion has answered lately, as JSON values.
+        seconds: Time that all of these rows took [s].
     """
     rows = len(answers) + len(errors)
     problem = f"it fails {len(errors):,} of them: {errors[0]}" if errors else _odd_shape(answers, champion)
+    if not problem and rows and seconds / rows > STAND_IN_TIME_LIMIT_S:
+        each = f"it takes {seconds / rows:.1f} s for a row"
+        problem = f"{each}, and callers are not kept longer than {STAND_IN_TIME_LIMIT_S:g} s"
     return FallbackDrilled(PYFUNC_FALLBACK, version.digest, rows, problem, source, version)
 
 

@@ -163,7 +163,7 @@ def describe_answer_source(event: FallbackBegan) -> str:
     """What callers get instead of the champion's answers."""
     if event.standby is not None:
         return f"answers of proven-good version {event.standby.number}"
-    return f"the policy's {event.kind}"
+    return f"the policy's {event.kind}" + (f" {event.source.uri}" if event.source is not None else "")
 
 
 def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent | FallbackEvent | IncidentEvent) -> str:

@@ -16,6 +16,7 @@ class FallbackBegan:
         reason: How the version failed the first request.
         rung: What answers instead.
         standby: The version that answers instead; None for the policy's fallback.
+        source: The version that the policy's fallback is; None for other kinds.
     """
 
     champion: Version
@@ -23,6 +24,7 @@ class FallbackBegan:
     reason: str
     rung: Rung = Rung.FALLBACK
     standby: Version | None = None
+    source: FallbackReference | None = None
 
 
 @dataclass(frozen=True, slots=True)

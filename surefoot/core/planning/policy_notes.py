@@ -11,7 +11,16 @@ def list_policy_notes(policy: Policy) -> tuple[str, ...]:
     """One sentence for each key with an old name, and for each thing that a gate takes for granted or cannot see."""
     renamed = (f"'{old}' has a new name: write '{new}'" for old, new in policy.renamed_keys.items())
     of_gates = (note for gate in policy.gates.values() for note in _of_gate(gate))
-    return (*renamed, *of_gates, *_of_live_shadow(policy), *_of_rollback(policy))
+    return (*renamed, *of_gates, *_of_live_shadow(policy), *_of_rollback(policy), *_of_fallback(policy))
+
+
+def _of_fallback(policy: Policy) -> Iterator[str]:
+    named = policy.fallback_reference
+    if named is not None:
+        yield (
+            f"each front worker of the gateway keeps {named.uri} loaded as the fallback, in a process of its own;"
+            " 'surefoot plan' tries to load it, and a promotion does not open without it"
+        )
 
 
 def _of_live_shadow(policy: Policy) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Journal when the standby or the fallback starts and stops answering in the champion's place."""
 
 from surefoot.core.domain import Rung, Version
-from surefoot.core.fallback import FallbackReference
+from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
@@ -66,7 +66,9 @@ def begin_fallback(
         ledger = ports.ledger(model)
         if rung in ledger.fallbacks:
             return ledger
-        return ports.append(ledger, FallbackBegan(champion, kind, clean_reason(reason).text, rung, standby))
+        named = ledger.fallback if kind == PYFUNC_FALLBACK else None
+        source = None if named is None else FallbackReference(named.model, named.version.number)
+        return ports.append(ledger, FallbackBegan(champion, kind, clean_reason(reason).text, rung, standby, source))
 
     return retry_on_conflict(request)
 
