@@ -1,4 +1,4 @@
-"""Count closed files of the prediction log on several workers, before a replay adds the counts up."""
+"""Ask both versions about each closed file of the prediction log on several workers, for a replay to add up."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +32,7 @@ def count_log_files(home: str, model: str, rollout: str, parts: Mapping[str, str
     )
 
 
-def count_log_files_before_evaluation(model: str, rollout: str) -> None:
+def count_log_files_before_replay(model: str, rollout: str) -> None:
     """Spread out what a replay's look would have to count, where its policy says so and it is worth it.
 
     Whatever goes wrong is no failure of the rollout: the look counts what was not kept.

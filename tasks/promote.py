@@ -9,7 +9,7 @@ from prefect.states import Completed
 
 from surefoot import wiring
 from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler import NOTHING_TO_DO
+from surefoot.controller.scheduler_port import NOTHING_TO_DO
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError

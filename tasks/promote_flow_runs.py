@@ -20,7 +20,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler import ROLLOUT_TAG_PREFIX
+from surefoot.controller.scheduler_port import ROLLOUT_TAG_PREFIX
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger

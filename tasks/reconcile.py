@@ -13,7 +13,7 @@ from prefect.types._datetime import now
 
 from surefoot import wiring
 from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler import NOTHING_TO_DO
+from surefoot.controller.scheduler_port import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event

@@ -15,7 +15,7 @@ from pathlib import Path
 from surefoot.adapters import last_flow_runs
 from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
-from surefoot.controller.scheduler import ScheduledRun, Scheduler
+from surefoot.controller.scheduler_port import ScheduledRun, Scheduler
 from surefoot.controller.work_backoff import Backoff
 from surefoot.core.errors import Conflict, SurefootError
 from surefoot.rollout.reconcile import SILENCE_S

@@ -8,7 +8,7 @@ from functools import partial
 
 from surefoot import wiring
 from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler import Scheduler
+from surefoot.controller.scheduler_port import Scheduler
 from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts, TickState
 from surefoot.controller.work_backoff import OneTimeWork

@@ -19,7 +19,7 @@ from surefoot.controller.controller import (
     single_controller_lock,
 )
 from surefoot.controller.due_work import DueWork, _DueRuns
-from surefoot.controller.scheduler import PromoteRun, ScheduledRun
+from surefoot.controller.scheduler_port import PromoteRun, ScheduledRun
 from surefoot.controller.work_backoff import MAX_WAIT_TICKS, Backoff, OneTimeWork
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun

@@ -14,7 +14,7 @@ import duckdb
 import orjson
 
 from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS, Feature, choose_features
-from surefoot.adapters.predictions.feature_samples import sample_segments, sample_tables
+from surefoot.adapters.predictions.feature_samples import sample_segment_features, sample_table_features
 from surefoot.adapters.predictions.feature_sql import footer_option, typed_columns_sql
 from surefoot.adapters.predictions.log_files import (
     COMPACTION_FOLDER,
@@ -194,7 +194,7 @@ class _Run:
                     f"the log of {self._folder.name} holds records of version {version}: update Surefoot first"
                 )
             if rows:
-                features = choose_features(sample_segments(readable)) if kind is PREDICTION_FILES else ()
+                features = choose_features(sample_segment_features(readable)) if kind is PREDICTION_FILES else ()
                 select = f"SELECT * FROM {source} WHERE {kind.record}"  # noqa: S608 - same
                 part = self._publish(kind, PART, batch, _Contents(select, rows, features))
                 self.done.bytes_after += part.stat().st_size
@@ -232,7 +232,7 @@ class _Run:
             source = f"read_parquet({sql_path_list(some)}, union_by_name = true)"
             (rows,) = self._row(f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
             # Typed columns are made of the JSON again: that costs no more than to sort them, and parts may have others.
-            features = choose_features(sample_tables(some)) if kind is PREDICTION_FILES else ()
+            features = choose_features(sample_table_features(some)) if kind is PREDICTION_FILES else ()
             select = f"SELECT {RECORD_COLUMNS} FROM {source}"  # noqa: S608 - files are ours
             self._publish(kind, WHOLE, some, _Contents(select, rows, features))
             self.done.merged += len(some)

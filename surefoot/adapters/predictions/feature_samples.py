@@ -1,4 +1,4 @@
-"""Read the features of sample rows from a prediction log, to choose which become typed columns."""
+"""Read the features of sample rows, from which compaction decides which columns of its tables are typed."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ _LINE_BYTES = 1 << 20
 """Longer lines are not looked at [bytes]."""
 
 
-def sample_segments(segments: Sequence[Path]) -> Iterator[object]:
+def sample_segment_features(segments: Sequence[Path]) -> Iterator[object]:
     """Give the parsed features of some lines.
 
     Raises:
@@ -42,7 +42,7 @@ def sample_segments(segments: Sequence[Path]) -> Iterator[object]:
         ahead = (ahead - size) % step
 
 
-def sample_tables(tables: Sequence[Path]) -> Iterator[object]:
+def sample_table_features(tables: Sequence[Path]) -> Iterator[object]:
     """Give the parsed features of some rows in the middle of each table.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Hold a model's active route: its traffic split, request policy, and the version pools that answer."""
+"""Hold what answers for one model now: traffic split, request policy, log redaction, pools of loaded versions."""
 
 from dataclasses import dataclass
 

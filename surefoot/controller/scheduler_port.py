@@ -1,4 +1,4 @@
-"""Define the port to the flow scheduler: list planned, cancelled and silent runs, skip those with nothing to do."""
+"""Define the port to the flow scheduler, by which the controller lists runs, skips idle ones and marks dead ones."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
