@@ -53,7 +53,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
         judged("20 % of 50 requests <fail> | too many", Outcome.FAIL, 2),
     )
     write(made.config.log, lines())
-    monkeypatch.setattr(wiring, "make_clock", lambda _config: Clock())
+    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
     return made
 
 
@@ -167,7 +167,7 @@ def test_what_an_incident_rests_on_does_not_expire(stack: Stack) -> None:
     settle(stack)
     name = next(iter(stack.ports.ledger("m").incidents.known))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wiring, "make_clock", lambda _config: Clock(400 * 24 * HOUR))
+        patch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock(400 * 24 * HOUR))
         held = wiring.compact_model_log(stack.config, "m")
         assert (held.removed, len(rows(stack))) == (0, len(REQUESTS))
         assert stack.command("incident", "release", name, "no claim was made") == 0

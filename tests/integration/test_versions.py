@@ -44,7 +44,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     records, labels, _ = lines()
     write(made.config.log, records)
     write(made.config.log, labels, "labels")
-    monkeypatch.setattr(wiring, "make_clock", lambda _config: Clock())
+    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
     return made
 
 
@@ -137,7 +137,7 @@ def test_compaction_journals_the_counts_of_what_it_removes(
 ) -> None:
     """A log that expires without a rollout is counted before; labels are counted once, however the time is cut."""
     before = told(stack, capfd)
-    monkeypatch.setattr(wiring, "make_clock", lambda _config: Clock(13 * HOUR + 200 * 86_400.0))
+    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock(13 * HOUR + 200 * 86_400.0))
     wiring.compact_model_log(stack.config, "m")
     wiring.compact_model_log(stack.config, "m")
     kinds = [entry.kind for entry in stack.journal.read("m")]

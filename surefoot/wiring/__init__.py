@@ -1,0 +1,55 @@
+"""Wire use cases to the adapters of one installation: open their ports, and close what was opened."""
+
+from surefoot.wiring.adapters import (
+    make_clock,
+    make_registry,
+    make_replay,
+    make_version_processes,
+    model_memory_mb,
+    open_evidence_store,
+    open_journal,
+    open_traffic,
+)
+from surefoot.wiring.gateway_worker import build_gateway
+from surefoot.wiring.log_maintenance import (
+    LOG_RETENTION_DAYS,
+    closed_segments,
+    compact_model_log,
+    count_since,
+    journal_counts,
+    logged_models,
+)
+from surefoot.wiring.mlflow_view import project_journal
+from surefoot.wiring.policies import (
+    broken_policies,
+    candidate_promotion,
+    policy_facts,
+    promotion_request,
+    read_policies,
+)
+from surefoot.wiring.use_case_ports import open_ports
+
+__all__ = [
+    "LOG_RETENTION_DAYS",
+    "broken_policies",
+    "build_gateway",
+    "candidate_promotion",
+    "closed_segments",
+    "compact_model_log",
+    "count_since",
+    "journal_counts",
+    "logged_models",
+    "make_clock",
+    "make_registry",
+    "make_replay",
+    "make_version_processes",
+    "model_memory_mb",
+    "open_evidence_store",
+    "open_journal",
+    "open_ports",
+    "open_traffic",
+    "policy_facts",
+    "project_journal",
+    "promotion_request",
+    "read_policies",
+]

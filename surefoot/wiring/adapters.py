@@ -1,0 +1,90 @@
+"""Open the adapters of one installation: clock, journal, registry, gateway, replay and evidence store."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from surefoot.adapters.clock import HostClock, open_clock
+from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
+from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.adapters.mlflow.artifacts import ArtifactCache
+from surefoot.adapters.mlflow.registry import MlflowRegistry
+from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.replay.incremental_replay import IncrementalReplay
+from surefoot.adapters.replay.scoring_progress import ProgressReport
+from surefoot.adapters.replay.version_processes import VersionProcesses
+from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.settings import Settings
+
+_MIN_MODEL_MEMORY_MB = 4096
+"""Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
+
+
+def make_clock(config: Settings) -> HostClock:
+    """The clock that policies count in."""
+    return open_clock(config.clock)
+
+
+@contextmanager
+def open_journal(config: Settings) -> Iterator[SqlJournal]:
+    """The record of everything; its connections are closed at the end."""
+    journal = SqlJournal(config.journal_url, make_clock(config))
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def make_artifact_cache(config: Settings) -> ArtifactCache:
+    """The verified copies of model artifacts."""
+    return ArtifactCache(config.home / "artifacts", config.mlflow)
+
+
+def make_registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
+    """The model registry."""
+    return MlflowRegistry(config.mlflow, make_artifact_cache(config).fetch, deadline_s)
+
+
+@contextmanager
+def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
+    """The engine that splits live requests; its client is closed at the end."""
+    engine = GatewayTraffic(config.gateway, config.token)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def make_version_processes(config: Settings) -> VersionProcesses:
+    """Versions in processes of their own, for those who do not serve them."""
+    return VersionProcesses(make_artifact_cache(config), model_memory_mb(2))
+
+
+def make_replay(
+    config: Settings, models: VersionProcesses, report: ProgressReport = lambda _done, _total: None
+) -> IncrementalReplay:
+    """What both versions answer to logged requests, and what was kept of it.
+
+    Args:
+        config: Where everything is.
+        models: Both versions.
+        report: Is told how far they have come; it must not raise.
+    """
+    return IncrementalReplay(PredictionLog(config.log), models.start_scorer, evidence_folder(config), report)
+
+
+def model_memory_mb(workers: int) -> int:
+    """Address space of a model's process [MB]; what leaks in every worker leaves half of the host to others."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return max(_MIN_MODEL_MEMORY_MB, host // 2 // workers)
+
+
+def open_evidence_store(config: Settings, model: str) -> EvidenceStore:
+    """What was counted of a model's log."""
+    return EvidenceStore(evidence_folder(config), model)
+
+
+def evidence_folder(config: Settings) -> Path:
+    """Folder of everything that was counted of the prediction logs."""
+    return config.home / "evidence"

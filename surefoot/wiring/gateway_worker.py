@@ -1,0 +1,67 @@
+"""Build the gateway of one worker from the adapters of an installation."""
+
+import sys
+from functools import partial
+
+from surefoot.adapters.config.fallback_table import read_named_fallback
+from surefoot.adapters.config.setting_by_model import SettingByModel
+from surefoot.core.domain import Rung, Version
+from surefoot.gateway.http.app import Gateway, build_app
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.models.forkserver import Forkserver
+from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
+from surefoot.models.model_protocols import SHADOW_NICENESS
+from surefoot.rollout import (
+    begin_fallback,
+    end_cut_rollout,
+    end_fallback,
+)
+from surefoot.settings import Settings
+from surefoot.wiring.adapters import make_artifact_cache, make_clock
+from surefoot.wiring.use_case_ports import open_ports
+
+
+def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> Gateway:
+    """The data plane of one worker, with the verified loader that it may not reach by itself."""
+    cache = make_artifact_cache(config)
+    knobs = GatewaySettings(
+        config.home / "gateway",
+        config.token,
+        kept=SettingByModel(config.configs, lambda policy: policy.log_policy),
+        units=SettingByModel(config.configs, lambda policy: policy.unit),
+        fallbacks=SettingByModel(config.configs, partial(read_named_fallback, config.project)),
+    )
+
+    def launched(nice: int, model: str, version: Version) -> ModelProcess:
+        path = cache.verified(version, model)
+        arguments = [str(path), version.digest, str(memory_mb), str(nice)]
+        slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
+        return ModelProcess(fork_process(forkserver, arguments, slowly))
+
+    return build_app(
+        knobs, make_clock(config), partial(launched, 0), partial(launched, SHADOW_NICENESS), _GatewayJournal(config)
+    )
+
+
+class _GatewayJournal:
+    """Records in the journal what the gateway has done by itself."""
+
+    def __init__(self, config: Settings) -> None:
+        self._config = config
+
+    def record_cut(self, model: str, rollout: str, reason: str) -> None:
+        """Record a cut; raise when it is not recorded yet."""
+        with open_ports(self._config, "gateway") as ports:
+            end_cut_rollout(ports, model, rollout, reason)
+
+    def record_fallback_began(
+        self, model: str, champion: Version, kind: str, reason: str, standby: Version | None
+    ) -> None:
+        """Record that callers get answers of another rung, once."""
+        with open_ports(self._config, "gateway") as ports:
+            begin_fallback(ports, model, champion, kind, reason, standby)
+
+    def record_fallback_ended(self, model: str, champion: Version, rung: Rung) -> None:
+        """Record that a version above this rung answers again, once."""
+        with open_ports(self._config, "gateway") as ports:
+            end_fallback(ports, model, champion, rung)

@@ -1,0 +1,80 @@
+"""Read the policies of one installation, and resolve promotion requests from policy, suite and fallback."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from surefoot.adapters.config.fallback_table import read_fallback
+from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.policy.policy_types import Policy
+from surefoot.rollout import (
+    CandidateRequest,
+    PromotionRequest,
+)
+from surefoot.settings import Settings
+
+
+def suite_file(config: Settings, digest: str) -> Path:
+    """Where a suite is kept as it was when a rollout opened."""
+    return config.home / "suites" / f"{digest.removeprefix('sha256:')}.json"
+
+
+def read_policies(config: Settings) -> dict[str, Policy]:
+    """Every policy in configs/ that can be read; broken ones are left to `lint`."""
+    found = {}
+    for path in list_policy_files(config.configs):
+        with suppress(PolicyInvalid, NotFound):
+            found[path.stem] = read_policy(path)[1]
+    return found
+
+
+def broken_policies(config: Settings) -> dict[str, str]:
+    """What is wrong with the policies in configs/ that cannot be read, by model."""
+    found = {}
+    for path in list_policy_files(config.configs):
+        try:
+            read_policy(path)
+        except (PolicyInvalid, NotFound) as error:
+            found[path.stem] = str(error)
+    return found
+
+
+def promotion_request(
+    config: Settings, model: str, number: str, reason: str, *, force: bool = False
+) -> PromotionRequest:
+    """Resolve policy and suite once; later edits change nothing for this rollout.
+
+    Raises:
+        Rejected: Policy or suite are missing or wrong.
+    """
+    value, policy = read_policy(config.configs / f"{model}.yaml")
+    suite = config.project / "expectations" / f"{policy.suite}.json"
+    if not suite.is_file():
+        raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
+    fallback = read_fallback(config.project, policy)
+    body = suite.read_bytes()
+    digest = "sha256:" + hashlib.sha256(body).hexdigest()
+    kept = suite_file(config, digest)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(body)
+    secret = hashlib.sha256(f"assignment {config.token}".encode()).hexdigest()
+    return PromotionRequest(
+        value, digest, number, reason, force, secret, fallback_digest=fallback.digest if fallback else ""
+    )
+
+
+def candidate_promotion(config: Settings, model: str, candidate: CandidateRequest) -> PromotionRequest:
+    """The request for a version that the registry asks for; raises what `promotion_request` raises."""
+    return promotion_request(config, model, candidate.number, candidate.reason)
+
+
+def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]:
+    """Digests of the files that a refusal may rest on."""
+    files = {
+        "policy": config.configs / f"{model}.yaml",
+        "suite": config.project / "expectations" / f"{policy.suite}.json",
+    }
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for name, path in files.items()
+    }

@@ -1,0 +1,82 @@
+"""Open all ports that a use case needs, for one actor, and close them at the end."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from surefoot.adapters.bundle.config_files import ConfigFileStore
+from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
+from surefoot.adapters.datalayer.table_adapters import TableAdapters
+from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
+from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
+from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.replay.scoring_progress import ProgressReport
+from surefoot.adapters.served_answers.fallback_drills import DrillSources, run_fallback_drill
+from surefoot.core.domain import Outcome
+from surefoot.core.journal.fallback_events import FallbackDrilled
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.rollout import (
+    Ports,
+)
+from surefoot.settings import Settings
+from surefoot.wiring.adapters import (
+    make_artifact_cache,
+    make_clock,
+    make_registry,
+    make_replay,
+    make_version_processes,
+    open_journal,
+    open_traffic,
+)
+from surefoot.wiring.policies import suite_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def open_ports(
+    config: Settings,
+    actor: str,
+    registry_deadline_s: float = 20.0,
+    report: ProgressReport = lambda _done, _total: None,
+) -> Iterator[Ports]:
+    """Open everything that a rollout needs, for one actor, and close it at the end.
+
+    Args:
+        config: Where everything is.
+        actor: Who acts, as the journal names them.
+        registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
+        report: Is told how far both versions have come with the requests of a replay; it must not raise.
+    """
+    models, log = make_version_processes(config), PredictionLog(config.log)
+    replay, days = make_replay(config, models, report), LoggedDayCounts(log).count_days
+    evidence = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
+    found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
+    files = ConfigFileStore(config.project, config.home / "bundle", make_artifact_cache(config).verified)
+    with open_journal(config) as journal, open_traffic(config) as traffic:
+        clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
+        sources = DrillSources(config.project, config.log, found.resolve, models.start_scorer)
+
+        def tried(model: str, champion: str) -> FallbackDrilled | None:
+            return run_fallback_drill(sources, model, champion, clock.now())
+
+        actions = (models.find_load_problem, days, traffic.set_standby, gone, tried)
+        yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files, traffic.set_fallback)
+
+
+def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
+    """Hold a table against a suite as it was when the rollout opened, and write the page about it."""
+    from surefoot.adapters.expectations.suite import run_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+    from surefoot.reports.validation_page import render_validation_page  # noqa: PLC0415 - same
+
+    kept = suite_file(config, suite)
+    if not kept.is_file() or "sha256:" + hashlib.sha256(kept.read_bytes()).hexdigest() != suite:
+        return MissingEvidence(
+            Outcome.ERROR, f"the suite {suite[:19]} that this rollout was opened with is gone or changed"
+        )
+    return run_suite(kept, frame, render_validation_page, config.home / "reports" / f"{name}.html")
