@@ -15,7 +15,7 @@ from surefoot.gateway.inference.tripwire import TripLimits
 from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.model_protocols import SHADOW_NICENESS
+from surefoot.models.process_priority import SHADOW_NICENESS
 
 
 class HostClock:

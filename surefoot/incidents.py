@@ -1,4 +1,4 @@
-"""Write the report of each incident from the journal and the prediction log, and hold the evidence that it rests on."""
+"""Write the report of each incident from journal and prediction log, and hold the evidence that it rests on."""
 
 import hashlib
 import secrets
@@ -18,7 +18,7 @@ from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_t
 from surefoot.core.domain import Outcome, RolloutKind, Verdict, Version
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.incidents.incident_events import EvidenceHeld, IncidentReported, IncidentTriaged
-from surefoot.core.incidents.incident_report import Action, GateLook, Impact, IncidentReport, VersionTraffic
+from surefoot.core.incidents.incident_report import Action, GateEvaluationRow, Impact, IncidentReport, VersionTraffic
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.timeline import Moment, Timeline, build_timeline
 from surefoot.core.incidents.triage import decide_cause
@@ -57,7 +57,7 @@ _QUIET = (EffectIntended, EffectDone, GateJudged, StageEntered, ChampionJudged, 
 """Events that are no action of somebody about an incident."""
 
 
-def settle_incidents(config: Settings, ports: Ports, model: str) -> list[str]:
+def update_incident_reports(config: Settings, ports: Ports, model: str) -> list[str]:
     """Open the incidents that are due, hold their evidence, and write every report that is out of date.
 
     Returns:
@@ -86,8 +86,8 @@ def _brought_up_to_date(config: Settings, ports: Ports, model: str, name: str) -
     return done
 
 
-def incident_work(ledger: Ledger) -> str:
-    """What `settle_incidents` would do, in words; empty for nothing."""
+def find_incident_work(ledger: Ledger) -> str:
+    """What `update_incident_reports` would do, in words; empty for nothing."""
     if ledger.incidents.due:
         return "an incident is to be opened"
     for one in ledger.incidents.known.values():
@@ -268,11 +268,11 @@ def _exposed(config: Settings, events: Sequence[tuple[Entry, Event]], incident: 
 
 def _judged(
     events: Sequence[tuple[Entry, Event]], incident: Incident, line: Timeline
-) -> tuple[tuple[Verdict, ...], tuple[GateLook, ...]]:
+) -> tuple[tuple[Verdict, ...], tuple[GateEvaluationRow, ...]]:
     """The last verdict of each gate before the decision, and all looks of the gate that decided."""
     decided = next((row.seq for row in line.rows if row.moment is Moment.DECIDED), None)
     last: dict[str, Verdict] = {}
-    looks: list[GateLook] = []
+    looks: list[GateEvaluationRow] = []
     for entry, event in events:
         if decided is not None and entry.seq > decided:
             break
@@ -280,7 +280,7 @@ def _judged(
         watched = isinstance(event, ChampionJudged) and event.champion.digest == incident.version.digest
         if isinstance(event, GateJudged | ChampionJudged) and (ours or watched):
             last[event.verdict.gate] = event.verdict
-            looks.append(GateLook(entry.at, event.verdict))
+            looks.append(GateEvaluationRow(entry.at, event.verdict))
     gate = _deciding_gate(events, incident) or next((v.gate for v in last.values() if v.outcome is Outcome.FAIL), "")
     verdicts = sorted(last.values(), key=lambda verdict: (verdict.outcome is not Outcome.FAIL, verdict.gate))
     return tuple(verdicts), tuple(look for look in looks if look.verdict.gate == gate)

@@ -19,7 +19,7 @@ from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.exposure import list_due_exposure
-from surefoot.incidents import settle_incidents
+from surefoot.incidents import update_incident_reports
 from surefoot.rollout import (
     NextStep,
     Ports,
@@ -238,7 +238,7 @@ def report_incidents() -> list[str]:
     with open_flow_ports() as ports:
         for model in ports.journal.models():
             try:
-                done += [f"{model}: {line}" for line in settle_incidents(config, ports, model)]
+                done += [f"{model}: {line}" for line in update_incident_reports(config, ports, model)]
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 get_run_logger().error("incidents of %s: %s", model, error)
     for line in done:

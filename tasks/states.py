@@ -9,7 +9,7 @@ from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
 from surefoot.core.rollback.stepped_rollback import is_held
-from surefoot.core.served_versions.version_status import current_outcome, is_unwanted_end
+from surefoot.core.served_versions.version_status import current_outcome, is_failed_end
 
 if TYPE_CHECKING:
     from surefoot.core.journal.ledger import Ledger
@@ -50,7 +50,7 @@ def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: Rol
     said = reason[:MAX_MESSAGE_LENGTH]
     if is_held(found):
         return Failed(cls=RejectedState, name="Held", message=said, data=data)
-    if is_unwanted_end(found.opened.kind, stage) and kind in {None, found.opened.kind}:
+    if is_failed_end(found.opened.kind, stage) and kind in {None, found.opened.kind}:
         return Failed(cls=RejectedState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)
 

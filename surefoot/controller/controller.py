@@ -134,11 +134,11 @@ class Controller:
 
     def _answer(self, due: Sequence[ScheduledRun], under_way: Collection[str]) -> None:
         flows = {run.flow for run in due}
-        found = self.work.find(flows - set(under_way))
+        found = self.work.find_due_work(flows - set(under_way))
         dropped: list[ScheduledRun] = []
         for flow in sorted(flows):
             mine = [run for run in due if run.flow == flow]
-            chosen = self._backoffs.setdefault(flow, Backoff()).choose(found[flow]) if flow in found else []
+            chosen = self._backoffs.setdefault(flow, Backoff()).choose_due(found[flow]) if flow in found else []
             if chosen:
                 _log.info("%s has work: %s", flow, "; ".join(chosen)[:500])
                 dropped += mine[:-1]  # one run does it all

@@ -18,7 +18,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
-from surefoot.incidents import incident_work
+from surefoot.incidents import find_incident_work
 from surefoot.rollout import (
     CandidateRequest,
     NextStep,
@@ -72,13 +72,13 @@ class DueWork:
     _standbys: StandbySender = field(default_factory=StandbySender)
     _outcomes: dict[str, tuple[object, dict[str, list[str]]]] = field(default_factory=dict)
 
-    def find(self, flows: Iterable[str]) -> dict[str, _DueRuns]:
+    def find_due_work(self, flows: Iterable[str]) -> dict[str, _DueRuns]:
         """What each of these flows would do now.
 
         Raises:
             SurefootError: The journal cannot be read, or the scheduler does not answer.
         """
-        with self.snapshot.open() as ports:
+        with self.snapshot.open_ports() as ports:
             return {flow: self._watch(ports) if flow == "watch" else self._reconcile(ports) for flow in flows}
 
     def _watch(self, ports: CachedPorts) -> _DueRuns:
@@ -186,7 +186,7 @@ class DueWork:
 
     def _incidents(self, ports: CachedPorts) -> _DueRuns:
         """Models of which an incident is to be opened or reported."""
-        works = ((model, incident_work(ledger)) for model, ledger in ports.ledgers.items())
+        works = ((model, find_incident_work(ledger)) for model, ledger in ports.ledgers.items())
         return {f"{model}: {work}": self.snapshot.heads[model] for model, work in works if work}
 
     def _shown(self, ports: CachedPorts) -> _DueRuns:

@@ -8,7 +8,7 @@ from surefoot.controller.tick_state import CachedPorts, JournalHead, TickState
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.served_versions.fallback_version import wanted_fallback
+from surefoot.core.served_versions.fallback_version import choose_fallback_version
 from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout import is_rollback_target, wanted_standby
 
@@ -44,7 +44,7 @@ class StandbySender:
             ledger = ports.ledgers.get(model)
             if ledger is None or ledger.split is None:
                 continue
-            wanted = None if policy.fallback_reference is None else wanted_fallback(ledger)
+            wanted = None if policy.fallback_reference is None else choose_fallback_version(ledger)
             mark = (wanted, snapshot.marks.get(model, (None, None))[1])
             if self._fallbacks.get(model) == mark:
                 continue

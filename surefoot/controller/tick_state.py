@@ -60,7 +60,7 @@ class TickState:
     _splits: dict[str, tuple[str, Split | None]] = field(default_factory=dict)
 
     @contextmanager
-    def open(self) -> Iterator[CachedPorts]:
+    def open_ports(self) -> Iterator[CachedPorts]:
         """Read the journal's news, and open ports for one tick.
 
         Raises:

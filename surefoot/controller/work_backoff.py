@@ -31,7 +31,7 @@ class Backoff:
         self._tick = 0
         self._attempts: dict[str, _Attempt] = {}
 
-    def choose(self, wanted: dict[str, object]) -> list[str]:
+    def choose_due(self, wanted: dict[str, object]) -> list[str]:
         """Which work is asked for at this tick.
 
         Args:

@@ -1,4 +1,4 @@
-"""Define what a policy names as fallback: answers by themselves, or a version that is asked for them."""
+"""Define a policy's fallback: fixed answers, or a model version that is asked for them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -30,7 +30,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowanc
 from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.policy_types import (
     DATA_GATE_NAME,
-    REPLAY_INTERVAL_S,
+    REPLAY_EVALUATION_INTERVAL_S,
     SHAPE_GATE_NAME,
     FailureAction,
     Gate,
@@ -104,7 +104,7 @@ def _forward(ledger: Ledger, rollout: Rollout, policy: Policy, now: float) -> Ac
             level = DecisionThresholds(alpha_per_shadow_gate(policy), min_requests=shadow.min_requests if shadow else 0)
             since = rollout.opened_at - (shadow.window if shadow else 0.0)
             gates = tuple(policy.gates[name] for name in names)
-            every = shadow.every if shadow else REPLAY_INTERVAL_S
+            every = shadow.every if shadow else REPLAY_EVALUATION_INTERVAL_S
             return _judged(
                 rollout,
                 policy,

@@ -166,5 +166,3 @@ class Predictor(Protocol):
 
 LoadModel = Callable[[str, Version], Model | Predictor]
 """Loads a version of a registered model; verifies the digest before it loads."""
-SHADOW_NICENESS = 19
-"""Niceness of a shadow's process."""

@@ -22,12 +22,12 @@ from surefoot.models.rows.live_recheck import LiveRecheck, probe_model
 _NOT_PROBED_REASON = "its process ended or hung when rows were asked together to probe it"
 _REMOTE_METHODS = frozenset({"predict", "golden_rows", "model_inputs", "is_raw", "signature_fields", "table_columns"})
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
-PREDICT_TABLE = "predict_table"
+PREDICT_TABLE_REQUEST = "predict_table"
 """Verb of a question that an Arrow table follows, as a message of its own."""
 _OOM_SCORE = 500
 
 
-def limit_process(memory_mb: int, nice: int) -> None:
+def limit_memory_and_priority(memory_mb: int, nice: int) -> None:
     """Limit the address space of this process (0 for no limit) [MB], and lower its priority.
 
     When the host has no memory left, the kernel kills models before the workers that could still answer without them.
@@ -50,7 +50,7 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
     [names, rows, params, csv] where that says more; its answer is {"answers", "cpu_ms", "model_ms", "rss_mb"} or
     {"error": text}, never an end of the process, unless the model itself ends it. Once more is known of the rows, the
     next answer says so. Any other question is an object, {"verb", "arguments"}; its answer is {"value"} or
-    {"error": text}. After the verb `PREDICT_TABLE` comes a table as an Arrow stream; where the value is true the
+    {"error": text}. After the verb `PREDICT_TABLE_REQUEST` comes an Arrow stream; where the value is true the
     answers follow in the same form, else this model cannot answer tables.
     """
     with contextlib.suppress(process_messages.PeerClosed):
@@ -82,7 +82,7 @@ def _serve(end: socket.socket, watch: LiveRecheck) -> None:
     changed = False
     while True:
         asked = process_messages.receive_message(end)
-        if isinstance(asked, dict) and asked.get("verb") == PREDICT_TABLE:
+        if isinstance(asked, dict) and asked.get("verb") == PREDICT_TABLE_REQUEST:
             reply, answers_table = _table_reply(watch.model, process_messages.receive_bytes(end))
             process_messages.send_bytes(end, reply)
             if answers_table is not None:

@@ -67,3 +67,7 @@ def _request_short_slices(nice: int) -> bool:
         return False
     wanted = _ATTR.pack(_ATTR.size, os.SCHED_BATCH, 0, nice, 0, TIME_SLICE_NS, 0, 0, 0, 0)
     return not ctypes.CDLL(None).syscall(call, 0, wanted, 0) and time_slice_ns() == TIME_SLICE_NS
+
+
+SHADOW_NICENESS = 19
+"""Niceness of a shadow's process."""

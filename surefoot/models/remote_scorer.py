@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from surefoot.models.model_process import ModelProcess, RemoteModelError, StartProcess
 from surefoot.models.model_protocols import TableColumn
-from surefoot.models.model_server import PREDICT_TABLE
+from surefoot.models.model_server import PREDICT_TABLE_REQUEST
 from surefoot.models.rows.answer_checks import check_answers
 
 Value = TypeVar("Value")
@@ -83,7 +83,7 @@ class RemoteScorer:
             RemoteModelError: The model raised.
             ProcessDied: It has ended its process, or hung.
         """
-        return self._run(lambda process, patience: process.call_table(PREDICT_TABLE, table, patience), rows)
+        return self._run(lambda process, patience: process.call_table(PREDICT_TABLE_REQUEST, table, patience), rows)
 
     def golden_rows(self) -> tuple[list[dict[str, object]], list[object]]:
         """Give the example rows that the model carries, and the answers that its author saw."""

@@ -7,7 +7,7 @@ import html
 from surefoot.core.durations import format_duration
 from surefoot.core.incidents.incident_events import NoteKind
 from surefoot.core.incidents.incident_report import IncidentReport
-from surefoot.core.incidents.report_clocks import report_clocks
+from surefoot.core.incidents.report_deadlines import report_deadlines
 from surefoot.core.incidents.timeline import Moment
 from surefoot.core.incidents.triage import Cause
 from surefoot.reports.incident_plots import draw_incident_plots
@@ -64,7 +64,7 @@ def _values(report: IncidentReport) -> dict[str, object]:
         "headline": incident_headline(report),
         "state": _state(report),
         "spans": spans,
-        "clocks": report_clocks(aware),
+        "clocks": report_deadlines(aware),
         "facts": _facts(report, aware),
         "time": format_time,
         "duration": format_span,

@@ -1,4 +1,4 @@
-"""Draw the plots of an incident report as SVG, one for light and one for dark pages."""
+"""Draw the plots of an incident report as SVG, in colours for light and for dark pages."""
 
 import io
 from collections import defaultdict
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from surefoot.core.incidents.incident_report import GateLook, IncidentReport, VersionTraffic
+from surefoot.core.incidents.incident_report import GateEvaluationRow, IncidentReport, VersionTraffic
 from surefoot.core.incidents.timeline import Moment
 from surefoot.reports.plot_style import finite_or_none
 
@@ -169,7 +169,7 @@ def _clean(axes: "Axes", theme: Theme) -> None:
         axes.spines[side].set_color(theme.quiet)
 
 
-def _evidence(axes: "Axes", theme: Theme, looks: Sequence[GateLook]) -> None:
+def _evidence(axes: "Axes", theme: Theme, looks: Sequence[GateEvaluationRow]) -> None:
     """Estimate and interval of each look, and what the owner accepts."""
     times = [_day(look.at) for look in looks]
     verdicts = [look.verdict for look in looks]

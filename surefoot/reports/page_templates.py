@@ -1,4 +1,4 @@
-"""Load the Jinja templates of pages and texts; what goes into HTML is escaped."""
+"""Load the Jinja templates of report pages, with HTML escaping."""
 
 from functools import cache
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Carry out use cases through ports: open, advance, roll back and reconcile rollouts."""
 
-from surefoot.rollout.advance_rollout import advance_rollout, drive_rollout, due_replay_requests
+from surefoot.rollout.advance_rollout import advance_rollout, drive_rollout
 from surefoot.rollout.answer_counts import is_count_due, is_exposure_list_due, journal_answer_counts
 from surefoot.rollout.candidates import (
     CandidateRequest,
@@ -23,6 +23,7 @@ from surefoot.rollout.drift import (
     split_mismatch,
 )
 from surefoot.rollout.dry_run import wanted_change
+from surefoot.rollout.evidence_requests import due_replay_requests
 from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.reconcile import (

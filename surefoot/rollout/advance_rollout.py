@@ -13,7 +13,7 @@ from surefoot.core.actions import (
     RecordEvent,
     WaitUntil,
 )
-from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind
+from surefoot.core.domain import Outcome, RolloutKind
 from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
@@ -27,7 +27,6 @@ from surefoot.core.errors import (
     Unavailable,
     VersionUnavailable,
 )
-from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.journal.bundled_files import SetConfig
 from surefoot.core.journal.events import (
     DriftFound,
@@ -47,10 +46,10 @@ from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
 from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.policy.violations import Violation
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.config_files import config_drift, write_config
+from surefoot.rollout.evidence_requests import evidence_requests, rollback_policy
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.standby import send_standby
 from surefoot.rollout.recovery.table_restores import checkpoint_table
@@ -90,16 +89,6 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
             return action, ledger
 
 
-def rollback_policy(rollout: Rollout | None) -> Policy | None:
-    """The policy whose gates judge the steps of a rollback; None where no gate judges them, or it cannot be read."""
-    if rollout is None or rollout.opened.stepped is None or rollout.ending:
-        return None
-    try:
-        return parse_policy(rollout.opened.policy)
-    except Violation:
-        return None
-
-
 def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: JudgeGates) -> Ledger:
     for question in evidence_requests(ledger.model, rollout, policy, look, ports.clock.now()):
         gate = question.gate
@@ -127,66 +116,6 @@ def _gather(ports: Ports, rollout: Rollout, question: EvidenceRequest) -> Eviden
         return ports.evidence_source.gather(question)
     except Exception as error:  # noqa: BLE001 - a rollback needs nothing that may be broken
         return MissingEvidence(Outcome.ERROR, f"the evidence cannot be gathered: {error}")
-
-
-def evidence_requests(
-    model: str, rollout: Rollout, policy: Policy, look: JudgeGates, asked_at: float
-) -> tuple[EvidenceRequest, ...]:
-    """What a look asks for each of its gates, all at one moment: they are asked about the same requests.
-
-    Args:
-        model: Registered model.
-        rollout: The rollout under way.
-        policy: Its policy.
-        look: The look.
-        asked_at: When it is asked [Unix seconds].
-    """
-    lasts = policy.bake.hold
-    if rollout.opened.stepped is not None:
-        lasts = rollout.opened.stepped.total_seconds
-    elif look.kind == EvidenceKind.LIVE:
-        lasts = sum(step.hold for step in policy.ramp)
-    elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:
-        lasts = policy.live_shadow.hold
-    opened = rollout.opened
-    return tuple(
-        EvidenceRequest(
-            model=model,
-            gate=gate,
-            kind=look.kind,
-            suite=opened.suite_digest,
-            rollout=opened.rollout,
-            champion=opened.champion,
-            candidate=opened.candidate,
-            since=look.since,
-            until=asked_at,
-            opened=rollout.opened_at,
-            epoch=max(lasts / MAX_EPOCHS, 1.0),
-            stale_after=policy.stale_after,
-            mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
-            max_rows=policy.shadow.max_rows if policy.shadow and look.kind == EvidenceKind.SHADOW else None,
-            look_gates=tuple(look.gates),
-        )
-        for gate in look.gates
-    )
-
-
-def due_replay_requests(ledger: Ledger, rollout: str, asked_at: float) -> tuple[EvidenceRequest, ...]:
-    """What the look of a rollout's replay asks that is due; nothing where no such look is.
-
-    Args:
-        ledger: The model's ledger.
-        rollout: Id of the rollout.
-        asked_at: When it is asked [Unix seconds].
-    """
-    found = ledger.rollout
-    if found is None or ledger.open != rollout or found.opened.kind != RolloutKind.PROMOTION or found.ending:
-        return ()
-    policy = parse_policy(found.opened.policy)
-    action = decide_action(ledger, policy, asked_at)
-    if not isinstance(action, JudgeGates) or action.kind != EvidenceKind.SHADOW:
-        return ()
-    return evidence_requests(ledger.model, found, policy, action, asked_at)
 
 
 def journal_and_apply(ports: Ports, ledger: Ledger, effect: Effect) -> Ledger:

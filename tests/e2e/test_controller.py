@@ -117,7 +117,7 @@ def test_the_next_look_of_a_bake_is_found_in_one_pass(stack: Scenario) -> None:
     work = DueWork(TickState(stack.settings), runs, full_at=time.monotonic() + 3600.0)
     for _ in range(3):
         assert stack.flow("reconcile")["state_type"] == "COMPLETED"
-        wanted = work.find(FLOWS)
+        wanted = work.find_due_work(FLOWS)
         if not any(wanted.values()):
             break
     assert wanted == {"watch": {}, "reconcile": {}}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from surefoot.gateway.control.shared_routes import RouteDocument, SharedRouteTable, WorkerState
-from surefoot.gateway.inference.routes.route_snapshot import MAX_DOCUMENT_BYTES, NUMBERS_AREA_BYTES
+from surefoot.gateway.inference.routes.memory_layout import MAX_DOCUMENT_BYTES, NUMBERS_AREA_BYTES
 
 if TYPE_CHECKING:
     import io
@@ -72,7 +72,7 @@ def work(route_table: SharedRouteTable, first: str) -> None:
             say(document)
         elif verb == "ready":
             route_table.acknowledge_preload(route_table.preload_generation)
-            say(route_table.preloads())
+            say(route_table.read_preloads())
         elif verb == "serves":
             route_table.set_state(WorkerState(rest[0]))
             say("ok")
@@ -101,7 +101,7 @@ def die_writing(route_table: SharedRouteTable) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     route_table._write_document = half  # type: ignore[method-assign]
-    route_table.preload("m", {"champion": "never"})
+    route_table.request_preload("m", {"champion": "never"})
 
 
 def count_living(route_table: SharedRouteTable, times: int) -> None:

@@ -48,7 +48,7 @@ def serving(root: Path, models: Models, journal: Any = None, **more: Any) -> Ite
         yield gateway
 
 
-def name_fallback(gateway: Gateway, number: str | None = BETTER, model: str = "base") -> None:
+def send_fallback_version(gateway: Gateway, number: str | None = BETTER, model: str = "base") -> None:
     """Name a version as fallback, and wait until it is loaded."""
     fallback = None if number is None else FallbackVersion(model, gateway.models.version(number))
     gateway.traffic.set_fallback("flights", fallback)
@@ -69,7 +69,7 @@ def test_a_version_answers_what_the_champion_fails(tmp_path: Path, models: Model
     expected = own_answer(models, BETTER, {"x": 1.0, "y": 2.0})
     with serving(tmp_path / "gateway", models, journal) as gateway:
         gateway.shift(0, None, champion)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         answers = [gateway.ask(unit=f"u{number}") for number in range(20)]
         assert set(map(said, answers)) == {FROM_VERSION}
         assert all(answer.json() == {"predictions": [expected]} for answer in answers)
@@ -103,7 +103,7 @@ def test_each_rung_answers_only_what_all_rungs_above_fail(tmp_path: Path, models
     with serving(tmp_path, models, load=load) as gateway:
         gateway.shift(0, None, BETTER)
         name(gateway)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
 
         @settings(max_examples=25, deadline=None)
         @given(st.lists(st.lists(st.floats(0.0, 4.0), min_size=1, max_size=4), min_size=1, max_size=8))
@@ -136,7 +136,7 @@ def test_what_the_fallback_fails_too_is_refused(
     """The caller gets the champion's error, and the record says nothing of the fallback."""
     with serving(tmp_path, models, **more) as gateway:
         gateway.shift(0, None, RAISING)
-        name_fallback(gateway, fallback)
+        send_fallback_version(gateway, fallback)
         answer = gateway.ask()
         assert (answer.status_code, "no such tree" in answer.text) == (400, True)
         (record,) = gateway.records()
@@ -155,7 +155,7 @@ def test_a_champion_that_recovers_answers_again(tmp_path: Path, models: Models) 
 
     with serving(tmp_path / "gateway", models, journal, load=load) as gateway:
         gateway.shift(0, None)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         sick.set()
         assert said(gateway.ask()) == FROM_VERSION
         wait_for(lambda: journal.kinds() == ["FallbackBegan"])
@@ -168,7 +168,7 @@ def test_the_fallback_stays_whatever_the_route_is(tmp_path: Path, models: Models
     """Another champion, a cut candidate, the kill switch and a restart keep it; naming none unloads it."""
     with serving(tmp_path, models) as gateway:
         gateway.shift(0, None, GOOD)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         gateway.shift(50, NAN, RAISING, 2)
         gateway.traffic.set_kill_switch("a test")
         gateway.traffic.lift_kill_switch()
@@ -178,7 +178,7 @@ def test_the_fallback_stays_whatever_the_route_is(tmp_path: Path, models: Models
     with serving(tmp_path, models, fallbacks={}) as gateway:
         wait_for(lambda: health(gateway)["fallback_version"] == {"uri": "models:/base/2", "loaded": True})
         assert said(gateway.ask()) == FROM_VERSION
-        name_fallback(gateway, None)
+        send_fallback_version(gateway, None)
         assert gateway.ask().status_code == 400
 
 
@@ -188,7 +188,7 @@ def test_the_policy_decides_whether_the_version_is_asked(tmp_path: Path, models:
     with serving(tmp_path, models, fallbacks=policy) as gateway:
         gateway.shift(0, None, RAISING)
         assert gateway.ask().status_code == 400  # nothing is loaded yet
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         assert said(gateway.ask()) == FROM_VERSION
         policy["flights"] = FallbackAnswer("constant", "[0.82,0.18]")
         assert said(gateway.ask()) == (200, "fallback", "constant", None)
@@ -208,7 +208,7 @@ def test_a_fallback_that_cannot_be_loaded_leaves_the_one_that_answers(tmp_path: 
 
     with serving(tmp_path, models, load=load) as gateway:
         gateway.shift(0, None, RAISING)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         gateway.traffic.set_fallback("flights", FallbackVersion("spoiled", gateway.models.version(GOOD)))
         wait_for(lambda: health(gateway)["fallback_version"] == {"uri": "models:/spoiled/1", "loaded": False})
         assert said(gateway.ask()) == FROM_VERSION
@@ -220,7 +220,7 @@ def test_a_champion_that_cannot_be_loaded_is_answered_for(tmp_path: Path, models
     """After a restart without any champion the fallback's version answers."""
     with serving(tmp_path, models) as gateway:
         gateway.shift(0, None)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
 
     def load(model: str, version: Version) -> Any:
         if model == "flights":
@@ -236,7 +236,7 @@ def test_rows_that_do_not_fit_are_the_callers_mistake(tmp_path: Path, models: Mo
     """A row that the champion's signature refuses is refused as before: the version is not asked."""
     with serving(tmp_path, models) as gateway:
         gateway.shift(0, None)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         assert gateway.ask(x="far").status_code == 400
         assert health(gateway)["fallback"] == ""
 
@@ -247,7 +247,7 @@ def test_tensors_are_answered_too(tmp_path: Path, models: Models) -> None:
     body = {"id": "a", "inputs": [tensor, {**tensor, "name": "y"}]}
     with serving(tmp_path, models) as gateway:
         gateway.shift(0, None, RAISING)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         answer = gateway.post(body, "/v2/models/flights/infer")
         assert (answer.status_code, answer.headers["x-surefoot-fallback"]) == (200, "pyfunc")
         assert (answer.json()["model_version"], answer.json()["outputs"][0]["shape"]) == ("pyfunc", [2, 2])
@@ -294,7 +294,7 @@ def test_the_version_has_a_process_of_its_own_that_is_started_again(tmp_path: Pa
 
         gateway = stack.enter_context(serving(tmp_path / "gateway", models, load=load))
         gateway.shift(0, None, RAISING)
-        name_fallback(gateway)
+        send_fallback_version(gateway)
         expected = gateway.ask().json()
         (started,) = hosted.started
         assert started[1] != os.getpid()

@@ -60,7 +60,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 def settle(stack: Stack) -> list[str]:
     """What `reconcile` does about the answers of the version and its incident."""
     exposure.list_due_exposure(stack.config, stack.ports, "m")
-    return incidents.settle_incidents(stack.config, stack.ports, "m")
+    return incidents.update_incident_reports(stack.config, stack.ports, "m")
 
 
 def kinds(stack: Stack) -> list[str]:
@@ -85,7 +85,7 @@ def test_a_rollback_opens_one_incident_holds_its_evidence_and_reports_it(stack: 
     (incident,) = stack.ports.ledger("m").incidents.known.values()
     assert (incident.version.number, incident.rollback, incident.opened.trigger) == ("2", "r1", "gate errors")
     assert settle(stack) == []
-    assert incidents.incident_work(stack.ports.ledger("m")) == ""
+    assert incidents.find_incident_work(stack.ports.ledger("m")) == ""
     assert incident.triaged is not None
     # Neither version is on this host, and all requests are alike.
     assert incident.triaged.cause is Cause.UNKNOWN

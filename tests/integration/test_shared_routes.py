@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from surefoot.gateway.control.shared_routes import MAX_WORKERS, RouteTableFull, SharedRouteTable, WorkerState
-from surefoot.gateway.inference.routes.route_snapshot import MAX_DOCUMENT_BYTES
+from surefoot.gateway.inference.routes.memory_layout import MAX_DOCUMENT_BYTES
 
 
 class Process:
@@ -94,7 +94,7 @@ def test_a_killed_worker_is_not_waited_for(tmp_path: Path, processes: Any) -> No
     route_table = SharedRouteTable(tmp_path)
     with route_table.lock():
         generation = route_table.publish({"m": {"route": 1}})
-    preload = route_table.preload("m", {"champion": "2"})
+    preload = route_table.request_preload("m", {"champion": "2"})
     assert (
         sorted(route_table.unacknowledged_workers(generation)) == sorted(route_table.workers_loading(preload)) == [0, 1]
     )
@@ -153,12 +153,12 @@ def test_preloads_grow_and_are_cancelled(tmp_path: Path, processes: Any) -> None
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
-    first = route_table.preload("m", {"champion": "1"})
-    second = route_table.preload("n", {"champion": "2"})
+    first = route_table.request_preload("m", {"champion": "1"})
+    second = route_table.request_preload("n", {"champion": "2"})
     assert second == first + 1 == route_table.preload_generation
     assert worker.ask("ready") == {"m": {"champion": "1"}, "n": {"champion": "2"}}
     route_table.cancel_preload("m", first)
-    assert route_table.preloads().keys() == {"m", "n"}
+    assert route_table.read_preloads().keys() == {"m", "n"}
     route_table.cancel_preload("n", second)
     assert worker.ask("ready") == {"m": {"champion": "1"}}
     route_table.cancel_preload("m")
@@ -171,7 +171,7 @@ def test_a_load_failure_is_known_while_its_worker_lives(tmp_path: Path, processe
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
-    preload = route_table.preload("m", {"champion": "1"})
+    preload = route_table.request_preload("m", {"champion": "1"})
     assert route_table.load_failure(preload, "m") is None
     worker.ask("failed", {"m": {"kind": "Rejected", "message": "no"}})
     assert route_table.load_failure(preload, "m") == {"kind": "Rejected", "message": "no"}
@@ -206,12 +206,12 @@ def test_a_writer_killed_half_way_spoils_nothing(tmp_path: Path, processes: Any)
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
-    route_table.preload("m", {"champion": "1"})
+    route_table.request_preload("m", {"champion": "1"})
     worker.tell("die writing")
     worker.process.wait()
-    assert route_table.preloads() == {"m": {"champion": "1"}}
-    route_table.preload("n", {"champion": "2"})
-    assert route_table.preloads().keys() == {"m", "n"}
+    assert route_table.read_preloads() == {"m": {"champion": "1"}}
+    route_table.request_preload("n", {"champion": "2"})
+    assert route_table.read_preloads().keys() == {"m", "n"}
 
 
 def take_slot(route_table: SharedRouteTable) -> None:
@@ -246,9 +246,9 @@ def test_too_long_a_document_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(RouteTableFull, match="bytes"):
         route_table.publish({"m": {"route": "x" * room}})
     with pytest.raises(RouteTableFull, match="bytes"):
-        route_table.preload("m", {"route": "x" * room})
+        route_table.request_preload("m", {"route": "x" * room})
     assert route_table.read_routes() == (before, {"m": {"route": "old"}})
-    assert route_table.preloads() == {}
+    assert route_table.read_preloads() == {}
     longest = {"m": {"route": "x" * (room - 8 - len('{"m":{"route":""}}'))}}
     assert route_table.publish(longest) == before + 1
     assert route_table.read_routes() == (before + 1, longest)

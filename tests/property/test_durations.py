@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from surefoot.core.durations import (
     DURATION_UNITS,
-    YEARS_ONLY_S,
+    MIN_SECONDS_IN_YEARS,
     format_duration,
     format_estimate,
     format_frequency,
@@ -28,7 +28,7 @@ def test_a_duration_is_told_in_at_most_two_units_and_close_to_what_it_is(seconds
     said = format_duration(seconds)
     assert len(said.split(" ")) in {2, 4}
     assert "0.0" not in said
-    allowed = 0.34 if seconds >= YEARS_ONLY_S or seconds < 0.01 else 0.051
+    allowed = 0.34 if seconds >= MIN_SECONDS_IN_YEARS or seconds < 0.01 else 0.051
     assert read(said) == pytest.approx(seconds, rel=allowed)
 
 

@@ -72,7 +72,7 @@ class FakeWork:
     full_at: float = 0.0
     asked: list[set[str]] = field(default_factory=list)
 
-    def find(self, flows: Collection[str]) -> dict[str, _DueRuns]:
+    def find_due_work(self, flows: Collection[str]) -> dict[str, _DueRuns]:
         self.asked.append(set(flows))
         return {flow: self.wanted.get(flow, {}) for flow in flows}
 
@@ -202,18 +202,18 @@ def test_there_is_one_controller_a_home(tmp_path: Path) -> None:
 def test_work_in_vain_is_asked_for_less_and_less_often() -> None:
     """Work of which nothing changes is asked for after 1, 2, 4 and 8 ticks and then every ten; a change starts anew."""
     backoff = Backoff()
-    asked = [tick for tick in range(40) if backoff.choose({"m": 1})]
+    asked = [tick for tick in range(40) if backoff.choose_due({"m": 1})]
     assert asked == [0, 1, 3, 7, 15, 25, 35]
-    assert backoff.choose({"m": 2}) == ["m"]
-    assert backoff.choose({}) == []
-    assert backoff.choose({"m": 2}) == ["m"]
+    assert backoff.choose_due({"m": 2}) == ["m"]
+    assert backoff.choose_due({}) == []
+    assert backoff.choose_due({"m": 2}) == ["m"]
 
 
 def test_what_can_only_wait_is_asked_for_once() -> None:
     """A wish that waits for the end of a rollout is asked for once, until what it rests on changes."""
     backoff = Backoff()
-    assert [bool(backoff.choose({"m": OneTimeWork("r1")})) for _ in range(30)] == [True, *[False] * 29]
-    assert backoff.choose({"m": OneTimeWork("r2")}) == ["m"]
+    assert [bool(backoff.choose_due({"m": OneTimeWork("r1")})) for _ in range(30)] == [True, *[False] * 29]
+    assert backoff.choose_due({"m": OneTimeWork("r2")}) == ["m"]
 
 
 @given(st.lists(st.sets(st.sampled_from("abc")), max_size=60))
@@ -222,7 +222,7 @@ def test_no_work_waits_longer_than_ten_ticks(story: list[set[str]]) -> None:
     backoff, waiting = Backoff(), dict.fromkeys("abc", 0)
     before: set[str] = set()
     for wanted in story:
-        chosen = backoff.choose(dict.fromkeys(sorted(wanted), 0))
+        chosen = backoff.choose_due(dict.fromkeys(sorted(wanted), 0))
         assert wanted - before <= set(chosen) <= wanted
         for name in waiting:
             waiting[name] = 0 if name in chosen or name not in wanted else waiting[name] + 1

@@ -21,7 +21,11 @@ from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.served_versions.fallback_version import judge_drill, wanted_fallback, why_barred
+from surefoot.core.served_versions.fallback_version import (
+    choose_fallback_version,
+    judge_fallback_drill,
+    why_fallback_barred,
+)
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout import (
     Ports,
@@ -151,29 +155,32 @@ def test_no_version_that_is_on_trial_or_was_taken_back_is_the_fallback(
         ledger = replace(ledger, open="r", rollouts={"r": Rollout(opened, 0.0)})
     on_trial = kind is RolloutKind.PROMOTION and fallback == candidate
     barred = fallback in held or on_trial
-    assert wanted_fallback(ledger) == (None if barred else named)
-    assert bool(why_barred(ledger, fallback)) == barred
+    assert choose_fallback_version(ledger) == (None if barred else named)
+    assert bool(why_fallback_barred(ledger, fallback)) == barred
     found = FallbackDrilled("pyfunc", fallback.digest, 1, "", FallbackReference("m", fallback.number), fallback)
-    assert bool(judge_drill(ledger, found, champion).problem) == (barred or fallback == champion)
+    assert bool(judge_fallback_drill(ledger, found, champion).problem) == (barred or fallback == champion)
 
 
 def test_a_drill_before_a_rollout_knows_its_candidate() -> None:
     """A fallback that is the candidate itself is told before the rollout opens, when nothing is open yet."""
-    assert judge_drill(Ledger("m"), GOOD, VERSIONS[0], BASE).problem.startswith("it is the candidate")
-    assert judge_drill(Ledger("m"), GOOD, VERSIONS[0], VERSIONS[1]).problem == ""
+    assert judge_fallback_drill(Ledger("m"), GOOD, VERSIONS[0], BASE).problem.startswith("it is the candidate")
+    assert judge_fallback_drill(Ledger("m"), GOOD, VERSIONS[0], VERSIONS[1]).problem == ""
 
 
 def test_files_that_have_changed_are_not_loaded() -> None:
     """A version whose bytes are not those of the journal is unusable, whatever its answers; another number is not."""
     ledger = Ledger("m", fallback=FallbackVersion("base", BASE))
     changed = replace(BASE, digest=f"sha256:{8:064}")
-    found = judge_drill(ledger, replace(GOOD, digest=changed.digest, version=changed), VERSIONS[0])
+    found = judge_fallback_drill(ledger, replace(GOOD, digest=changed.digest, version=changed), VERSIONS[0])
     assert found.is_unusable
     assert found.named is None
     assert BASE.digest in found.problem
     other = replace(changed, number="8")
     source = FallbackReference("base", "8")
-    assert judge_drill(ledger, FallbackDrilled("pyfunc", other.digest, 1, "", source, other), VERSIONS[0]).problem == ""
+    assert (
+        judge_fallback_drill(ledger, FallbackDrilled("pyfunc", other.digest, 1, "", source, other), VERSIONS[0]).problem
+        == ""
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable
     told()
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     found = IdleMonitor(0.3)
-    assert found.sample()
+    assert found.measure_idle()
 
     def said(passing: Iterable[tuple[int, int, int]]) -> list[bool]:
         made = []
@@ -30,7 +30,7 @@ def looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable
             for place, more in enumerate(ticks):
                 all_[place] += more
             told()
-            made.append(found.sample())
+            made.append(found.measure_idle())
         return made
 
     return said
@@ -73,7 +73,7 @@ def test_an_idle_host_that_seems_busy_for_a_moment_is_used_on(
 def test_where_the_kernel_says_nothing_time_is_taken_as_spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that does not tell is one where shadows are asked."""
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "none"))
-    assert IdleMonitor(0.3).sample()
+    assert IdleMonitor(0.3).measure_idle()
     (tmp_path / "stat").write_text("cpu  a b\n")
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
-    assert IdleMonitor(0.3).sample()
+    assert IdleMonitor(0.3).measure_idle()

@@ -10,7 +10,7 @@ from surefoot.core.domain import Outcome, Role, RolloutKind, Stage, Verdict, Ver
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, IncidentReported, NoteKind
 from surefoot.core.incidents.incident_statistics import incident_statistics
-from surefoot.core.incidents.report_clocks import DAY_S, report_clocks
+from surefoot.core.incidents.report_deadlines import DAY_S, report_deadlines
 from surefoot.core.incidents.timeline import AnsweredPeriod, Moment, build_timeline
 from surefoot.core.journal.events import (
     ChampionAdopted,
@@ -233,7 +233,7 @@ def test_folding_in_parts_gives_the_same_incidents(cuts: list[int]) -> None:
 
 def test_the_periods_of_the_law_count_from_awareness() -> None:
     """Reports would be due 2, 10 and 15 days after the provider became aware."""
-    assert [(clock.days, clock.due) for clock in report_clocks(1000.0)] == [
+    assert [(clock.days, clock.due) for clock in report_deadlines(1000.0)] == [
         (days, 1000.0 + days * DAY_S) for days in (2, 10, 15)
     ]
 

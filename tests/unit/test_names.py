@@ -58,7 +58,7 @@ VERBS = frozenset(
         "Determine Dispatch Divide Download Draw Drive Encode End Estimate Exchange Explain Export Find Fold "
         "Fork Format Gather Generate Give Group Hand Handle Hash Hold Host Identify Index Journal Judge Keep "
         "List Load Lower Manage Map Measure Merge Mirror Name Open Order "
-        "Parse Plan Plot Print Probe Project Promote Provide "
+        "Parse Plan Plot Predict Print Probe Project Promote Provide "
         "Query Queue Read Recompute Reconcile Record Redact Refuse Release Render Replay Report Roll Route Run "
         "Resolve Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Sum Summarise Supervise Take "
         "Tell Test Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write ",

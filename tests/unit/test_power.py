@@ -11,7 +11,7 @@ from surefoot.core.stats.power import (
     detection_chance_by_events,
     detection_chance_by_requests,
     evidence_growth,
-    mean_evidence_to_hold,
+    mean_evidence_needed,
     requests_needed,
 )
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, multiply_odds, trial_increments
@@ -88,7 +88,7 @@ def test_planned_chances_are_near_the_exact_ones(share: float, ratio: float) -> 
 @pytest.mark.parametrize("likely", [0.5, 0.8, 0.95])
 def test_standing_is_reached_where_it_says(likely: float) -> None:
     """The evidence that stands with a chance is the inverse of that chance; none never stands."""
-    assert chance_above_level(mean_evidence_to_hold(BETA, likely), BETA) == pytest.approx(likely)
+    assert chance_above_level(mean_evidence_needed(BETA, likely), BETA) == pytest.approx(likely)
     assert chance_above_level(0.0, BETA) == 0.0
 
 

@@ -10,7 +10,7 @@ from surefoot.core.served_versions.version_status import (
     REFUSED_OUTCOME,
     VersionStatus,
     current_outcome,
-    is_unwanted_end,
+    is_failed_end,
     version_statuses,
 )
 from tests.unit.test_state import V1, V2, V3, opened, sealed
@@ -114,7 +114,7 @@ def test_the_last_word_on_a_promotion_is_the_rollback_that_took_it_back() -> Non
 def test_only_what_was_wanted_is_green(kind: str, terminal_stage: Stage) -> None:
     """A promotion is green when it is promoted, a rollback when it went back."""
     wanted = {Stage.PROMOTED, Stage.FAST_PROMOTED} | ({Stage.FAST_ROLLED_BACK} if kind == "rollback" else set())
-    assert is_unwanted_end(kind, terminal_stage) == (terminal_stage not in wanted)
+    assert is_failed_end(kind, terminal_stage) == (terminal_stage not in wanted)
 
 
 def test_a_part_of_the_journal_says_nothing_of_rollouts_before_it() -> None:

@@ -36,7 +36,7 @@ def build_expectation(gx: ModuleType, position: int, item: dict[str, Any]) -> An
     kind = item.get("type")
     if not isinstance(kind, str):
         raise CannotJudgeError(f"expectation {position + 1} of the suite has no type")
-    if problem := rules.row_condition_problem(item) or rules.why_expectation_never_fails(item):
+    if problem := rules.row_condition_problem(item) or rules.expectation_never_fails_reason(item):
         raise CannotJudgeError(f"{expectation_phrase(item)} is no check: {problem}")
     # Results come back in another order; the position leads back to what was declared.
     wanted = {"kwargs": {}, **item, "meta": {"position": position}}

@@ -104,7 +104,7 @@ def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
         raise CannotJudgeError(f"expectation suite {path.name} has no list of 'expectations'")
     if not declared:
         raise CannotJudgeError(f"expectation suite {path.name} is empty: it would accept anything")
-    if problem := rules.why_suite_never_fails(declared):
+    if problem := rules.suite_never_fails_reason(declared):
         raise CannotJudgeError(f"expectation suite {path.name} judges nothing: {problem}")
     return str(raw.get("name") or path.stem), declared
 

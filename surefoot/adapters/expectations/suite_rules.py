@@ -17,7 +17,7 @@ _MIN_MOSTLY_SHARE = 0.01
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-def why_expectation_never_fails(item: Mapping[str, Any]) -> str:
+def expectation_never_fails_reason(item: Mapping[str, Any]) -> str:
     """Why an expectation can never fail; empty when it can."""
     kind, kwargs = str(item.get("type")), item.get("kwargs") or {}
     mostly = kwargs.get("mostly")
@@ -52,7 +52,7 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.5
 
 
-def why_suite_never_fails(declared: Sequence[Mapping[str, Any]]) -> str:
+def suite_never_fails_reason(declared: Sequence[Mapping[str, Any]]) -> str:
     """Why no table can fail a suite; empty when one can."""
     if all(str(item.get("severity") or "critical") != "critical" for item in declared):
         return "no expectation of it is critical: it would accept anything"

@@ -19,7 +19,7 @@ from surefoot.adapters.expectations.great_expectations import (
 
 _ELSEWHERE = re.compile(r"row_count|unique_value_count|value_lengths|not_match|other_table")
 """Expectations that only a larger table, a longer text, or an invented text can break; the bounds of
-counts are looked at by `suite_rules.why_expectation_never_fails`."""
+counts are looked at by `suite_rules.expectation_never_fails_reason`."""
 _COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
 """Tells that an expectation was not tried, for a column that it needs was not found."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from surefoot.adapters.mlflow.artifacts import directory_digest, load_model_directory
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.model_protocols import Model
-from surefoot.models.model_server import limit_process, serve_model
+from surefoot.models.model_server import limit_memory_and_priority, serve_model
 
 _PR_SET_PDEATHSIG = 1
 
@@ -44,7 +44,7 @@ def run_model_host(arguments: Sequence[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # however the gateway ends, this process ends too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore")
-    limit_process(int(memory_mb), int(nice))
+    limit_memory_and_priority(int(memory_mb), int(nice))
     with socket.socket(fileno=int(descriptor)) as end:
         serve_model(end, lambda: _load_verified_model(Path(path), digest))
 

@@ -29,7 +29,7 @@ class LabelledScores:
     due: NDArray[np.bool_]
     ids: NDArray[np.object_]
 
-    def select(self, *, due: bool) -> "LabelledScores":
+    def select_by_label(self, *, due: bool) -> "LabelledScores":
         """Those that have their label, or those that wait for it."""
         some = self.due == due
         return LabelledScores(self.score[some], self.label[some], self.due[some], self.ids[some])

@@ -275,7 +275,7 @@ class OfflineReplay:
         scored = read_labelled_scores(
             window, question, *self.score_window(question, question.candidate) if window.size else ()
         )
-        due, now = scored.select(due=True), scored.select(due=False)
+        due, now = scored.select_by_label(due=True), scored.select_by_label(due=False)
         good, fit = ~np.isnan(due.score + due.label), ~np.isnan(now.score)
         strange = [*due.request_ids(~good), *now.request_ids(~fit)]
         if strange and not good.any() and not fit.any():

@@ -1,4 +1,4 @@
-"""Count what versions answered in each interval of time, and whom a bad version answered, for incident reports."""
+"""Count the answers of versions in each time interval, and whom a bad version answered, for incident reports."""
 
 import math
 from collections.abc import Collection

@@ -21,7 +21,7 @@ from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.service_summary import (
     ServiceSummary,
     quarantine_reason,
-    quarantined_before_serving,
+    quarantined_without_serving,
     service_summaries,
 )
 from surefoot.core.served_versions.version_drills import VersionDrill, last_drills
@@ -51,7 +51,7 @@ def versions(model: ModelArgument, json_: JsonOption = False) -> None:
         trouble = f"only what was journalled is counted: {error}"
     records = service_summaries(ledger, entries, now, latest)
     drills = last_drills(model, entries)
-    unserved = tuple(quarantined_before_serving(ledger, records).values())
+    unserved = tuple(quarantined_without_serving(ledger, records).values())
     if json_:
         print_json(_versions_json(ledger, records, unserved, drills, trouble))
         return

@@ -5,7 +5,7 @@ from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import AnswerShapes, GoldenRows
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate
-from surefoot.core.verdicts.verdict_builders import journalable_sample, make_verdict, requests_demanded
+from surefoot.core.verdicts.verdict_builders import demanded_requests_text, make_journalable_sample, make_verdict
 
 
 def judge_expectation_suite(gate: Gate, found: ValidationResult, _level: DecisionThresholds) -> Verdict:
@@ -20,7 +20,7 @@ def judge_expectation_suite(gate: Gate, found: ValidationResult, _level: Decisio
             "expectation": e.kind,
             "column": e.column,
             "reason": e.reason,
-            "samples": [journalable_sample(x) for x in e.samples],
+            "samples": [make_journalable_sample(x) for x in e.samples],
         }
         for e in (*found.failed, *found.warnings)
     )
@@ -66,7 +66,7 @@ def judge_answer_shapes(gate: Gate, found: AnswerShapes, level: DecisionThreshol
         )
         return make_verdict(gate, Outcome.FAIL, reason, n=found.requests, culprit=new[0], figures=figures, details=rows)
     if found.answered < level.min_requests:
-        reason = requests_demanded(found.answered, level)
+        reason = demanded_requests_text(found.answered, level)
         return make_verdict(gate, Outcome.INCONCLUSIVE, reason, n=found.requests, figures=figures, details=rows)
     reason = f"both versions answer with {said} on {found.requests:,} requests{declared}"
     return make_verdict(gate, Outcome.PASS, reason, n=found.requests, figures=figures, details=rows)
@@ -86,7 +86,7 @@ def judge_golden_rows(gate: Gate, found: GoldenRows, _level: DecisionThresholds)
             f"{found.wrong} of its {found.rows} golden rows are answered otherwise than their author saw (by up to"
             f" {found.worst:.3g}): what feeds the model is not what it was trained on"
         )
-        rows = tuple({"row": journalable_sample(sample)} for sample in found.samples)
+        rows = tuple({"row": make_journalable_sample(sample)} for sample in found.samples)
         return make_verdict(gate, Outcome.FAIL, reason, n=found.rows, figures=figures, details=rows)
     return make_verdict(
         gate, Outcome.PASS, f"all {found.rows} golden rows are answered as written", n=found.rows, figures=figures

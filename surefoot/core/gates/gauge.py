@@ -8,7 +8,7 @@ from surefoot.core.judging.evidence import GaugeComparisons
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import GaugeGate
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
-from surefoot.core.verdicts.verdict_builders import make_verdict, requests_demanded
+from surefoot.core.verdicts.verdict_builders import demanded_requests_text, make_verdict
 
 
 def judge_gauge(gate: GaugeGate, found: GaugeComparisons, level: DecisionThresholds) -> Verdict:
@@ -34,7 +34,7 @@ def judge_gauge(gate: GaugeGate, found: GaugeComparisons, level: DecisionThresho
     if harm >= failing:
         outcome = Outcome.FAIL
     elif found.recent < level.min_requests:
-        shown = requests_demanded(found.recent, level)
+        shown = demanded_requests_text(found.recent, level)
     elif safe >= passing:
         outcome = Outcome.PASS
     else:

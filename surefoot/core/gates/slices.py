@@ -7,7 +7,7 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import BadEventCounts, MeasurementCounts, ServedCounts, SlicedCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, SlicedGate
-from surefoot.core.verdicts.verdict_builders import make_verdict, requests_demanded
+from surefoot.core.verdicts.verdict_builders import demanded_requests_text, make_verdict
 
 _DECIDING_OUTCOMES = (
     Outcome.FAIL,
@@ -64,7 +64,9 @@ def judge_slices(
     worst = min(said, key=lambda name: (_DECIDING_OUTCOMES.index(said[name].outcome), -_badness(said[name])))
     verdict = said[worst]
     if verdict.outcome is not Outcome.FAIL and found.recent < level.min_requests:
-        return make_verdict(gate, Outcome.INCONCLUSIVE, requests_demanded(found.recent, level), n=sum(sizes.values()))
+        return make_verdict(
+            gate, Outcome.INCONCLUSIVE, demanded_requests_text(found.recent, level), n=sum(sizes.values())
+        )
     small = [name for name in sizes if name not in said]
     absent = [name for name in gate.protected if name not in said]
     outcome, reason = verdict.outcome, f"on {worst} {verdict.reason}"

@@ -1,4 +1,4 @@
-"""Find in each journal entry what changes the incidents of a model, for the fold of its journal."""
+"""Fold each journal entry of a model into the state of its incidents."""
 
 from collections.abc import Iterable
 from typing import get_args

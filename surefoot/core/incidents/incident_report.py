@@ -59,7 +59,7 @@ class VersionTraffic:
 
 
 @dataclass(frozen=True, slots=True)
-class GateLook:
+class GateEvaluationRow:
     """One look of the gate that decided.
 
     Attributes:
@@ -111,7 +111,7 @@ class IncidentReport:
     timeline: Timeline
     impact: Impact | None
     verdicts: tuple[Verdict, ...]
-    looks: tuple[GateLook, ...]
+    looks: tuple[GateEvaluationRow, ...]
     traffic: tuple[VersionTraffic, ...]
     actions: tuple[Action, ...]
     policy_digest: str

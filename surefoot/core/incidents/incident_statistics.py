@@ -1,4 +1,4 @@
-"""Compute how often versions of a model are taken back, how fast, and how often by mistake."""
+"""Compute how often versions are taken back, how fast, and how often by mistake, from past incidents."""
 
 import statistics
 from collections.abc import Iterable

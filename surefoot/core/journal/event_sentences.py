@@ -2,9 +2,9 @@
 
 from typing import assert_never
 
-from surefoot.core.domain import RolloutKind, Rung, Stage
-from surefoot.core.incidents.describe_incidents import describe_incident_event
+from surefoot.core.domain import RolloutKind, Stage, StandIn
 from surefoot.core.incidents.incident_events import IncidentEvent
+from surefoot.core.incidents.incident_sentences import describe_incident_event
 from surefoot.core.journal.bundled_files import SetConfig
 from surefoot.core.journal.events import (
     CandidateRefused,
@@ -153,13 +153,13 @@ def _describe_fallback(event: FallbackEvent) -> str:
         return f"fallback {event.told} was asked {event.rows:,} logged rows: {event.problem or 'each answer will do'}"
     number = event.champion.number
     if isinstance(event, FallbackBegan):
-        return f"callers get {describe_answer_source(event)}: version {number} fails ({event.reason})"
-    if event.rung is Rung.PROVEN_GOOD:
+        return f"callers get {describe_stand_in(event)}: version {number} fails ({event.reason})"
+    if event.rung is StandIn.PROVEN_GOOD:
         return f"version {number} answers again: no other version answers for it any more"
     return f"version {number} answers again: callers get no fallback answers any more"
 
 
-def describe_answer_source(event: FallbackBegan) -> str:
+def describe_stand_in(event: FallbackBegan) -> str:
     """What callers get instead of the champion's answers."""
     if event.standby is not None:
         return f"answers of proven-good version {event.standby.number}"

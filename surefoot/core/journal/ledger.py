@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Rung, Split, Stage, Verdict, Version
+from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Split, Stage, StandIn, Verdict, Version
 from surefoot.core.fallback import FallbackVersion
 from surefoot.core.incidents.incident_fold import fold_incidents
 from surefoot.core.incidents.incident_state import IncidentState
@@ -141,7 +141,7 @@ class Ledger:
     counted: ServiceCounted | None = None
     unlisted: tuple[str, ...] = ()
     data: DataState = field(default_factory=DataState)
-    fallbacks: Mapping[Rung, tuple[FallbackBegan, float]] = field(default_factory=dict)
+    fallbacks: Mapping[StandIn, tuple[FallbackBegan, float]] = field(default_factory=dict)
     drilled: tuple[FallbackDrilled, float] | None = None
     incidents: IncidentState = field(default_factory=IncidentState)
     fallback: FallbackVersion | None = None
@@ -234,7 +234,7 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
         case CandidateRefused():
             return replace(ledger, refusals={**ledger.refusals, event.number: event})
         case ChampionJudged() | ChampionWatched() | IncidentOpened():
-            return replace(ledger, watch=ledger.watch.apply(event, entry.at))
+            return replace(ledger, watch=ledger.watch.after_event(event, entry.at))
         case DriftResolved():
             return replace(ledger, drifts={what: one for what, one in ledger.drifts.items() if what != event.what})
         case DriftFound():

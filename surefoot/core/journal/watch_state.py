@@ -32,7 +32,7 @@ class WatchState:
     retrain: tuple[float, str] | None = None
     early: Mapping[str, EarlySignalHistory] = field(default_factory=dict)
 
-    def apply(self, event: WatchEvent, at: float) -> "WatchState":
+    def after_event(self, event: WatchEvent, at: float) -> "WatchState":
         """What is known after an event that was journalled then [Unix seconds]."""
         match event:
             case ChampionJudged():

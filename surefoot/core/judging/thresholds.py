@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from surefoot.core.stats.paired_difference import spent_alpha
+from surefoot.core.stats.paired_difference import alpha_of_evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class DecisionThresholds:
         look = self.look if self.elapsed is None else 1 + int(self.elapsed // block)
         late = self.late if self.elapsed is None else 1 + int(self.overdue // block)
         if self.forever and self.lasts > 0.0:
-            return self.alpha * min(block / self.lasts, 1.0), self.beta * spent_alpha(late)
-        return self.alpha / self.stages * spent_alpha(look), self.beta * spent_alpha(late)
+            return self.alpha * min(block / self.lasts, 1.0), self.beta * alpha_of_evaluation(late)
+        return self.alpha / self.stages * alpha_of_evaluation(look), self.beta * alpha_of_evaluation(late)
 
 
 def margin_allowance(weight: float) -> float:

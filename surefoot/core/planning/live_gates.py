@@ -78,7 +78,7 @@ def plan_live_gates(gate: Gate, asked: StepDemand) -> Detectability:
     nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.periods]
     passes = power.chance_above_level(sum(nats), asked.beta)
     grows = law.safe(asked.periods[-1].share, asked.allowance) * asked.a_second
-    left = power.mean_evidence_to_hold(asked.beta, PLAN_POWER) - sum(nats[:-1])
+    left = power.mean_evidence_needed(asked.beta, PLAN_POWER) - sum(nats[:-1])
     needs = max(left, 0.0) / grows if grows > 0.0 else math.inf
     seen = math.isfinite(effect) and effect < law.largest
     return Detectability(

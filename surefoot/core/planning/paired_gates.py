@@ -117,7 +117,7 @@ def plan_paired_binary(
     effect = max(smallest_detectable(found, 1e-9, apart), margin)
     nats = margin * margin / (2.0 * apart)
     passes = power.chance_above_level(n * nats, level.beta)
-    needs = power.mean_evidence_to_hold(level.beta, PLAN_POWER) / nats / a_second + gate.maturity if nats else math.inf
+    needs = power.mean_evidence_needed(level.beta, PLAN_POWER) / nats / a_second + gate.maturity if nats else math.inf
     warning = ""
     if not math.isfinite(effect):
         warning = "cannot fail: not even a candidate that is wrong whenever the two disagree would be found"

@@ -15,13 +15,13 @@ from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.pydantic_errors import unknown_keys, violations_from_error
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import Name
-from surefoot.core.policy.sections import Log, Reaction, WrittenReaction
+from surefoot.core.policy.sections import Log, PolicyReaction, Reaction
 from surefoot.core.policy.steps import GateNames, WeightShare, step_kind
 from surefoot.core.policy.violations import KeyPath, MistakeKind, Violation
 
 _GATE_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(GateNames)
 _WEIGHT: TypeAdapter[float] = TypeAdapter(WeightShare)
-_REACTION: TypeAdapter[Reaction] = TypeAdapter(WrittenReaction)
+_REACTION: TypeAdapter[Reaction] = TypeAdapter(PolicyReaction)
 _SUITE: TypeAdapter[str] = TypeAdapter(Name)
 _LOG: TypeAdapter[Log] = TypeAdapter(Log)
 _PHASES = {"shadow": JudgingPhase.SHADOW, "live shadow": JudgingPhase.LIVE_SHADOW}

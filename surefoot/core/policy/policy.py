@@ -28,7 +28,7 @@ from surefoot.core.policy.sections import (
     Scoring,
     Traffic,
 )
-from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Watch, Weight, WrittenStep
+from surefoot.core.policy.steps import Bake, LiveShadow, PolicyStep, Shadow, ShadowStep, Step, Watch, Weight
 from surefoot.core.policy.violations import KeyPath, Violation, combined_rule_error, describe_type, rule_error
 
 DATA_GATE_NAME = "data"
@@ -68,7 +68,7 @@ class Policy(PolicyModel):
         description="Every gate by name; each must be named in a step or in bake.",
         json_schema_extra={"additionalProperties": False},
     )
-    written_steps: Annotated[tuple[WrittenStep, ...], BeforeValidator(_steps)] = Field(
+    written_steps: Annotated[tuple[PolicyStep, ...], BeforeValidator(_steps)] = Field(
         alias="steps",
         description="A shadow that replays, or none; a shadow of live requests, or none; then weights that grow.",
         json_schema_extra={"minItems": 1, "contains": {"required": ["weight"]}},

@@ -40,7 +40,7 @@ from surefoot.core.policy.gates.served import (
 from surefoot.core.policy.policy import DATA_GATE_NAME, SHAPE_GATE_NAME, Policy
 from surefoot.core.policy.sections import FailureAction, Reaction, Scoring
 from surefoot.core.policy.steps import (
-    REPLAY_INTERVAL_S,
+    REPLAY_EVALUATION_INTERVAL_S,
     Bake,
     LiveShadow,
     Shadow,
@@ -60,7 +60,7 @@ __all__ = [
     "LOSS_METRICS",
     "MEASUREMENT_METRICS",
     "PAIRED_METRICS",
-    "REPLAY_INTERVAL_S",
+    "REPLAY_EVALUATION_INTERVAL_S",
     "SCORE_BIN_METRICS",
     "SHAPE_GATE_NAME",
     "SHIFT_METRICS",

@@ -163,7 +163,7 @@ def _read_reaction(value: object) -> Reaction:
     return Reaction(wait.hold, FailureAction(wait.then))
 
 
-WrittenReaction = Annotated[Reaction, PlainValidator(_read_reaction, json_schema_input_type=FailureAction | Wait)]
+PolicyReaction = Annotated[Reaction, PlainValidator(_read_reaction, json_schema_input_type=FailureAction | Wait)]
 
 
 def _reacting(default: Reaction, description: str, words: JsonValue) -> Any:
@@ -179,23 +179,23 @@ UNHEALTHY_KEY = "baseline_unhealthy"
 class Reactions(PolicyModel):
     """What each outcome other than PASS leads to."""
 
-    fail: WrittenReaction = _reacting(Reaction(0.0, FailureAction.ROLLBACK), "A guardrail has failed.", "rollback")
-    inconclusive: WrittenReaction = _reacting(
+    fail: PolicyReaction = _reacting(Reaction(0.0, FailureAction.ROLLBACK), "A guardrail has failed.", "rollback")
+    inconclusive: PolicyReaction = _reacting(
         Reaction(7200.0, FailureAction.PAUSE), "Nothing is decided.", {"hold": "2h", "then": "pause"}
     )
-    no_data: WrittenReaction = _reacting(
+    no_data: PolicyReaction = _reacting(
         Reaction(7200.0, FailureAction.ROLLBACK), "There is nothing to judge.", {"hold": "2h", "then": "rollback"}
     )
-    stale: WrittenReaction = _reacting(
+    stale: PolicyReaction = _reacting(
         Reaction(7200.0, FailureAction.PAUSE), "The log is silent.", {"hold": "2h", "then": "pause"}
     )
-    error: WrittenReaction = _reacting(
+    error: PolicyReaction = _reacting(
         Reaction(1800.0, FailureAction.PAUSE), "The evidence cannot be judged.", {"hold": "30m", "then": "pause"}
     )
-    baseline_unhealthy: WrittenReaction = _reacting(
+    baseline_unhealthy: PolicyReaction = _reacting(
         Reaction(0.0, FailureAction.PAUSE), "The champion itself is far worse than before.", "pause"
     )
-    both_sick: OptionalKey[WrittenReaction] = Field(
+    both_sick: OptionalKey[PolicyReaction] = Field(
         default=None, description=f"Old name of '{UNHEALTHY_KEY}'.", json_schema_extra={"deprecated": True}
     )
 

@@ -1,4 +1,4 @@
-"""Define the steps of a rollout policy: shadow evaluation, increasing traffic weights, and the bake."""
+"""Define the steps of a rollout policy: shadow evaluation, growing traffic weights, and the bake."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ from surefoot.core.policy.scalars import (
 )
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
-REPLAY_INTERVAL_S = 3600.0
+REPLAY_EVALUATION_INTERVAL_S = 3600.0
 """Time between two looks at requests that were answered before, unless the policy says otherwise [seconds]."""
 _MAX_INTERVAL_S = 21600.0
 """Longest time between two looks at live traffic, unless the policy says otherwise [seconds]."""
@@ -201,7 +201,7 @@ def step_kind(value: object) -> str | None:
     return "weight" if "weight" in value else None
 
 
-WrittenStep = Annotated[
+PolicyStep = Annotated[
     Annotated[ShadowStep, Tag("shadow")]
     | Annotated[LiveShadowStep, Tag("live shadow")]
     | Annotated[Weight, Tag("weight")],

@@ -65,7 +65,7 @@ def rollback_steps(
     return steps, outside or "the policy says rollback.mode: stepped"
 
 
-def why_outside_window(
+def outside_window_reason(
     ledger: Ledger, section: RollbackSection, target: Version, last_served: float | None, now: float
 ) -> str:
     """Why a target is outside of the policy's window; empty when it is inside, or when there is no window.

@@ -1,4 +1,4 @@
-"""Choose whether the version that a policy names as fallback may answer callers now."""
+"""Choose the version that a policy names as fallback, or say why it must not answer callers now."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger
 
 
-def why_barred(ledger: Ledger, fallback: Version, candidate: Version | None = None) -> str:
+def why_fallback_barred(ledger: Ledger, fallback: Version, candidate: Version | None = None) -> str:
     """Why a version must not answer as fallback; empty when it may.
 
     Args:
@@ -26,13 +26,13 @@ def why_barred(ledger: Ledger, fallback: Version, candidate: Version | None = No
     return ""
 
 
-def wanted_fallback(ledger: Ledger) -> FallbackVersion | None:
+def choose_fallback_version(ledger: Ledger) -> FallbackVersion | None:
     """The version that is to be loaded as fallback; None where there is none, or it must not answer now."""
     found = ledger.fallback
-    return None if found is None or why_barred(ledger, found.version) else found
+    return None if found is None or why_fallback_barred(ledger, found.version) else found
 
 
-def judge_drill(
+def judge_fallback_drill(
     ledger: Ledger, found: FallbackDrilled, champion: Version, candidate: Version | None = None
 ) -> FallbackDrilled:
     """The result of a drill beside what the journal says of the version.
@@ -49,7 +49,7 @@ def judge_drill(
     if known is not None and known.uri == found.source.uri and known.version.digest != version.digest:
         changed = f"its files are {version.digest}, the journal says {known.version.digest}: name another version"
         return replace(found, digest="", version=None, problem=changed)
-    problem = why_barred(ledger, version, candidate)
+    problem = why_fallback_barred(ledger, version, candidate)
     if not problem and version.digest == champion.digest:
         problem = "it is the champion itself: what that fails it fails too"
     return replace(found, problem=problem or found.problem)

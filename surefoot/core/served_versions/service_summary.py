@@ -200,7 +200,7 @@ def quarantine_reason(held: Quarantine) -> str:
     return f"{held.stage}: {held.reason}"
 
 
-def quarantined_before_serving(ledger: Ledger, records: Iterable[ServiceSummary]) -> Mapping[str, Quarantine]:
+def quarantined_without_serving(ledger: Ledger, records: Iterable[ServiceSummary]) -> Mapping[str, Quarantine]:
     """Quarantined versions that callers never had answers of, by digest."""
     served = {record.version.digest for record in records}
     return {digest: held for digest, held in ledger.quarantined.items() if digest not in served}

@@ -6,7 +6,7 @@ from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.rollback.stepped_rollback import promotion_policy, why_outside_window
+from surefoot.core.rollback.stepped_rollback import outside_window_reason, promotion_policy
 
 
 def standby_version(ledger: Ledger, champion: Version) -> Version | None:
@@ -28,7 +28,7 @@ def standby_version(ledger: Ledger, champion: Version) -> Version | None:
     return next((version for version in reversed(ledger.proven) if version.digest not in barred), None)
 
 
-def why_no_standby(
+def no_standby_reason(
     ledger: Ledger, champion: Version, standby: Version, last_served: Callable[[Version], float | None], now: float
 ) -> str:
     """Why a standby is not kept loaded: it is outside of `rollback.window`. Empty when it is kept.
@@ -52,4 +52,4 @@ def why_no_standby(
         return ""
     window = section.window
     served = last_served(standby) if window is not None and window.age is not None else None
-    return why_outside_window(ledger, section, standby, served, now)
+    return outside_window_reason(ledger, section, standby, served, now)

@@ -139,7 +139,7 @@ def current_outcome(ledger: Ledger, rollout: Rollout) -> tuple[Stage, str]:
     return rollout.stage, f"{rollout_title(rollout)}: {rollout.reason}"
 
 
-def is_unwanted_end(kind: str, stage: Stage) -> bool:
+def is_failed_end(kind: str, stage: Stage) -> bool:
     """Whether this is an end that was not wanted; a rollback that went back has done what it was for."""
     return (
         stage.is_terminal

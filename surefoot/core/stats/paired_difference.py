@@ -52,7 +52,7 @@ class Difference:
         return student_upper_quantile(alpha, self.blocks - 1) * (self.own if own else self.error)
 
 
-def spent_alpha(look: int) -> float:
+def alpha_of_evaluation(look: int) -> float:
     """Share of a level that one look may use; the shares of all looks there will ever be add up to one.
 
     Args:

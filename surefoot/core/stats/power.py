@@ -104,7 +104,7 @@ def chance_above_level(nats: float, level: float) -> float:
     return _STANDARD_NORMAL.cdf((nats + math.log(level) - math.log(len(HARM_FACTORS))) / math.sqrt(2.0 * nats))
 
 
-def mean_evidence_to_hold(level: float, likely: float = 0.8) -> float:
+def mean_evidence_needed(level: float, likely: float = 0.8) -> float:
     """Mean of the evidence at which `chance_above_level` is a chance [nats].
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate
-from surefoot.core.verdicts.verdict_builders import make_verdict, requests_demanded
+from surefoot.core.verdicts.verdict_builders import demanded_requests_text, make_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def decide_live_gate(gate: Gate, seen: LiveEvidence, level: DecisionThresholds) 
     if seen.harm >= seen.threshold and seen.beyond:
         return make_verdict(gate, Outcome.FAIL, seen.failed, **fields)
     if seen.recent < level.min_requests:
-        reason = requests_demanded(seen.recent, level)
+        reason = demanded_requests_text(seen.recent, level)
         return make_verdict(gate, Outcome.INCONCLUSIVE, reason, **fields)
     if seen.safe >= -math.log(level.beta):
         return make_verdict(gate, Outcome.PASS, seen.passed, **fields)

@@ -20,7 +20,7 @@ def missing_verdict(gate: Gate, found: MissingEvidence, _level: DecisionThreshol
     return make_verdict(gate, found.outcome, found.reason)
 
 
-def journalable_sample(sample: object) -> object:
+def make_journalable_sample(sample: object) -> object:
     """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
     try:
         canonical_bytes(sample)
@@ -29,6 +29,6 @@ def journalable_sample(sample: object) -> object:
     return sample
 
 
-def requests_demanded(recent: int, level: DecisionThresholds) -> str:
+def demanded_requests_text(recent: int, level: DecisionThresholds) -> str:
     """How many of the requests that a step demands have come."""
     return f"only {recent:,} of the {level.min_requests:,} requests that this step demands have come so far"

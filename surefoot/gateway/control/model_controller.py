@@ -12,7 +12,7 @@ from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
 from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
-from surefoot.gateway.control.fallback_version import FallbackVersionControl
+from surefoot.gateway.control.fallback_version_control import FallbackVersionControl
 from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.route_entry import (
     entry_without_candidate,
@@ -29,12 +29,8 @@ from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
 from surefoot.gateway.inference.router import VersionRouter
-from surefoot.gateway.inference.routes.route_snapshot import (
-    KILL_SWITCH_KEY,
-    UNBATCHABLE_KEY,
-    ConfiguredRoute,
-    unbatchable_versions,
-)
+from surefoot.gateway.inference.routes.entry_fields import UNBATCHABLE_KEY, unbatchable_versions
+from surefoot.gateway.inference.routes.route_snapshot import KILL_SWITCH_KEY, ConfiguredRoute
 from surefoot.gateway.inference.routes.version_key import serving_versions, version_key
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue, mirrored_version
@@ -272,7 +268,7 @@ class ModelController:
 
     async def _preload(self, split: Split) -> None:
         """Have every worker load what a route needs, before any request goes there."""
-        preload = self._route_table.preload(self.name, encode_traffic_split(split))
+        preload = self._route_table.request_preload(self.name, encode_traffic_split(split))
         failure = None
         try:
             while self._route_table.workers_loading(preload):

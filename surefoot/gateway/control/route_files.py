@@ -15,8 +15,7 @@ from surefoot.core.traffic_split_json import (
     encode_traffic_split,
     encode_version,
 )
-from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
-from surefoot.gateway.inference.routes.route_snapshot import (
+from surefoot.gateway.inference.routes.entry_fields import (
     FALLBACK_KEY,
     GOING_BACK_KEY,
     STANDBY_KEY,
@@ -24,6 +23,7 @@ from surefoot.gateway.inference.routes.route_snapshot import (
     read_fallback,
     read_standby,
 )
+from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
 from surefoot.gateway.model_names import is_model_name
 
 _log = logging.getLogger(__name__)

@@ -17,13 +17,13 @@ from typing import Any
 import orjson
 
 from surefoot.gateway.control.wake_sockets import WakeSockets
-from surefoot.gateway.inference.routes.route_snapshot import (
+from surefoot.gateway.inference.routes.memory_layout import (
     GENERATION_INDEX,
     MAX_DOCUMENT_BYTES,
     NUMBERS_AREA_BYTES,
-    RouteReader,
     read_document,
 )
+from surefoot.gateway.inference.routes.route_snapshot import RouteReader
 
 MAX_WORKERS = 64
 """Most front workers [count]."""
@@ -284,7 +284,7 @@ class SharedRouteTable:
         """Read the generation in force and its document."""
         return self.reader.read_entries()
 
-    def preloads(self) -> dict[str, dict[str, object]]:
+    def read_preloads(self) -> dict[str, dict[str, object]]:
         """Read the routes that workers are to load ahead, by model."""
         with self.lock():
             return self._read_preloads()
@@ -301,7 +301,7 @@ class SharedRouteTable:
         self._wake_workers()
         return generation
 
-    def preload(self, model: str, route: Mapping[str, object]) -> int:
+    def request_preload(self, model: str, route: Mapping[str, object]) -> int:
         """Have every worker load ahead what a route needs. Returns the number of the preload."""
         with self.lock():
             return self._publish_preloads({**self._read_preloads(), model: dict(route)})

@@ -114,7 +114,7 @@ class WorkerRuntime:
         for controller in self.models.values():
             controller.alarms.resume()
         for reporter in self._fallback_reports:
-            reporter.resume()
+            reporter.resume_reports()
 
     def _ready_to_serve(self) -> bool:
         """Whether callers are better off with this worker than without it."""
@@ -185,7 +185,7 @@ class WorkerRuntime:
         first = True  # though there is no new preload, a version may be missing
         while first or self._preload_generation != self._route_table.preload_generation:
             first = False
-            preload, routes = self._route_table.preload_generation, self._route_table.preloads()
+            preload, routes = self._route_table.preload_generation, self._route_table.read_preloads()
             failures = {}
             for name in {*self.models, *routes}:
                 failure = await self.controller(name).load_versions(routes.get(name))
@@ -262,7 +262,7 @@ class WorkerRuntime:
             self._report_stats()
         now = time.monotonic()
         if now - self._sampled_at > _IDLE_CHECK_S:
-            self._sampled_at, host_idle = now, self._idle_monitor.sample()
+            self._sampled_at, host_idle = now, self._idle_monitor.measure_idle()
             for controller in self.models.values():
                 controller.router.set_shadow_allowance(host_idle=host_idle)
         if self._route_table.supervisor != self._supervisor and self._listening is not None:

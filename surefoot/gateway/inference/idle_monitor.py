@@ -31,7 +31,7 @@ class IdleMonitor:
         self._busy = False
         self._enough = True
 
-    def sample(self) -> bool:
+    def measure_idle(self) -> bool:
         """Measure whether the host is idle; as before, where the counters cannot be read."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             now = _processor_time()

@@ -121,20 +121,20 @@ class Replica:
                 await self._predict(batch[:half], predictor)
                 await self._predict(batch[half:], predictor)
                 return
-            pool.release([(batch[0], Failed(describe_error(error)), [])])
+            pool.deliver_outcomes([(batch[0], Failed(describe_error(error)), [])])
             return
         cost = predictor.cost
         if cost is not None:
-            pool.add_cost(cost)
+            pool.record_cost(cost)
             share = cost.of_each(len(values))
             for attempt in batch:
                 if attempt.job.version == pool.version:  # a candidate's failure costs what the candidate took
                     attempt.job.cost = share
         if pool.is_routed():  # the fence: an answer that was revoked meanwhile does not leave
-            pool.release(settled)
+            pool.deliver_outcomes(settled)
         else:
             left = pool.revoke_unrouted(batch)
-            pool.release([one for one in settled if one[0] in left])
+            pool.deliver_outcomes([one for one in settled if one[0] in left])
 
 
 def _log_crash(task: "asyncio.Task[None]") -> None:

@@ -202,7 +202,7 @@ class VersionRouter:
             old.close()
             self._retire(old.pool)
 
-    def shadow_for(self, job: ScoringRequest) -> ShadowQueue | None:
+    def shadow_for_request(self, job: ScoringRequest) -> ShadowQueue | None:
         """Give the shadow that a request is to be submitted to once its caller has been answered.
 
         None when the request is not mirrored, or the shadow has no room for it; a dropped request is counted.
@@ -248,7 +248,7 @@ class VersionRouter:
             job.record_latency()
         answer = await self._ask_champion(self.current_route(), job)
         if (
-            job.error is not None and answer.rung is None
+            job.error is not None and answer.stand_in is None
         ):  # what the champion fails as well is not the candidate's fault
             self._counts[job.version.number].candidate_errors += 1
             reason = self._tripwire.record_failure(job.error) if blamed else ""

@@ -98,7 +98,7 @@ class ShadowQueue:
     def close(self) -> None:
         """Drop what waits, and kill the process: no caller waits for it, and it would take processor time."""
         self.pool.stop()
-        self.pool.drain(Revoked())
+        self.pool.settle_queued(Revoked())
         self.pool.kill()
         self.record_drops()
 

@@ -145,7 +145,7 @@ class VersionPool:
                 _log.error("version %s: its process hangs and is killed", self.version.number)
                 predictor.kill()
 
-    def add_cost(self, cost: AnswerCost) -> None:
+    def record_cost(self, cost: AnswerCost) -> None:
         """Add the cost of a batch."""
         self._cpu_s += cost.cpu_ms / 1000.0
         self._rss_mb = cost.rss_mb
@@ -197,7 +197,7 @@ class VersionPool:
         """
         standby = self._route is not None and self._route.is_standby(self._key)
         left = [attempt for attempt in batch if standby and attempt.job.rung is not None]
-        self.release([(attempt, Revoked(), []) for attempt in batch if attempt not in left])
+        self.deliver_outcomes([(attempt, Revoked(), []) for attempt in batch if attempt not in left])
         return left
 
     async def spawn_replica(self) -> Predictor:
@@ -221,14 +221,14 @@ class VersionPool:
         """Count a failed start; fail what is queued when no replica has a process."""
         self.failed_starts += 1
         if self.is_down:
-            self.drain(ProcessDown(f"version {self.version.number} cannot be started: {describe_error(error)}"))
+            self.settle_queued(ProcessDown(f"version {self.version.number} cannot be started: {describe_error(error)}"))
 
-    def drain(self, outcome: AttemptOutcome) -> None:
+    def settle_queued(self, outcome: AttemptOutcome) -> None:
         """Settle everything that is queued with one outcome, or as revoked when this version is not routed."""
         waiting = list(self._queue)
         self._queue.clear()
         known = outcome if self.is_routed() else Revoked()
-        self.release([(attempt, known, []) for attempt in waiting if not attempt.claimed])
+        self.deliver_outcomes([(attempt, known, []) for attempt in waiting if not attempt.claimed])
 
     async def wait_until_allowed(self) -> None:
         """Wait until a background version may be asked a batch."""
@@ -288,7 +288,7 @@ class VersionPool:
                 retried.append(attempt)
             else:
                 failed = self.is_routed() and not discarded
-                self.release([(attempt, Failed(describe_error(death)) if failed else Revoked(), [])])
+                self.deliver_outcomes([(attempt, Failed(describe_error(death)) if failed else Revoked(), [])])
         self._queue.extendleft(reversed(retried))
         self._wake_one()
 
@@ -296,12 +296,12 @@ class VersionPool:
         """Close the process of a replica whose task ends, and forget it."""
         predictor, replica.predictor = replica.predictor, None
         if self.is_down:
-            self.drain(Revoked())
+            self.settle_queued(Revoked())
         if predictor is not None:
             await run_in_daemon_thread(predictor.close)
         self._replicas.remove(replica)
 
-    def release(self, settled: Sequence[SettledAttempt]) -> None:
+    def deliver_outcomes(self, settled: Sequence[SettledAttempt]) -> None:
         """Write the records of those outcomes that are final, then let the callers go."""
         won: list[tuple[Attempt, AttemptOutcome]] = []
         lines: list[bytes] = []

@@ -5,7 +5,6 @@ import time
 from typing import Any, cast
 
 from surefoot.models.model_protocols import ColumnNames, Model
-from surefoot.models.rows.answer_checks import check_answers, describe_error
 from surefoot.models.rows.independence import (
     DEPENDENT_REASON,
     UNSTABLE_REASON,
@@ -14,6 +13,7 @@ from surefoot.models.rows.independence import (
     answers_equal,
     probe_independence,
 )
+from surefoot.models.rows.row_prediction import predict_rows
 
 RECHECK_ONE_ROW_IN = 200
 """One row in so many that were answered in a batch is asked again alone [count]."""
@@ -27,28 +27,6 @@ _LARGEST = 4096
 """Most characters of a row that is kept to be a probe [count]."""
 _PLAIN = ((), (None, False))
 """Options of a request without params."""
-
-
-class ModelExit(Exception):
-    """The model tried to end the process; the text is what it raised."""
-
-    described = True
-
-
-def predict_rows(model: Model, names: ColumnNames, values: list[list[object]], *options: Any) -> list[object]:
-    """One answer a row.
-
-    Raises:
-        ValueError: The model gave no answer to some row.
-        ModelExit: It tried to end the process.
-        Exception: What it raised.
-    """
-    try:
-        return check_answers(model.answer(names, values, *options), len(values))
-    except Exception:
-        raise
-    except BaseException as error:  # a model that wants to end the process only ends its answer
-        raise ModelExit(describe_error(error)) from error
 
 
 class LiveRecheck:

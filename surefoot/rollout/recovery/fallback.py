@@ -1,12 +1,12 @@
 """Journal when the standby or the fallback starts and stops answering in the champion's place."""
 
-from surefoot.core.domain import Rung, Version
+from surefoot.core.domain import StandIn, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.recovery.fallback_drill import name_fallback, run_judged_drill
+from surefoot.rollout.recovery.fallback_drill import run_judged_drill, send_fallback_version
 from surefoot.rollout.rollout_commands import retry_on_conflict
 
 DRILL_INTERVAL_S = 86400.0
@@ -40,7 +40,7 @@ def drill(ports: Ports, model: str) -> FallbackDrilled | None:
     found = run_judged_drill(ports, ledger, ledger.champion)
     if found is not None:
         result = found
-        name_fallback(ports, retry_on_conflict(lambda: ports.append(ports.ledger(model), result)))
+        send_fallback_version(ports, retry_on_conflict(lambda: ports.append(ports.ledger(model), result)))
     return found
 
 
@@ -60,7 +60,7 @@ def begin_fallback(
     Raises:
         SurefootError: The journal cannot be written now.
     """
-    rung = Rung.FALLBACK if standby is None else Rung.PROVEN_GOOD
+    rung = StandIn.FALLBACK if standby is None else StandIn.PROVEN_GOOD
 
     def request() -> Ledger:
         ledger = ports.ledger(model)
@@ -73,7 +73,7 @@ def begin_fallback(
     return retry_on_conflict(request)
 
 
-def end_fallback(ports: Ports, model: str, champion: Version, rung: Rung = Rung.FALLBACK) -> Ledger:
+def end_fallback(ports: Ports, model: str, champion: Version, rung: StandIn = StandIn.FALLBACK) -> Ledger:
     """Journal that a version answers again; nothing when the journal knows of no such time.
 
     Args:

@@ -1,4 +1,4 @@
-"""Try the fallback of a model, and have the gateway load the version that the fallback is."""
+"""Run the drill of a fallback, journal its result, and have the gateway load a fallback that is a version."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ from surefoot.core.domain import Version
 from surefoot.core.errors import FallbackInvalid, SurefootError
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.served_versions.fallback_version import judge_drill, wanted_fallback
+from surefoot.core.served_versions.fallback_version import choose_fallback_version, judge_fallback_drill
 from surefoot.rollout.ports import Ports
 
 
@@ -25,17 +25,17 @@ def run_judged_drill(
         RegistryUnavailable: The fallback is a version, and the registry does not answer.
     """
     found = ports.run_fallback_drill(ledger.model, champion.number)
-    return None if found is None else judge_drill(ledger, found, champion, candidate)
+    return None if found is None else judge_fallback_drill(ledger, found, champion, candidate)
 
 
-def name_fallback(ports: Ports, ledger: Ledger) -> None:
+def send_fallback_version(ports: Ports, ledger: Ledger) -> None:
     """Have the gateway load the version that is the fallback; nothing where none was ever named.
 
     Nothing depends on it that moves traffic: what goes wrong here is left to the controller, which looks at each tick.
     """
     if ledger.fallback is not None:
         with contextlib.suppress(SurefootError):
-            ports.set_fallback(ledger.model, wanted_fallback(ledger))
+            ports.set_fallback(ledger.model, choose_fallback_version(ledger))
 
 
 def drill_before_rollout(ports: Ports, ledger: Ledger, champion: Version, candidate: Version) -> tuple[Ledger, str]:
@@ -54,5 +54,5 @@ def drill_before_rollout(ports: Ports, ledger: Ledger, champion: Version, candid
     if found.is_unusable:
         raise FallbackInvalid(found.problem)
     ledger = ports.append(ledger, found)
-    name_fallback(ports, ledger)
+    send_fallback_version(ports, ledger)
     return ledger, found.digest if found.source is not None else ""

@@ -9,7 +9,7 @@ from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.violations import Violation
-from surefoot.core.rollback.stepped_rollback import promotion_policy, rollback_steps, why_outside_window
+from surefoot.core.rollback.stepped_rollback import outside_window_reason, promotion_policy, rollback_steps
 from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout.ports import Ports
 
@@ -38,6 +38,6 @@ def resolve_rollback_schedule(
     if mode is None and section.window is not None:
         now = ports.clock.now()
         served = last_served_at(ports.journal.read(ledger.model), target, now)
-        outside = why_outside_window(ledger, section, target, served, now)
+        outside = outside_window_reason(ledger, section, target, served, now)
     steps, why = rollback_steps(section, gates, mode, outside)
     return steps, why, written if steps else {}

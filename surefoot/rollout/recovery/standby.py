@@ -8,7 +8,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.served_versions.service_summary import last_served_at
-from surefoot.core.served_versions.standby import standby_version, why_no_standby
+from surefoot.core.served_versions.standby import no_standby_reason, standby_version
 from surefoot.rollout.ports import Ports
 
 
@@ -24,7 +24,7 @@ def wanted_standby(
         last_served: When a version last answered callers [Unix seconds]; None when that is not known.
     """
     standby = standby_version(ledger, champion)
-    if standby is None or why_no_standby(ledger, champion, standby, last_served, now):
+    if standby is None or no_standby_reason(ledger, champion, standby, last_served, now):
         return None
     return standby
 

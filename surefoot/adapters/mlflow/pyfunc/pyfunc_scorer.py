@@ -21,7 +21,7 @@ from surefoot.adapters.mlflow.pyfunc.table_conversion import answer_table, table
 from surefoot.models.arrow_stream import decode_table, encode_table
 from surefoot.models.rows.answer_checks import UnfitInput
 from surefoot.models.rows.independence import IndependenceResult, RowIndependence, probe_independence
-from surefoot.models.rows.live_recheck import predict_rows
+from surefoot.models.rows.row_prediction import predict_rows
 
 if TYPE_CHECKING:
     import pandas as pd

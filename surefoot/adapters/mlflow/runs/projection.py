@@ -80,7 +80,7 @@ class MlflowProjection:
         """
         entries = tuple(entries)
         done = self._draw(model, {run.key: run for run in make_run_views(entries)}, flow_run, reports)
-        return done + self._pages.show(model, version_statuses(entries), self._links)
+        return done + self._pages.write_outcomes(model, version_statuses(entries), self._links)
 
     def _draw(self, model: str, wanted: Mapping[EntryKey, RunView], flow_run: str, reports: Mapping[int, Path]) -> int:
         """Look and do what is missing until nothing is; how many runs were touched."""
@@ -106,21 +106,23 @@ class MlflowProjection:
         self._experiments[model] = experiment
         kept, surplus, strangers = _sort(self._search(experiment), wanted)
         for run in surplus:
-            self._writer.delete(run)
+            self._writer.delete_run(run)
         changes = len(surplus)
         for run in strangers:
-            self._writer.warn(run, "surefoot's journal has another hash for this entry: this run is not of it")
+            self._writer.mark_foreign_run(
+                run, "surefoot's journal has another hash for this entry: this run is not of it"
+            )
         changes += len(strangers)
         for key, target in wanted.items():  # rollouts come first, so that a transition finds the run of its own
             existing, parent = kept.get(key), kept.get(target.parent) if target.parent else None
             if existing is None:
-                existing = kept[key] = self._writer.create(experiment, target, parent, flow_run)
+                existing = kept[key] = self._writer.create_run(experiment, target, parent, flow_run)
             elif _complete(existing, target):
                 if parent is not None and existing.data.tags.get(PARENT) != parent.info.run_id:
-                    self._writer.move(existing, parent)
+                    self._writer.set_parent_run(existing, parent)
                     changes += 1
                 continue
-            self._writer.write(existing, target, parent, reports)
+            self._writer.write_run(existing, target, parent, reports)
             changes += 1
         for key, target in wanted.items():
             if target.parent is None:

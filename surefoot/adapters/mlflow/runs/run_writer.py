@@ -47,7 +47,7 @@ class RunWriter:
         """Nothing is asked yet."""
         self._mlflow, self._pictures = mlflow, pictures
 
-    def create(self, experiment: str, wanted: RunView, parent: "Run | None", flow_run: str) -> "Run":
+    def create_run(self, experiment: str, wanted: RunView, parent: "Run | None", flow_run: str) -> "Run":
         """Make an empty run that already says which entry it is for; a repetition is found and removed later."""
         tags = {SEQ: str(wanted.key[0]), HASH: wanted.key[1]}
         if parent is not None:
@@ -56,7 +56,7 @@ class RunWriter:
             tags[FLOW] = flow_run
         return self._mlflow.call(lambda client: client.create_run(experiment, wanted.started, tags, wanted.name))
 
-    def write(self, run: "Run", wanted: RunView, parent: "Run | None", reports: Mapping[int, Path]) -> None:
+    def write_run(self, run: "Run", wanted: RunView, parent: "Run | None", reports: Mapping[int, Path]) -> None:
         """Say everything that a run has to say."""
         run_id = str(run.info.run_id)
         params = dict(wanted.params)
@@ -75,15 +75,15 @@ class RunWriter:
             self._mlflow.call(lambda client: client.set_terminated(run_id, wanted.status, wanted.ended))
         self._mlflow.call(lambda client: client.set_tag(run_id, HEAD, str(wanted.head)))
 
-    def move(self, run: "Run", parent: "Run") -> None:
+    def set_parent_run(self, run: "Run", parent: "Run") -> None:
         """Hang a run under the run of its rollout."""
         self._mlflow.call(lambda client: client.set_tag(run.info.run_id, PARENT, parent.info.run_id))
 
-    def delete(self, run: "Run") -> None:
+    def delete_run(self, run: "Run") -> None:
         """Remove a run that says the same as another; MLflow keeps it restorable."""
         self._mlflow.call(lambda client: client.delete_run(run.info.run_id))
 
-    def warn(self, run: "Run", text: str) -> None:
+    def mark_foreign_run(self, run: "Run", text: str) -> None:
         """Mark a run that is none of ours."""
         self._mlflow.call(lambda client: client.set_tag(run.info.run_id, WARNING, text))
 

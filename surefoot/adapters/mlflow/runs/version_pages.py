@@ -36,7 +36,7 @@ class VersionPages:
         """Nothing is asked yet."""
         self._mlflow = mlflow
 
-    def show(self, model: str, wanted: Mapping[str, VersionStatus], links: Mapping[str, str]) -> int:
+    def write_outcomes(self, model: str, wanted: Mapping[str, VersionStatus], links: Mapping[str, str]) -> int:
         """Make the pages of a model's versions say where each stands; a version that was deleted is left out.
 
         It costs one call, one more for each of a few versions that are old, and writes only what differs.

@@ -41,12 +41,12 @@ class PairedGate(LimitedGate, SlicedGate):
     def broken_rules(self) -> Iterator[Violation]:
         """Only right and wrong answers can be compared one by one."""
         yield from super().broken_rules()
-        if not self.block and not self.one_by_one:
+        if not self.block and not self.judged_per_request:
             rule = "requests can be each for itself only with metric zero_one and a margin in points"
             yield Violation(("block",), rule)
 
     @property
-    def one_by_one(self) -> bool:
+    def judged_per_request(self) -> bool:
         """Whether requests may be compared each for itself."""
         return False
 
@@ -128,7 +128,7 @@ class ZeroOneGate(_LabelledGate, ClassGate, _ThresholdGate):
             yield missing_key(("expect",), needed)
 
     @property
-    def one_by_one(self) -> bool:
+    def judged_per_request(self) -> bool:
         """Whether requests may be compared each for itself: with a margin in points alone."""
         return self.limit is None and not self.relative
 

@@ -18,7 +18,7 @@ import orjson
 from surefoot.core.traffic_split_json import decode_version, encode_version
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.failover.fallback_answers import FallbackPeriod, RungRecord
+from surefoot.gateway.inference.failover.fallback_answers import FallbackPeriod, StandInRecord
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class FallbackReporter:
         self,
         model: str,
         root: Path,
-        answers: RungRecord,
+        answers: StandInRecord,
         journal: GatewayJournal,
         route_table: SharedRouteTable,
         quiet_s: float,
@@ -54,7 +54,7 @@ class FallbackReporter:
         self._told_at: float | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def resume(self) -> None:
+    def resume_reports(self) -> None:
         """Take over the notes of this slot's earlier worker, and of workers that live no more."""
         others = {*self._route_table.live_workers()} - {self._route_table.slot}
         for slot, note in self._notes():

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from surefoot.core.domain import Rung, Version
+from surefoot.core.domain import StandIn, Version
 from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
-from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, OpenPeriods, RungRecord
+from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, OpenPeriods, StandInRecord
 from surefoot.gateway.inference.failover.timed_attempts import TimedAttempts
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
@@ -32,7 +32,7 @@ class Failover:
         """Start without a standby."""
         self.standby: VersionPool | None = None
         self.periods: OpenPeriods = {}
-        self.proven_good = RungRecord(Rung.PROVEN_GOOD, self.periods)
+        self.proven_good = StandInRecord(StandIn.PROVEN_GOOD, self.periods)
         self.fallback = FallbackAnswers(model, settings, log, self.periods)
         self._log, self._attempts = log, attempts
 
@@ -53,11 +53,11 @@ class Failover:
         if pool is None or pool.version == champion or error.startswith(UNFIT_INPUT_PREFIX):
             return None
         before = job.error, job.latency_ms
-        job.error, job.rung = job.error or error, Rung.PROVEN_GOOD
+        job.error, job.rung = job.error or error, StandIn.PROVEN_GOOD
         job.record_latency()
         outcome = await self._attempts.ask(pool, job)
         if isinstance(outcome, Answered):
-            self.proven_good.record_answer(champion, Rung.PROVEN_GOOD, error, pool.version)
+            self.proven_good.record_answer(champion, StandIn.PROVEN_GOOD, error, pool.version)
             if self.fallback.period is not None:
                 self.fallback.period.recovered = pool.version
             return CallerAnswer(outcome.predictions, pool.version.number, job)

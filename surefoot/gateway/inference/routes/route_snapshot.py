@@ -13,25 +13,12 @@ import orjson
 from surefoot.core.domain import Split, Version
 from surefoot.core.fallback import FallbackVersion
 from surefoot.core.traffic_split_json import decode_traffic_split, decode_version
+from surefoot.gateway.inference.routes.entry_fields import read_fallback, read_standby, unbatchable_versions
+from surefoot.gateway.inference.routes.memory_layout import GENERATION_INDEX, NUMBERS_AREA_BYTES, read_document
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
 
-NUMBERS_AREA_BYTES = 4096
-"""Numbers at the beginning of the shared memory [bytes]; documents come after them."""
-MAX_DOCUMENT_BYTES = 1 << 20
-"""Room for one document [bytes]."""
-GENERATION_INDEX = 0
-"""Place of the generation among the numbers."""
 KILL_SWITCH_KEY = ""
 """Key of the kill switch in the document of routes; no model has this name."""
-
-UNBATCHABLE_KEY = "alone"
-"""Key of an entry: why versions are asked one request at a time, by digest. It is not written to the route file."""
-STANDBY_KEY = "standby"
-"""Key of an entry: the version that answers requests that the champion fails."""
-FALLBACK_KEY = "fallback"
-"""Key of an entry: the version that answers requests that no other version can answer."""
-GOING_BACK_KEY = "going_back"
-"""Key of an entry: whether the candidate is what traffic goes back to, as in a stepped rollback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,51 +94,6 @@ class RouteReader:
             body = read_document(self._memory, generation % 2)
             if self.generations[0] == generation:  # else the document may have been overwritten meanwhile
                 return generation, orjson.loads(body) if body else {}
-
-
-def read_document(memory: mmap.mmap, place: int) -> bytes:
-    """Give the bytes of one document in shared memory."""
-    start = NUMBERS_AREA_BYTES + place * MAX_DOCUMENT_BYTES
-    length = int.from_bytes(memory[start : start + 8], "little")
-    return memory[start + 8 : start + 8 + min(length, MAX_DOCUMENT_BYTES)]
-
-
-def unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
-    """Read from an entry why versions are asked one request at a time, by digest."""
-    found = entry.get(UNBATCHABLE_KEY)
-    return {str(digest): str(why) for digest, why in found.items()} if isinstance(found, Mapping) else {}
-
-
-def read_standby(entry: Mapping[str, object]) -> Version | None:
-    """Read from an entry which proven-good version answers requests that the champion fails.
-
-    Raises:
-        ValueError: It is no version.
-    """
-    found = entry.get(STANDBY_KEY)
-    return None if found is None else decode_version(STANDBY_KEY, found)
-
-
-def decode_fallback(value: object) -> FallbackVersion | None:
-    """Read which version of which registered model is the fallback; None for null.
-
-    Raises:
-        ValueError: It is no version of a model.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, Mapping) or value.keys() != {"model", "version"} or not isinstance(value["model"], str):
-        raise ValueError("a fallback is an object with the keys ['model', 'version']")
-    return FallbackVersion(value["model"], decode_version("version", value["version"]))
-
-
-def read_fallback(entry: Mapping[str, object]) -> FallbackVersion | None:
-    """Read from an entry which version answers requests that no other version can answer.
-
-    Raises:
-        ValueError: It is none.
-    """
-    return decode_fallback(entry.get(FALLBACK_KEY))
 
 
 def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:

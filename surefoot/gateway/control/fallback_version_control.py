@@ -1,4 +1,4 @@
-"""Load the version that a model's policy names as fallback, and put another one in force for all workers."""
+"""Load the version that a model's policy names as fallback, and put it in force for all workers."""
 
 import logging
 import time
@@ -11,7 +11,8 @@ from surefoot.gateway.control.route_errors import LoadFailed, NotPersisted, Stal
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
 from surefoot.gateway.inference.router import VersionRouter
-from surefoot.gateway.inference.routes.route_snapshot import FALLBACK_KEY, ConfiguredRoute
+from surefoot.gateway.inference.routes.entry_fields import FALLBACK_KEY
+from surefoot.gateway.inference.routes.route_snapshot import ConfiguredRoute
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.blocking_calls import run_in_daemon_thread
 

@@ -1,4 +1,4 @@
-"""Compute when a report about a serious incident would be due to an authority; whether one is due, a person decides."""
+"""Compute by when a report about a serious incident would be due to an authority, for a person to decide."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class ReportClock:
+class ReportDeadline:
     """A period within which a report about a serious incident is due, if the law applies.
 
     Attributes:
@@ -27,7 +27,7 @@ _PERIODS = (
 )
 
 
-def report_clocks(aware: float) -> tuple[ReportClock, ...]:
+def report_deadlines(aware: float) -> tuple[ReportDeadline, ...]:
     """The periods of the law, from when the provider became aware of an incident.
 
     Args:
@@ -35,4 +35,4 @@ def report_clocks(aware: float) -> tuple[ReportClock, ...]:
 
     Source: Regulation (EU) 2024/1689 (AI Act), article 73, paragraphs 2 to 4.
     """
-    return tuple(ReportClock(days, case, aware + days * DAY_S) for days, case in _PERIODS)
+    return tuple(ReportDeadline(days, case, aware + days * DAY_S) for days, case in _PERIODS)
