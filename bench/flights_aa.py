@@ -16,7 +16,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.stats.change_point import log_mixture
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
@@ -108,7 +108,7 @@ def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float
             < -np.log(alpha) - 1e-9
         ):
             continue  # no FAIL without this evidence; the whole judge is slower
-        level = DecisionThresholds(alpha, allowance=margin_allowance(RAMP[trials.step][0]))
+        level = DecisionThresholds(alpha, allowance=allowed_margin_multiple(RAMP[trials.step][0]))
         if judge(gate, BadEventCounts(counts, rate, "unit", 10**6), level).outcome is Outcome.FAIL:
             return True
     return False

@@ -44,7 +44,7 @@ from surefoot.core.journal.events import (
     decode_event,
 )
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.rollback.stepped_rollback import is_stepping
+from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.rollout import Ports
 from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings
@@ -113,10 +113,14 @@ class Stack:
         versions: dict[str, dict[str, object]] = self.traffic.stats(MODEL)["versions"]  # type: ignore[assignment]
         return "row_wise" in versions.get(number, {})
 
-    def is_stepping(self) -> bool:
+    def is_rolling_back_in_steps(self) -> bool:
         """Whether a weight of the rollback is in force."""
         ledger = self.ledger()
-        return ledger.rollout is not None and bool(ledger.rollout.done) and is_stepping(ledger, ledger.rollout)
+        return (
+            ledger.rollout is not None
+            and bool(ledger.rollout.done)
+            and is_rolling_back_in_steps(ledger, ledger.rollout)
+        )
 
     def command(self, *words: str) -> subprocess.Popen[bytes]:
         """Run a command of surefoot in a process of its own."""
@@ -183,7 +187,7 @@ def play(story: str, models: Path, folder: Path) -> list[dict[str, object]]:
         before, began = len(stack.journal.read(MODEL)), time.monotonic()
         with load(port, folder / "seen.npz"):
             running = stack.command("rollback", MODEL, "-m", story)
-            wait_until(stack.is_stepping)
+            wait_until(stack.is_rolling_back_in_steps)
             disturb(story, stack, running, gateway, models)
             code = running.wait(PATIENCE_S)
             if story == "command killed":

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from surefoot.core.errors import SurefootError
-from surefoot.core.rollback.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import drive_rollout, open_rollback, restore_due_tables, retry_on_conflict
 from tasks.promote_flow_runs import tag_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
@@ -26,7 +26,7 @@ def roll_back(model: str, reason: str, to: str | None, mode: str | None = None) 
             if opened.kind == "promotion":
                 taken, back = back, taken
             tag_flow_run(before.open, f"{model}: rollback of {taken} to {back}")
-        drive_rollout(ports, model, until=lambda ledger: not ledger.open or is_held(ledger.rollout))
+        drive_rollout(ports, model, until=lambda ledger: not ledger.open or waits_for_person(ledger.rollout))
         try:
             restore_due_tables(ports, model)
         except SurefootError as error:  # traffic and registry are back; `reconcile` takes the tables up again

@@ -1,4 +1,4 @@
-"""Map the outcome of a rollout to Prefect states: a rejected version never shows as Completed."""
+"""Map the outcome of a rollout to Prefect states, and combine the states of several tasks."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
-from surefoot.core.rollback.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.served_versions.version_status import current_outcome, is_failed_end
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: Rol
     found = ledger.rollouts[rollout]
     stage, reason = current_outcome(ledger, found)
     said = reason[:MAX_MESSAGE_LENGTH]
-    if is_held(found):
+    if waits_for_person(found):
         return Failed(cls=RejectedState, name="Held", message=said, data=data)
     if is_failed_end(found.opened.kind, stage) and kind in {None, found.opened.kind}:
         return Failed(cls=RejectedState, name=stage.value, message=said, data=data)

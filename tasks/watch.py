@@ -9,7 +9,7 @@ from prefect.states import Completed
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
-from surefoot.core.rollback.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_evaluation_time, retraining_to_start
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
@@ -44,7 +44,7 @@ def watch_champion_once(model: str) -> State[str]:
         head = len(ports.journal.read(model))
         ledger = evaluate_champion(ports, model)
         if ledger.open:
-            drive_rollout(ports, model, until=lambda seen: not seen.open or is_held(seen.rollout))
+            drive_rollout(ports, model, until=lambda seen: not seen.open or waits_for_person(seen.rollout))
         fresh = [decode_event(entry.kind, entry.data) for entry in ports.journal.read(model, after=head)]
         wanted = retraining_to_start(ports.ledger(model))
     for event in fresh:

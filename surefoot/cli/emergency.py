@@ -33,7 +33,7 @@ from surefoot.core.journal.events import DriftFound, EffectDone, EffectIntended,
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.rollback.stepped_rollback import is_held, is_stepping
+from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps, waits_for_person
 from surefoot.core.served_versions.exposure_periods import last_rolled_back
 from surefoot.rollout import (
     Ports,
@@ -158,7 +158,7 @@ def _other_end(ledger: Ledger, rollout: str, wanted: Stage) -> str:
     if found is None or found.opened.kind != RolloutKind.ROLLBACK:
         return ""
     model, serves, target = ledger.model, found.opened.champion.number, found.rollback_target.number
-    if is_held(found):
+    if waits_for_person(found):
         return (
             f"the rollback is held, since version {target} fails a gate: 'surefoot rollback {model} --now' moves all"
             f" traffic to it, 'surefoot abort {model}' leaves version {serves}"
@@ -228,7 +228,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
             try:
                 ledger = ports.ledger(model)
                 rollout = ledger.rollout
-                if rollout is not None and is_stepping(ledger, rollout):
+                if rollout is not None and is_rolling_back_in_steps(ledger, rollout):
                     _finish_steps(ports, model, why)
                     ended[model] = rollout.opened.rollout
                     if not quiet:
@@ -258,7 +258,7 @@ def _finish_steps(ports: Ports, model: str, why: str) -> None:
 
     def moved(ledger: Ledger) -> bool:
         rollout = ledger.rollout
-        return rollout is None or not (is_stepping(ledger, rollout) or ledger.intent)
+        return rollout is None or not (is_rolling_back_in_steps(ledger, rollout) or ledger.intent)
 
     drive_rollout(ports, model, until=moved, patience=_REGISTRY_TIMEOUT_S)
 
@@ -308,7 +308,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
             ledger = drive_rollout(
                 ports,
                 model,
-                until=lambda ledger: not ledger.open or is_held(ledger.rollout),
+                until=lambda ledger: not ledger.open or waits_for_person(ledger.rollout),
                 on_step=tell,
                 patience=_REGISTRY_TIMEOUT_S,
             )

@@ -21,7 +21,7 @@ from surefoot.core.journal.event_sentences import describe_event, describe_stand
 from surefoot.core.journal.events import LIVE_SPLIT_DRIFT
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.rollback.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.rollout import Ports, journal_behind_gateway_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
@@ -200,7 +200,7 @@ def _watched(ledger: Ledger) -> tuple[list[str], list[str]]:
 def _held(ledger: Ledger) -> list[str]:
     """Whether a stepped rollback waits for a person."""
     rollout = ledger.rollout
-    if rollout is None or not is_held(rollout):
+    if rollout is None or not waits_for_person(rollout):
         return []
     ways = f"'surefoot rollback {ledger.model} --now' moves all traffic, 'surefoot abort {ledger.model}' calls it off"
     return [f"the rollback is held at step {rollout.step + 1}: {rollout.reason}; {ways}"]

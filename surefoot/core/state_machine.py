@@ -26,7 +26,7 @@ from surefoot.core.journal.events import (
     StageEntered,
 )
 from surefoot.core.journal.ledger import Ledger, Rollout
-from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.policy_types import (
     DATA_GATE_NAME,
@@ -194,7 +194,7 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     ramped = [name for item in policy.ramp for name in item.gates]
     level = DecisionThresholds(
         alpha_per_guardrail(policy, ramped),
-        allowance=margin_allowance(step.weight),
+        allowance=allowed_margin_multiple(step.weight),
         min_requests=step.min_requests,
         stages=len(policy.ramp),
         weight=step.weight,

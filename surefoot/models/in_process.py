@@ -13,7 +13,7 @@ class InProcessModel:
     """A model that answers in a thread of its own."""
 
     spawn_replica = None
-    proof_deaths = 0
+    probe_deaths = 0
 
     def __init__(self, model: Model, independence: IndependenceResult | None = None) -> None:
         """Run this model; without a result its own claim about its rows is believed."""

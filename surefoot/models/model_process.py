@@ -105,7 +105,7 @@ class ModelProcess:
         independence: Why they may or may not be, as the process knows by now.
         checks: How often it has asked rows again alone.
         cost: What the last batch took in the process, or None before the first.
-        proof_deaths: Ends of earlier processes while they were to show that they answer each row by itself, before
+        probe_deaths: Ends of earlier processes while they were to show that they answer each row by itself, before
             this one took their place [count].
     """
 
@@ -132,7 +132,7 @@ class ModelProcess:
         """
         self._start, self._probe, self._given = start, probe and known is None, known
         self.cost: AnswerCost | None = None
-        self.proof_deaths = 0
+        self.probe_deaths = 0
         self.independence, self.checks, self._probing = IndependenceResult(RowIndependence.UNPROVEN), RowChecks(), False
         self._connection: ModelConnection | None = None
         try:
@@ -140,7 +140,7 @@ class ModelProcess:
         except ProcessDied:
             if not self._probing or (cancelled is not None and cancelled.is_set()):
                 raise
-            self.proof_deaths += 1
+            self.probe_deaths += 1
             self._probe = self._probing = False
             greeting = self._launch(cancelled)
         if not isinstance(greeting, dict) or "error" in greeting:

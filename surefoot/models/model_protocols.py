@@ -137,7 +137,7 @@ class Predictor(Protocol):
         ...
 
     @property
-    def proof_deaths(self) -> int:
+    def probe_deaths(self) -> int:
         """How many processes ended while they were to show that they answer each row by itself, before this one."""
         ...
 

@@ -41,9 +41,9 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.ledger import Ledger, Rollout, fold_entries, split_of_effect
 from surefoot.core.journal.service_events import RollbackTargetChanged
 from surefoot.core.judging.evidence import Evidence, MissingEvidence
+from surefoot.core.judging.evidence_json import encode_evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
-from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted

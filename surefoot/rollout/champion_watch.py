@@ -10,9 +10,9 @@ from surefoot.core.errors import Rejected, StaleLedger
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.judging.evidence_json import encode_evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
-from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, ValueGate

@@ -15,7 +15,7 @@ from surefoot.core.journal.service_events import VersionReleased
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.rollback.stepped_rollback import is_stepping
+from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
 from surefoot.rollout.config_files import resolve_bundle
@@ -278,7 +278,7 @@ def _decide_end(
     why = clean_reason(reason).text
     if rollout.opened.kind == RolloutKind.ROLLBACK:
         # A rollback that shares traffic can be called off; one that has moved it all goes on to its end.
-        stepping = not rollout.ending and is_stepping(ledger, rollout)
+        stepping = not rollout.ending and is_rolling_back_in_steps(ledger, rollout)
         return ports.append(ledger, EndDecided(ledger.open, Stage.ABORTED, gate, why)) if stepping else ledger
     return ledger if rollout.ending else ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, why))
 
@@ -356,7 +356,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
 def _finish_at_once(ports: Ports, ledger: Ledger, rollout: Rollout, reason: str) -> Ledger:
     """Move all traffic of a stepped rollback back now, also one that is being aborted."""
     finished = rollout.ending is not None and rollout.ending.terminal_stage is Stage.FAST_ROLLED_BACK
-    if finished or not is_stepping(ledger, rollout):
+    if finished or not is_rolling_back_in_steps(ledger, rollout):
         return ledger
     return ports.append(ledger, EndDecided(ledger.open, Stage.FAST_ROLLED_BACK, "", clean_reason(reason).text))
 

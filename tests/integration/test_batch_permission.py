@@ -23,7 +23,7 @@ class Asked:
     spawn_replica = None
     independence = None
     checks = RowChecks()
-    proof_deaths = 0
+    probe_deaths = 0
 
     def __init__(self, *, batchable: bool) -> None:
         self.batchable = batchable

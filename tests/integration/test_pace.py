@@ -28,7 +28,7 @@ class Model:
     spawn_replica = None
     independence = None
     checks = RowChecks()
-    proof_deaths = 0
+    probe_deaths = 0
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -30,7 +30,7 @@ class Process:
     batchable = True
     independence = None
     checks = RowChecks()
-    proof_deaths = 0
+    probe_deaths = 0
 
     def __init__(self, allowed: int = 0) -> None:
         self.allowed, self.dead = allowed, False

@@ -30,7 +30,7 @@ from surefoot.core.journal.events import (
     decode_event,
 )
 from surefoot.core.journal.ledger import Rollout
-from surefoot.core.rollback.stepped_rollback import is_stepping
+from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
@@ -67,7 +67,7 @@ def last(emergency: Emergency) -> Rollout:
 def stepping(emergency: Emergency) -> bool:
     """Whether a weight of the rollback is in force."""
     ledger = emergency.ports.ledger(MODEL)
-    return ledger.rollout is not None and bool(ledger.rollout.done) and is_stepping(ledger, ledger.rollout)
+    return ledger.rollout is not None and bool(ledger.rollout.done) and is_rolling_back_in_steps(ledger, ledger.rollout)
 
 
 @contextmanager

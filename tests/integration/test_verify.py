@@ -13,8 +13,8 @@ from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.events import Event, GateJudged, RolloutOpened, encode_event
+from surefoot.core.judging.evidence_json import encode_evidence
 from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
-from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.settings import Settings

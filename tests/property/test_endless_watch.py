@@ -35,9 +35,9 @@ def at(day: int) -> DecisionThresholds:
 
 def test_the_same_is_spent_on_every_block() -> None:
     """A year into the watch a look has the level that it had in the first week, and a bake has its level in all."""
-    assert at(3).spent(DAY)[0] == at(400).spent(DAY)[0] == pytest.approx(0.05 / 14)
-    assert replace(BAKE, forever=False, elapsed=400 * DAY).spent(DAY)[0] < 1e-6
-    assert replace(BAKE, elapsed=0.0).spent(100 * DAY)[0] == pytest.approx(0.05)
+    assert at(3).error_levels(DAY)[0] == at(400).error_levels(DAY)[0] == pytest.approx(0.05 / 14)
+    assert replace(BAKE, forever=False, elapsed=400 * DAY).error_levels(DAY)[0] < 1e-6
+    assert replace(BAKE, elapsed=0.0).error_levels(100 * DAY)[0] == pytest.approx(0.05)
 
 
 def test_a_break_after_a_long_good_time_is_found() -> None:

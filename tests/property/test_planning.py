@@ -9,7 +9,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.planning import plan_policy
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.state_machine import alpha_per_guardrail
@@ -48,7 +48,7 @@ def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, floa
             bad, old = int(random.binomial(mine, 0.02 * times)), int(random.binomial(n - mine, 0.02))
             epoch = look * MAX_EPOCHS // (2 * LOOKS)
             strata.append(BadEventStratum(share, bad, mine - bad, old, n - mine - old, epoch))
-            level = DecisionThresholds(alpha, allowance=margin_allowance(step.weight))
+            level = DecisionThresholds(alpha, allowance=allowed_margin_multiple(step.weight))
             verdict = judge(gate, BadEventCounts(tuple(strata), 0.02, "unit", 10**6), level)
             if verdict.outcome is Outcome.FAIL:
                 failed += 1

@@ -173,7 +173,7 @@ def test_files_that_have_changed_are_not_loaded() -> None:
     changed = replace(BASE, digest=f"sha256:{8:064}")
     found = judge_fallback_drill(ledger, replace(GOOD, digest=changed.digest, version=changed), VERSIONS[0])
     assert found.is_unusable
-    assert found.named is None
+    assert found.fallback_version is None
     assert BASE.digest in found.problem
     other = replace(changed, number="8")
     source = FallbackReference("base", "8")
@@ -205,7 +205,7 @@ def test_a_drill_of_an_earlier_release_is_read() -> None:
     found = decode_event("FallbackDrilled", {"kind": "table", "digest": "sha256:0", "rows": 5, "problem": ""})
     assert found == FallbackDrilled("table", "sha256:0", 5, "")
     assert isinstance(found, FallbackDrilled)
-    assert found.named is None
+    assert found.fallback_version is None
 
 
 def test_a_tick_names_the_fallback_again_when_something_has_changed() -> None:

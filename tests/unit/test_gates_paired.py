@@ -182,7 +182,7 @@ def test_share_of_other_inputs_has_an_exact_interval(differ: int, n: int, outcom
     assert verdict.reason.startswith("the candidate sees another ")
     assert f"than the champion on {differ / n:.1%} of the requests (between " in verdict.reason
     assert "at most 1.0% is accepted)" in verdict.reason
-    alpha = LEVEL.spent(FED.block)[0] / 2.0  # two features share the level
+    alpha = LEVEL.error_levels(FED.block)[0] / 2.0  # two features share the level
     exact = stats.binomtest(differ, n).proportion_ci(1.0 - alpha, method="exact")
     assert (verdict.lower, verdict.upper) == (pytest.approx(exact.low), pytest.approx(exact.high))
     assert verdict.culprit == ("x" if outcome is Outcome.FAIL else "")
@@ -302,7 +302,7 @@ def test_margin_and_limit_share_the_level_to_fail() -> None:
     evidence = groups({"f": (0.6, 0.55), "m": (0.6, 0.6)})
     alone, both = (judged(changed(GAP, limit=limit), evidence).details[0] for limit in (None, 0.9))
     below = [float(str(row["difference"])) - float(str(row["lower"])) for row in (alone, both)]
-    alpha = LEVEL.spent(GAP.block)[0]
+    alpha = LEVEL.error_levels(GAP.block)[0]
     assert below[1] / below[0] == pytest.approx(stats.t.isf(alpha / 2.0, 19) / stats.t.isf(alpha, 19))
     assert alone["upper"] == both["upper"]
 

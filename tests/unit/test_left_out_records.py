@@ -16,9 +16,9 @@ from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum, PairedSums
+from surefoot.core.judging.evidence_json import decode_evidence, encode_evidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.reverify import decode_evidence, encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.verdicts.left_out_report import LEFT_OUT_REASON_TEXTS, report_left_out_records

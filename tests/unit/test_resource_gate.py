@@ -8,8 +8,8 @@ import pytest
 from surefoot.adapters.evidence.live_counts.gauge_comparisons import compare_gauges
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import GaugeComparisons
+from surefoot.core.judging.evidence_json import decode_evidence, encode_evidence
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.reverify import decode_evidence, encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import plan_policy
 from surefoot.core.policy.parse import parse_policy

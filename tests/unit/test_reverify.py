@@ -30,8 +30,9 @@ from surefoot.core.judging.evidence import (
     ValueCounts,
     ValueStratum,
 )
+from surefoot.core.judging.evidence_json import EVIDENCE_TYPES, decode_evidence, encode_evidence
 from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
-from surefoot.core.judging.reverify import EVIDENCE_TYPES, decode_evidence, encode_evidence, reverify
+from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from tests.gates import changed, gate_of

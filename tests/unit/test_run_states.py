@@ -8,7 +8,7 @@ from surefoot.core.journal.events import ChampionAdopted, EndDecided, Event, Rol
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.rollback.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import drive_rollout, open_rollback
 from tasks.states import combine_states, rollout_state, task_result
 from tests.fakes import STEPPED
@@ -61,7 +61,7 @@ def test_a_rollback_that_is_held_is_not_green() -> None:
     env = scenario(STEPPED, play)
     started(env)
     rollout = open_rollback(env.ports(), "m", "complaints").open
-    ledger = drive_rollout(env.ports(), "m", until=lambda seen: is_held(seen.rollout))
+    ledger = drive_rollout(env.ports(), "m", until=lambda seen: waits_for_person(seen.rollout))
     state = rollout_state(ledger, rollout, kind=RolloutKind.ROLLBACK)
     assert (state.type.value, state.name) == ("FAILED", "Held")
     assert state.message is not None

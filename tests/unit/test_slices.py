@@ -20,8 +20,8 @@ from surefoot.core.judging.evidence import (
     SlicedCounts,
     ValueCounts,
 )
+from surefoot.core.judging.evidence_json import decode_evidence, encode_evidence
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.reverify import decode_evidence, encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Gate, Metric

@@ -17,7 +17,7 @@ from surefoot.core.judging.reverify import reverify
 from surefoot.core.planning.policy_notes import list_policy_notes
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.rollback.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import (
     NextStep,
     drive_rollout,
@@ -58,7 +58,7 @@ def splits(env: Scenario, after: int) -> list[tuple[float, str | None]]:
 def rollback(env: Scenario, mode: str | None = None, to: str | None = None) -> Ledger:
     """Roll back, and drive that to its end or until it is held."""
     open_rollback(env.ports(), "m", "operator", to, mode)
-    return drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open or is_held(ledger.rollout))
+    return drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open or waits_for_person(ledger.rollout))
 
 
 def last(ledger: Ledger) -> Rollout:
@@ -128,7 +128,7 @@ def test_a_failed_gate_holds_until_a_person_finishes_or_aborts() -> None:
         env = promoted(play=fails)
         before = len(env.traffic.changes)
         held = rollback(env)
-        assert is_held(held.rollout)
+        assert waits_for_person(held.rollout)
         assert splits(env, before) == WEIGHTS[:1]
         assert events(env, "Paused")[-1]["gate"] == "errors"
         if finish:
@@ -154,7 +154,7 @@ def test_a_step_is_held_while_it_fails_and_goes_on_when_it_does_not() -> None:
         return fails(question) if count == 1 else None
 
     env = promoted(play=play)
-    assert is_held(rollback(env).rollout)
+    assert waits_for_person(rollback(env).rollout)
     ledger = drive_rollout(env.ports(), "m", until=lambda seen: not seen.open)
     assert last(ledger).stage is Stage.FAST_ROLLED_BACK
 

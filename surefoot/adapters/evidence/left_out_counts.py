@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surefoot.adapters.evidence.live_counts.arm_assignment import SERVED_SQL, request_arms_parameters
+from surefoot.adapters.evidence.live_counts.arm_assignment import SERVED_CONDITION_SQL, request_arms_parameters
 from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -34,7 +34,7 @@ def count_left_out_records(
     since, until = question.since, question.until
     where, parameters = f'"at" > {since!r} AND "at" <= {until!r}', ()
     if refused is not None:
-        since, where, parameters = question.opened, SERVED_SQL, request_arms_parameters(question)[:4]  # type: ignore[assignment]
+        since, where, parameters = question.opened, SERVED_CONDITION_SQL, request_arms_parameters(question)[:4]  # type: ignore[assignment]
     records, rows, unanswered, unkept = log.query_rows(
         question.model,
         f"""

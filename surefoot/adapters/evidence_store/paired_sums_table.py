@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
-from surefoot.core.answers.class_mapping import NumberMeaningCounts
+from surefoot.core.answers.class_mapping import NumberInterpretationCounts
 from surefoot.core.policy.policy_types import PairedGate
 
 _READINGS = ("champion_reading", "candidate_reading")
@@ -58,7 +58,8 @@ def decode_paired_sums(
         setattr(made, name, int(facts[name]))
     made.named = list(facts["named"])
     made.kinds = cast(
-        "tuple[NumberMeaningCounts, NumberMeaningCounts]", tuple(NumberMeaningCounts(*some) for some in facts["kinds"])
+        "tuple[NumberInterpretationCounts, NumberInterpretationCounts]",
+        tuple(NumberInterpretationCounts(*some) for some in facts["kinds"]),
     )
     for readings, sums in made.sums.items():
         told = facts["sums"][" ".join(one.name for one in readings)]

@@ -39,7 +39,7 @@ class PausedSchedules:
     active: Mapping[str, bool] = field(default_factory=dict)
 
     @property
-    def off(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether the deployment starts no runs by itself."""
         return self.paused or not any(self.active.values())
 
@@ -158,7 +158,7 @@ def describe_paused_flows(config: Settings, patience: float = 0.0) -> list[str]:
         f"the schedule of '{name}' is off in Prefect: {PAUSED_FLOW_EFFECTS[name]};"
         f" turn it on at {config.prefect}/deployments"
         for name, switch in read_paused_schedules(config, patience).items()
-        if switch.off
+        if switch.is_paused
     ]
 
 

@@ -16,7 +16,7 @@ _MAX_ODD_SHARE = 0.01
 """Up to this share of a version's numbers may be of the other kind: they are odd, and tell nothing of the others."""
 
 
-class NumberMeaning(StrEnum):
+class NumberInterpretation(StrEnum):
     """What the numbers among a version's answers are."""
 
     NAMES = "names of classes"
@@ -82,7 +82,7 @@ def _inside(value: object, classes: tuple[str, ...]) -> object:
     return inside if inside is value else _inside(inside, classes)
 
 
-def class_probabilities(value: object, classes: tuple[str, ...], reading: NumberMeaning) -> list[float]:
+def class_probabilities(value: object, classes: tuple[str, ...], reading: NumberInterpretation) -> list[float]:
     """Probabilities in one answer, in the order of the classes; one number is that of the second of two.
 
     Raises:
@@ -99,14 +99,14 @@ def class_probabilities(value: object, classes: tuple[str, ...], reading: Number
         if len(value) != len(classes):
             raise InvariantBroken(f"expected {len(classes)} class probabilities, found {len(value)}")
         return check_class_probabilities(value)
-    named_only = is_ambiguous_number(classes) and reading is NumberMeaning.NAMES
+    named_only = is_ambiguous_number(classes) and reading is NumberInterpretation.NAMES
     if isinstance(value, str) or len(classes) != 2 or named_only:  # noqa: PLR2004 - two classes are one number
         raise InvariantBroken(f"expected {len(classes)} class probabilities, found {value!r:.80}")
     found = answer_number(value)
     return check_class_probabilities([1.0 - found, found])
 
 
-def named_class_index(value: object, classes: tuple[str, ...], reading: NumberMeaning) -> int | None:
+def named_class_index(value: object, classes: tuple[str, ...], reading: NumberInterpretation) -> int | None:
     """Position of the class that an answer names; None where it holds probabilities.
 
     Raises:
@@ -116,7 +116,7 @@ def named_class_index(value: object, classes: tuple[str, ...], reading: NumberMe
     if isinstance(value, list | dict):
         return None
     ambiguous = is_ambiguous_number(classes)
-    if ambiguous and reading is NumberMeaning.PROBABILITIES and not isinstance(value, str):
+    if ambiguous and reading is NumberInterpretation.PROBABILITIES and not isinstance(value, str):
         return None
     index = _class_index(classes, value)
     if index is None and (ambiguous or isinstance(value, str) or len(classes) != 2):  # noqa: PLR2004 - as above
@@ -125,7 +125,7 @@ def named_class_index(value: object, classes: tuple[str, ...], reading: NumberMe
 
 
 @dataclass
-class NumberMeaningCounts:
+class NumberInterpretationCounts:
     """What a version's numbers can be, where one may be a name or a probability.
 
     Law: the counts do not depend on how the answers are cut, so neither does the reading.
@@ -151,13 +151,13 @@ class NumberMeaningCounts:
             self.names += named and not possible
             self.probabilities += possible and not named
 
-    def merge(self, other: "NumberMeaningCounts") -> None:
+    def merge(self, other: "NumberInterpretationCounts") -> None:
         """Count what another has counted of other answers."""
         self.names += other.names
         self.probabilities += other.probabilities
         self.either += other.either
 
-    def meaning(self) -> NumberMeaning | None:
+    def interpretation(self) -> NumberInterpretation | None:
         """What these numbers are; None where nothing tells.
 
         Raises:
@@ -168,14 +168,16 @@ class NumberMeaningCounts:
         total = self.names + self.probabilities + self.either
         if not self.names and self.probabilities <= _MAX_ODD_SHARE * total:
             raise InvariantBroken("numbers may be names of classes or probabilities")
-        return NumberMeaning.PROBABILITIES if self.probabilities > self.names else NumberMeaning.NAMES
+        return NumberInterpretation.PROBABILITIES if self.probabilities > self.names else NumberInterpretation.NAMES
 
 
-def decide_number_meanings(one: NumberMeaningCounts, other: NumberMeaningCounts) -> tuple[NumberMeaning, NumberMeaning]:
+def decide_number_interpretations(
+    one: NumberInterpretationCounts, other: NumberInterpretationCounts
+) -> tuple[NumberInterpretation, NumberInterpretation]:
     """What the numbers of two versions are: each by its own answers, else by the other's; names where nothing tells.
 
     Raises:
         InvariantBroken: It cannot be told.
     """
-    first, second = one.meaning(), other.meaning()
-    return first or second or NumberMeaning.NAMES, second or first or NumberMeaning.NAMES
+    first, second = one.interpretation(), other.interpretation()
+    return first or second or NumberInterpretation.NAMES, second or first or NumberInterpretation.NAMES

@@ -14,11 +14,11 @@ from surefoot.core.answers.answer_values import (
     unwrap_single_value,
 )
 from surefoot.core.answers.class_mapping import (
-    NumberMeaning,
-    NumberMeaningCounts,
+    NumberInterpretation,
+    NumberInterpretationCounts,
     class_indices,
     class_probabilities,
-    decide_number_meanings,
+    decide_number_interpretations,
     is_ambiguous_number,
     named_class_index,
 )
@@ -45,7 +45,7 @@ def compute_losses(
     gate: Gate,
     answers: Sequence[object] | Floats,
     labels: Sequence[object] | Floats,
-    reading: NumberMeaning | None = None,
+    reading: NumberInterpretation | None = None,
 ) -> Floats:
     """Loss of each answer.
 
@@ -96,7 +96,7 @@ def predicted_classes(given: Floats, threshold: float = _DEFAULT_THRESHOLD) -> F
 
 
 def positive_class_scores(
-    gate: Gate, answers: Sequence[object] | Floats, reading: NumberMeaning | None = None
+    gate: Gate, answers: Sequence[object] | Floats, reading: NumberInterpretation | None = None
 ) -> Floats:
     """The probability of yes in every answer, shape (n,); of named classes the last one is yes.
 
@@ -108,7 +108,7 @@ def positive_class_scores(
     if not classes:
         return answer_probabilities(answers)
     if isinstance(answers, np.ndarray):
-        numbered = is_ambiguous_number(classes) and reading is NumberMeaning.NAMES
+        numbered = is_ambiguous_number(classes) and reading is NumberInterpretation.NAMES
         if not numbered and bool(((answers >= 0.0) & (answers <= 1.0)).all()):
             return answers
         some, where = np.unique(answers, return_inverse=True)
@@ -135,14 +135,14 @@ def labels_as_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
     return made
 
 
-def _reading(gate: Gate, answers: Sequence[object] | Floats) -> NumberMeaning:
+def _reading(gate: Gate, answers: Sequence[object] | Floats) -> NumberInterpretation:
     """What the numbers among all answers are."""
     classes = gate_classes(gate)
     if not is_ambiguous_number(classes):
-        return NumberMeaning.NAMES
-    kinds = NumberMeaningCounts()
+        return NumberInterpretation.NAMES
+    kinds = NumberInterpretationCounts()
     kinds.add(classes, answers)
-    return decide_number_meanings(kinds, kinds)[0]
+    return decide_number_interpretations(kinds, kinds)[0]
 
 
 def _of_numbers(
@@ -174,7 +174,7 @@ def _apart(gate: Gate, metric: Metric, given: Floats, true: Floats) -> Floats:
 
 
 def _wrong(
-    gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: NumberMeaning
+    gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: NumberInterpretation
 ) -> Floats:
     """One where the class that an answer stands for is not the one that came true."""
     classes, threshold = gate_classes(gate), gate_threshold(gate)
@@ -220,7 +220,7 @@ def _is_word(value: object, text: str) -> bool:
 
 
 def _chosen(
-    answers: Sequence[object] | Floats, classes: tuple[str, ...], threshold: float, reading: NumberMeaning
+    answers: Sequence[object] | Floats, classes: tuple[str, ...], threshold: float, reading: NumberInterpretation
 ) -> NDArray[np.int64]:
     """Position of the class that every answer names, or finds the most probable; of two by the threshold."""
     made = []

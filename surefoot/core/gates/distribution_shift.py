@@ -14,7 +14,7 @@ def judge_distribution_shift(gate: ShiftGate, found: DistributionShift, level: D
     """FAIL when some feature has surely moved further than the limit, PASS when none can have."""
     if not found.features:
         return make_verdict(gate, Outcome.NO_DATA, f"there is nothing to compare ({found.against})")
-    alpha, _ = level.spent(gate.block)
+    alpha, _ = level.error_levels(gate.block)
     each = 2.0 * len(found.features) / alpha
     limit = gate.limit or 0.0
 

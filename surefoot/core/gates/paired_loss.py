@@ -121,7 +121,7 @@ def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresh
     measured, small = _gap(gate, found) if gate.metric in GAP_METRICS else _slices(gate, found)
     if not measured:
         return make_verdict(gate, Outcome.NO_DATA, _too_little(gate, found), n=found.labelled)
-    alpha, beta = level.spent(gate.block)
+    alpha, beta = level.error_levels(gate.block)
     # While a watch has no end, a good past would hide a bad present: half of the level is for the latest blocks alone.
     late = _late(gate, found, measured) if level.forever else []
     share = alpha / len(measured) / (2.0 if late else 1.0)

@@ -150,7 +150,8 @@ def describe_event(event: Event) -> str:
 def _describe_fallback(event: FallbackEvent) -> str:
     """When callers got fallback answers, as one line for a person."""
     if isinstance(event, FallbackDrilled):
-        return f"fallback {event.told} was asked {event.rows:,} logged rows: {event.problem or 'each answer will do'}"
+        result = event.problem or "each answer will do"
+        return f"fallback {event.display_name} was asked {event.rows:,} logged rows: {result}"
     number = event.champion.number
     if isinstance(event, FallbackBegan):
         return f"callers get {describe_stand_in(event)}: version {number} fails ({event.reason})"

@@ -66,16 +66,16 @@ class FallbackDrilled:
         return bool(self.problem) and not self.digest and self.kind != "constant"
 
     @property
-    def named(self) -> FallbackVersion | None:
+    def fallback_version(self) -> FallbackVersion | None:
         """The version that can answer; None for other kinds, and where it cannot be loaded."""
         return None if self.source is None or self.version is None else FallbackVersion(self.source.model, self.version)
 
     def usable_version(self, before: FallbackVersion | None) -> FallbackVersion | None:
         """The version that can be the fallback from now on; the one before where this one cannot be loaded."""
-        return before if self.source is not None and self.version is None else self.named
+        return before if self.source is not None and self.version is None else self.fallback_version
 
     @property
-    def told(self) -> str:
+    def display_name(self) -> str:
         """The fallback as a person names it."""
         return f"{PYFUNC_FALLBACK} {self.source.uri}" if self.source is not None else self.kind
 

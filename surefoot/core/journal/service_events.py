@@ -1,4 +1,4 @@
-"""Define the journal events about versions that have served: answer counts, corrections, released quarantines."""
+"""Define the journal events about versions that have served, such as answer counts and lifted quarantines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

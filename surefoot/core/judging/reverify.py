@@ -1,56 +1,24 @@
 """Verify journalled verdicts: judge their journalled evidence again, and compare the outcomes."""
 
-import base64
-import binascii
 import math
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import cast, get_args
-
-import rfc8785
+from typing import cast
 
 from surefoot.core.domain import Verdict
-from surefoot.core.errors import InvariantBroken
-from surefoot.core.journal.chain import Entry, canonical_bytes
-from surefoot.core.journal.codec import JsonCodec, journal_name
+from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import GateJudged, RolloutOpened, decode_event
 from surefoot.core.journal.watch_events import ChampionJudged
-from surefoot.core.judging.evidence import Evidence, ServedCounts
+from surefoot.core.judging.evidence import Evidence
+from surefoot.core.judging.evidence_json import decode_evidence
 from surefoot.core.judging.judge import COMPATIBLE_RULES_VERSIONS, JUDGE_RULES_VERSION, judge
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import GAP_METRICS, Gate, SlicedGate
 from surefoot.core.state_machine import IMPLICIT_GATES
 
-EVIDENCE_TYPES: dict[str, type] = {journal_name(kind): kind for kind in get_args(Evidence)}
-_EVIDENCE_CODEC = JsonCodec({Evidence: ("kind", EVIDENCE_TYPES), ServedCounts: ("kind", EVIDENCE_TYPES)})
 _LOG_TOLERANCE = 1e-9
 """Relative difference that two machines' logarithms may make."""
-
-
-def encode_evidence(evidence: Evidence) -> str:
-    """Counters as one text for the journal; empty when they hold what is no number, and was judged an ERROR."""
-    try:
-        body = canonical_bytes(_EVIDENCE_CODEC.encode(evidence))
-    except (InvariantBroken, rfc8785.CanonicalizationError):
-        return ""
-    return base64.b85encode(zlib.compress(body, 9)).decode()
-
-
-def decode_evidence(text: str) -> Evidence:
-    """Counters from the journal.
-
-    Raises:
-        InvariantBroken: The text is not what `pack` makes.
-    """
-    import json  # noqa: PLC0415 - only who verifies reads it back
-
-    try:
-        body = json.loads(zlib.decompress(base64.b85decode(text)))
-        return cast("Evidence", _EVIDENCE_CODEC.decode(Evidence, body))
-    except (ValueError, LookupError, TypeError, zlib.error, binascii.Error) as error:
-        raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
 
 
 class RecountResult(StrEnum):

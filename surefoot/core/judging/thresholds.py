@@ -39,7 +39,7 @@ class DecisionThresholds:
     lasts: float = 0.0
     weight: float = 0.0
 
-    def spent(self, block: float) -> tuple[float, float]:
+    def error_levels(self, block: float) -> tuple[float, float]:
         """Levels of one look at evidence that grows by blocks: (alpha, beta) [probability].
 
         Args:
@@ -56,7 +56,7 @@ class DecisionThresholds:
         return self.alpha / self.stages * alpha_of_evaluation(look), self.beta * alpha_of_evaluation(late)
 
 
-def margin_allowance(weight: float) -> float:
+def allowed_margin_multiple(weight: float) -> float:
     """Multiple of the margin that a step must exclude, by its weight [percent]: little traffic proves little."""
     ladder = ((1.0, 15.0), (5.0, 5.0), (25.0, 2.0))
     return next((multiple for limit, multiple in ladder if weight <= limit), 1.0)

@@ -49,7 +49,7 @@ def plan_paired(
     Law: needs the spread between blocks, which only the past knows; without it no effect is named.
     """
     k, longest = _complete_blocks(gate, window), window + patience
-    alpha, beta = level.spent(gate.block)
+    alpha, beta = level.error_levels(gate.block)
     warning = ""
     if _complete_blocks(gate, longest) < MIN_BLOCKS:
         warning = f"{_complete_blocks(gate, longest)} complete blocks can never decide: {MIN_BLOCKS} are needed"
@@ -182,7 +182,7 @@ def _sizes() -> list[int]:
 
 def plan_shift(gate: ShiftGate, step: str, window: float, level: DecisionThresholds, n: float) -> Detectability:
     """What a gate on shifts sees in so many requests: an exact interval of a share, or the band of two samples."""
-    limit, alpha = gate.limit or 0.0, level.spent(gate.block)[0] / 2.0
+    limit, alpha = gate.limit or 0.0, level.error_levels(gate.block)[0] / 2.0
     made = Detectability(step, gate.name, gate.metric.value, n, "requests", lasts=window)
     if n < 1.0:
         return replace(made, warning="no request comes in its window")

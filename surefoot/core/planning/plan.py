@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.planning.detectability import Detectability
 from surefoot.core.planning.distinct_units import distinct_units
 from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gates
@@ -130,7 +130,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
                     trial=trial,
                     alpha=alpha,
                     beta=_PASS_LEVEL,
-                    allowance=margin_allowance(step.weight),
+                    allowance=allowed_margin_multiple(step.weight),
                     wanted=step.min_requests,
                     patience=patience,
                 )

@@ -8,7 +8,7 @@ from surefoot.core.durations import format_duration
 from surefoot.core.journal.events import Paused, SetSplit, StageEntered
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.rollback_schedule import RollbackSchedule
-from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 
@@ -28,14 +28,14 @@ def rollback_is_aborted(rollout: Rollout) -> bool:
     return aborted and rollout.opened.kind == RolloutKind.ROLLBACK
 
 
-def is_stepping(ledger: Ledger, rollout: Rollout) -> bool:
+def is_rolling_back_in_steps(ledger: Ledger, rollout: Rollout) -> bool:
     """Whether a stepped rollback still shares the traffic: it can be aborted, or finished at once."""
     final = SetSplit(rollout.rollback_target, None, 0.0)
     intended = ledger.intent is not None and ledger.intent[1] == final
     return rollout.opened.stepped is not None and not _moved_all(rollout) and not intended
 
 
-def is_held(rollout: Rollout | None) -> bool:
+def waits_for_person(rollout: Rollout | None) -> bool:
     """Whether a stepped rollback waits for a person, because a gate of the proven-good version fails."""
     stepped = rollout is not None and rollout.opened.stepped is not None and rollout.ending is None
     return stepped and rollout is not None and rollout.paused is not None and _failed(rollout) is not None
@@ -95,7 +95,7 @@ def outside_window_reason(
     return ""
 
 
-def promotion_policy(ledger: Ledger, champion: Version) -> Rollout | None:
+def last_promotion_of(ledger: Ledger, champion: Version) -> Rollout | None:
     """The last promotion of a version, whose policy says how it is taken back; None for one that was adopted."""
     promoted = [item for item in ledger.attempts(champion) if item.stage in PROMOTED_STAGES]
     return promoted[-1] if promoted else None
@@ -125,7 +125,7 @@ def next_rollback_step(rollout: Rollout, policy: Policy | None, now: float) -> A
     due = min(max(rollout.looked_at, rollout.entered_at) + interval, math.inf if judged_late else over)
     level = DecisionThresholds(
         policy.false_rollback_budget / len(gates) if policy and gates else 0.01,
-        allowance=margin_allowance(plan.weights[rollout.step]),
+        allowance=allowed_margin_multiple(plan.weights[rollout.step]),
         look=max(rollout.look, 1),
         elapsed=max(now - rollout.entered_at, 0.0),
         overdue=max(now - over, 0.0),

@@ -6,7 +6,7 @@ from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.rollback.stepped_rollback import outside_window_reason, promotion_policy
+from surefoot.core.rollback.stepped_rollback import last_promotion_of, outside_window_reason
 
 
 def standby_version(ledger: Ledger, champion: Version) -> Version | None:
@@ -43,7 +43,7 @@ def no_standby_reason(
         last_served: When a version last answered callers [Unix seconds]; None when that is not known.
         now: The time [Unix seconds].
     """
-    promotion = promotion_policy(ledger, champion)
+    promotion = last_promotion_of(ledger, champion)
     if promotion is None or ledger.open:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Fold the journal events about tables into state: their checkpoints, and the tables still to be restored."""
+"""Fold the journal's data-layer events into state: checkpoints of tables, and restores that are still due."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

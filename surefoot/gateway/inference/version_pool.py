@@ -208,8 +208,8 @@ class VersionPool:
 
     def count_probe_deaths(self, predictor: Predictor) -> None:
         """Count and tell the processes that ended while they were asked made-up rows, before this one was started."""
-        self.deaths += predictor.proof_deaths
-        for _ in range(predictor.proof_deaths):
+        self.deaths += predictor.probe_deaths
+        for _ in range(predictor.probe_deaths):
             _log.error("version %s: its process ended or hung while it was asked made-up rows", self.version.number)
 
     async def sleep_unless_stopped(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Journal when the standby or the fallback starts and stops answering in the champion's place."""
+"""Journal drills of the fallback, and when standby or fallback answers in place of the champion."""
 
 from surefoot.core.domain import StandIn, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference

@@ -9,7 +9,7 @@ from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.violations import Violation
-from surefoot.core.rollback.stepped_rollback import outside_window_reason, promotion_policy, rollback_steps
+from surefoot.core.rollback.stepped_rollback import last_promotion_of, outside_window_reason, rollback_steps
 from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout.ports import Ports
 
@@ -28,7 +28,7 @@ def resolve_rollback_schedule(
         target: The version that traffic goes back to.
         mode: "immediate" or "stepped" where a person asks for it; None for what the policy says.
     """
-    promotion = promotion_policy(ledger, champion)
+    promotion = last_promotion_of(ledger, champion)
     section, gates, written = RollbackSection.model_validate({}), tuple[str, ...](), dict[str, object]()
     if promotion is not None:
         with contextlib.suppress(Violation):

@@ -16,12 +16,14 @@ FIRST_PER_REQUEST_SQL = 'QUALIFY row_number() OVER (PARTITION BY request ORDER B
 
 # Both arms under every weight of this rollout; after promotion the candidate alone, as one stratum of share 1.
 # An epoch counts from the first request of the rollout; whatever comes after the planned end is in the last one.
-SERVED_SQL = 'rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END'
+SERVED_CONDITION_SQL = (
+    'rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END'
+)
 # What every version refuses is evidence about none of them.
 _SERVED = f"""
     SELECT CASE WHEN weight > 0 THEN weight / 100 ELSE 1 END AS share,
            CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
-    FROM log WHERE {SERVED_SQL} AND request NOT IN (SELECT unnest($6::VARCHAR[]))
+    FROM log WHERE {SERVED_CONDITION_SQL} AND request NOT IN (SELECT unnest($6::VARCHAR[]))
 """  # noqa: S608 - constant
 
 # What one version did with a mirrored request; a request that was revoked tells nothing of either version.

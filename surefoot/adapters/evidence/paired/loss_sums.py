@@ -10,7 +10,7 @@ from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows, 
 from surefoot.adapters.evidence.paired.score_bins import score_bin_places, score_bin_sums
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, CategoryCodes, ScoredBatch, read_both_answers
 from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids
-from surefoot.core.answers.class_mapping import NumberMeaning
+from surefoot.core.answers.class_mapping import NumberInterpretation
 from surefoot.core.answers.disagreement import disagreeing_requests
 from surefoot.core.answers.losses import compute_losses, labels_as_numbers, positive_class_scores
 from surefoot.core.canonical_text import slice_name
@@ -35,7 +35,10 @@ class LossSums:
     """
 
     gate: PairedGate
-    readings: tuple[NumberMeaning, NumberMeaning] = (NumberMeaning.NAMES, NumberMeaning.NAMES)
+    readings: tuple[NumberInterpretation, NumberInterpretation] = (
+        NumberInterpretation.NAMES,
+        NumberInterpretation.NAMES,
+    )
     cells: SumsBySliceAndBlock = field(default_factory=SumsBySliceAndBlock)
     compared: int = 0
     same: int = 0
@@ -113,7 +116,7 @@ class LossSums:
         self.same += int((~apart).sum())
 
     def _sums(
-        self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberMeaning
+        self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberInterpretation
     ) -> IntegerArray:
         """What one version's answers add up to, a row each."""
         gate = self.gate

@@ -14,9 +14,9 @@ from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_
 from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids, readable_values_text
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.answers.class_mapping import (
-    NumberMeaning,
-    NumberMeaningCounts,
-    decide_number_meanings,
+    NumberInterpretation,
+    NumberInterpretationCounts,
+    decide_number_interpretations,
     is_ambiguous_number,
 )
 from surefoot.core.errors import InvariantBroken
@@ -46,14 +46,18 @@ class PairedLossEvidence:
     corrected: int = 0
     scored: int = 0
     named: list[str] = field(default_factory=list)
-    kinds: tuple[NumberMeaningCounts, NumberMeaningCounts] = field(
-        default_factory=lambda: (NumberMeaningCounts(), NumberMeaningCounts())
+    kinds: tuple[NumberInterpretationCounts, NumberInterpretationCounts] = field(
+        default_factory=lambda: (NumberInterpretationCounts(), NumberInterpretationCounts())
     )
-    sums: dict[tuple[NumberMeaning, NumberMeaning], LossSums] = field(init=False)
+    sums: dict[tuple[NumberInterpretation, NumberInterpretation], LossSums] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the sums of each reading."""
-        several = tuple(NumberMeaning) if is_ambiguous_number(gate_classes(self.gate)) else (NumberMeaning.NAMES,)
+        several = (
+            tuple(NumberInterpretation)
+            if is_ambiguous_number(gate_classes(self.gate))
+            else (NumberInterpretation.NAMES,)
+        )
         self.sums = {(one, other): LossSums(self.gate, (one, other)) for one, other in product(several, several)}
 
     def complete(self, at: Floats) -> NDArray[np.bool_]:
@@ -101,9 +105,9 @@ class PairedLossEvidence:
         problem = f"answers or labels that {self.gate.metric} cannot read; {readable_values_text(self.gate)}"
         try:
             found = self.sums[
-                decide_number_meanings(*self.kinds)
+                decide_number_interpretations(*self.kinds)
                 if len(self.sums) > 1
-                else (NumberMeaning.NAMES, NumberMeaning.NAMES)
+                else (NumberInterpretation.NAMES, NumberInterpretation.NAMES)
             ]
         except InvariantBroken:
             found = LossSums(self.gate, odd=self.scored, named=self.named)

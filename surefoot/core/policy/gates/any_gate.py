@@ -1,4 +1,4 @@
-"""Define the type of any gate in a policy: the union of all gate classes, told apart by `metric`."""
+"""Define the union type of all gates in a policy, told apart by the field `metric`."""
 
 from typing import Annotated, get_args
 
