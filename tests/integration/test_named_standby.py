@@ -88,7 +88,7 @@ def test_a_tick_names_what_the_gateway_has_forgotten(stack: PromotedStack) -> No
         drill(ports, MODEL)
     stack.wait_for_fallback(GOOD)
     tick = DueWork(TickState(stack.config), FakeScheduler())
-    tick.find(["reconcile"])
+    tick.find_due_work(["reconcile"])
     stack.kill()
     route = json.loads(stack.route_file.read_text())
     left = {key: value for key, value in route.items() if key not in {"standby", "fallback"}}
@@ -97,7 +97,7 @@ def test_a_tick_names_what_the_gateway_has_forgotten(stack: PromotedStack) -> No
     wait_for(lambda: said(stack.ask(1.0)) == (200, None, None, PICKY))
     assert stack.standby is None
     assert stack.ask(3.0).status_code == 400
-    tick.find(["reconcile"])
+    tick.find_due_work(["reconcile"])
     wait_for(lambda: stack.standby == LOADED)
     stack.wait_for_fallback(GOOD)
     assert said(stack.ask(3.0)) == FROM_STANDBY
