@@ -1,6 +1,7 @@
 """Assign a unit, such as a customer, to champion or candidate by a hash of salt and key."""
 
 import math
+from collections.abc import Sequence
 
 import xxhash
 
@@ -26,6 +27,17 @@ def assignment_bucket(salt: str, key: str) -> float:
     """
     hashed = xxhash.xxh3_64_intdigest(f"{salt}\0{key}".encode("utf-8", "surrogatepass"))
     return min(hashed / 2**64 * 100.0, _BELOW_100)  # the topmost hashes would round up to 100
+
+
+def describe_share(weight: float, units: Sequence[str]) -> str:
+    """Say which units are the candidate's: those that are listed, and a share of the others.
+
+    Args:
+        weight: Share of the units, by their hash [percent].
+        units: Units that are listed by name.
+    """
+    listed = f"{len(units):,} listed {'unit' if len(units) == 1 else 'units'} and " if units else ""
+    return f"{listed}{weight:g} %"
 
 
 def assign_arm(split: Split, key: str, unit: str | None = None) -> Arm:

@@ -122,7 +122,8 @@ def _words(split: Split | None) -> str:
         return f"version {split.champion.number}, mirrored to version {split.candidate.number} at {split.mirror:g}%"
     if split.candidate is None or not split.weight:
         return f"version {split.champion.number}"
-    return f"version {split.champion.number}, and version {split.candidate.number} at {split.weight:g}%"
+    listed = f" with the units {', '.join(split.units)}" if split.units else ""
+    return f"version {split.champion.number}, and version {split.candidate.number} at {split.weight:g}%{listed}"
 
 
 def repair_champion_alias(ports: Ports, model: str) -> Ledger:

@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from surefoot.core.assignment import describe_share
 from surefoot.core.domain import RolloutKind, Stage, StandIn
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_sentences import describe_incident_event
@@ -58,8 +59,7 @@ def describe_effect(change: Effect) -> str:
             return f"version {change.champion.number} answers everything, and {asked}"
         if change.candidate is None or not change.weight:
             return f"version {change.champion.number} answers everything"
-        listed = f"the {len(change.units):,} listed units and " if change.units else ""
-        return f"version {change.candidate.number} answers {listed}{change.weight:g} % of the units"
+        return f"version {change.candidate.number} answers {describe_share(change.weight, change.units)} of the units"
     if isinstance(change, SetConfig):
         holds = f"holds {change.content[:19]}" if change.content else "is removed"
         return f"configuration {change.name} {holds}: {change.file}"

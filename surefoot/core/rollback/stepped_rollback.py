@@ -3,6 +3,7 @@
 import math
 
 from surefoot.core.actions import Action, ApplyEffect, JudgeGates, RecordEvent, WaitUntil
+from surefoot.core.assignment import describe_share
 from surefoot.core.domain import PROMOTED_STAGES, EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.durations import format_duration
 from surefoot.core.journal.events import Paused, SetSplit, StageEntered
@@ -160,8 +161,7 @@ def _moved_all(rollout: Rollout) -> bool:
 def _enter(rollout: Rollout, plan: RollbackSchedule, step: int, reason: str) -> Action | None:
     if step >= len(plan.weights):
         return None
-    weight, hold = plan.weights[step], format_duration(plan.hold_seconds(step))
-    share = f"the {len(plan.units):,} listed units and {weight:g} %" if plan.units else f"{weight:g} %"
+    share, hold = describe_share(plan.weights[step], plan.units), format_duration(plan.hold_seconds(step))
     said = f"version {rollout.rollback_target.number} answers {share} of the units for {hold}: {reason}"
     return RecordEvent(StageEntered(rollout.opened.rollout, Stage.RAMPING, step, said))
 
