@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.served.data import restore_tables
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
     AliasDrift,

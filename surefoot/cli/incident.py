@@ -12,10 +12,10 @@ from rich.table import Table
 
 from surefoot import incidents as reports
 from surefoot import wiring
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, NoteKind

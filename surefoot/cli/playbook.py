@@ -8,10 +8,10 @@ from rich.table import Table
 
 from surefoot import incidents as reports
 from surefoot import wiring
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import NotFound
 from surefoot.core.incidents.incident_events import IncidentNoted, NoteKind
 from surefoot.core.incidents.playbook import PlaybookStep, find_open_incident, list_playbook_steps

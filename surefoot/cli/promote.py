@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 
 from surefoot import wiring
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.domain import Stage
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports, drive_rollout, open_promotion

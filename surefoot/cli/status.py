@@ -9,11 +9,11 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters import last_flow_runs
-from surefoot.cli.actor import current_actor
 from surefoot.cli.local import prefect_server, stack
 from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.printing.status_output import print_status, status_json
 from surefoot.cli.read_only import JsonOption
+from surefoot.cli.shared.actor import current_actor
 from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable

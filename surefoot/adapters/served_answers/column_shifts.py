@@ -1,4 +1,4 @@
-"""Compare each column of logged requests before and after a time, and give it its values of before."""
+"""Compare each column of logged requests before and after a time, to find columns whose values have moved."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.incidents.triage import ColumnShift
 
-FEWEST_ROWS = 30
+MIN_ROWS = 30
 """Fewer rows than this tell nothing of a distribution or of a mean [count]."""
 _NOISE = 1.95
 """Scale of the largest difference of two samples that chance makes in one of a thousand comparisons.
@@ -22,7 +22,7 @@ Source: Smirnov (1948), Annals of Mathematical Statistics 19(2), for the limit o
 
 def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest]) -> dict[str, ColumnShift]:
     """How far each column has moved; columns that follow the calendar are left out, and so is what nobody named."""
-    if min(len(before), len(after)) < FEWEST_ROWS:
+    if min(len(before), len(after)) < MIN_ROWS:
         return {}
     names = dict.fromkeys(name for row in (*before, *after) for name in row.features)
     found = {}

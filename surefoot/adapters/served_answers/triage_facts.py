@@ -1,4 +1,4 @@
-"""Measure what an incident's cause is decided from: answers computed again, failures, losses, and moved columns."""
+"""Measure the facts that decide an incident's cause: recomputed answers, failures, losses, and moved columns."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ import numpy as np
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog, parse_logged_json
 from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
-from surefoot.adapters.served_answers.column_shifts import FEWEST_ROWS, column_shifts, value_text, values_as_before
+from surefoot.adapters.served_answers.column_shifts import MIN_ROWS, column_shifts, value_text, values_as_before
 from surefoot.core.answers.answer_values import answer_number
 from surefoot.core.answers.disagreement import disagreeing_requests
 from surefoot.core.answers.losses import compute_losses
@@ -224,13 +224,13 @@ def _losses(
         return _with_problem(facts, "the policy has no loss, so that answers are not held against labels")
     old, new = (_labelled(rows, gate, query.now) for rows in (before, after))
     facts = replace(facts, labelled=len(new[0]))
-    if len(new[0]) < FEWEST_ROWS:
+    if len(new[0]) < MIN_ROWS:
         return _with_problem(facts, f"only {len(new[0])} requests after the onset have labels")
     facts = _label_means(facts, old[1], new[1])
     losses_after = _mean_loss(scorer, gate, *new)
     if losses_after is None:
         return _with_problem(facts, "the version's answers to the requests after the onset have no loss")
-    losses_before = _mean_loss(scorer, gate, *old) if len(old[0]) >= FEWEST_ROWS else None
+    losses_before = _mean_loss(scorer, gate, *old) if len(old[0]) >= MIN_ROWS else None
     spread = losses_after[1] ** 2 + (losses_before[1] ** 2 if losses_before else 0.0)
     facts = replace(
         facts,
@@ -267,7 +267,7 @@ def _label_means(facts: TriageFacts, old: Sequence[object], new: Sequence[object
         before, after = ([answer_number(label) for label in labels] for labels in (old, new))
     except InvariantBroken:
         return facts
-    if len(before) < FEWEST_ROWS:
+    if len(before) < MIN_ROWS:
         return facts
     error = math.sqrt(float(np.var(before)) / len(before) + float(np.var(after)) / len(after))
     return replace(
@@ -309,7 +309,7 @@ def _good_losses(
         return _with_problem(facts, f"the good version could not be asked: {error}")
     try:
         after = _mean_loss(scorer, gate, *new)
-        before = _mean_loss(scorer, gate, *old) if len(old[0]) >= FEWEST_ROWS else None
+        before = _mean_loss(scorer, gate, *old) if len(old[0]) >= MIN_ROWS else None
     finally:
         scorer.close()
     return replace(facts, good_after=after[0] if after else None, good_before=before[0] if before else None)

@@ -7,10 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import DataUnavailable, NewerWrite, NotFound, Rejected, SurefootError
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import Ledger

@@ -13,10 +13,10 @@ from rich.table import Table
 from surefoot import exposure as exposures
 from surefoot import wiring
 from surefoot.adapters.served_answers.answer_comparison import AnswerComparison
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import Rejected
 from surefoot.settings import read_settings
 

@@ -7,10 +7,10 @@ import typer
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_named_fallback
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import Rejected
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference, FallbackVersion
 from surefoot.core.journal.event_sentences import describe_event

@@ -8,11 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.cli.shared.actor import current_actor
+from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.journal.events import as_json

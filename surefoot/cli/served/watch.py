@@ -7,10 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.actor import current_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.shared.actor import current_actor
 from surefoot.core.champion_watch.early_signals import MIN_PAST_DAYS, SignalReading
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected

@@ -1,4 +1,4 @@
-"""List what people have to do now about a model, step by step, from the state that its journal shows."""
+"""List the steps that people have to take now about a model, from the state that its journal shows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

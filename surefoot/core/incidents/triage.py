@@ -1,4 +1,4 @@
-"""Decide from measured facts what caused an incident; where they show no cause, say what would tell it."""
+"""Decide what caused an incident from measured facts, or say which facts are missing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

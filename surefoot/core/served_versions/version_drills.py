@@ -1,4 +1,4 @@
-"""Find the last drill of each version: tests that what a rollback to it, or an outage, would need can be used."""
+"""Find the last drill of each version: tests that show whether a rollback to it would work."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Define the policy section `playbook`: who does what when a version is taken back, and who is called when."""
+"""Define the policy section `playbook`: who does what when a version is rolled back, and who is called when."""
 
 from collections.abc import Iterator
 from typing import Annotated
