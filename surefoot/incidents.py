@@ -1,4 +1,4 @@
-"""Write the report of each incident from journal and prediction log, and hold the evidence that it rests on."""
+"""Write the reports of incidents, look for their causes, and protect what they cite from being deleted."""
 
 import hashlib
 import secrets

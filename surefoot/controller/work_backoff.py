@@ -1,4 +1,4 @@
-"""Choose the work for which a flow is started now, and wait longer after each start that did not finish it."""
+"""Choose which due work a flow is started for now; back off after each start that did not finish it."""
 
 from dataclasses import dataclass
 

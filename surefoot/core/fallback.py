@@ -1,4 +1,4 @@
-"""Define a policy's fallback: fixed answers, or a model version that is asked for them."""
+"""Define what answers by policy when no version can: a fixed answer, or another version, as named and as found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

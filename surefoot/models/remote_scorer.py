@@ -1,4 +1,4 @@
-"""Score logged requests with a version in a separate process, which is restarted when it dies."""
+"""Score logged requests in a child process, so that a crash of the model ends that process alone; restart it."""
 
 import logging
 import threading

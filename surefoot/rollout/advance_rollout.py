@@ -1,4 +1,4 @@
-"""Advance a rollout by one step: journal the intent, apply the effect, and journal that it is done."""
+"""Make the next change of a rollout safely: journal what is intended, apply it, journal that it is done."""
 
 from collections.abc import Callable
 

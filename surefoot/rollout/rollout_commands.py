@@ -1,4 +1,4 @@
-"""Handle commands to promote, abort or roll back a version: journal each as one event, or refuse it."""
+"""Handle commands to adopt, promote, abort or roll back a version: journal each as one event, or refuse it."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""List the requests that a bad version answered (its exposure), with the rollout phase and slice of each."""
+"""List each answer that callers got from a bad version, with phase, slice, and why no good answer is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

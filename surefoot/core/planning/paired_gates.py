@@ -1,4 +1,4 @@
-"""Plan the gates that compare both versions on the same requests: what they detect, and how long that takes."""
+"""Compute what gates on pairs of answers, distribution shifts and gauges can detect, and how long that takes."""
 
 import math
 from dataclasses import replace

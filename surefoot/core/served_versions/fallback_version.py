@@ -1,4 +1,4 @@
-"""Choose the version that a policy names as fallback, or say why it must not answer callers now."""
+"""Find the version that a policy names as fallback, or say why it is barred, or failed its drill."""
 
 from dataclasses import replace
 

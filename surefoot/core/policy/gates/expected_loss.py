@@ -1,4 +1,4 @@
-"""Define the gate on the expected loss of requests without labels."""
+"""Define the gate on the Brier loss that is estimated from probabilities, before labels arrive."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Define the gates on served traffic: bad events, latency, resource use and bounded values."""
+"""Define gates on served traffic: bad events, missing labels, latency, resource gauges, and bounded values."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

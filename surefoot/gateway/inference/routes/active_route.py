@@ -1,4 +1,4 @@
-"""Hold what answers for one model now: traffic split, request policy, log redaction, pools of loaded versions."""
+"""Hold everything that a model needs to answer now: traffic split, request policy, log redaction, version pools."""
 
 from dataclasses import dataclass
 
