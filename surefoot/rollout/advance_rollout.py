@@ -1,4 +1,4 @@
-"""Make the next change of a rollout safely: journal what is intended, apply it, journal that it is done."""
+"""Carry out the next change of a rollout safely: journal what is intended, apply it, journal that it is done."""
 
 from collections.abc import Callable
 
