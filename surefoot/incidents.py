@@ -88,7 +88,7 @@ def _brought_up_to_date(config: Settings, ports: Ports, model: str, name: str) -
 
 def find_incident_work(ledger: Ledger) -> str:
     """What `update_incident_reports` would do, in words; empty for nothing."""
-    if ledger.incidents.due:
+    if ledger.incidents.due(ledger.now):
         return "an incident is to be opened"
     for one in ledger.incidents.known.values():
         if one.report_due:

@@ -130,11 +130,19 @@ def _look(
 
 
 def _incidents(ledger: Ledger) -> list[str]:
-    """Incidents that no person has closed."""
+    """Incidents that no person has closed, and those whose evidence is kept though they are."""
+    known = ledger.incidents.known.values()
     return [
-        f"incident {one.name} of version {one.version.number} is open: 'surefoot incident show {one.name}'"
-        for one in ledger.incidents.known.values()
-        if one.closed is None
+        *(
+            f"incident {one.name} of version {one.version.number} is open: 'surefoot incident show {one.name}'"
+            for one in known
+            if one.closed is None
+        ),
+        *(
+            f"nothing of the prediction log expires since incident {one.name}: 'surefoot incident release {one.name}'"
+            for one in known
+            if one.closed is not None and one.held is not None
+        ),
     ]
 
 

@@ -188,7 +188,7 @@ class DemoStory:
 def _reported(ledger: Ledger) -> bool:
     """Whether each version that was taken back has an incident whose report says who was affected, and why."""
     told = [one for one in ledger.incidents.known.values() if one.rollback]
-    return not ledger.incidents.due and all(one.triaged is not None and not one.report_due for one in told)
+    return not ledger.incidents.decided and all(one.triaged is not None and not one.report_due for one in told)
 
 
 def _ramping(ledger: Ledger) -> bool:

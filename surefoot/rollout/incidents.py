@@ -21,7 +21,7 @@ def open_due_incidents(ports: Ports, model: str) -> tuple[str, ...]:
 
     def open_next() -> Ledger:
         ledger = ports.ledger(model)
-        for rollout, version in ledger.incidents.due.items():
+        for rollout, version in ledger.incidents.due(ports.clock.now()).items():
             event = _incident_of(ledger, ledger.rollouts[rollout], version)
             ledger = ports.append(ledger, event)
             opened.append(event.incident)

@@ -151,6 +151,8 @@ def test_people_note_close_and_release_it_and_the_report_says_so(
     for said in ("the feed has changed", "my order was refused", "a customer", "renamed column", "support: answers of"):
         assert said in text
     capfd.readouterr()
+    stack.command("status", "m")
+    assert f"nothing of the prediction log expires since incident {name}" in " ".join(capfd.readouterr().out.split())
     assert stack.command("incident", "list", "--open", "--json") == 0
     assert json.loads(capfd.readouterr().out) == {"incidents": []}
     assert stack.command("incident", "stats", "--json", "--plot", str(stack.home / "incidents.png")) == 0

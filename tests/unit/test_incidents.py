@@ -139,6 +139,16 @@ def test_a_closed_incident_takes_no_later_rollback() -> None:
     assert told.ports.ledger("m").incidents.known[name].opened.reason == "alerts doubled"
 
 
+def test_what_was_taken_back_long_ago_gets_no_incident() -> None:
+    """A journal of a release without incidents does not open one for each rollback of the past after an upgrade."""
+    told = Told()
+    told.promote(100.0, Stage.ROLLED_BACK)
+    told.scenario.clock.time = 200.0 + 29 * DAY_S
+    assert open_due_incidents(told.ports, "m") == ()
+    told.scenario.clock.time = 200.0 + 27 * DAY_S
+    assert len(open_due_incidents(told.ports, "m")) == 1
+
+
 def test_the_timeline_of_a_canary_begins_with_its_first_answer() -> None:
     """A version on trial counts as bad from its first answer on; detection is its first FAIL."""
     told = Told()

@@ -36,11 +36,13 @@ def fold_incidents(
         case _ if isinstance(event, IncidentEvent):
             return state.after_event(event, entry.seq, entry.at, entry.actor)
         case RolloutOpened() if event.kind == RolloutKind.ROLLBACK:
-            return state.after_decision(event.rollout, event.champion, entry.seq)
+            return state.after_decision(event.rollout, event.champion, entry.seq, entry.at)
         case EndDecided() if opened is not None and opened.kind == RolloutKind.PROMOTION:
             shown = may_have_answered(effects, opened.candidate.digest)
             taken_back = shown and event.terminal_stage in _TAKES_BACK
-            return state.after_decision(event.rollout, opened.candidate, entry.seq) if taken_back else state
+            if not taken_back:
+                return state
+            return state.after_decision(event.rollout, opened.candidate, entry.seq, entry.at)
         case EffectDone() | RolloutEnded() | ExposureListed():
             return state.after_rollout_event(event.rollout, entry.seq)
         case CorrectionsWritten():

@@ -15,6 +15,9 @@ from surefoot.core.incidents.incident_events import (
 )
 from surefoot.core.journal.watch_events import IncidentOpened
 
+_OLDEST_S = 28 * 86400.0
+"""What was taken back longer ago than this gets no incident any more [seconds]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -93,20 +96,30 @@ class IncidentState:
 
     Attributes:
         known: Incidents by id, oldest first.
-        due: Rollouts that are taking a version back from callers, or have, and have no incident yet: the version of
-            each, by rollout.
+        decided: Rollouts that are taking a version back from callers, or have, and have no incident yet: the version
+            of each, and when that was decided [Unix seconds], by rollout.
     """
 
     known: Mapping[str, Incident] = field(default_factory=dict)
-    due: Mapping[str, Version] = field(default_factory=dict)
+    decided: Mapping[str, tuple[Version, float]] = field(default_factory=dict)
+
+    def due(self, now: float) -> dict[str, Version]:
+        """Rollouts that need an incident: the version of each, by rollout.
+
+        What was taken back long ago, by a release that opened no incidents, gets none after an upgrade.
+
+        Args:
+            now: The time [Unix seconds].
+        """
+        return {name: version for name, (version, at) in self.decided.items() if now - at <= _OLDEST_S}
 
     def after_opening(self, event: IncidentOpened, seq: int, at: float) -> "IncidentState":
         """The incidents after one was opened."""
         opened = Incident(event, at, seq, rollback=event.rollback, changed=seq)
-        due = {rollout: version for rollout, version in self.due.items() if rollout != event.rollback}
-        return IncidentState({**self.known, event.incident: opened}, due)
+        left = {rollout: one for rollout, one in self.decided.items() if rollout != event.rollback}
+        return IncidentState({**self.known, event.incident: opened}, left)
 
-    def after_decision(self, rollout: str, version: Version, seq: int) -> "IncidentState":
+    def after_decision(self, rollout: str, version: Version, seq: int, at: float) -> "IncidentState":
         """The incidents after it was decided that a rollout takes a version back from callers.
 
         An open incident about the same bytes is the reason for it, so that no other one is opened.
@@ -116,7 +129,7 @@ class IncidentState:
         for name, one in reversed(tuple(self.known.items())):
             if one.version.digest == version.digest and one.closed is None and not one.rollback:
                 return replace(self, known={**self.known, name: replace(one, rollback=rollout, changed=seq)})
-        return replace(self, due={**self.due, rollout: version})
+        return replace(self, decided={**self.decided, rollout: (version, at)})
 
     def after_rollout_event(self, rollout: str, seq: int) -> "IncidentState":
         """The incidents after something that the report of a rollout's incident has to tell of."""
