@@ -187,7 +187,7 @@ def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: Scenario, tak
 
     def news() -> list[str]:
         """What was journalled since, beside the report of the rollback before."""
-        return [kind for _, kind, _ in stack.entries(MODEL)[head:] if not kind.startswith("Incident")]
+        return [kind for _, kind, _ in stack.entries(MODEL)[head:] if not kind.startswith(("Incident", "Evidence"))]
 
     assert news() == ["CandidateRefused"]
     assert stack.flow("reconcile")["state_type"] == "COMPLETED"
