@@ -9,6 +9,7 @@ from surefoot.core.policy.parse import examine_policy
 from tests.fakes import POLICY
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
 CITED = re.findall(r"`(\w[\w/]*\.py)::(test_\w+)", (ROOT / "docs/failures.md").read_text(encoding="utf-8"))
 
 
@@ -23,14 +24,22 @@ def test_failures_cite_many_tests() -> None:
     assert len(CITED) > 20
 
 
-@pytest.mark.parametrize(
-    "document", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=lambda p: p.name
-)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     """Every relative link of a document leads to a file."""
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
         if not link.startswith(("http://", "https://")):
             assert (document.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_named_modules_exist(document: Path) -> None:
+    """A module that a document names by its path is there, so that a rename reaches the documents too."""
+    rooms = "|".join(sorted(path.name for path in (ROOT / "surefoot").iterdir() if path.is_dir()))
+    path = rf"`((?:surefoot|{rooms}|replay|feature_tables|flows|tasks)/[a-z_/]+\.py)`"
+    named = set(re.findall(path, document.read_text(encoding="utf-8")))
+    folders = (ROOT, ROOT / "surefoot", ROOT / "surefoot" / "adapters")
+    assert {name for name in named if not any((folder / name).is_file() for folder in folders)} == set()
 
 
 def test_readme_is_short() -> None:
