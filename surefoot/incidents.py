@@ -54,7 +54,7 @@ _SHORTEST_PAD_S = 600.0
 _PAD = 0.25
 """What plots show before the onset and after the restoration [share of the time between]."""
 _QUIET = (EffectIntended, EffectDone, GateJudged, StageEntered, ChampionJudged, ChampionWatched, IncidentReported)
-"""Events that are no action of somebody about an incident."""
+"""Events that are not listed as actions: measurements and intermediate states."""
 
 
 def update_incident_reports(config: Settings, ports: Ports, model: str) -> list[str]:
@@ -310,7 +310,7 @@ def _traffic(
 
 
 def _is_action(event: Event, incident: Incident) -> bool:
-    """Whether somebody did something about the incident."""
+    """Whether an event is an action of a person or a flow about the incident."""
     if isinstance(event, _QUIET):
         return False
     named = getattr(event, "incident", "") == incident.name

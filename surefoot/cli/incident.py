@@ -231,7 +231,7 @@ def draft(
     incident: LatestArgument = "",
     to: Annotated[str, typer.Option(help="Who is told: users, support, management, or a template of yours.")] = "users",
 ) -> None:
-    """Draft what somebody is told about an incident, from a template in configs/messages/ or a built-in one."""
+    """Draft a message about an incident, from a template in configs/messages/ or a built-in one."""
     config = read_settings()
     with wiring.open_journal(config) as journal:
         found = _find(journal, incident)
@@ -261,7 +261,7 @@ def told(
     text: Annotated[str, typer.Argument(help="What they were told.")],
     whom: Annotated[str, typer.Option("--whom", help="Who was told.")] = "",
 ) -> None:
-    """Record that somebody was told about an incident, so that it stands in the report."""
+    """Record which people were told about an incident, and what, for the report."""
     _add(incident, NoteKind.MESSAGE, text, whom)
 
 

@@ -94,7 +94,7 @@ def _facts(report: IncidentReport, aware: float) -> list[tuple[str, str]]:
         ("Persons affected", units),
         ("Suspected cause", closed.cause if closed and closed.cause else suspected_cause(report)),
         ("Corrective action", corrected),
-        ("Persons told", "; ".join(f"{one.source or 'somebody'}: {one.text}" for one in told) or "nobody yet"),
+        ("Persons told", "; ".join(f"{one.source or 'not named'}: {one.text}" for one in told) or "none yet"),
     ]
 
 

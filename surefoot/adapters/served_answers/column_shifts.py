@@ -21,7 +21,7 @@ Source: Smirnov (1948), Annals of Mathematical Statistics 19(2), for the limit o
 
 
 def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest]) -> dict[str, ColumnShift]:
-    """How far each column has moved; columns that follow the calendar are left out, and so is what nobody named."""
+    """How far each column has moved; columns of the calendar, and values without a name, are left out."""
     if min(len(before), len(after)) < MIN_ROWS:
         return {}
     names = dict.fromkeys(name for row in (*before, *after) for name in row.features)

@@ -117,7 +117,7 @@ class IncidentClosed:
 
     Attributes:
         incident: Id of the incident.
-        cause: What caused it, as that person judges; empty where nobody knows.
+        cause: What caused it, as that person judges; empty where it is not known.
         reason: Why it is over.
         false_alarm: Whether nothing was wrong with the version, so that its rollback was a false one.
     """

@@ -23,7 +23,7 @@ class PlaybookStep:
         command: The command that does it, or that shows what is needed; empty without one.
         role: Role of the policy that does it; empty where it names none.
         due: When it should be done [Unix seconds]; None where the policy says nothing.
-        done_by: Who has done it; empty while nobody has.
+        done_by: Who has done it; empty while it is not done.
     """
 
     name: str
@@ -78,7 +78,7 @@ def _restoring(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:
 def _calling(incident: Incident, playbook: Playbook) -> Iterator[PlaybookStep]:
     """Who is called by the policy, and when."""
     for place, one in enumerate(playbook.escalate, 1):
-        people = ", ".join(playbook.roles.get(one.to, ())) or "nobody is named"
+        people = ", ".join(playbook.roles.get(one.to, ())) or "the policy names no person"
         said = f"Call {one.to} ({people})."
         command = f"surefoot incident told {incident.name} '...' --whom {one.to}"
         yield PlaybookStep(f"call-{place}-{one.to}", said, command, one.to, incident.at + one.after)

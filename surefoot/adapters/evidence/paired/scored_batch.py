@@ -59,7 +59,7 @@ class ScoredBatch:
         late: Which of the requests have a label that came after maturity, shape (n,).
         corrected: How many labels were replaced within maturity [count].
         columns: Values of the features that slices are made of.
-        ids: Ids of the requests, to name those whose values cannot be read; empty when nobody knows them.
+        ids: Ids of the requests, to name those whose values cannot be read; empty when they are not known.
     """
 
     at: Floats
