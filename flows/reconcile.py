@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from tasks.drill import start_due_drills
 from tasks.promote_flow_runs import update_ended_runs
 from tasks.reconcile import (
     abort_cancelled_rollouts,
@@ -33,7 +34,7 @@ def reconcile() -> State[dict[str, list[str]]]:
     started = resume_rollouts()
     tables = restore_all_due_tables()
     counted = count_ended_rollouts()
-    drilled = drill_fallbacks()
+    drilled = drill_fallbacks() + start_due_drills()
     incidents = report_incidents()
     shown = show_ended_rollouts()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}

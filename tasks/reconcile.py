@@ -25,12 +25,12 @@ from surefoot.rollout import (
     Ports,
     adopt_champions,
     check_due_checkpoints,
-    drill,
+    drill_fallback,
     end_cancelled_rollouts,
     end_withdrawn_rollout,
     finish_decided_ending,
-    is_drill_due,
     is_exposure_list_due,
+    is_fallback_drill_due,
     journal_model_drift,
     next_step,
     open_requested_rollout,
@@ -306,8 +306,8 @@ def drill_fallbacks() -> list[str]:
     with open_flow_ports() as ports:
         for model, policy in wiring.read_policies(read_settings()).items():
             try:
-                due = is_drill_due(ports.ledger(model), ports.clock.now(), policy.fallback_reference)
-                found = drill(ports, model) if due else None
+                due = is_fallback_drill_due(ports.ledger(model), ports.clock.now(), policy.fallback_reference)
+                found = drill_fallback(ports, model) if due else None
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 get_run_logger().error("the fallback of %s cannot be tried: %s", model, error)
                 continue

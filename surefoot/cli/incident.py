@@ -21,11 +21,12 @@ from surefoot.core.errors import NotFound
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, NoteKind
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.incident_state import Incident
-from surefoot.core.incidents.incident_statistics import incident_statistics
+from surefoot.core.incidents.incident_statistics import compute_incident_statistics
 from surefoot.core.incidents.triage import Cause
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.ports import Journal
+from surefoot.core.served_versions.finished_drills import TimedDrill, finished_drills
 from surefoot.reports.incident_messages import draft_message
 from surefoot.reports.incident_page import incident_headline, render_incident_markdown
 from surefoot.rollout import add_note, close_incident, lift_hold
@@ -115,29 +116,37 @@ def stats(
     plot: Annotated[Path | None, typer.Option(help="Draw the times of all incidents into this PNG file.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Say how often versions were taken back, how fast that was detected and restored, and how often by mistake."""
+    """Say how often versions were taken back, how fast, how often by mistake, and how often that was rehearsed."""
     by_model: dict[str, list[Incident]] = defaultdict(list)
+    drills: dict[str, list[TimedDrill]] = {}
     with wiring.open_journal(read_settings()) as journal:
         for known in _all_incidents(journal):
             if not model or known.model == model:
                 by_model[known.model].append(known.incident)
-    found = [incident_statistics(name, of_model) for name, of_model in sorted(by_model.items())]
+        for name in [model] if model else journal.models():
+            if drilled := finished_drills(journal.read(name)):
+                drills[name] = drilled
+    found = [
+        compute_incident_statistics(name, by_model.get(name, ()), (one.event for one in drills.get(name, ())))
+        for name in sorted({*by_model, *drills})
+    ]
     if plot is not None:
         from surefoot.reports.incident_statistics_plot import incident_statistics_png  # noqa: PLC0415 - Matplotlib
 
-        plot.write_bytes(incident_statistics_png(by_model))
+        plot.write_bytes(incident_statistics_png(by_model, drills))
     if json_:
         print_json({"models": [as_json(one) for one in found]})
         return
     table = Table(
         "model", "incidents", "open", "rollbacks", "false", "to detect: median", "longest", "to restore: median",
-        "longest", box=None, padding=(0, 2),
+        "longest", "drills", "failed", "restored in", box=None, padding=(0, 2),
     )  # fmt: skip
     for one in found:
+        rehearsed = (f"{one.drills:,}", f"{one.failed_drills:,}", _duration(one.drill_to_restore))
         times = (one.time_to_detect, one.longest_to_detect, one.time_to_restore, one.longest_to_restore)
         counts = (one.incidents, one.still_open, one.rollbacks)
         false = f"{one.false_rollbacks:,} of {one.judged_rollbacks:,} judged"
-        table.add_row(escape(one.model), *(f"{count:,}" for count in counts), false, *map(_duration, times))
+        table.add_row(escape(one.model), *(f"{count:,}" for count in counts), false, *map(_duration, times), *rehearsed)
     print_table(table)
     if plot is not None:
         console.print(f"drawn into {plot}", markup=False)

@@ -22,6 +22,7 @@ from surefoot.core import planning
 from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.journal.chain import check_chain
 from surefoot.core.journal.events import as_json
+from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.schema import policy_schema
@@ -128,6 +129,12 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         if problem:
             raise Rejected(f"the fallback cannot be loaded: {problem}")
     print_plan(policy, candidate.number, champion)
+    if policy.drill is not None:
+        with wiring.open_journal(config) as journal:
+            drills = fold_entries(model, journal.read(model)).drills
+        stale = drills.promotion_problem(model, policy.drill, wiring.make_clock(config).now())
+        if stale:
+            console.print(f"[magenta]it would be refused now[/magenta]: {escape(stale)}")
     plan_output.print_load_trial(candidate.number, trial)
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
     for note in plan_output.missing_engine_notes(policy):

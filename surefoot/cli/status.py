@@ -123,10 +123,20 @@ def _look(
     trouble += wrong
     notes += tried
     notes += _incidents(ledger)
+    notes += _stale_drill(config, ports, ledger)
     alarms, early = _watched(ledger)
     trouble += alarms
     notes += early
     return ledger, live, trouble, notes, aliases
+
+
+def _stale_drill(config: Settings, ports: Ports, ledger: Ledger) -> list[str]:
+    """That promotions wait for a drill."""
+    policy = wiring.read_policies(config).get(ledger.model)
+    if policy is None or ledger.champion is None:
+        return []
+    problem = ledger.drills.promotion_problem(ledger.model, policy.drill, ports.clock.now())
+    return [f"no version is promoted now: {problem}"] if problem else []
 
 
 def _incidents(ledger: Ledger) -> list[str]:

@@ -20,6 +20,7 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
 from surefoot.incidents import find_incident_work
 from surefoot.rollout import (
+    DRILL_RETRY_S,
     CandidateRequest,
     NextStep,
     Ports,
@@ -31,8 +32,9 @@ from surefoot.rollout import (
     end_withdrawn_rollout,
     ended_outcomes,
     is_count_due,
-    is_drill_due,
     is_exposure_list_due,
+    is_fallback_drill_due,
+    is_rehearsal_due,
     journal_model_drift,
     next_evaluation_time,
     next_step,
@@ -242,15 +244,19 @@ def _tables(ports: CachedPorts) -> _DueRuns:
 
 
 def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
-    """Fallbacks that were not tried for a day."""
+    """Rollbacks and fallbacks that were not tried for too long."""
     now = ports.clock.now()
     wanted: _DueRuns = {}
     for model, policy in policies.items():
         ledger = ports.ledger(model)
+        if is_rehearsal_due(ledger, policy, now):
+            # The run that rehearses it journals the result at its end: it is asked for once, and again after hours.
+            asked = OneTimeWork((ledger.drills.last_at, now // DRILL_RETRY_S))
+            wanted[f"{model}: the rollback is to be rehearsed"] = asked
         if (
             policy.fallback is not None
             and not policy.fallback.refuse
-            and is_drill_due(ledger, now, policy.fallback_reference)
+            and is_fallback_drill_due(ledger, now, policy.fallback_reference)
         ):
             wanted[f"{model}: the fallback is to be tried"] = ledger.drilled
     return wanted

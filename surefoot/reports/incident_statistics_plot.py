@@ -1,9 +1,10 @@
-"""Plot the times to detect and to restore of all incidents over time, as PNG."""
+"""Plot the times to detect and to restore of all incidents and drills over time, as PNG."""
 
 from collections.abc import Mapping, Sequence
 
 from surefoot.core.domain import Outcome
 from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.served_versions.finished_drills import TimedDrill
 from surefoot.reports.plot_style import (
     LEFT_MARGIN,
     MUTED_COLOUR,
@@ -20,17 +21,22 @@ _SHORTEST_S = 0.001
 _TICKS = {0.001: "1 ms", 1.0: "1 s", 60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 864000.0: "10 d", 8640000.0: "100 d"}
 
 
-def incident_statistics_png(incidents: Mapping[str, Sequence[Incident]]) -> bytes:
+def incident_statistics_png(
+    incidents: Mapping[str, Sequence[Incident]], drills: Mapping[str, Sequence[TimedDrill]] | None = None
+) -> bytes:
     """Each incident as two marks over the time of its opening: how long it took to detect, and to restore.
 
     Args:
         incidents: Incidents by model; those without a report are left out.
+        drills: Finished drills by model; each rehearsed rollback is one more mark.
     """
     found = [one for of_model in incidents.values() for one in of_model if one.reported]
-    models = ", ".join(sorted(model for model, of_model in incidents.items() if of_model)) or "no model"
+    rehearsed = _restore_times(drills or {})
+    named = {model for of_kind in (incidents, drills or {}) for model, known in of_kind.items() if known}
+    models = ", ".join(sorted(named)) or "no model"
     legend = "time from the onset to the detection, and from there until traffic was back"
     figure = new_figure(_HEIGHT, f"Incidents of {models}", legend)
-    if not found:
+    if not found and not rehearsed:
         literal_text(figure, LEFT_MARGIN, 0.4, "no incident has a report yet", color=MUTED_COLOUR)
         return png_bytes(figure)
     axes = figure.add_axes((0.09, 0.14, 0.88, 0.66))
@@ -46,6 +52,11 @@ def incident_statistics_png(incidents: Mapping[str, Sequence[Incident]]) -> byte
                 [day for day, _ in drawn], [value for _, value in drawn], color=OUTCOME_COLOURS[outcome], marker=marker,
                 ls="none", ms=6.5, mec="white", mew=0.7, label=label,
             )  # fmt: skip
+    if rehearsed:
+        axes.plot(
+            [day for day, _ in rehearsed], [max(value, _SHORTEST_S) for _, value in rehearsed], color=MUTED_COLOUR,
+            marker="^", ls="none", ms=5.5, mec="white", mew=0.6, label="to restore, in a drill",
+        )  # fmt: skip
     axes.set_yscale("log")
     axes.set_yticks(list(_TICKS), list(_TICKS.values()))
     axes.minorticks_off()
@@ -54,5 +65,16 @@ def incident_statistics_png(incidents: Mapping[str, Sequence[Incident]]) -> byte
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(axis="y", color=MUTED_COLOUR, alpha=0.25, lw=0.6)
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=9.5)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False, fontsize=9.5)
     return png_bytes(figure)
+
+
+def _restore_times(drills: Mapping[str, Sequence[TimedDrill]]) -> list[tuple[float, float]]:
+    """When each rehearsed rollback was, and how long the restoration took: days since 1970, and seconds."""
+    return [
+        (drill.at / 86400.0, result.restore_ms / 1000.0)
+        for of_model in drills.values()
+        for drill in of_model
+        for result in drill.event.results
+        if result.restore_ms is not None
+    ]

@@ -37,7 +37,8 @@ from surefoot.rollout.reconcile import (
     journal_model_drift,
     next_step,
 )
-from surefoot.rollout.recovery.fallback import begin_fallback, drill, end_fallback, is_drill_due
+from surefoot.rollout.recovery.drills import DRILL_RETRY_S, is_rehearsal_due, record_drill
+from surefoot.rollout.recovery.fallback import begin_fallback, drill_fallback, end_fallback, is_fallback_drill_due
 from surefoot.rollout.recovery.quarantine import release_version
 from surefoot.rollout.recovery.standby import is_rollback_target, wanted_standby
 from surefoot.rollout.recovery.table_restores import (
@@ -61,6 +62,7 @@ from surefoot.rollout.rollout_commands import (
 )
 
 __all__ = [
+    "DRILL_RETRY_S",
     "CancelledRun",
     "CandidateRequest",
     "NextStep",
@@ -76,7 +78,7 @@ __all__ = [
     "check_due_checkpoints",
     "checkpoints_to_check",
     "close_incident",
-    "drill",
+    "drill_fallback",
     "drive_rollout",
     "due_replay_requests",
     "end_cancelled_rollouts",
@@ -89,8 +91,9 @@ __all__ = [
     "find_incident",
     "finish_decided_ending",
     "is_count_due",
-    "is_drill_due",
     "is_exposure_list_due",
+    "is_fallback_drill_due",
+    "is_rehearsal_due",
     "is_rollback_target",
     "journal_answer_counts",
     "journal_behind_gateway_message",
@@ -109,6 +112,7 @@ __all__ = [
     "pending_alias_changes",
     "pending_tables",
     "read_champion_signals",
+    "record_drill",
     "release_version",
     "repair_champion_alias",
     "repeat_alias_changes",

@@ -123,6 +123,8 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
         _try(ports, ledger)
         return ledger.open
     _refuse(ledger, request, candidate)
+    if stale := ledger.drills.promotion_problem(policy.model, policy.drill, ports.clock.now()):
+        raise Rejected(f"version {candidate.number} is not promoted: {stale}")
     if not current:
         _agree(ports, ledger)
     if current:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.journal.sql_journal import parse_canonical_json
 from surefoot.core.domain import FigureKind, Outcome, Role, Verdict, VerdictFigure, Version
+from surefoot.core.drills.drill_events import DrillResult
+from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.journal.chain import canonical_bytes
 from surefoot.core.journal.codec import JsonCodec
@@ -65,6 +67,19 @@ STEPS = st.builds(
     RollbackSchedule, st.lists(FLOATS, max_size=3).map(tuple), FLOATS, st.lists(TEXT, max_size=2).map(tuple)
 )
 COUNTS = st.builds(VersionCounts, TEXT, WHOLE, WHOLE, WHOLE, FLOAT, TEXT)
+DRILLS = st.builds(
+    DrillResult,
+    st.sampled_from(DrillFault),
+    st.booleans(),
+    TEXT,
+    st.none() | WHOLE,
+    FLOAT,
+    FLOAT,
+    TEXT,
+    st.none() | st.booleans(),
+    WHOLE,
+    TEXT,
+)
 BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Version: VERSION,
     Verdict: VERDICT,
@@ -83,6 +98,7 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
     RollbackSchedule: STEPS,
     RollbackSchedule | None: st.none() | STEPS,  # type: ignore[dict-item]
+    tuple[DrillResult, ...]: st.lists(DRILLS, max_size=2).map(tuple),
     TableCheckpoint: st.builds(TableCheckpoint, TEXT, st.builds(TableDigest, WHOLE, TEXT, TEXT), TEXT),
 }
 
@@ -116,7 +132,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 39
+    assert len(EVENT_TYPES) == 40
 
 
 @pytest.mark.parametrize(

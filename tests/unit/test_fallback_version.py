@@ -31,7 +31,7 @@ from surefoot.rollout import (
     Ports,
     adopt_champion,
     begin_fallback,
-    drill,
+    drill_fallback,
     drive_rollout,
     end_fallback,
     open_promotion,
@@ -102,12 +102,12 @@ def test_a_version_that_cannot_be_loaded_stops_a_promotion() -> None:
     answers = [GOOD, UNUSABLE, UNUSABLE]
     ports, told = with_drill(env, lambda: answers.pop(0))
     adopt_champion(ports, "m")
-    drill(ports, "m")
+    drill_fallback(ports, "m")
     head = ports.ledger("m").head
     with pytest.raises(FallbackInvalid, match="its files are gone"):
         open_promotion(ports, env.request("2"))
     assert ports.ledger("m").head == head
-    drill(ports, "m")
+    drill_fallback(ports, "m")
     ledger = ports.ledger("m")
     assert ledger.drilled is not None
     assert ledger.drilled[0] == UNUSABLE
@@ -131,8 +131,8 @@ def test_another_kind_of_fallback_forgets_the_version() -> None:
     answers = [GOOD, FallbackDrilled("constant", "", 5, "")]
     ports, _ = with_drill(env, lambda: answers.pop(0))
     adopt_champion(ports, "m")
-    drill(ports, "m")
-    drill(ports, "m")
+    drill_fallback(ports, "m")
+    drill_fallback(ports, "m")
     assert ports.ledger("m").fallback is None
 
 
@@ -213,7 +213,7 @@ def test_a_tick_names_the_fallback_again_when_something_has_changed() -> None:
     env = Scenario()
     ports, told = with_drill(env, GOOD)
     adopt_champion(ports, "m")
-    drill(ports, "m")
+    drill_fallback(ports, "m")
     down = [True]
 
     def set_fallback(_model: str, fallback: FallbackVersion | None) -> None:
@@ -249,7 +249,7 @@ def test_the_journal_says_which_version_answers() -> None:
     env = Scenario()
     ports, _ = with_drill(env, GOOD)
     adopt_champion(ports, "m")
-    drill(ports, "m")
+    drill_fallback(ports, "m")
     champion = ports.ledger("m").champion
     assert champion is not None
     begin_fallback(ports, "m", champion, "pyfunc", "it is down")

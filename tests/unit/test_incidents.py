@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, IncidentReported, NoteKind
-from surefoot.core.incidents.incident_statistics import incident_statistics
+from surefoot.core.incidents.incident_statistics import compute_incident_statistics
 from surefoot.core.incidents.report_deadlines import DAY_S, report_deadlines
 from surefoot.core.incidents.timeline import AnsweredPeriod, Moment, build_timeline
 from surefoot.core.journal.events import (
@@ -259,12 +259,12 @@ def test_statistics_count_what_the_reports_say() -> None:
     told.at(600.0, IncidentOpened("c", "r10", ONE, "base rate", "the base rate has doubled", rollback="r10"))
     told.at(700.0, IncidentReported("c", 14, "c.html", "sha256:c", 10, 3, 9999.0, 9999.0))
     close_incident(told.ports, "m", IncidentClosed("c", "", "a holiday", false_alarm=True))
-    found = incident_statistics("m", told.ports.ledger("m").incidents.known.values())
+    found = compute_incident_statistics("m", told.ports.ledger("m").incidents.known.values())
     assert (found.incidents, found.still_open, found.rollbacks) == (3, 2, 3)
     assert (found.false_rollbacks, found.judged_rollbacks) == (1, 1)
     assert (found.time_to_detect, found.longest_to_detect) == (90.0, 120.0)
     assert (found.time_to_restore, found.longest_to_restore) == (3.0, 4.0)
-    assert incident_statistics("m", ()).time_to_detect is None
+    assert compute_incident_statistics("m", ()).time_to_detect is None
 
 
 def test_the_plot_of_incidents_shows_each_that_has_a_report() -> None:

@@ -59,9 +59,9 @@ VERBS = frozenset(
         "Fork Format Gather Generate Give Group Hand Handle Hash Hold Host Identify Index Journal Judge Keep "
         "List Load Lower Manage Map Measure Merge Mirror Name Open Order "
         "Parse Plan Plot Predict Print Probe Project Promote Provide "
-        "Query Queue Read Recompute Reconcile Record Redact Refuse Release Render Replay Report Roll Route Run "
-        "Resolve Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Sum Summarise Supervise Take "
-        "Tell Test Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write ",
+        "Query Queue Read Recompute Reconcile Record Redact Refuse Rehearse Release Render Replay Report Roll Route "
+        "Resolve Run Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Sum Summarise Supervise "
+        "Take Tell Test Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write ",
     )
 )
 """How the first line of a module begins."""

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.incidents.incident_state import Incident
 
 
@@ -22,6 +23,9 @@ class IncidentStatistics:
         longest_to_detect: The longest of them [seconds].
         time_to_restore: Median from the detection until traffic was back [seconds]; None where none is known.
         longest_to_restore: The longest of them [seconds].
+        drills: Rehearsed rollbacks, each under one fault [count].
+        failed_drills: Those in which the way back did not work [count].
+        drill_to_restore: Median of their times from the decision until traffic was back [seconds]; None without one.
     """
 
     model: str
@@ -34,10 +38,17 @@ class IncidentStatistics:
     longest_to_detect: float | None
     time_to_restore: float | None
     longest_to_restore: float | None
+    drills: int = 0
+    failed_drills: int = 0
+    drill_to_restore: float | None = None
 
 
-def incident_statistics(model: str, incidents: Iterable[Incident]) -> IncidentStatistics:
+def compute_incident_statistics(
+    model: str, incidents: Iterable[Incident], drills: Iterable[DrillFinished] = ()
+) -> IncidentStatistics:
     """Summarize the incidents of one model; false alarms count in no time to detect, for nothing was to be detected."""
+    rehearsed = [result for drill in drills for result in drill.results]
+    rehearsed_ms = [result.restore_ms for result in rehearsed if result.restore_ms is not None]
     found = list(incidents)
     back = [one for one in found if one.rollback]
     real = [one.reported for one in found if one.reported and not (one.closed and one.closed.false_alarm)]
@@ -54,4 +65,7 @@ def incident_statistics(model: str, incidents: Iterable[Incident]) -> IncidentSt
         longest_to_detect=max(detect, default=None),
         time_to_restore=statistics.median(restore) if restore else None,
         longest_to_restore=max(restore, default=None),
+        drills=len(rehearsed),
+        failed_drills=sum(not result.ok for result in rehearsed),
+        drill_to_restore=statistics.median(rehearsed_ms) / 1000.0 if rehearsed_ms else None,
     )

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from surefoot.core.assignment import describe_share
 from surefoot.core.domain import RolloutKind, Stage, StandIn
+from surefoot.core.drills.drill_events import DrillFinished, describe_drill
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_sentences import describe_incident_event
 from surefoot.core.journal.bundled_files import SetConfig
@@ -48,7 +49,9 @@ from surefoot.core.tables.data_events import (
 )
 
 _WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
-_ServiceEvent = VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten
+_ServiceEvent = (
+    VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten | DrillFinished
+)
 
 
 def describe_effect(change: Effect) -> str:
@@ -195,6 +198,8 @@ def _describe_watch_event(event: _WatchEvent) -> str:
 def _describe_service_event(event: _ServiceEvent) -> str:
     """What happened to a version that served, as one line for a person."""
     match event:
+        case DrillFinished():
+            return describe_drill(event)
         case VersionReleased():
             how = " by --force" if event.forced else ""
             return f"the quarantine of version {event.version.number} was lifted{how}: {event.reason}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import cast, get_args
 
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
+from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.journal.bundled_files import BundledFile, SetConfig
@@ -302,6 +303,7 @@ Event = (
     | FallbackBegan
     | FallbackEnded
     | FallbackDrilled
+    | DrillFinished
     | DataEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}

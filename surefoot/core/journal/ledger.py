@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Split, Stage, StandIn, Verdict, Version
+from surefoot.core.drills.drill_events import DrillFinished
+from surefoot.core.drills.drill_state import DrillState
 from surefoot.core.fallback import FallbackVersion
 from surefoot.core.incidents.incident_fold import fold_incidents
 from surefoot.core.incidents.incident_state import IncidentState
@@ -41,7 +43,7 @@ from surefoot.core.tables.tables_to_restore import table_state_after_end
 
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""
-_ServiceEvent = VersionReleased | ServiceCounted | ExposureListed | FallbackEvent
+_ServiceEvent = VersionReleased | ServiceCounted | ExposureListed | FallbackEvent | DrillFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Ledger:
         counted: The last count of what versions have answered.
         unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
         data: Checkpoints of the model's tables, and what a rollback has still to do with them.
+        drills: Rehearsed rollbacks.
         drilled: The latest drill of the fallback, and when it was [Unix seconds]; None before the first.
         incidents: Incidents, and rollouts that need one.
         fallback: The version that was last found to be usable as fallback; None where the fallback is no version.
@@ -142,6 +145,7 @@ class Ledger:
     unlisted: tuple[str, ...] = ()
     data: DataState = field(default_factory=DataState)
     fallbacks: Mapping[StandIn, tuple[FallbackBegan, float]] = field(default_factory=dict)
+    drills: DrillState = field(default_factory=DrillState)
     drilled: tuple[FallbackDrilled, float] | None = None
     incidents: IncidentState = field(default_factory=IncidentState)
     fallback: FallbackVersion | None = None
@@ -265,6 +269,8 @@ def _after_service_event(ledger: Ledger, event: _ServiceEvent, at: float) -> Led
             return replace(ledger, quarantined=held, refusals={})
         case ServiceCounted():
             return replace(ledger, counted=event, uncounted=())
+        case DrillFinished():  # what was refused for want of a drill is looked at again
+            return replace(ledger, drills=ledger.drills.after_drill(event, at), refusals={})
         case FallbackDrilled():
             return replace(ledger, drilled=(event, at), fallback=event.usable_version(ledger.fallback))
         case FallbackBegan():

@@ -13,6 +13,7 @@ from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.recovery.bundle import BundleSection
 from surefoot.core.policy.recovery.data_layer import DataLayerSection
+from surefoot.core.policy.recovery.drill import DrillSection
 from surefoot.core.policy.recovery.fallback import Fallback
 from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.core.policy.recovery.rollback import RollbackSection
@@ -109,7 +110,9 @@ class Policy(PolicyModel):
     fallback: OptionalKey[Fallback] = Field(
         None, description="What answers a request that no version can answer; it is refused by default."
     )
-
+    drill: OptionalKey[DrillSection] = Field(
+        None, description="How often the rollback is rehearsed in a twin, and when a proof is too old for a promotion."
+    )
     playbook: Playbook = Field(
         default_factory=lambda: Playbook.model_validate({}),
         description="Who does what when a version is taken back, and who is called after what time.",

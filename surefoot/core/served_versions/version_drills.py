@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from surefoot.core.drills.drill_events import DrillFinished, describe_problems
+from surefoot.core.drills.drill_state import TABLETOP_MODE
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import RolloutOpened, decode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
@@ -11,6 +13,8 @@ from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRef
 
 FALLBACK_DRILL = "fallback"
 """What was tried where a version was asked logged rows as the policy's fallback."""
+ROLLBACK_DRILL = "rollback"
+"""What was tried where a rollback to the version was rehearsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,7 @@ class VersionDrill:
 
     Attributes:
         at: When the latest one was [Unix seconds].
-        tried: What was tried: "fallback", or "table" with a name.
+        tried: What was tried: "rollback", "fallback", or "table" with a name.
         problems: What the latest test of each of these has found to be wrong, one text each; none where all passed.
     """
 
@@ -47,6 +51,8 @@ def last_drills(model: str, entries: Iterable[Entry]) -> Mapping[str, VersionDri
                 opened[event.rollout] = event.champion.number
             case FallbackDrilled(source=source) if source is not None and source.model == model:
                 found[source.number][FALLBACK_DRILL] = entry.at, event.problem
+            case DrillFinished(target=target) if target is not None and event.mode != TABLETOP_MODE:
+                found[target.number][ROLLBACK_DRILL] = entry.at, describe_problems(event)
             case DataCheckpointed() if event.rollout in opened:
                 checkpoints[entry.seq] = opened[event.rollout]
                 if event.proved:

@@ -13,7 +13,7 @@ DRILL_INTERVAL_S = 86400.0
 """Time between two drills of a fallback [seconds]."""
 
 
-def is_drill_due(ledger: Ledger, now: float, source: FallbackReference | None = None) -> bool:
+def is_fallback_drill_due(ledger: Ledger, now: float, source: FallbackReference | None = None) -> bool:
     """Whether the fallback of a model that serves was not tried for a day, or is another version than that.
 
     Args:
@@ -28,7 +28,7 @@ def is_drill_due(ledger: Ledger, now: float, source: FallbackReference | None = 
     return source is not None and ledger.drilled[0].source != source
 
 
-def drill(ports: Ports, model: str) -> FallbackDrilled | None:
+def drill_fallback(ports: Ports, model: str) -> FallbackDrilled | None:
     """Try the fallback of a model and journal the result; None where its policy has none.
 
     Raises:

@@ -1,0 +1,19 @@
+"""Rehearse the rollback of a model in a twin of production, under injected faults."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from tasks.drill import rehearse_rollback
+
+
+@flow(name="drill", flow_run_name="drill {model}")
+def drill(model: str, faults: list[str] | None = None) -> State[Any]:
+    """Take a version back in a staging twin that has its own gateway and journal; production is not touched.
+
+    Args:
+        model: Registered model, for example flights-late.
+        faults: Faults to inject, one rollback each; those of the policy when left empty.
+    """
+    return rehearse_rollback(model, faults or [], return_state=True)

@@ -1,0 +1,1 @@
+"""Describe drills: rollbacks that are rehearsed under an injected fault."""
