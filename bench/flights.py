@@ -18,7 +18,7 @@ from bench.flights_models import CANDIDATES, GOOD, Candidate, Shop
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.backtest import BacktestResult, backtest
-from surefoot.cli.backtest import make_suite_runner
+from surefoot.backtest.suite_runner import make_suite_runner
 from surefoot.core.domain import Outcome, Verdict
 
 HERE = Path(__file__).parent

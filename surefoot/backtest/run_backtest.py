@@ -12,12 +12,17 @@ from surefoot.core.domain import Stage, Verdict
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode_event
 from surefoot.core.journal.ledger import Ledger
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, Weight
 from surefoot.rollout import Ports, PromotionRequest, drive_rollout, open_promotion
 
 _LONGEST_JUMP_S = 1e12
 """Longest jump of the clock [seconds]; `drive_rollout` never jumps further than to what is due."""
+
+_GOOD = ValidationResult("not run", 1, 1, ())
+"""What a suite that is not run says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +83,27 @@ def _label_delay(policy: Policy) -> float:
     return max((gate.maturity for gate in policy.gates.values()), default=0.0)
 
 
+class _GoodData(PredictionLogEvidence):
+    """Evidence of records whose data is taken for good."""
+
+    def __init__(self, records: RecordedRequests, answers: RecordedAnswers) -> None:
+        """Wire the sources."""
+        super().__init__(records, answers, lambda _digest, _frame, _name: _GOOD, answers)
+
+    def _data(self, _question: EvidenceRequest) -> ValidationResult:
+        return _GOOD
+
+
 def backtest(
     records: RecordedRequests,
     policy: Mapping[str, object],
-    validate: SuiteRunner,
+    validate: SuiteRunner | None,
     *,
     suite: str = "",
     secret: str = "",
+    salt: str = "",
     opened: float | None = None,
+    answers: RecordedAnswers | None = None,
     on_progress: Callable[[float, float], None] = lambda _done, _whole: None,
 ) -> BacktestResult:
     """Play one rollout over recorded traffic, with the judge and the state machine that run live.
@@ -93,11 +111,13 @@ def backtest(
     Args:
         records: The records of both versions.
         policy: The policy as a mapping of JSON values.
-        validate: Judges the data of the window.
+        validate: Judges the data of the window; None to take the data for good.
         suite: Digest of the expectation suite.
         secret: Decides who is in which arm; another one is another draw.
+        salt: Salt of a recorded rollout, so that each unit is in the arm that it was in; empty to derive one.
         opened: When the rollout opens [Unix seconds]; by default as soon as the records fill the longest window that
             the policy looks back over. As live, labels that are not due by then come while the shadow waits.
+        answers: The answers in the records, where other back-tests have asked for them; made anew without.
         on_progress: Called after every step with the time passed and the time in all [seconds].
     """
     read = parse_policy(policy)
@@ -106,16 +126,16 @@ def backtest(
     end = records.last + _label_delay(read)
     clock = SimulatedClock(start)
     journal = MemoryJournal()
-    answers = RecordedAnswers(records)
+    answers = answers or RecordedAnswers(records)
     ports = Ports(
         journal,
         MemoryRegistry(records.champion, records.candidate),
         RecordedTraffic(records, clock),
-        PredictionLogEvidence(records, answers, validate, answers),
+        PredictionLogEvidence(records, answers, validate, answers) if validate else _GoodData(records, answers),
         clock,
         "backtest",
     )
-    open_promotion(ports, PromotionRequest(policy, suite, records.candidate, "back-test", secret=secret))
+    open_promotion(ports, PromotionRequest(policy, suite, records.candidate, "back-test", secret=secret, salt=salt))
 
     def stepped(_ledger: Ledger, _action: Action) -> None:
         on_progress(clock.now() - start, end - start)

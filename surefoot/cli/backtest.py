@@ -1,33 +1,26 @@
 """Define the command `backtest`, which runs a policy on recorded traffic."""
 
-import hashlib
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.evidence.prediction_log_evidence import SuiteRunner
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run_backtest import rollout_milestones
+from surefoot.backtest.suite_runner import file_digest, make_suite_runner
+from surefoot.cli.printing.case_output import looks_json, play_case_folder, print_looks
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
-from surefoot.core.journal.events import GateJudged, as_json, decode_event
-from surefoot.core.judging.data_validation import ValidationResult
-from surefoot.core.judging.evidence import MissingEvidence
-
-if TYPE_CHECKING:
-    from surefoot.core.domain import Outcome
+from surefoot.core.journal.events import GateJudged, decode_event
 
 _DAY_S = 86400.0
 
@@ -38,6 +31,10 @@ def backtest_command(
     labels: Annotated[Path | None, typer.Option(help="Parquet file of labels that came separately.")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy file; configs/MODEL.yaml without it.")] = None,
     rollouts: Annotated[Path | None, typer.Option(help="Folder of many record files and a truth.json.")] = None,
+    case: Annotated[Path | None, typer.Option(help="Folder of an incident's regression case.")] = None,
+    against_itself: Annotated[
+        int, typer.Option(min=0, max=1000, help="With --case: rollouts of the good version against itself instead.")
+    ] = 0,
     project: Annotated[Path, typer.Option(help="Folder with configs/ and expectations/.")] = Path(),
     seed: Annotated[str, typer.Option(help="Decides who is in which arm.")] = "",
     every: Annotated[bool, typer.Option("--every-look", help="Print every look, not only what changed.")] = False,
@@ -45,9 +42,11 @@ def backtest_command(
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> int:
     """Replay recorded requests of both versions through the whole policy, exactly as live."""
-    if (log is None) == (rollouts is None):
-        raise Rejected("say what to replay: --log FILE for one rollout, or --rollouts DIR for many")
+    if sum(one is not None for one in (log, rollouts, case)) != 1:
+        raise Rejected("say what to replay: --log FILE for one rollout, --rollouts DIR for many, or --case DIR")
     file = policy or project / "configs" / f"{model}.yaml"
+    if case is not None:
+        return play_case_folder(case, model, file, against_itself, every=every, as_json_=as_json_)
     value, read_ = read_policy(file)
     if read_.model != model:
         raise Rejected(f"{file} is the policy of {read_.model}, not of {model}")
@@ -78,7 +77,7 @@ def backtest_command(
                     records,
                     value,
                     make_suite_runner(suite),
-                    suite=_digest(suite),
+                    suite=file_digest(suite),
                     secret=seed,
                     on_progress=show_progress,
                 )
@@ -109,23 +108,6 @@ def _write_chart_png(found: BacktestResult) -> bytes:
     )
 
 
-def _digest(suite: Path) -> str:
-    return "sha256:" + hashlib.sha256(suite.read_bytes()).hexdigest()
-
-
-def make_suite_runner(suite: Path) -> SuiteRunner:
-    """Holds a window's requests against a suite file."""
-
-    def validate(_digest: str, frame: pd.DataFrame, name: str) -> ValidationResult | MissingEvidence:
-        from surefoot.adapters.expectations.suite import run_suite as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
-        from surefoot.reports.validation_page import render_validation_page  # noqa: PLC0415 - same
-
-        with tempfile.TemporaryDirectory() as folder:
-            return check(suite, frame, render_validation_page, Path(folder) / f"{name}.html")
-
-    return validate
-
-
 def _result_json(found: BacktestResult) -> dict[str, object]:
     """Everything that a back-test showed, as JSON values."""
     return {
@@ -139,37 +121,13 @@ def _result_json(found: BacktestResult) -> dict[str, object]:
         "gate": found.gate,
         "reason": found.reason,
         "requests": found.requests,
-        "looks": [
-            {"at": look.at, "stage": look.stage.value, "weight": look.weight, **as_json(look.verdict)}
-            for look in found.looks
-        ],
+        "looks": looks_json(found.looks),
     }
 
 
 def _print_result(found: BacktestResult, *, every: bool) -> None:
     """The looks as a table, the turns as lines, and how it ended."""
-    table = Table("time (UTC)", "stage", "gate", "verdict", "n", "reason", box=None, padding=(0, 1))
-    before: dict[tuple[object, ...], Outcome] = {}
-    hidden = 0
-    for look in found.looks:
-        key = (look.stage, look.weight, look.verdict.gate)
-        if not every and before.get(key) is look.verdict.outcome:
-            hidden += 1
-            continue
-        before[key] = look.verdict.outcome
-        stage = f"{look.stage} {look.weight:g} %" if 0.0 < look.weight < 100.0 else str(look.stage)  # noqa: PLR2004 - percent
-        verdict = look.verdict
-        table.add_row(
-            format_utc_time(look.at),
-            stage,
-            verdict.gate,
-            colour_outcome_words(verdict.outcome.value),
-            f"{verdict.n:,}",
-            verdict.reason,
-        )
-    print_table(table)
-    if hidden:
-        console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
+    print_looks(found.looks, every=every)
     for at, what in rollout_milestones(found.journal):
         console.print(f"{format_utc_time(at)}  {colour_outcome_words(what)}")
     took = format_duration(found.ended - found.opened)

@@ -14,6 +14,7 @@ from surefoot import incidents as reports
 from surefoot import wiring
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption
+from surefoot.cli.served import incident_review
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.durations import format_duration
@@ -345,6 +346,13 @@ def _incident_json(found: _Found) -> dict[str, object]:
     }
 
 
+def _name(journal: Journal, begins: str) -> tuple[str, str]:
+    """Model and id of the incident whose id begins so."""
+    found = _find(journal, begins)
+    return found.model, found.incident.name
+
+
 def register(commands: typer.Typer) -> None:
     """Add the group of commands."""
+    incident_review.register(app, _name)
     commands.add_typer(app, name="incident")

@@ -27,6 +27,7 @@ from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
+from surefoot.incident_cases import check_policy_on_cases
 from surefoot.rollout import journal_behind_gateway_message
 from surefoot.settings import Settings, read_settings
 
@@ -41,6 +42,9 @@ def lint(
     project: Annotated[Path, typer.Option(help="Folder with configs/ and expectations/.")] = Path(),
     strict: Annotated[
         bool, typer.Option("--strict", help="A step that cannot see what it should is an error.")
+    ] = False,
+    on_incidents: Annotated[
+        bool, typer.Option("--incidents", help="Back-test each policy on the recorded incidents of its model.")
     ] = False,
     json_: JsonOption = False,
 ) -> int:
@@ -66,17 +70,30 @@ def lint(
             continue
         sights = planning.plan_policy(policy)
         blind += sum(bool(sight.warning) for sight in sights)
+        checked = check_policy_on_cases(project, file) if on_incidents else []
+        unstopped = [f"{file}: case {one.folder}: {one.problem}" for one in checked if one.problem]
+        wrong += bool(unstopped)
         a_year = planning.false_alarms_a_year(policy)
         if json_:
             steps = [as_json(s) for s in sights]
             said = [*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes]
-            found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said})
+            cases = [{"case": str(one.folder), "said": one.sentence, "problem": one.problem} for one in checked]
+            found.append(
+                {"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said, "incidents": cases}
+            )
             continue
         suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
         console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {suite}")
         plan_output.print_detectability(policy, sights, a_year)
         for note in (*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes):
             console.print(f"note: {escape(note)}")
+        for one in checked:
+            if not one.problem:
+                console.print(
+                    f"[green]ok[/green] case {escape(one.folder.name)}: {escape(one.sentence)}", soft_wrap=True
+                )
+        for problem in unstopped:
+            console.print(f"[red]{escape(problem)}[/red]", soft_wrap=True)
     if json_:
         print_json({"policies": found})
     return 2 if wrong or (strict and blind) else 0

@@ -45,7 +45,7 @@ def render_incident_html(report: IncidentReport) -> str:
 
 def render_incident_markdown(report: IncidentReport) -> str:
     """The same report as Markdown, without plots; no text of the report can end a cell of its table."""
-    return page_template("incident.md").render(**_values(report), line=_line, cell=_cell)
+    return page_template("incident.md").render(**_values(report), line=markdown_line, cell=markdown_cell)
 
 
 def _values(report: IncidentReport) -> dict[str, object]:
@@ -121,11 +121,11 @@ def _data_address(picture: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(picture).decode("ascii")
 
 
-def _line(text: str) -> str:
+def markdown_line(text: str) -> str:
     """A text as one line of Markdown, in which it is no HTML."""
     return html.escape(" ".join(str(text).split()), quote=False)
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """A text as one cell of a Markdown table."""
-    return _line(text).replace("|", "\\|")
+    return markdown_line(text).replace("|", "\\|")

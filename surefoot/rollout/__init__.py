@@ -13,6 +13,8 @@ from surefoot.rollout.champion_watch import (
     next_evaluation_time,
     read_champion_signals,
     retraining_to_start,
+    watch_level,
+    watch_requests,
     watched_champion,
 )
 from surefoot.rollout.drift import (
@@ -124,5 +126,7 @@ __all__ = [
     "table_problems",
     "wanted_change",
     "wanted_standby",
+    "watch_level",
+    "watch_requests",
     "watched_champion",
 ]

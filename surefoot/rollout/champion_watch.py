@@ -92,9 +92,10 @@ def evaluate_champion(ports: Ports, model: str) -> Ledger:
     now, champion, proven = ports.clock.now(), ledger.champion, ledger.target()
     worse: list[Verdict] = []
     if proven is not None:
-        for question in _questions(model, watched, champion, proven, now):
+        level = watch_level(watched.policy, watched.watch)
+        opened = (watched.promotion.opened.suite_digest, watched.rollout, watched.promotion.opened_at)
+        for question in watch_requests(watched.policy, watched.watch, champion, proven, now, opened):
             evidence = ports.evidence_source.gather(question)
-            level = _level(watched)
             verdict = judge(question.gate, evidence, level)
             judged = ChampionJudged(
                 watched.rollout, champion, proven, verdict, level, encode_evidence(evidence), JUDGE_RULES_VERSION
@@ -144,37 +145,47 @@ def _label_delay(watched: WatchedChampion) -> float:
     return max((gate.maturity for gate in watched.policy.gates.values()), default=0.0)
 
 
-def _questions(
-    model: str, watched: WatchedChampion, champion: Version, proven: Version, now: float
+def watch_requests(
+    policy: Policy, watch: Watch, champion: Version, proven: Version, now: float, promotion: tuple[str, str, float]
 ) -> tuple[EvidenceRequest, ...]:
-    """What is asked about the champion, with the proven-good version in the place of the one that served before."""
-    gates = tuple(watched.policy.gates[name] for name in watched.watch.gates)
+    """What is asked about the champion, with the proven-good version in the place of the one that served before.
+
+    Args:
+        policy: The policy of the champion's promotion.
+        watch: What it says of the time after the bake.
+        champion: The champion.
+        proven: The proven-good version before.
+        now: The time [Unix seconds].
+        promotion: Digest of its suite, id of the rollout, and when it was opened [Unix seconds].
+    """
+    gates = tuple(policy.gates[name] for name in watch.gates)
+    suite, rollout, opened = promotion
     return tuple(
         EvidenceRequest(
-            model=model,
+            model=policy.model,
             gate=gate,
             kind=EvidenceKind.BAKE,
-            suite=watched.promotion.opened.suite_digest,
-            rollout=watched.rollout,
+            suite=suite,
+            rollout=rollout,
             champion=proven,
             candidate=champion,
-            since=now - watched.watch.window - gate.maturity,
+            since=now - watch.window - gate.maturity,
             until=now,
-            opened=watched.promotion.opened_at,
-            stale_after=watched.policy.stale_after,
+            opened=opened,
+            stale_after=policy.stale_after,
             look_gates=gates,
         )
         for gate in gates
     )
 
 
-def _level(watched: WatchedChampion) -> DecisionThresholds:
+def watch_level(policy: Policy, watch: Watch) -> DecisionThresholds:
     """How sure a verdict must be in a watch without an end: so many false alarms a year, over all gates."""
-    alpha = min(watched.watch.false_alarms * _LEVEL_SHARE, 0.5) / max(len(watched.watch.gates), 1)
+    alpha = min(watch.false_alarms * _LEVEL_SHARE, 0.5) / max(len(watch.gates), 1)
     return DecisionThresholds(
         alpha=alpha,
-        elapsed=watched.watch.window,
-        per_minute=watched.policy.requests_per_minute,
+        elapsed=watch.window,
+        per_minute=policy.requests_per_minute,
         forever=True,
         lasts=_YEAR_S,
     )

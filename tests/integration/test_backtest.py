@@ -161,7 +161,7 @@ def test_past_rollouts_are_counted(project: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "say what to replay: --log FILE for one rollout, or --rollouts DIR for many"),
+        ((), "say what to replay: --log FILE for one rollout, --rollouts DIR for many, or --case DIR"),
         (("--log", "past/better.parquet", "--rollouts", "past"), "say what to replay"),
         (("--log", "nothing.parquet"), "there is no file nothing.parquet"),
         (("--log", "configs/prices.yaml"), "configs/prices.yaml cannot be read"),

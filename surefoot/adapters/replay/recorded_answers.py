@@ -37,6 +37,36 @@ from surefoot.core.policy.policy_types import PairedGate, ShiftGate, narrow
 from surefoot.core.stats.block_metrics import SCORE_BINS
 
 
+def read_scored_batches(
+    records: RecordedRequests,
+    window: tuple[float, float],
+    maturity: float,
+    columns: tuple[str, ...] = (),
+    known_until: float | None = None,
+) -> Iterator[ScoredBatch]:
+    """Requests that both versions were asked, batch by batch.
+
+    Args:
+        records: The file.
+        window: After the first and up to the second moment [Unix seconds].
+        maturity: Age at which a label counts [seconds].
+        columns: Features that slices are made of.
+        known_until: Labels after this are not known [Unix seconds]; those after the window by default.
+    """
+    for found in records.read_answer_pairs(*window, maturity, columns, known_until):
+        known = present_mask(found["label"])
+        yield ScoredBatch(
+            at=found["at"],
+            champion=found["champion"],
+            candidate=found["candidate"],
+            labels=found["label"],
+            late=~known & (found["known"] > 0),
+            corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
+            columns={name: found[name] for name in columns},
+            ids=found["request"],
+        )
+
+
 class RecordedAnswers:
     """Answers the paired questions from a file, chunk by chunk."""
 
@@ -48,18 +78,7 @@ class RecordedAnswers:
     def _batches(
         self, question: EvidenceRequest, maturity: float, columns: tuple[str, ...] = ()
     ) -> Iterator[ScoredBatch]:
-        for found in self._records.read_answer_pairs(question.since, question.until, maturity, columns):
-            known = present_mask(found["label"])
-            yield ScoredBatch(
-                at=found["at"],
-                champion=found["champion"],
-                candidate=found["candidate"],
-                labels=found["label"],
-                late=~known & (found["known"] > 0),
-                corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
-                columns={name: found[name] for name in columns},
-                ids=found["request"],
-            )
+        return read_scored_batches(self._records, (question.since, question.until), maturity, columns)
 
     def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums by block and slice over every request that both versions were asked."""
@@ -69,7 +88,7 @@ class RecordedAnswers:
         if gate.block:
             whole = math.floor((question.until - gate.maturity) / gate.block) * gate.block + gate.maturity
         question = replace(question, until=whole)
-        key = (gate.name, question.since, whole)
+        key = (gate.name, repr(gate), question.since, whole)
         if key not in self._known:
             self._known[key] = self._sums(question)
         return self._known[key]

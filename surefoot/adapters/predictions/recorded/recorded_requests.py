@@ -76,7 +76,7 @@ class RecordedRequests:
         self._home = tempfile.TemporaryDirectory(prefix="surefoot-backtest-")
         self._db = duckdb.connect(str(Path(self._home.name) / "records.db"))
         self._windows: list[tuple[float, Split]] = []
-        self._placed = False
+        self._placed: str | None = None
         try:
             self._db.execute(
                 f"SET memory_limit = '{_MEMORY_LIMIT}'; SET threads = 1; SET preserve_insertion_order = false"
@@ -223,6 +223,10 @@ class RecordedRequests:
         )
         self._db.execute("DROP TABLE IF EXISTS told")
 
+    def restart(self) -> None:
+        """Forget where requests were sent, so that another rollout is played over the same records."""
+        self._windows = []
+
     def shift(self, at: float, split: Split) -> None:
         """Send the requests from this moment on where the split says.
 
@@ -236,7 +240,7 @@ class RecordedRequests:
         served = [served_requests_sql(*period, self.candidate, self.features) for period in periods]
         mirrored = [mirrored_requests_sql(*period) for period in periods]
         try:
-            if split.candidate is not None and not self._placed:
+            if split.candidate is not None and self._placed != split.salt:
                 self._place(split.salt)
             self._db.execute(f"CREATE OR REPLACE VIEW log AS {' UNION ALL '.join(served)}")
             self._db.execute(f"CREATE OR REPLACE VIEW shadows AS {' UNION ALL '.join(mirrored)}")
@@ -259,7 +263,7 @@ class RecordedRequests:
             DROP TABLE pairs; ALTER TABLE placed RENAME TO pairs; DROP TABLE ruler
             """
         )
-        self._placed = True
+        self._placed = salt
 
     def query_rows(self, _model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run one query over the views log and labels.
@@ -323,7 +327,7 @@ class RecordedRequests:
         return old, new
 
     def read_answer_pairs(
-        self, since: float, until: float, maturity: float, columns: Sequence[str]
+        self, since: float, until: float, maturity: float, columns: Sequence[str], known_until: float | None = None
     ) -> Iterator[dict[str, Any]]:
         """Requests that both versions were asked, a chunk at a time, in the order of time.
 
@@ -332,6 +336,7 @@ class RecordedRequests:
             until: End of the window; labels after it are not known [Unix seconds].
             maturity: Age at which a label counts [seconds]; 0 takes whatever is known.
             columns: Features wanted with it.
+            known_until: Labels after this are not known instead [Unix seconds].
 
         Yields:
             Columns request, at, champion, candidate, label, in_time, known, and the features; numbers as arrays with
@@ -352,7 +357,7 @@ class RecordedRequests:
             yield {
                 "request": request,
                 **dict(zip(("at", "champion", "candidate", *columns), (at, *sides), strict=True)),
-                **self._came_true(number.astype(np.int64), at, until, maturity),
+                **self._came_true(number.astype(np.int64), at, until if known_until is None else known_until, maturity),
             }
 
     def _came_true(self, number: NDArray[np.int64], at: Floats, until: float, maturity: float) -> dict[str, Any]:

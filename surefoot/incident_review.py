@@ -1,0 +1,264 @@
+"""Choose the policy that would have stopped the version of an incident sooner, by back-tests of its records."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from surefoot import incidents, wiring
+from surefoot.adapters.config.incident_cases import StoredCase, case_folder, read_case, write_case
+from surefoot.adapters.config.policy_edit import edit_policy_text, policy_diff, read_policy_text
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.served_answers.incident_records import write_incident_records
+from surefoot.core.domain import Outcome, RolloutKind, Stage
+from surefoot.core.errors import EvidenceUnavailable, Rejected
+from surefoot.core.incidents.incident_report import IncidentReport
+from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
+from surefoot.core.incidents.review.incident_review import (
+    AFTER,
+    BEFORE,
+    PATCH,
+    IncidentReview,
+    PlayedPolicy,
+    choose_change,
+    is_within_budget,
+    rank_by_detection,
+)
+from surefoot.core.incidents.review.policy_change import Detection, PolicyChange, combine_changes, list_policy_changes
+from surefoot.core.incidents.timeline import Moment
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import EndDecided, GateJudged, RolloutOpened, StageEntered, decode_event
+from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.journal.watch_events import ChampionJudged
+from surefoot.core.planning import false_alarms_a_year
+from surefoot.core.policy.policy_types import Policy
+from surefoot.incident_cases import CasePlayer, played_policy
+from surefoot.settings import Settings
+
+DRAWS = 10
+"""Rollouts of the good version against itself in which a proposal is tried [count]."""
+_LOOKS_AFTER = 3.0
+"""Looks after the decision that are recorded: a slower policy is told apart from one that stops nothing [count]."""
+_REPLAYED = frozenset({Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING})
+"""Stages of a rollout that no live request takes part in."""
+_HEALTHY_S = 28 * 86400.0
+"""Time before the trouble of a champion in which the looks of its watch are repeated [seconds]."""
+
+
+def review_incident(
+    config: Settings, entries: Sequence[Entry], model: str, name: str, draws: int = DRAWS
+) -> IncidentReview:
+    """Record the incident as a case, back-test changes of the policy on it, and choose the best.
+
+    Args:
+        config: Where everything is.
+        entries: The whole journal of the model.
+        model: Registered model.
+        name: Id of the incident.
+        draws: Rollouts of the good version against itself in which a proposal is tried [count].
+
+    Raises:
+        Rejected: The version was not taken back, or nothing of its rollout is known.
+        SurefootError: The records cannot be had; the message says why.
+    """
+    report = incidents.build_report(config, entries, model, name)
+    file, folder = config.configs / f"{model}.yaml", case_folder(config.project, model, name)
+    mapping, policy = read_policy(file)
+    known = (folder / "case.json").is_file()
+    stored = read_case(folder) if known else _record_case(config, entries, report, policy, folder)
+    before = _write_policy(folder / BEFORE, model, read_policy_text(file))
+    found, budget = _detection(entries, report), policy.false_rollback_budget
+    if stored.case.kind is CaseKind.WATCH:
+        budget = policy.watch.false_alarms if policy.watch else 0.0
+    with CasePlayer(stored) as player:
+        in_force = played_policy(None, stored.case, player.play(before))
+        changes = list_policy_changes(policy, mapping, found)
+        tried, refused = _try_changes(player, before, changes, in_force)
+        tried = _with_costs(player, before, tried, in_force, (budget, draws))
+    if not known:
+        decided = report.timeline.at(Moment.DECIDED) or report.incident.at
+        stored = write_case(folder, replace(stored.case, stop_by=max(decided, in_force.stopped_at or decided)))
+    proposed = choose_change(in_force, tried, budget)
+    diff, after = "", policy
+    if proposed is not None and proposed.change is not None:
+        text = edit_policy_text(read_policy_text(before), proposed.change.edits)
+        _, after = read_policy(_write_policy(folder / AFTER, model, text))
+        diff = policy_diff(f"configs/{model}.yaml", read_policy_text(before), text)
+        (folder / PATCH).write_text(diff, encoding="utf-8")
+    bounds = (false_alarms_a_year(policy), false_alarms_a_year(after))
+    return IncidentReview(
+        report,
+        stored.case,
+        str(folder.relative_to(config.project)),
+        found,
+        in_force,
+        tuple(tried),
+        tuple(refused),
+        proposed,
+        diff,
+        budget,
+        bounds,
+    )
+
+
+def apply_review(config: Settings, review: IncidentReview) -> Path:
+    """Write the proposed policy over the one that is in force.
+
+    Raises:
+        Rejected: There is no proposal, or the policy file has changed since the review.
+    """
+    file = config.configs / f"{review.case.model}.yaml"
+    if not review.diff:
+        raise Rejected(f"the review of {review.case.incident} proposes nothing to apply")
+    folder = config.project / review.folder
+    if read_policy_text(file) != read_policy_text(folder / BEFORE / file.name):
+        raise Rejected(f"{file} has changed since the review: draft it again")
+    file.write_bytes((folder / AFTER / file.name).read_bytes())
+    return file
+
+
+def _record_case(
+    config: Settings, entries: Sequence[Entry], report: IncidentReport, policy: Policy, folder: Path
+) -> StoredCase:
+    """Write the records of an incident and what must be stopped."""
+    ledger, incident = fold_entries(report.model, entries), report.incident
+    rollback = ledger.rollouts.get(incident.rollback)
+    if rollback is None or report.good is None:
+        raise Rejected(f"incident {incident.name} took no version back: there is nothing to stop sooner")
+    decided = report.timeline.at(Moment.DECIDED) or incident.at
+    onset = report.timeline.at(Moment.ONSET) or decided
+    maturity = max((gate.maturity for gate in policy.gates.values()), default=0.0)
+    if rollback.opened.kind == RolloutKind.PROMOTION:
+        kind, opened, salt = CaseKind.TRIAL, _replayed_at(entries, incident.rollback), rollback.opened.salt
+        window = max(policy.shadow.window if policy.shadow else 0.0, policy.suite_window)
+        every = max([step.every for step in policy.ramp], default=policy.bake.every)
+    else:
+        kind, salt = CaseKind.WATCH, ""
+        opened = max(_promoted_at(ledger, report), onset - _HEALTHY_S)
+        window = policy.watch.window if policy.watch else _HEALTHY_S
+        every = policy.watch.every if policy.watch else 86400.0
+    until = decided + _LOOKS_AFTER * every
+    case = IncidentCase(
+        report.model, incident.name, kind, incident.version.number, report.good.number, opened, onset, until, decided,
+        salt, " ".join(incident.opened.reason.split()),
+    )  # fmt: skip
+    stored = StoredCase(folder, case)
+    write_incident_records(
+        PredictionLog(config.log),
+        wiring.make_version_processes(config),
+        report.model,
+        (report.good, incident.version),
+        (opened - window - maturity, until),
+        (stored.records, stored.labels),
+    )
+    return write_case(folder, case)
+
+
+def _replayed_at(entries: Sequence[Entry], rollout: str) -> float:
+    """When a rollout came to its first stage after the replay, or was opened where it came to none [Unix seconds]."""
+    found = 0.0
+    for entry in entries:
+        event = decode_event(entry.kind, entry.data)
+        if isinstance(event, RolloutOpened) and event.rollout == rollout:
+            found = entry.at
+        if isinstance(event, StageEntered) and event.rollout == rollout and event.stage not in _REPLAYED:
+            return entry.at
+    return found
+
+
+def _promoted_at(ledger: Ledger, report: IncidentReport) -> float:
+    """When the champion's promotion ended [Unix seconds]; the beginning of time where the journal does not know it."""
+    promotion = ledger.rollouts.get(report.incident.opened.rollout)
+    return promotion.entered_at if promotion else 0.0
+
+
+def _detection(entries: Sequence[Entry], report: IncidentReport) -> Detection:
+    """The gate that stopped the version, and where it was judged."""
+    incident = report.incident
+    gate, stage, step, watched = "", Stage.PROMOTED, 0, ""
+    for entry in entries:
+        event = decode_event(entry.kind, entry.data)
+        match event:
+            case EndDecided() if event.rollout == incident.rollback:
+                gate = gate or event.gate
+            case GateJudged() if event.rollout == incident.rollback and event.stage is not Stage.ROLLED_BACK:
+                stage, step = event.stage, event.step
+            case ChampionJudged() if event.champion.digest == incident.version.digest:
+                if event.verdict.outcome is Outcome.FAIL:
+                    watched = watched or event.verdict.gate
+            case _:
+                pass
+    return Detection(gate or watched, stage, step)
+
+
+def _write_policy(folder: Path, model: str, text: str) -> Path:
+    """Write a policy beside a case.
+
+    Raises:
+        EvidenceUnavailable: The disk is full, or refuses something else.
+    """
+    file = folder / f"{model}.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode())
+    except OSError as error:
+        raise EvidenceUnavailable(f"{file} cannot be written: {error}") from error
+    return file
+
+
+def _try_changes(
+    player: CasePlayer, before: Path, changes: Sequence[PolicyChange], in_force: PlayedPolicy
+) -> tuple[list[PlayedPolicy], list[tuple[str, str]]]:
+    """Back-test each change, and the two best of them together."""
+    tried: list[PlayedPolicy] = []
+    refused: list[tuple[str, str]] = []
+    for change in changes:
+        _try_change(player, before, change, tried, refused)
+    best = [one.change for one in rank_by_detection(in_force, tried) if one.change is not None]
+    pair = next((combine_changes(best[0], two) for two in best[1:] if _are_apart(best[0], two)), None)
+    if pair is not None:
+        _try_change(player, before, pair, tried, refused)
+    return tried, refused
+
+
+def _are_apart(one: PolicyChange, other: PolicyChange) -> bool:
+    """Whether two changes edit different places."""
+    return not {edit.path for edit in one.edits} & {edit.path for edit in other.edits}
+
+
+def _try_change(
+    player: CasePlayer,
+    before: Path,
+    change: PolicyChange,
+    tried: list[PlayedPolicy],
+    refused: list[tuple[str, str]],
+) -> None:
+    """Back-test one change; what makes no valid policy is said."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            text = edit_policy_text(read_policy_text(before), change.edits)
+            file = _write_policy(Path(folder), before.stem, text)
+            tried.append(played_policy(change, player.stored.case, player.play(file)))
+    except Rejected as error:
+        refused.append((change.words, str(error)))
+
+
+def _with_costs(
+    player: CasePlayer, before: Path, tried: Sequence[PlayedPolicy], in_force: PlayedPolicy, cost: tuple[float, int]
+) -> list[PlayedPolicy]:
+    """The tried policies; those of a rollout with their false alarms, the best first until one keeps to the budget."""
+    made, (budget, draws) = list(tried), cost
+    if player.stored.case.kind is CaseKind.WATCH:
+        return made
+    for one in rank_by_detection(in_force, tried):
+        if one.change is None:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            text = edit_policy_text(read_policy_text(before), one.change.edits)
+            alarms = player.play_against_itself(_write_policy(Path(folder), before.stem, text), draws)
+        counted = replace(one, false_alarms=alarms, trials=float(draws))
+        made[made.index(one)] = counted
+        if is_within_budget(counted, budget):
+            break
+    return made
