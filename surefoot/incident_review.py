@@ -210,12 +210,15 @@ def _write_policy(folder: Path, model: str, text: str) -> Path:
 def _try_changes(
     player: CasePlayer, before: Path, changes: Sequence[PolicyChange], in_force: PlayedPolicy
 ) -> tuple[list[PlayedPolicy], list[tuple[str, str]]]:
-    """Back-test each change, and the two best of them together."""
+    """Back-test each change; and the two best together, unless no caller meets the version under the best one."""
     tried: list[PlayedPolicy] = []
     refused: list[tuple[str, str]] = []
     for change in changes:
         _try_change(player, before, change, tried, refused)
-    best = [one.change for one in rank_by_detection(in_force, tried) if one.change is not None]
+    ranked = rank_by_detection(in_force, tried)
+    if not ranked or ranked[0].requests == 0:
+        return tried, refused
+    best = [one.change for one in ranked if one.change is not None]
     pair = next((combine_changes(best[0], two) for two in best[1:] if _are_apart(best[0], two)), None)
     if pair is not None:
         _try_change(player, before, pair, tried, refused)

@@ -56,15 +56,16 @@ def is_sooner(one: PlayedPolicy, other: PlayedPolicy) -> bool:
 def rank_by_detection(in_force: PlayedPolicy, tried: Sequence[PlayedPolicy]) -> tuple[PlayedPolicy, ...]:
     """The policies that stop the version sooner than the one in force, the best first.
 
-    The earliest come first, then those with the fewest requests answered by the version, then with the fewest edits.
+    Those under which no caller got an answer of the version come first, then the earliest, then those with the fewest
+    requests that it answered, then those with the fewest edits.
     """
     sooner = [one for one in tried if one.change is not None and is_sooner(one, in_force)]
     return tuple(sorted(sooner, key=_rank))
 
 
-def _rank(one: PlayedPolicy) -> tuple[float, int, int]:
+def _rank(one: PlayedPolicy) -> tuple[bool, float, int, int]:
     at = math.inf if one.stopped_at is None else one.stopped_at
-    return (at, one.requests, len(one.change.edits) if one.change else 0)
+    return (one.requests > 0, at, one.requests, len(one.change.edits) if one.change else 0)
 
 
 def allowed_false_alarms(budget: float, trials: float) -> int:
