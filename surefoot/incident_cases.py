@@ -111,11 +111,13 @@ class CheckedCase:
 
     Attributes:
         folder: Folder of the case.
-        sentence: What the policy makes of it.
+        played: What the policy makes of it.
+        sentence: The same in words.
         problem: Why that is not enough; empty where it is.
     """
 
     folder: Path
+    played: PlayedPolicy
     sentence: str
     problem: str
 
@@ -131,7 +133,7 @@ def check_policy_on_cases(project: Path, policy: Path) -> list[CheckedCase]:
     for folder in list_case_folders(project, read.model):
         stored = read_case(folder)
         with CasePlayer(stored) as player:
-            found = player.play(policy)
-        played = played_policy(None, stored.case, found)
-        made.append(CheckedCase(folder, describe_outcome(stored.case, played), find_case_problem(stored.case, played)))
+            played = played_policy(None, stored.case, player.play(policy))
+        said, problem = describe_outcome(stored.case, played), find_case_problem(stored.case, played)
+        made.append(CheckedCase(folder, played, said, problem))
     return made

@@ -130,18 +130,18 @@ def _record_case(
     onset = report.timeline.at(Moment.ONSET) or decided
     maturity = max((gate.maturity for gate in policy.gates.values()), default=0.0)
     if rollback.opened.kind == RolloutKind.PROMOTION:
-        kind, opened, salt = CaseKind.TRIAL, _replayed_at(entries, incident.rollback), rollback.opened.salt
+        kind, opened = CaseKind.TRIAL, _replayed_at(entries, incident.rollback)
         window = max(policy.shadow.window if policy.shadow else 0.0, policy.suite_window)
         every = max([step.every for step in policy.ramp], default=policy.bake.every)
     else:
-        kind, salt = CaseKind.WATCH, ""
+        kind = CaseKind.WATCH
         opened = max(_promoted_at(ledger, report), onset - _HEALTHY_S)
         window = policy.watch.window if policy.watch else _HEALTHY_S
         every = policy.watch.every if policy.watch else 86400.0
     until = decided + _LOOKS_AFTER * every
     case = IncidentCase(
         report.model, incident.name, kind, incident.version.number, report.good.number, opened, onset, until, decided,
-        salt, " ".join(incident.opened.reason.split()),
+        " ".join(incident.opened.reason.split()),
     )  # fmt: skip
     stored = StoredCase(folder, case)
     write_incident_records(

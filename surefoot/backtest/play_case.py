@@ -14,7 +14,7 @@ from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
 from surefoot.core.journal.events import EndDecided, decode_event
 from surefoot.core.judging.judge import judge
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.policy.policy_types import PairedGate, narrow
+from surefoot.core.policy.policy_types import DATA_GATE_NAME, PairedGate, narrow
 from surefoot.rollout import watch_level, watch_requests
 
 _ELSEWHERE = frozenset({"data_layer", "bundle", "fallback", "playbook"})
@@ -82,15 +82,19 @@ def play_case(
         case: The case.
         records: Its records.
         policy: The policy as a mapping of JSON values.
-        secret: Another assignment of units than that of the incident; empty for that one.
+        secret: Another assignment of units; empty for the one that is the case's own.
     """
     played = {key: value for key, value in policy.items() if key not in _ELSEWHERE}
     if case.kind is CaseKind.WATCH:
         return _play_watch(case, records, played)
-    salt = "" if secret else case.salt
     records.requests.restart()
     found = backtest(
-        records.requests, played, None, secret=secret, salt=salt, opened=case.opened, answers=records.answers
+        records.requests,
+        played,
+        None,
+        secret=secret or case.incident,
+        opened=case.opened,
+        answers=records.answers,
     )
     return _of_rollout(found, records.requests)
 
@@ -111,7 +115,8 @@ def _of_rollout(found: BacktestResult, records: RecordedRequests) -> CaseResult:
     where = (
         "" if last is None else f"{last.stage} {last.weight:g} %" if last.stage is Stage.RAMPING else str(last.stage)
     )
-    return CaseResult(decided, found.gate, where, found.reason, int(str(requests)), 0, found.looks)
+    looks = tuple(one for one in found.looks if one.verdict.gate != DATA_GATE_NAME)
+    return CaseResult(decided, found.gate, where, found.reason, int(str(requests)), 0, looks)
 
 
 def _play_watch(case: IncidentCase, records: CaseRecords, mapping: Mapping[str, object]) -> CaseResult:

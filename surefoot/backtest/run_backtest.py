@@ -101,7 +101,6 @@ def backtest(
     *,
     suite: str = "",
     secret: str = "",
-    salt: str = "",
     opened: float | None = None,
     answers: RecordedAnswers | None = None,
     on_progress: Callable[[float, float], None] = lambda _done, _whole: None,
@@ -114,7 +113,6 @@ def backtest(
         validate: Judges the data of the window; None to take the data for good.
         suite: Digest of the expectation suite.
         secret: Decides who is in which arm; another one is another draw.
-        salt: Salt of a recorded rollout, so that each unit is in the arm that it was in; empty to derive one.
         opened: When the rollout opens [Unix seconds]; by default as soon as the records fill the longest window that
             the policy looks back over. As live, labels that are not due by then come while the shadow waits.
         answers: The answers in the records, where other back-tests have asked for them; made anew without.
@@ -135,7 +133,7 @@ def backtest(
         clock,
         "backtest",
     )
-    open_promotion(ports, PromotionRequest(policy, suite, records.candidate, "back-test", secret=secret, salt=salt))
+    open_promotion(ports, PromotionRequest(policy, suite, records.candidate, "back-test", secret=secret))
 
     def stepped(_ledger: Ledger, _action: Action) -> None:
         on_progress(clock.now() - start, end - start)

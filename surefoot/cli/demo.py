@@ -34,6 +34,7 @@ from surefoot.settings import Settings
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+    from surefoot.core.incidents.incident_state import Incident
     from surefoot.demo.demo_report import RolloutSummary
     from surefoot.demo.story import DemoStory
 
@@ -51,6 +52,8 @@ _QUIET = (
     EvidenceHeld,
 )
 """Events that the audience is not told."""
+_REVIEW_DRAWS = 2
+"""Rollouts of a version against itself that count the false alarms of what a review proposes [count]."""
 _REGISTRY_POLL_S = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
 
@@ -275,7 +278,6 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
     entries = theatre.entries(0)
     found = demo_report.summarize_rollouts(play, entries, PredictionLog(config.log))
     wiring.project_journal(config, "flights-late")
-    seconds = time.monotonic() - began
     extra: dict[str, object] = {
         "the journal's chain holds": bool(entries) and check_chain(entries) == len(entries),
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
@@ -283,6 +285,7 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
     }
     incidents = tuple(fold_entries("flights-late", entries).incidents.known.values())
     rows = demo_report.claim_rows(play, found, entries, incidents, extra)
+    rows += _review(config, play, entries, incidents)
     _timeline(found)
     _claims(rows)
     seen = replay.seen
@@ -293,6 +296,7 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
             page = config.home / one.reported.file
             cause = f", cause {one.triaged.cause}" if one.triaged else ""
             console.print(f"incident report of version {one.version.number}{cause}: {page}", markup=False)
+    seconds = time.monotonic() - began
     console.print(f"took {seconds:.0f} s, set-up included")
     console.print(f"Prefect {config.prefect}/runs    MLflow {config.mlflow}/#/models/flights-late")
     console.print("the stack stays up" if keep else "the stack is stopped now; --keep leaves it up to look around")
@@ -309,6 +313,31 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
         }
         json_.write_text(json.dumps(summary, indent=2, default=str), encoding="utf-8")
     return 0 if all(row["ok"] for row in rows) else 1
+
+
+def _review(
+    config: Settings, play: "DemoStory", entries: tuple[Entry, ...], incidents: "tuple[Incident, ...]"
+) -> list[dict[str, object]]:
+    """Review the incident of scene (c), apply what is proposed, and hold the new policy against the incident."""
+    from surefoot import incident_review  # noqa: PLC0415 - beside its use
+    from surefoot.cli.served.incident_review import draft_review, review_file  # noqa: PLC0415 - same
+    from surefoot.demo import demo_report  # noqa: PLC0415 - same
+    from surefoot.incident_cases import check_policy_on_cases  # noqa: PLC0415 - same
+
+    number = next(scene.number for scene in play.scenes if scene.story == "c")
+    mine = next((one for one in incidents if one.version.number == number and one.rollback), None)
+    if mine is None:
+        return demo_report.review_rows(None, None, "there is no incident to review")
+    with console.status("reviewing the incident: which policy would have stopped the version sooner"):
+        try:
+            found = draft_review(config, entries, "flights-late", mine.name, _REVIEW_DRAWS)
+            console.print(f"review of that incident: {review_file(config, 'flights-late', mine.name)}", markup=False)
+            if found.proposed is None:
+                return demo_report.review_rows(found, None, "nothing is proposed")
+            (checked,) = check_policy_on_cases(config.project, incident_review.apply_review(config, found))
+        except SurefootError as error:
+            return demo_report.review_rows(None, None, str(error))
+    return demo_report.review_rows(found, checked.played, checked.problem)
 
 
 def _aliases(config: Settings, ledger: Ledger) -> bool:

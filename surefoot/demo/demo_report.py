@@ -7,6 +7,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.incidents.incident_events import IncidentReported
 from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.incidents.review.incident_review import IncidentReview, PlayedPolicy
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import (
     EffectDone,
@@ -227,6 +228,51 @@ def claim_rows(
         row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= _JUNE_REQUESTS),
         row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),
         *(row(name, value, "", "true", value) for name, value in extra.items()),
+    ]
+
+
+def review_rows(review: IncidentReview | None, again: PlayedPolicy | None, problem: str) -> list[dict[str, object]]:
+    """Claims about the review of an incident.
+
+    Args:
+        review: What the review says; None without one.
+        again: What the proposed policy makes of the recorded incident when it is back-tested again.
+        problem: Why the proposed policy would not stop the version; empty where it does.
+    """
+    proposed = review.proposed if review else None
+    sooner = review.sooner_s if review else None
+    figures = [(one.stopped_at, one.gate, one.where, one.requests) for one in (proposed, again) if one]
+    before = review.in_force.requests if review else 0
+    answered = f"{before} -> {proposed.requests}" if proposed else "nothing is proposed"
+    return [
+        {
+            "name": "c: its review proposes a policy that stops it sooner by",
+            "value": None if sooner is None else sooner / 3600.0,
+            "unit": "h",
+            "demand": "> 0",
+            "ok": sooner is not None and sooner > 0.0,
+        },
+        {
+            "name": "c: requests that it answers then, in the back-test",
+            "value": answered,
+            "unit": "",
+            "demand": "fewer",
+            "ok": proposed is not None and proposed.requests < before,
+        },
+        {
+            "name": "c: the back-test repeated gives the review's figures",
+            "value": len(set(figures)) == 1,
+            "unit": "",
+            "demand": "true",
+            "ok": len(figures) == 2 and len(set(figures)) == 1,  # noqa: PLR2004 - both
+        },
+        {
+            "name": "c: with the proposal applied, lint --incidents says",
+            "value": problem or "stopped",
+            "unit": "",
+            "demand": "stopped",
+            "ok": not problem,
+        },
     ]
 
 

@@ -42,7 +42,6 @@ class PromotionRequest:
         secret: Secret of the installation; the salt is derived from it, so that an outsider cannot guess an arm.
         source: What asked: "alias", "stage" or "hand".
         fallback_digest: SHA-256 of the file of the policy's fallback; empty where it has none.
-        salt: The salt itself, where an assignment is repeated; empty to derive it.
     """
 
     policy: Mapping[str, object]
@@ -53,7 +52,6 @@ class PromotionRequest:
     secret: str = ""
     source: str = "hand"
     fallback_digest: str = ""
-    salt: str = ""
 
 
 def adopt_champion(ports: Ports, model: str) -> Ledger:
@@ -151,7 +149,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             policy_digest=canonical_digest(request.policy),
             suite_digest=request.suite_digest,
             # The same salt for every attempt: a retry must not expose another set of users.
-            salt=request.salt or canonical_digest({"model": policy.model, "secret": request.secret})[7:23],
+            salt=canonical_digest({"model": policy.model, "secret": request.secret})[7:23],
             attempt=attempt,
             reason=why,
             source=request.source,

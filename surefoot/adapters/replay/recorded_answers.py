@@ -74,6 +74,7 @@ class RecordedAnswers:
         """Remember the file."""
         self._records = records
         self._known: dict[tuple[object, ...], PairedSums] = {}
+        self._shapes: AnswerShapes | None = None
 
     def _batches(
         self, question: EvidenceRequest, maturity: float, columns: tuple[str, ...] = ()
@@ -138,8 +139,11 @@ class RecordedAnswers:
 
     def answer_shapes(self, _question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers look like according to the file, whenever they were given."""
-        old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
-        return AnswerShapes(describe_answer_shapes(old), describe_answer_shapes(new, old), len(old), len(new))
+        if self._shapes is None:
+            old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
+            shapes = (describe_answer_shapes(old), describe_answer_shapes(new, old))
+            self._shapes = AnswerShapes(*shapes, len(old), len(new))
+        return self._shapes
 
     def golden_rows(self, _question: EvidenceRequest) -> GoldenRows | MissingEvidence:
         """A file of records holds no model to ask."""

@@ -1,6 +1,7 @@
 """Write the requests of an incident with the answers of both versions and their labels, as a file for back-tests."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +94,13 @@ def write_incident_records(
     features = _columns([row.request.columns() for row in rows])
     taken = {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS}
     kept = {name: column for name, column in features.items() if name not in taken}
-    sides, asked = [], 0
-    for arm, version in zip((Arm.CHAMPION, Arm.CANDIDATE), pair, strict=True):
-        answers, errors, count = _answers(versions, model, version, rows)
-        asked += count
-        sides.append(_side(arm, version, rows, answers, errors) | kept)
+    with ThreadPoolExecutor(len(pair)) as pool:  # each version computes in a process of its own
+        found = list(pool.map(lambda version: _answers(versions, model, version, rows), pair))
+    asked = sum(count for _, _, count in found)
+    sides = [
+        _side(arm, version, rows, answers, errors) | kept
+        for arm, version, (answers, errors, _) in zip((Arm.CHAMPION, Arm.CANDIDATE), pair, found, strict=True)
+    ]
     table = pa.concat_tables([pa.table(side) for side in sides], promote_options="permissive")
     content = (_without_null_types(table), _without_null_types(_label_table(rows)))
     try:

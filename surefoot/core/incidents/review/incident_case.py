@@ -22,6 +22,9 @@ class CaseKind(StrEnum):
 class IncidentCase:
     """A recorded incident that every later policy is back-tested against.
 
+    The salt of the incident's own assignment is no part of it: it would tell outsiders which units meet a candidate. A
+    back-test assigns the units anew, always alike.
+
     Attributes:
         model: Registered model.
         incident: Id of the incident.
@@ -32,7 +35,6 @@ class IncidentCase:
         onset: When the trouble began [Unix seconds].
         until: End of the records [Unix seconds].
         stop_by: When the version must be stopped at the latest [Unix seconds].
-        salt: Salt that decided which units the version on trial answered.
         reason: Why it was stopped, in one sentence.
     """
 
@@ -45,7 +47,6 @@ class IncidentCase:
     onset: float
     until: float
     stop_by: float
-    salt: str = ""
     reason: str = ""
 
 
@@ -64,7 +65,7 @@ def case_from_json(value: object) -> IncidentCase:
         raise Rejected("a case is an object")
     if value.get("format") != CASE_FORMAT:
         raise Rejected(f"its format is {value.get('format')!r}, this release reads {CASE_FORMAT}")
-    texts = {name: value.get(name, "") for name in ("model", "incident", "bad", "good", "salt", "reason")}
+    texts = {name: value.get(name, "") for name in ("model", "incident", "bad", "good", "reason")}
     if wrong := [name for name, one in texts.items() if not isinstance(one, str)]:
         raise Rejected(f"'{wrong[0]}' must be a text")
     if empty := [name for name in ("model", "incident", "bad", "good") if not texts[name]]:
@@ -84,7 +85,6 @@ def case_from_json(value: object) -> IncidentCase:
         times["onset"],
         times["until"],
         times["stop_by"],
-        texts["salt"],
         texts["reason"],
     )
 
