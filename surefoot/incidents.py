@@ -40,6 +40,8 @@ from surefoot.core.journal.service_events import ExposureListed
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
+from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK, Playbook
+from surefoot.message_drafts import draft_messages, due_drafts
 from surefoot.reports.incident_page import render_incident_html, render_incident_markdown
 from surefoot.rollout import Ports, find_incident, open_due_incidents, retry_on_conflict
 from surefoot.settings import Settings
@@ -57,8 +59,14 @@ _QUIET = (EffectIntended, EffectDone, GateJudged, StageEntered, ChampionJudged, 
 """Events that are not listed as actions: measurements and intermediate states."""
 
 
-def update_incident_reports(config: Settings, ports: Ports, model: str) -> list[str]:
-    """Open the incidents that are due, hold their evidence, and write every report that is out of date.
+def update_incident_reports(config: Settings, ports: Ports, model: str, playbook: Playbook | None = None) -> list[str]:
+    """Open the incidents that are due, hold their evidence, write every report that is out of date, draft messages.
+
+    Args:
+        config: Where everything is.
+        ports: Journal and clock.
+        model: Registered model.
+        playbook: Who is told; by default what the policy says now.
 
     Returns:
         What was done, one line each.
@@ -66,28 +74,41 @@ def update_incident_reports(config: Settings, ports: Ports, model: str) -> list[
     Raises:
         SurefootError: The journal or the prediction log cannot be read, or a report cannot be written.
     """
+    if playbook is None:
+        policy = wiring.read_policies(config).get(model)
+        playbook = policy.playbook if policy is not None else NO_PLAYBOOK
     done = [f"incident {name} is open" for name in open_due_incidents(ports, model)]
     for incident in ports.ledger(model).incidents.known.values():
         if incident.held is None and not incident.lifted and incident.rollback:
             hold_evidence(ports, model, incident.name)
             done.append(f"the evidence of incident {incident.name} is held")
-        done += _brought_up_to_date(config, ports, model, incident.name)
+        done += _brought_up_to_date(config, ports, model, incident.name, playbook)
     return done
 
 
-def _brought_up_to_date(config: Settings, ports: Ports, model: str, name: str) -> list[str]:
-    """Write the report where it is out of date, look for the cause once it can be found, and report that too."""
+def _brought_up_to_date(config: Settings, ports: Ports, model: str, name: str, playbook: Playbook) -> list[str]:
+    """Write the report where it is out of date, look for the cause, draft messages, and report that too."""
     done = []
     for _ in range(2):
         if ports.ledger(model).incidents.known[name].report_due:
             done.append(f"incident {name} is reported: {write_report(config, ports, model, name).file}")
         if ports.ledger(model).incidents.known[name].triage_due:
             done.append(f"incident {name} is triaged: {triage_incident(config, ports, model, name).cause}")
+        drafted = due_drafts(ports.ledger(model), name, playbook)
+        if drafted:
+            report = build_report(config, ports.journal.read(model), model, name)
+            draft_messages(config.project, ports, report, playbook, drafted)
+        done += [f"incident {name}: messages to {', '.join(drafted)} are drafted"] if drafted else []
     return done
 
 
-def find_incident_work(ledger: Ledger) -> str:
-    """What `update_incident_reports` would do, in words; empty for nothing."""
+def find_incident_work(ledger: Ledger, playbook: Playbook = NO_PLAYBOOK) -> str:
+    """What `update_incident_reports` would do, in words; empty for nothing.
+
+    Args:
+        ledger: State of the model.
+        playbook: Who is told, as the policy says now.
+    """
     if ledger.incidents.due(ledger.now):
         return "an incident is to be opened"
     for one in ledger.incidents.known.values():
@@ -95,6 +116,8 @@ def find_incident_work(ledger: Ledger) -> str:
             return f"incident {one.name} is to be reported"
         if one.triage_due:
             return f"incident {one.name} is to be triaged"
+        if due_drafts(ledger, one.name, playbook):
+            return f"messages about incident {one.name} are to be drafted"
     return ""
 
 

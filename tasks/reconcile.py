@@ -20,6 +20,7 @@ from surefoot.core.journal.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.exposure import list_due_exposure
 from surefoot.incidents import update_incident_reports
+from surefoot.notifications import journal_deliveries
 from surefoot.rollout import (
     NextStep,
     Ports,
@@ -231,6 +232,8 @@ def count_ended_rollouts() -> list[str]:
 def report_incidents() -> list[str]:
     """Open an incident for each version that is taken back, hold its evidence, and write reports that are out of date.
 
+    What people were told by messages that were delivered is journalled first, so that the reports say it.
+
     Returns:
         What was done, one line each.
     """
@@ -238,7 +241,8 @@ def report_incidents() -> list[str]:
     with open_flow_ports() as ports:
         for model in ports.journal.models():
             try:
-                done += [f"{model}: {line}" for line in update_incident_reports(config, ports, model)]
+                told = journal_deliveries(config, ports, model)
+                done += [f"{model}: {line}" for line in (*told, *update_incident_reports(config, ports, model))]
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 get_run_logger().error("incidents of %s: %s", model, error)
     for line in done:

@@ -26,7 +26,7 @@ from surefoot.cli import (
     status,
 )
 from surefoot.cli.printing.lossy_stream import LossyStream
-from surefoot.cli.served import data, exposure, fallback, versions, watch
+from surefoot.cli.served import data, exposure, fallback, notify, versions, watch
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ for module in (
     compact,
     incident,
     playbook,
+    notify,
     demo,
 ):
     module.register(app)
@@ -66,6 +67,7 @@ _STATE_CHANGING_COMMANDS = (
     "compact",
     "incident",
     "playbook",
+    "notify",
     "demo",
 )
 """Commands that change something: they go on when their output cannot be written."""

@@ -1,5 +1,6 @@
 """Define the commands that change nothing: `lint`, `plan`, `schema`, `history` and `verify`."""
 
+import contextlib
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,11 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
+from surefoot.adapters.config.policy_file import NOTIFY_FILE, find_line, list_policy_files, read_policy
 from surefoot.adapters.datalayer.table_policy_check import TableCheckReport, check_tables
 from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
+from surefoot.adapters.notify.notify_file_check import NotifyFileReport, check_notify_file
 from surefoot.cli.printing import plan_output
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
@@ -25,7 +27,8 @@ from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.policy.schema import policy_schema
+from surefoot.core.policy.recovery.notify_config import NotifyConfig
+from surefoot.core.policy.schema import file_schema, policy_schema
 from surefoot.core.ports import Journal
 from surefoot.incident_cases import check_policy_on_cases
 from surefoot.rollout import journal_behind_gateway_message
@@ -50,9 +53,10 @@ def lint(
 ) -> int:
     """Check policy files and their suites, and say what each step can see at the planned traffic."""
     configs = project / "configs"
-    files = [Path(one) if one.endswith(".yaml") else configs / f"{one}.yaml" for one in models or []]
-    files = files or list_policy_files(configs)
-    if not files:
+    named = [Path(one) if one.endswith(".yaml") else configs / f"{one}.yaml" for one in models or []]
+    files = [one for one in named if one.name != NOTIFY_FILE]
+    files = files if named else list_policy_files(configs)
+    if not files and not named:
         raise NotFound(f"there is no policy in {configs}")
     wrong, blind = 0, 0
     found: list[dict[str, object]] = []
@@ -94,9 +98,31 @@ def lint(
                 )
         for problem in unstopped:
             console.print(f"[red]{escape(problem)}[/red]", soft_wrap=True)
+    notified = _lint_notify_file(project, silent=json_) if len(files) != len(named) or not named else NotifyFileReport()
+    wrong += bool(notified.problems)
     if json_:
-        print_json({"policies": found})
+        shown = {"errors": list(notified.problems), "notes": list(notified.notes)}
+        print_json({"policies": found, **({"notify": shown} if notified != NotifyFileReport() else {})})
     return 2 if wrong or (strict and blind) else 0
+
+
+def _lint_notify_file(project: Path, *, silent: bool) -> NotifyFileReport:
+    """Check the file of receivers and routes, and print what is found."""
+    policies = {}
+    for file in list_policy_files(project / "configs"):
+        with contextlib.suppress(PolicyInvalid, NotFound):
+            policies[file.stem] = read_policy(file)[1]
+    found = check_notify_file(project, policies)
+    if silent:
+        return found
+    for problem in found.problems:
+        console.print(f"[red]{escape(problem)}[/red]")
+    if found.config is not None and not found.problems:
+        count, routes = len(found.config.receivers), len(found.config.routes)
+        console.print(f"[green]ok[/green] notify: {count} receivers, {routes} routes")
+    for note in found.notes:
+        console.print(f"note: {escape(note)}")
+    return found
 
 
 def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
@@ -158,9 +184,11 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         console.print(f"note: {escape(note)}")
 
 
-def schema() -> None:
+def schema(
+    notify: Annotated[bool, typer.Option("--notify", help="Of configs/notify.yaml instead of a policy.")] = False,
+) -> None:
     """Print the JSON Schema of a policy file, for editors."""
-    print_json(policy_schema())
+    print_json(file_schema(NotifyConfig) if notify else policy_schema())
 
 
 def history(

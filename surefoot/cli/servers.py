@@ -81,6 +81,7 @@ def controller() -> None:
     from surefoot.controller.controller import Controller, single_controller_lock  # noqa: PLC0415 - same
     from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
+    from surefoot.controller.notifier import Notifier  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
 
     config = read_settings()
@@ -89,7 +90,12 @@ def controller() -> None:
     runs = PrefectRuns(config)
     with single_controller_lock(config.home):
         processes = FlowForkserver(config.project, _PRELOADED)
-        Controller(DueWork(TickState(config), runs), runs, config.home, processes).run()
+        notifier = Notifier(config)
+        notifier.start()
+        try:
+            Controller(DueWork(TickState(config), runs), runs, config.home, processes, notifier).run()
+        finally:
+            notifier.stop()
 
 
 def register(app: typer.Typer) -> None:

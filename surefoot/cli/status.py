@@ -23,6 +23,7 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.state_machine import gate_evaluation_interval
+from surefoot.notifications import read_notifier_state
 from surefoot.rollout import Ports, journal_behind_gateway_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
 
@@ -43,6 +44,7 @@ def status(
     running = stack.running_parts(config)
     with wiring.open_ports(config, current_actor(), _REGISTRY_TIMEOUT_S) as ports:
         general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
+        general += _notifier(config)
         found: list[dict[str, object]] = []
         wrong = bool(general)
         try:
@@ -185,6 +187,25 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
 
 def _policies(config: Settings) -> list[str]:
     return [f"policy of {model} is wrong: {error}" for model, error in wiring.broken_policies(config).items()]
+
+
+def _notifier(config: Settings) -> list[str]:
+    """Receivers that refuse messages, messages that were given up, and a heartbeat address that does not answer."""
+    try:
+        state = read_notifier_state(config)
+    except SurefootError as error:
+        return [f"the outbox of messages cannot be read: {error}"]
+    found = [f"no message is sent: {state.file_problem}"] if state.file_problem else []
+    for one in state.backlogs:
+        since = f" since {format_utc_time(one.since)} UTC" if one.since is not None else ""
+        left = [f"{one.waiting} wait"] if one.waiting else []
+        left += [f"{one.expired} were given up"] if one.expired else []
+        said = f"receiver {one.receiver} takes no messages{since} ({', '.join(left)}): {one.problem or 'not tried'}"
+        found.append(f"{said}; 'surefoot notify --retry {one.receiver}' tries again")
+    if state.heartbeat_problem:
+        since = format_utc_time(state.heartbeat_since)
+        found.append(f"the heartbeat address does not answer since {since} UTC: {state.heartbeat_problem}")
+    return found
 
 
 def _alias(ledger: Ledger, aliases: dict[str, str]) -> list[str]:

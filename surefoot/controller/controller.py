@@ -15,6 +15,7 @@ from pathlib import Path
 from surefoot.adapters import last_flow_runs
 from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
+from surefoot.controller.notifier import Notifier
 from surefoot.controller.scheduler_port import ScheduledRun, Scheduler
 from surefoot.controller.work_backoff import Backoff
 from surefoot.core.errors import Conflict, SurefootError
@@ -58,12 +59,14 @@ class Controller:
         scheduler: Tells of the ticks.
         home: Folder of all state, for the heartbeats.
         processes: Where the processes of flow runs are forked from.
+        notifier: Is told of each tick that was answered, so that it calls the heartbeat address.
     """
 
     work: DueWork
     scheduler: Scheduler
     home: Path
     processes: FlowForkserver | None = None
+    notifier: Notifier | None = None
     _backoffs: dict[str, Backoff] = field(default_factory=dict)
     _trouble: str = ""
     _clear: bool = False
@@ -87,6 +90,8 @@ class Controller:
                 nap = RETRY_DELAY_S
             else:
                 self._say("")
+                if self.notifier is not None:
+                    self.notifier.tick()
             sleep(nap)
 
     def tick(self, now: float) -> float:

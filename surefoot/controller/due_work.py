@@ -18,7 +18,9 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK
 from surefoot.incidents import find_incident_work
+from surefoot.notifications import unjournalled_deliveries
 from surefoot.rollout import (
     DRILL_RETRY_S,
     CandidateRequest,
@@ -150,7 +152,7 @@ class DueWork:
             **wanted,
             **_tables(ports),
             **_drills(ports, policies),
-            **self._incidents(ports),
+            **self._incidents(ports, policies),
             **self._to_count(ports),
             **self._shown(ports),
             **self._to_compact(),
@@ -186,10 +188,15 @@ class DueWork:
             if is_count_due(ledger, now) or is_exposure_list_due(ledger, now)
         }
 
-    def _incidents(self, ports: CachedPorts) -> _DueRuns:
-        """Models of which an incident is to be opened or reported."""
-        works = ((model, find_incident_work(ledger)) for model, ledger in ports.ledgers.items())
-        return {f"{model}: {work}": self.snapshot.heads[model] for model, work in works if work}
+    def _incidents(self, ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
+        """Models of which an incident is to be opened or reported, or of which people were told something."""
+        wanted: _DueRuns = {}
+        for model, ledger in ports.ledgers.items():
+            if work := find_incident_work(ledger, policies[model].playbook if model in policies else NO_PLAYBOOK):
+                wanted[f"{model}: {work}"] = self.snapshot.heads[model]
+        for message, model in unjournalled_deliveries(self.snapshot.config):
+            wanted[f"{model}: what people were told is to be journalled"] = message
+        return wanted
 
     def _shown(self, ports: CachedPorts) -> _DueRuns:
         """What MLflow and the ended flow runs do not show yet; an open rollout is shown by the run that drives it."""

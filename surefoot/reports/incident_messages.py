@@ -6,9 +6,11 @@ from jinja2 import TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from surefoot.core.errors import Rejected
+from surefoot.core.incidents.incident_reason import incident_reason
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.playbook import AUDIENCES
 from surefoot.core.incidents.timeline import Moment
+from surefoot.core.incidents.triage import Cause
 from surefoot.reports.incident_page import format_span, format_time, incident_headline, suspected_cause
 
 _BUILT_IN = Path(__file__).parent / "templates" / "messages"
@@ -45,7 +47,7 @@ def _values(report: IncidentReport) -> dict[str, object]:
         "model": report.model,
         "incident": report.incident.name,
         "headline": incident_headline(report),
-        "reason": " ".join(report.incident.opened.reason.split()),
+        "reason": " ".join(incident_reason(report.incident.opened).split()),
         "bad": report.incident.version.number,
         "good": report.good.number if report.good else "",
         "rolled_back": back is not None,
@@ -55,7 +57,15 @@ def _values(report: IncidentReport) -> dict[str, object]:
         "units": impact.units if impact else None,
         "detect": format_span(line.time_to_detect),
         "restore": format_span(line.time_to_restore),
-        "cause": suspected_cause(report),
+        "cause": _cause(report),
         "time": format_time,
         "count": "{:,}".format,
     }
+
+
+def _cause(report: IncidentReport) -> str:
+    """The cause for people outside; what a model's error says stays inside, for it may hold a value of a request."""
+    triaged = report.incident.triaged
+    if triaged is None or triaged.cause is Cause.UNKNOWN:
+        return incident_reason(report.incident.opened)
+    return str(triaged.cause) if triaged.cause is Cause.RESOURCES else suspected_cause(report)

@@ -79,7 +79,7 @@ def shown(stack: Stack, capfd: pytest.CaptureFixture[str]) -> dict[str, object]:
 def test_a_rollback_opens_one_incident_holds_its_evidence_and_reports_it(stack: Stack) -> None:
     """One tick opens, holds and reports; the next one finds nothing to do."""
     done = settle(stack)
-    assert len(done) == 5
+    assert len(done) == 6
     reported = ["IncidentReported", "IncidentTriaged", "IncidentReported"]
     assert kinds(stack) == ["IncidentOpened", "EvidenceHeld", *reported]
     (incident,) = stack.ports.ledger("m").incidents.known.values()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.config.policy_file import MAX_POLICY_BYTES, read_policy
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.strict_yaml import MAX_POLICY_BYTES
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.policy_types import FailureAction, Reaction

@@ -132,7 +132,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 40
+    assert len(EVENT_TYPES) == 41
 
 
 @pytest.mark.parametrize(

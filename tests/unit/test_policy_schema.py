@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from surefoot import cli
-from surefoot.adapters.config import policy_file
 from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.strict_yaml import Document, load_yaml
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.policy.parse import examine_policy
 from surefoot.core.policy.policy_types import Metric
@@ -110,7 +110,7 @@ def test_the_schema_finds_many_mistakes_by_itself() -> None:
     refused = []
     for path in BAD.glob("*.yaml"):
         try:
-            value = policy_file._load(path, policy_file._Document())
+            value = load_yaml(path, Document())
         except PolicyInvalid:  # no YAML that an editor could read
             continue
         if not VALIDATOR.is_valid(value):

@@ -128,4 +128,33 @@ class IncidentClosed:
     false_alarm: bool = False
 
 
-IncidentEvent = IncidentNoted | IncidentReported | IncidentTriaged | EvidenceHeld | EvidenceHoldLifted | IncidentClosed
+@dataclass(frozen=True, slots=True)
+class MessageDrafted:
+    """A message about an incident was drafted from a template for an audience.
+
+    Attributes:
+        incident: Id of the incident.
+        audience: Who is told: users, support, management, or the name of a template.
+        text: The message, whose first line is its subject; empty where the template could not be filled.
+        send: Whether the policy has it sent.
+        counted: Whether the answers of the version were listed by then, so that it names numbers.
+        problem: Why the template could not be filled; empty where it could.
+    """
+
+    incident: str
+    audience: str
+    text: str
+    send: bool = False
+    counted: bool = False
+    problem: str = ""
+
+
+IncidentEvent = (
+    IncidentNoted
+    | IncidentReported
+    | IncidentTriaged
+    | EvidenceHeld
+    | EvidenceHoldLifted
+    | IncidentClosed
+    | MessageDrafted
+)

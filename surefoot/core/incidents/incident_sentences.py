@@ -8,6 +8,7 @@ from surefoot.core.incidents.incident_events import (
     IncidentNoted,
     IncidentReported,
     IncidentTriaged,
+    MessageDrafted,
     NoteKind,
 )
 
@@ -31,6 +32,11 @@ def describe_incident_event(event: IncidentEvent) -> str:
             return f"{name} is reported{counted}: {event.file}"
         case IncidentTriaged():
             return f"{name}, cause {event.cause}: {event.sentence}"
+        case MessageDrafted():
+            if event.problem:
+                return f"{name}: no message to {event.audience} is drafted: {event.problem}"
+            sent = ", and is sent by the policy" if event.send else ", and is not sent by itself"
+            return f"{name}: a message to {event.audience} is drafted{sent}"
         case EvidenceHeld():
             missing = "".join(f"; not {what}: {why}" for what, why in event.missing.items())
             return f"{name}: its evidence is kept until a person lifts the hold ({', '.join(event.digests)}{missing})"

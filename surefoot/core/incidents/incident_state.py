@@ -1,6 +1,6 @@
 """Fold the journal events of incidents into the open and closed incidents of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from surefoot.core.domain import Version
@@ -12,6 +12,7 @@ from surefoot.core.incidents.incident_events import (
     IncidentNoted,
     IncidentReported,
     IncidentTriaged,
+    MessageDrafted,
 )
 from surefoot.core.journal.watch_events import IncidentOpened
 
@@ -48,6 +49,7 @@ class Incident:
         reported: The latest report; None before the first.
         triaged: The latest triage of its cause; None before the first.
         held: What of its evidence is kept; None before that was journalled, and after the hold was lifted.
+        drafts: The latest draft of a message by audience.
         lifted: Why the hold on its evidence was lifted; empty while it was not.
         closed: How a person closed it; None while it is open.
         closed_at: When [Unix seconds].
@@ -63,6 +65,7 @@ class Incident:
     reported: IncidentReported | None = None
     triaged: IncidentTriaged | None = None
     held: EvidenceHeld | None = None
+    drafts: Mapping[str, MessageDrafted] = field(default_factory=dict)
     lifted: str = ""
     closed: IncidentClosed | None = None
     closed_at: float = 0.0
@@ -83,6 +86,18 @@ class Incident:
         """Whether its cause was not looked for, though the answers of the version are listed."""
         listed = self.reported is not None and self.reported.requests is not None
         return self.triaged is None and bool(self.rollback) and listed
+
+    def due_drafts(self, audiences: Iterable[str]) -> tuple[str, ...]:
+        """Audiences without a draft, or whose draft was made before the answers of the version were listed.
+
+        Args:
+            audiences: Everyone for whom a message is drafted.
+        """
+        if self.reported is None or self.closed is not None or not self.rollback:
+            return ()
+        listed = self.reported.requests is not None
+        made = {name: one.counted or not listed for name, one in self.drafts.items()}
+        return tuple(name for name in audiences if not made.get(name, False))
 
     @property
     def report_due(self) -> bool:
@@ -152,6 +167,8 @@ class IncidentState:
                 one = replace(one, notes=(*one.notes, Note(at, actor, event)), changed=seq)
             case IncidentReported():
                 one = replace(one, reported=event)
+            case MessageDrafted():
+                one = replace(one, drafts={**one.drafts, event.audience: event}, changed=seq)
             case IncidentTriaged():
                 one = replace(one, triaged=event, changed=seq)
             case EvidenceHeld():

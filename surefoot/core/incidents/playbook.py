@@ -1,7 +1,7 @@
 """List the steps that people have to take now about a model, from the state that its journal shows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surefoot.core.incidents.incident_events import NoteKind
 from surefoot.core.incidents.incident_state import Incident
@@ -49,11 +49,24 @@ def list_playbook_steps(ledger: Ledger, playbook: Playbook) -> tuple[PlaybookSte
     incident = find_open_incident(ledger)
     if incident is None:
         return ()
+    found = (*_restoring(ledger, incident), *_calling(incident, playbook), *_understanding(ledger, incident))
+    return _with_done(incident, found)
+
+
+def list_escalations(incident: Incident, playbook: Playbook) -> tuple[PlaybookStep, ...]:
+    """The roles that are called about an incident, when, and whether they have been.
+
+    Args:
+        incident: The incident.
+        playbook: Roles and escalations of its policy.
+    """
+    return _with_done(incident, tuple(_calling(incident, playbook)))
+
+
+def _with_done(incident: Incident, steps: tuple[PlaybookStep, ...]) -> tuple[PlaybookStep, ...]:
+    """The steps, with who has recorded that they are done."""
     noted = {note.event.source: note.actor for note in incident.notes if note.event.kind is NoteKind.STEP}
-    return tuple(
-        PlaybookStep(step.name, step.text, step.command, step.role, step.due, step.done_by or noted.get(step.name, ""))
-        for step in (*_restoring(ledger, incident), *_calling(incident, playbook), *_understanding(ledger, incident))
-    )
+    return tuple(replace(step, done_by=step.done_by or noted.get(step.name, "")) for step in steps)
 
 
 def _restoring(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:

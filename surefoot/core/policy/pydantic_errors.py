@@ -34,15 +34,19 @@ _BOUNDS = {
 }
 
 
-def violations_from_error(error: ValidationError, value: object, under: KeyPath = ()) -> list[Violation]:
+def violations_from_error(
+    error: ValidationError, value: object, under: KeyPath = (), root: type[BaseModel] = Policy
+) -> list[Violation]:
     """What is broken in a policy, in the order in which pydantic found it.
 
     Args:
         error: What pydantic says.
         value: The whole policy as it was written.
         under: Keys that lead to the part of it that was validated.
+        root: What the whole file is.
     """
-    return [found for details in error.errors(include_url=False) for found in _translated(details, value, under)]
+    found = error.errors(include_url=False)
+    return [violation for details in found for violation in _translated(details, value, under, root)]
 
 
 def unknown_keys(error: ValidationError) -> list[KeyPath]:
@@ -51,7 +55,7 @@ def unknown_keys(error: ValidationError) -> list[KeyPath]:
     return [_keys(line["loc"]) for line in lines if line["type"] == "extra_forbidden"]
 
 
-def _translated(details: ErrorDetails, value: object, under: KeyPath) -> Iterator[Violation]:
+def _translated(details: ErrorDetails, value: object, under: KeyPath, root: type[BaseModel]) -> Iterator[Violation]:
     kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
     place = (*under, *details["loc"])
     path = _path(place, value)
@@ -61,7 +65,7 @@ def _translated(details: ErrorDetails, value: object, under: KeyPath) -> Iterato
     elif kind == "missing":
         yield missing_key(path[:-1], str(path[-1]))
     elif kind == "extra_forbidden":
-        known = ", ".join(_known_keys(place))
+        known = ", ".join(_known_keys(place, root))
         rule = f"unknown key {one_line_text(path[-1])}; known here: {known}"
         yield Violation(path, rule, MistakeKind.UNKNOWN_KEY, str(path[-1]))
     elif kind.startswith("union_tag"):
@@ -138,16 +142,17 @@ def _at(value: object, path: KeyPath) -> object:
     return value
 
 
-def _known_keys(place: Sequence[str | int]) -> list[str]:
+def _known_keys(place: Sequence[str | int], root: type[BaseModel]) -> list[str]:
     """The keys that are known where an unknown one stands, without those that are old names."""
-    model: type[BaseModel] = Policy
+    model = root
     rest = list(place[:-1])
     if place[0] in _TAGGED and len(place) > 3:  # noqa: PLR2004 - section, name, tag, key
         tag = str(place[2])
         model = _tagged_model(str(place[0]), tag)
         rest = rest[3:]
     for key in rest:
-        model = next((_model_in(field.annotation) for alias, field in _fields(model) if alias == key), Wait)
+        # A place in a list, or a name that the author has chosen, leads to no other mapping.
+        model = next((_model_in(field.annotation) for alias, field in _fields(model) if alias == key), model)
     return sorted(alias for alias, field in _fields(model) if not (field.json_schema_extra or {}).get("deprecated"))
 
 
@@ -164,8 +169,12 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel]:
-    """The mapping that a field holds; that of a wait where it is a reaction."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return Wait
+    """The mapping that a field holds, also in a list or by a name; that of a wait where it is a reaction."""
+    return next(_models_in(annotation), Wait)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

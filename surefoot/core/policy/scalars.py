@@ -178,6 +178,10 @@ Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 """A name that is safe in paths, URLs and logs."""
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), one_or_more_schema(_TEXT_SCHEMA)]
 """One text or a list of texts."""
+Names = Annotated[
+    tuple[Name, ...], BeforeValidator(_listed), one_or_more_schema({"type": "string", "pattern": _NAME_PATTERN})
+]
+"""One name or a list of names."""
 
 Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=MAX_NUMBER), BeforeValidator(_whole)]

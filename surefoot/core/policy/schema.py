@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -28,5 +29,10 @@ def policy_schema() -> dict[str, Any]:
 
     Law: what it refuses the parser refuses; rules between several keys are the parser's alone.
     """
-    made = Policy.model_json_schema(schema_generator=_FileSchema, mode="validation")
+    return file_schema(Policy)
+
+
+def file_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a file that a model reads."""
+    made = model.model_json_schema(schema_generator=_FileSchema, mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

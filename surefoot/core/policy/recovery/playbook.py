@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import Duration, Name, Texts
+from surefoot.core.policy.scalars import Duration, Name, Names, Texts
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 
@@ -33,6 +33,11 @@ class Playbook(PolicyModel):
     escalate: Annotated[tuple[Escalation, ...], BeforeValidator(_escalations)] = Field(
         (), description="Who is called, and when, while an incident is open."
     )
+    send: Names = Field(
+        (),
+        description="Audiences whose message is sent as soon as it is drafted: users, support, management, or the name"
+        " of a template in configs/messages/.",
+    )
 
     def broken_rules(self) -> Iterator[Violation]:
         """Roles are known, and called ever later."""
@@ -42,3 +47,7 @@ class Playbook(PolicyModel):
                 yield Violation(("escalate", place, "to"), f"names the role '{one.to}', which is not in roles: {known}")
             if place and one.after < self.escalate[place - 1].after:
                 yield Violation(("escalate", place, "after"), "must not be before the one above it")
+
+
+NO_PLAYBOOK = Playbook.model_validate({})
+"""Of a model without a policy."""

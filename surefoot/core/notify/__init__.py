@@ -1,0 +1,1 @@
+"""Decide which messages the journal of a model asks for, and who they are for."""
