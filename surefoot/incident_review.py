@@ -25,7 +25,13 @@ from surefoot.core.incidents.review.incident_review import (
     is_within_budget,
     rank_by_detection,
 )
-from surefoot.core.incidents.review.policy_change import Detection, PolicyChange, combine_changes, list_policy_changes
+from surefoot.core.incidents.review.policy_change import (
+    Detection,
+    PolicyChange,
+    combine_changes,
+    list_other_gates,
+    list_policy_changes,
+)
 from surefoot.core.incidents.timeline import Moment
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import EndDecided, GateJudged, RolloutOpened, StageEntered, decode_event
@@ -72,9 +78,8 @@ def review_incident(
     if stored.case.kind is CaseKind.WATCH:
         budget = policy.watch.false_alarms if policy.watch else 0.0
     with CasePlayer(stored) as player:
-        in_force = played_policy(None, stored.case, player.play(before))
         changes = list_policy_changes(policy, mapping, found)
-        tried, refused = _try_changes(player, before, changes, in_force)
+        in_force, tried, refused = _try_changes(player, before, policy, changes, found)
         tried = _with_costs(player, before, tried, in_force, (budget, draws))
     if not known:
         decided = report.timeline.at(Moment.DECIDED) or report.incident.at
@@ -151,6 +156,7 @@ def _record_case(
         (report.good, incident.version),
         (opened - window - maturity, until),
         (stored.records, stored.labels),
+        frozenset((*policy.log_policy.hashed, *policy.log_policy.dropped)),
     )
     return write_case(folder, case)
 
@@ -208,21 +214,28 @@ def _write_policy(folder: Path, model: str, text: str) -> Path:
 
 
 def _try_changes(
-    player: CasePlayer, before: Path, changes: Sequence[PolicyChange], in_force: PlayedPolicy
-) -> tuple[list[PlayedPolicy], list[tuple[str, str]]]:
-    """Back-test each change; and the two best together, unless no caller meets the version under the best one."""
+    player: CasePlayer, before: Path, policy: Policy, changes: Sequence[PolicyChange], found: Detection
+) -> tuple[PlayedPolicy, list[PlayedPolicy], list[tuple[str, str]]]:
+    """Back-test the policy in force and each change; while callers still meet the version, other gates and pairs too.
+
+    Returns:
+        What the policy in force makes of the case, what each change does, and changes that make no valid policy.
+    """
+    in_force = played_policy(None, player.stored.case, player.play(before))
     tried: list[PlayedPolicy] = []
     refused: list[tuple[str, str]] = []
     for change in changes:
         _try_change(player, before, change, tried, refused)
     ranked = rank_by_detection(in_force, tried)
-    if not ranked or ranked[0].requests == 0:
-        return tried, refused
-    best = [one.change for one in ranked if one.change is not None]
+    if ranked and ranked[0].requests == 0:
+        return in_force, tried, refused
+    for change in list_other_gates(policy, found):
+        _try_change(player, before, change, tried, refused)
+    best = [one.change for one in rank_by_detection(in_force, tried) if one.change is not None]
     pair = next((combine_changes(best[0], two) for two in best[1:] if _are_apart(best[0], two)), None)
     if pair is not None:
         _try_change(player, before, pair, tried, refused)
-    return tried, refused
+    return in_force, tried, refused
 
 
 def _are_apart(one: PolicyChange, other: PolicyChange) -> bool:

@@ -49,5 +49,5 @@ class RecordedBlocks:
         return self._blocks[key]
 
     def _read(self, gate: PairedGate, since: float, until: float) -> PairedLossEvidence:
-        batches = read_scored_batches(self._records, (since, until), gate.maturity, gate.by, math.inf)
+        batches = read_scored_batches(self._records, (since, until), gate.maturity, gate.by, math.inf, gate)
         return build_paired_loss_evidence(gate, since, math.inf, batches)

@@ -52,7 +52,7 @@ _QUIET = (
     EvidenceHeld,
 )
 """Events that the audience is not told."""
-_REVIEW_DRAWS = 2
+_REVIEW_DRAWS = 1
 """Rollouts of a version against itself that count the false alarms of what a review proposes [count]."""
 _REGISTRY_POLL_S = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
@@ -323,6 +323,7 @@ def _review(
     from surefoot.cli.served.incident_review import draft_review, review_file  # noqa: PLC0415 - same
     from surefoot.demo import demo_report  # noqa: PLC0415 - same
     from surefoot.incident_cases import check_policy_on_cases  # noqa: PLC0415 - same
+    from surefoot.reports.incident_review_page import describe_gain  # noqa: PLC0415 - same
 
     number = next(scene.number for scene in play.scenes if scene.story == "c")
     mine = next((one for one in incidents if one.version.number == number and one.rollback), None)
@@ -331,9 +332,10 @@ def _review(
     with console.status("reviewing the incident: which policy would have stopped the version sooner"):
         try:
             found = draft_review(config, entries, "flights-late", mine.name, _REVIEW_DRAWS)
-            console.print(f"review of that incident: {review_file(config, 'flights-late', mine.name)}", markup=False)
-            if found.proposed is None:
+            console.print(f"review of (c): {review_file(config, 'flights-late', mine.name)}", markup=False)
+            if found.proposed is None or found.proposed.change is None:
                 return demo_report.review_rows(found, None, "nothing is proposed")
+            console.print(f"review of (c): {found.proposed.change.words}: stopped {describe_gain(found)}", markup=False)
             (checked,) = check_policy_on_cases(config.project, incident_review.apply_review(config, found))
         except SurefootError as error:
             return demo_report.review_rows(None, None, str(error))

@@ -96,6 +96,10 @@ def lint(
                 console.print(
                     f"[green]ok[/green] case {escape(one.folder.name)}: {escape(one.sentence)}", soft_wrap=True
                 )
+        if on_incidents and not checked:
+            console.print(
+                f"no incident of {escape(name)} is recorded: 'surefoot incident review' does it", soft_wrap=True
+            )
         for problem in unstopped:
             console.print(f"[red]{escape(problem)}[/red]", soft_wrap=True)
     notified = _lint_notify_file(project, silent=json_) if len(files) != len(named) or not named else NotifyFileReport()

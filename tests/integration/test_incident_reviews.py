@@ -61,6 +61,10 @@ class Scorer:
             raise ValueError("no place")
         return [answer(row, bad=self.bad) for row in rows]
 
+    def signature_fields(self) -> dict[str, object]:
+        """What it reads."""
+        return {"inputs": {"x": "long", "place": "string"}}
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -204,6 +208,18 @@ def test_what_both_versions_answer_is_recorded_once(trial: Stack, capfd: pytest.
     assert counts == [("candidate", rows, gaps), ("champion", rows, 0)]
     assert found.groupby("arm")["request"].nunique().tolist() == [rows, rows]
     assert own == len([n for n in range(360, 720) if n % 10 == 5])
+
+
+def test_what_cannot_be_reviewed_is_one_line(trial: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+    """Columns that the log hides, and an incident that took nothing back, are named; nothing is written."""
+    policy = trial.home / "configs" / "m.yaml"
+    policy.write_text(POLICY + "log: { hash: [place] }\n", encoding="utf-8")
+    said = spoken(trial, capfd, "incident", "review", code=2)
+    assert "reads place, which the log hides" in said
+    trial.append(12.5 * HOUR, IncidentOpened("open", "r1", ONE, "base rate", "labels have changed"))
+    said = spoken(trial, capfd, "incident", "review", "open", code=2)
+    assert "took no version back" in said
+    assert not (trial.home / "configs" / "incidents").exists()
 
 
 def test_a_decayed_champion_is_reviewed_by_the_looks_of_its_watch(

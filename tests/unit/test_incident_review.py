@@ -27,6 +27,7 @@ from surefoot.core.incidents.review.policy_change import (
     PolicyChange,
     SetValue,
     combine_changes,
+    list_other_gates,
     list_policy_changes,
 )
 
@@ -94,6 +95,11 @@ def test_changes_are_small_and_each_makes_a_valid_policy(tmp_path: Path) -> None
         "judge errors in a live shadow of 1d before weight 5 %",
         "judge errors in a live shadow of 5d before weight 5 %",
     ]
+    assert list_policy_changes(policy, mapping, Detection("errors", Stage.RAMPING, 9))[0].words.endswith("50 %")
+    others = list_other_gates(policy, Detection("errors", Stage.RAMPING, 0))
+    assert [one.words for one in others] == [
+        f"judge {name} at weight 5 % too" for name in ("quality", "origins", "regress")
+    ]
     bake = list_policy_changes(policy, mapping, Detection("regress", Stage.BAKING))
     assert {"accept 0.015 in gate regress", "judge regress at weight 50 % too"} <= {one.words for one in bake}
     watch = list_policy_changes(policy, mapping, Detection("quality", Stage.PROMOTED))
@@ -101,7 +107,7 @@ def test_changes_are_small_and_each_makes_a_valid_policy(tmp_path: Path) -> None
         o.words for o in watch
     }
     person = list_policy_changes(policy, mapping, Detection("", Stage.RAMPING, 1))
-    for change in (*trial, *bake, *watch, *person, combine_changes(trial[2], trial[0])):
+    for change in (*trial, *others, *bake, *watch, *person, combine_changes(trial[2], trial[0])):
         file = tmp_path / FLIGHTS.name
         file.write_text(edit_policy_text(text, change.edits), encoding="utf-8")
         found, read = read_policy(file)

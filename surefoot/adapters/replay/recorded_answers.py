@@ -16,6 +16,7 @@ from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, probabilities_or_nan
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.predictions.validation_table import answers_to_frame
+from surefoot.adapters.replay.answer_columns import make_answer_column, paired_answer_arrays
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.answers.answer_values import Floats
@@ -43,6 +44,7 @@ def read_scored_batches(
     maturity: float,
     columns: tuple[str, ...] = (),
     known_until: float | None = None,
+    gate: PairedGate | None = None,
 ) -> Iterator[ScoredBatch]:
     """Requests that both versions were asked, batch by batch.
 
@@ -52,13 +54,17 @@ def read_scored_batches(
         maturity: Age at which a label counts [seconds].
         columns: Features that slices are made of.
         known_until: Labels after this are not known [Unix seconds]; those after the window by default.
+        gate: The gate that reads the answers, so that they are arrays where it reads arrays alike.
     """
     for found in records.read_answer_pairs(*window, maturity, columns, known_until):
         known = present_mask(found["label"])
+        sides = (found["champion"], found["candidate"])
+        if gate is not None and all(isinstance(side, list) for side in sides):
+            sides = paired_answer_arrays(gate, *map(make_answer_column, sides))
         yield ScoredBatch(
             at=found["at"],
-            champion=found["champion"],
-            candidate=found["candidate"],
+            champion=sides[0],
+            candidate=sides[1],
             labels=found["label"],
             late=~known & (found["known"] > 0),
             corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
@@ -77,9 +83,14 @@ class RecordedAnswers:
         self._shapes: AnswerShapes | None = None
 
     def _batches(
-        self, question: EvidenceRequest, maturity: float, columns: tuple[str, ...] = ()
+        self,
+        question: EvidenceRequest,
+        maturity: float,
+        columns: tuple[str, ...] = (),
+        gate: PairedGate | None = None,
     ) -> Iterator[ScoredBatch]:
-        return read_scored_batches(self._records, (question.since, question.until), maturity, columns)
+        window = (question.since, question.until)
+        return read_scored_batches(self._records, window, maturity, columns, gate=gate)
 
     def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums by block and slice over every request that both versions were asked."""
@@ -97,7 +108,7 @@ class RecordedAnswers:
     def _sums(self, question: EvidenceRequest) -> PairedSums:
         gate = narrow(question.gate, PairedGate)
         made = build_paired_loss_evidence(
-            gate, question.since, question.until, self._batches(question, gate.maturity, gate.by)
+            gate, question.since, question.until, self._batches(question, gate.maturity, gate.by, gate)
         )
         unknown = self._records.query_rows(
             "",

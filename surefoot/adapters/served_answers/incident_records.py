@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog, parse_logged_json
 from surefoot.adapters.predictions.recorded.column_types import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from surefoot.adapters.replay.batch_scoring import RequestKey, ScoringCounts, claims_row_independence, score_rows
-from surefoot.adapters.replay.version_processes import VersionProcesses
+from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm, Version
-from surefoot.core.errors import EvidenceUnavailable, NotFound
+from surefoot.core.errors import EvidenceUnavailable, NotFound, Rejected
 
 MAX_CASE_ROWS = 100_000
 """Most request rows of a case [count]; of more a share of the units is taken."""
@@ -70,6 +70,7 @@ def write_incident_records(
     pair: tuple[Version, Version],
     period: tuple[float, float],
     files: tuple[Path, Path],
+    hidden: frozenset[str] = frozenset(),
 ) -> RecordedCount:
     """Write what both versions answer to the requests of a period, and the labels.
 
@@ -82,8 +83,10 @@ def write_incident_records(
         pair: The good version and the bad one.
         period: Beginning and end [Unix seconds].
         files: The files of records and of labels.
+        hidden: Columns that the log hashes or drops.
 
     Raises:
+        Rejected: A version that has to be asked reads a column that the log hides.
         NotFound: The log has no such request any more.
         EvidenceUnavailable: The log cannot be read, or a file cannot be written.
         SurefootError: A version could not be had.
@@ -95,7 +98,7 @@ def write_incident_records(
     taken = {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS}
     kept = {name: column for name, column in features.items() if name not in taken}
     with ThreadPoolExecutor(len(pair)) as pool:  # each version computes in a process of its own
-        found = list(pool.map(lambda version: _answers(versions, model, version, rows), pair))
+        found = list(pool.map(lambda version: _answers(versions, model, version, rows, hidden), pair))
     asked = sum(count for _, _, count in found)
     sides = [
         _side(arm, version, rows, answers, errors) | kept
@@ -158,7 +161,7 @@ def _row(found: Sequence[object]) -> RecordedRow | None:
 
 
 def _answers(
-    versions: VersionProcesses, model: str, version: Version, rows: Sequence[RecordedRow]
+    versions: VersionProcesses, model: str, version: Version, rows: Sequence[RecordedRow], hidden: frozenset[str]
 ) -> tuple[dict[RequestKey, object], dict[RequestKey, str], int]:
     """Answers and errors of a version, and how many of them were asked for now [count]."""
     number = version.number
@@ -173,6 +176,12 @@ def _answers(
         return answers, errors, 0
     scorer = versions.start_scorer(model, version)
     try:
+        if hidden and (seen := _read_columns(scorer, rows) & hidden):
+            raise Rejected(
+                f"version {number} reads {min(seen)}, which the log hides (log: in the policy): what it would have"
+                " answered to requests of other versions cannot be computed"
+            )
+        left.sort(key=_missing)  # rows that fail for what they lack are asked together, so that the others never fail
         tally = ScoringCounts(len(left) * _PATIENCE)
         made = score_rows(scorer, left, tally, together=claims_row_independence(scorer) is not False)
     finally:
@@ -180,6 +189,19 @@ def _answers(
     said = f"{_NO_ANSWER}: {tally.problem}" if tally.problem else _NO_ANSWER
     errors |= {one.key: said for one in left if one.key not in made}
     return answers | made, errors, len(left)
+
+
+def _missing(request: LoggedRequest) -> tuple[str, ...]:
+    """Columns of a row that have no value."""
+    return tuple(sorted(name for name, value in request.features.items() if value is None))
+
+
+def _read_columns(scorer: ProcessScorer, rows: Sequence[RecordedRow]) -> frozenset[str]:
+    """Columns that a version says it reads; all that there are where it does not say."""
+    inputs = scorer.signature_fields().get("inputs")
+    if isinstance(inputs, dict) and inputs:
+        return frozenset(map(str, inputs))
+    return frozenset(name for row in rows for name in row.request.features)
 
 
 def _side(

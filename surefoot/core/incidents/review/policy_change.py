@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from surefoot.core.domain import Stage
+from surefoot.core.domain import Role, Stage
 from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
 from surefoot.core.policy.policy_types import LIVE_ONLY_METRICS, PAIRED_METRICS, Gate, Metric, Policy
 from surefoot.core.policy.steps import LiveShadowStep, ShadowStep, Weight
@@ -114,25 +114,47 @@ def _trial_changes(policy: Policy, value: Mapping[str, object], found: Detection
     if found.stage is Stage.BAKING:
         reached = len(steps)
         yield from _looks(("bake",), policy.bake.every, "in the bake")
-    elif found.stage is Stage.RAMPING:
-        reached, weight = first_weight + found.step, policy.ramp[found.step]
+    elif found.stage is Stage.RAMPING and policy.ramp:
+        step = min(found.step, len(policy.ramp) - 1)  # the policy may have been edited since
+        reached, weight = first_weight + step, policy.ramp[step]
         yield from _looks(("steps", reached, "hold"), weight.every, f"at weight {weight.weight:g} %")
     else:
         return
+    known = found.gate in policy.gates
     for gate in _gates_to_change(policy, found, tuple(policy.gates)):
         yield from _smaller_margin(gate, value)
-        for place, step in enumerate(steps[: reached + (not found.gate)]):
-            if gate.name not in _step_gates(step) and _is_possible(gate, step):
-                path = ("steps", place, "hold" if isinstance(step, Weight) else "shadow", "gates")
-                yield PolicyChange(f"judge {gate.name} {_step_words(step)} too", (AddItem(path, gate.name),))
+        for place in range(min(reached + (not known), len(steps))):
+            yield from _judged_too(policy, gate, place)
         if policy.live_shadow is None and gate.metric not in NOT_MIRRORED_REASONS and policy.ramp:
             yield from _live_shadows(policy, gate, first_weight)
 
 
+def list_other_gates(policy: Policy, found: Detection) -> tuple[PolicyChange, ...]:
+    """Guardrails that did not stop the version, each judged at the first weight too.
+
+    Args:
+        policy: The policy as it is now.
+        found: What stopped the version.
+    """
+    first = next((n for n, step in enumerate(policy.written_steps) if isinstance(step, Weight)), None)
+    if first is None or found.stage is Stage.PROMOTED or found.gate not in policy.gates:
+        return ()
+    others = (gate for name, gate in policy.gates.items() if name != found.gate and gate.role is Role.GUARDRAIL)
+    return tuple(change for gate in others for change in _judged_too(policy, gate, first))
+
+
+def _judged_too(policy: Policy, gate: Gate, place: int) -> Iterator[PolicyChange]:
+    """Judge a gate in one more step, where that can be."""
+    step = policy.written_steps[place]
+    if gate.name not in _step_gates(step) and _is_possible(gate, step):
+        path = ("steps", place, "hold" if isinstance(step, Weight) else "shadow", "gates")
+        yield PolicyChange(f"judge {gate.name} {_step_words(step)} too", (AddItem(path, gate.name),))
+
+
 def _gates_to_change(policy: Policy, found: Detection, names: Sequence[str]) -> list[Gate]:
-    """The gate that stopped the version; where none did, each of some gates."""
-    wanted = [found.gate] if found.gate else names
-    return [policy.gates[name] for name in wanted if name in policy.gates]
+    """The gate that stopped the version; where none of the policy did, each of some gates."""
+    wanted = [found.gate] if found.gate in policy.gates else names
+    return [policy.gates[name] for name in wanted]
 
 
 def _live_shadows(policy: Policy, gate: Gate, place: int) -> Iterator[PolicyChange]:
@@ -224,4 +246,4 @@ def _is_possible(gate: Gate, step: ShadowStep | LiveShadowStep | Weight) -> bool
     """Whether a step can judge a gate at all."""
     if isinstance(step, ShadowStep):
         return gate.metric not in LIVE_ONLY_METRICS
-    return isinstance(step, Weight) or gate.metric not in NOT_MIRRORED_REASONS
+    return gate.metric not in ({Metric.GOLDEN} if isinstance(step, Weight) else NOT_MIRRORED_REASONS)
