@@ -136,7 +136,8 @@ def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> In
     events = [(entry, decode_event(entry.kind, entry.data)) for entry in entries]
     exposed = _exposed(config, events, incident)
     answered = read_answered_period(exposed) if exposed else None
-    onset = build_timeline(entries, incident, answered).at(Moment.ONSET) or incident.at
+    line = build_timeline(entries, incident, answered)
+    onset = line.at(Moment.ONSET) or incident.at
     own = ledger.rollouts.get(incident.opened.rollout) or ledger.rollouts.get(incident.rollback)
     policy = parse_policy(own.opened.policy) if own is not None and own.opened.policy else None
     rollback = ledger.rollouts.get(incident.rollback)
@@ -147,7 +148,8 @@ def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> In
         trial=rollback is not None and rollback.opened.kind == RolloutKind.PROMOTION,
         before=onset - _COMPARED_S,
         onset=onset,
-        until=answered.last if answered else incident.at,
+        # A version that fails everything gives its last answer long before it is taken back.
+        until=max(answered.last, line.at(Moment.DECIDED) or 0.0) if answered else incident.at,
         now=ports.clock.now(),
         gate=primary_loss_gate(policy),
         too_slow=_deciding_metric(events, incident) in _SPEED_METRICS,

@@ -26,7 +26,7 @@ from surefoot.cli import (
     status,
 )
 from surefoot.cli.printing.lossy_stream import LossyStream
-from surefoot.cli.served import data, exposure, fallback, notify, versions, watch
+from surefoot.cli.served import data, drill, exposure, fallback, notify, versions, watch
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ for module in (
     incident,
     playbook,
     notify,
+    drill,
     demo,
 ):
     module.register(app)
@@ -68,6 +69,7 @@ _STATE_CHANGING_COMMANDS = (
     "incident",
     "playbook",
     "notify",
+    "drill",
     "demo",
 )
 """Commands that change something: they go on when their output cannot be written."""
