@@ -77,7 +77,9 @@ def register(incidents: typer.Typer, find: Callable[[Journal, str], tuple[str, s
             print(file.read_text(encoding="utf-8"), end="")  # noqa: T201 - standard output is the interface
             console.print(f"written to {file}", markup=False)
         if apply:
-            console.print(f"{reviews.apply_review(config, found)} is the proposed policy now", markup=False)
+            applied = reviews.apply_review(config, found)
+            if not json_:
+                console.print(f"{applied} is the proposed policy now", markup=False)
 
 
 def _review_json(found: IncidentReview, file: Path) -> dict[str, object]:
