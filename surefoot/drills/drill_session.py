@@ -19,6 +19,7 @@ from surefoot.drills.fault_plans import FaultPlan, TrafficFacts, choose_plan
 from surefoot.drills.misbehaviour import UsualInputs
 from surefoot.drills.run_drill import DrillOutcome, play_drill
 from surefoot.drills.staging_twin import make_twin
+from surefoot.drills.tabletop import Tabletop
 from surefoot.drills.twin_sources import TwinSource, find_source
 from surefoot.drills.twin_stages import StageBuilder, TwinStage
 from surefoot.drills.version_order import USUAL_FILE, VersionOrder
@@ -51,18 +52,21 @@ class DrillSession:
         """What happens in a drill; the same for the same seed."""
         return choose_plan(fault, self.facts, seed)
 
-    def play(self, plan: FaultPlan, name: str, tell: _Tell, *, keep: bool = False) -> DrillOutcome:
+    def play(
+        self, plan: FaultPlan, name: str, tell: _Tell, person: Tabletop | None = None, *, keep: bool = False
+    ) -> DrillOutcome:
         """Play one drill.
 
         Args:
             plan: What happens.
             name: Name of its folder.
             tell: Is told each step, in a few words.
+            person: Who decides, in a tabletop drill.
             keep: Whether its folder stays.
         """
         folder = self.folder / name
         try:
-            return play_drill(self.stages[plan.stage], plan, self.traffic, folder, tell)
+            return play_drill(self.stages[plan.stage], plan, self.traffic, folder, tell, person)
         finally:
             if not keep:
                 shutil.rmtree(folder, ignore_errors=True)

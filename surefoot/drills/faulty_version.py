@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mlflow.pyfunc.model import PythonModel
+import pandas as pd
 
 from surefoot.drills.misbehaviour import FAULT_FILE_VARIABLE, Misbehaviour, UsualInputs
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
 _SHIFT = 1.5
@@ -23,6 +22,7 @@ _SHIFT = 1.5
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow's advice on type hints, at each import
+    from mlflow.pyfunc.model import PythonModel
 
     class FaultyVersion(PythonModel):
         """A good version that extrapolates as linear models do, and misbehaves while a file says so.
@@ -44,8 +44,8 @@ with warnings.catch_warnings():
             self._read: tuple[int, Misbehaviour] = (0, Misbehaviour())
             self._leaked: list[object] = []
 
-        # MLflow reads type hints as a signature of its own.
-        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
+        # MLflow warns of a missing type hint, and of most others; a table is one that it takes as it is.
+        def predict(self, context, model_input: pd.DataFrame, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
             """Answer as the good version does, unless the inputs are unusual or the file says how to misbehave."""
             now = self._misbehaviour()
             hit = _hit(model_input, now) if now.mode else np.zeros(len(model_input), dtype=bool)
@@ -79,7 +79,7 @@ with warnings.catch_warnings():
             if now.mode == "leak":
                 self._leaked.append(np.empty(int(now.size * (1 << 17))))
 
-        def _extrapolated(self, answers: "NDArray[Any]", rows: "pd.DataFrame") -> "NDArray[Any]":
+        def _extrapolated(self, answers: "NDArray[Any]", rows: pd.DataFrame) -> "NDArray[Any]":
             """Answers moved by how unusual the inputs are."""
             moved = self.usual.sign * _SHIFT * self.usual.distance(rows)
             if not moved.any() or self.usual.form == "other":
@@ -97,7 +97,7 @@ with warnings.catch_warnings():
             return 1.0 - answers if self.usual.form == "probability" else answers + 3.0 * self.usual.scale
 
 
-def _hit(rows: "pd.DataFrame", now: Misbehaviour) -> "NDArray[np.bool_]":
+def _hit(rows: pd.DataFrame, now: Misbehaviour) -> "NDArray[np.bool_]":
     """Which rows are hit; the same rows at every time, in every process and every batch."""
     hit = np.ones(len(rows), dtype=bool)
     for name, value in now.where.items():

@@ -24,6 +24,7 @@ from surefoot.core.journal.events import EffectDone, EffectIntended, EndDecided,
 from surefoot.drills.fault_plans import HARM_FAULTS, FaultPlan
 from surefoot.drills.misbehaviour import Misbehaviour
 from surefoot.drills.staging_twin import StagingTwin
+from surefoot.drills.tabletop import Tabletop
 from surefoot.drills.twin_callers import TwinCallers
 from surefoot.drills.twin_stages import TwinStage
 from surefoot.drills.version_order import FAULTY
@@ -72,6 +73,7 @@ class DrillRun:
         plan: What happens.
         callers: Who asks.
         tell: Is told each step, in a few words.
+        person: Who decides, in a tabletop drill.
         onset: When the fault began, by the clock of the twin [Unix seconds].
     """
 
@@ -79,11 +81,19 @@ class DrillRun:
     plan: FaultPlan
     callers: TwinCallers
     tell: _Tell
+    person: Tabletop | None = None
     onset: float = 0.0
     by_operator: bool = False
 
 
-def play_drill(stage: TwinStage, plan: FaultPlan, traffic: pd.DataFrame, folder: Path, tell: _Tell) -> DrillOutcome:
+def play_drill(
+    stage: TwinStage,
+    plan: FaultPlan,
+    traffic: pd.DataFrame,
+    folder: Path,
+    tell: _Tell,
+    person: Tabletop | None = None,
+) -> DrillOutcome:
     """Play one drill in a copy of a stage; every process of it has ended when this returns.
 
     Args:
@@ -92,10 +102,11 @@ def play_drill(stage: TwinStage, plan: FaultPlan, traffic: pd.DataFrame, folder:
         traffic: Requests of the twin.
         folder: Folder for the state of this drill; it must not exist.
         tell: Is told each step, in a few words.
+        person: Who decides, in a tabletop drill.
     """
     twin = stage.twin.copy_to(folder)
     callers = TwinCallers(twin, traffic, stage.place)
-    run = DrillRun(twin, plan, callers, tell)
+    run = DrillRun(twin, plan, callers, tell, person)
     try:
         twin.start()
         callers.send(plan.onset)
@@ -127,7 +138,7 @@ def _until_taken_back(run: DrillRun) -> None:
     """Send requests, and look as often as flows would, until the version is taken back; at last by an operator."""
     fault = run.plan.fault
     harm = fault in HARM_FAULTS
-    most, chunk = (_MOST_HARM_REQUESTS, 900) if harm else (_MOST_REQUESTS, 60)
+    most, chunk = (_MOST_HARM_REQUESTS, 900) if harm else (_MOST_REQUESTS, 60 if run.person is None else 300)
     with run.twin.ports(registry=fault is not DrillFault.REGISTRY_DOWN) as ports:
         sent = 0
         while sent < most:
@@ -135,6 +146,8 @@ def _until_taken_back(run: DrillRun) -> None:
             sent += chunk
             if fault is DrillFault.CORRUPTED_ARTIFACT and sent >= 2 * chunk:
                 run.twin.misbehave(Misbehaviour())  # its process has ended once; what is loaded anew is damaged
+            if run.person is not None and run.person.decide(run.twin.ledger(), run.twin.entries(), _callers(run)):
+                break
             if fault is DrillFault.DISK_FULL and run.twin.is_cut():
                 return  # the gateway journals that as soon as it can write again
             if fault is not DrillFault.PREFECT_DOWN:
@@ -148,6 +161,13 @@ def _until_taken_back(run: DrillRun) -> None:
     _by_operator(run)
 
 
+def _callers(run: DrillRun) -> str:
+    """What callers have seen, as a sentence."""
+    seen = run.callers.seen
+    by = ", ".join(f"{count:,} by version {number}" for number, count in sorted(seen.by_version.items()))
+    return f"callers: {seen.sent:,} requests, {seen.failed:,} failed; answered {by or 'by none'}"
+
+
 def _tick(run: DrillRun, ports: Ports) -> None:
     """What the flows do; what cannot be done now is done at a later tick."""
     try:
@@ -159,7 +179,7 @@ def _tick(run: DrillRun, ports: Ports) -> None:
 def _by_operator(run: DrillRun) -> None:
     """Take the version back as an operator does: by the command, in a process of its own."""
     run.by_operator = True
-    run.tell("no gate has taken the version back: an operator types 'surefoot rollback'")
+    run.tell("an operator types 'surefoot rollback'")
     command = [sys.executable, "-m", "surefoot", "rollback", run.twin.model, "--now", "--reason", "drill"]
     environment = {**os.environ, "SUREFOOT_HOME": str(run.twin.config.home)}
     done = subprocess.run(  # noqa: S603 - our own program
@@ -199,6 +219,9 @@ def _explained(run: DrillRun) -> DrillOutcome:
                 break
         entries = ports.journal.read(model)
         ledger = ports.ledger(model)
+    if run.person is not None:
+        run.person.ask("The version is taken back. Which cause do you suspect?", "suspected cause")
+        run.person.ask("Whom do you tell, and what?", "told")
     found = next((one.triaged for one in ledger.incidents.known.values() if one.triaged is not None), None)
     cause = "" if found is None else str(found.cause)
     decided = _decision(entries)
@@ -210,7 +233,7 @@ def _explained(run: DrillRun) -> DrillOutcome:
         problems.append("the rollback has not come to its end")
     if run.callers.seen.failed:
         problems.append(f"callers saw errors: {run.callers.seen.first_failure}")
-    if run.by_operator:
+    if run.by_operator and run.person is None:
         problems.append("no gate took the version back: a person had to")
     gate = "" if decided is None else decided[1].gate or OPERATOR
     result = DrillResult(

@@ -11,8 +11,10 @@ from surefoot.cli.served.drill import _faults, drill_rows
 from surefoot.core.drills.drill_events import DrillResult
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.errors import Rejected
+from surefoot.core.journal.ledger import Ledger
 from surefoot.drills.fault_plans import DATA_FAULTS, TrafficFacts, choose_plan
 from surefoot.drills.misbehaviour import Misbehaviour, UsualInputs
+from surefoot.drills.tabletop import Tabletop
 
 SAMPLE = pd.DataFrame(
     {
@@ -131,3 +133,16 @@ def test_faults_are_chosen_by_one_option(tmp_path: Path) -> None:
         chosen("nan", runs=3)
     with pytest.raises(Rejected, match="'fire' is not a fault"):
         chosen("fire")
+
+
+def test_a_tabletop_records_decisions_and_times() -> None:
+    """What a person types, or that nothing came, is recorded with the time that it took; 'rollback' takes it back."""
+    answers, times, shown = iter(["look at  the log\n", "\n", "", "rollback\n"]), iter(range(0, 80, 10)), list[str]()
+    person = Tabletop(shown.append, lambda: next(answers), lambda: float(next(times)))
+    decided = [person.decide(Ledger("m"), (), "callers: 300 requests, 0 failed") for _ in range(4)]
+    assert decided == [False, False, False, True]
+    assert [note.partition(": ")[2] for note in person.notes] == [
+        "'look at the log' after 10.0 s", "'wait' after 10.0 s", "'wait' after 10.0 s", "'rollback' after 10.0 s",
+    ]  # fmt: skip
+    assert person.decided_s == [10.0] * 4
+    assert sum("300 requests" in line for line in shown) == 4

@@ -3,9 +3,10 @@
 import json
 import random
 import secrets
+import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,12 +21,14 @@ from surefoot.cli.read_only import ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.core.drills.drill_events import DrillFinished, DrillResult
 from surefoot.core.drills.drill_faults import FAULTS, DrillFault
+from surefoot.core.drills.drill_state import TABLETOP_MODE
 from surefoot.core.errors import Rejected
 from surefoot.rollout import record_drill
 from surefoot.settings import Settings, home_folder, read_settings
 
 if TYPE_CHECKING:
     from surefoot.drills.drill_session import DrillSession
+    from surefoot.drills.tabletop import Tabletop
 
 _RIGHT_CAUSES = 0.9
 """Share of the runs whose cause must be named right [fraction]."""
@@ -54,6 +57,9 @@ def drill(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of what is drawn at random.", min=0)] = 1,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    tabletop: Annotated[
+        bool, typer.Option("--tabletop", help="Show a person the facts step by step, who types decisions.")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder of the twins.")] = False,
     project: Annotated[
         Path, typer.Option(help="Folder of configs/ and expectations/, where no stack was started here.")
@@ -63,7 +69,10 @@ def drill(
     from surefoot.drills.drill_session import open_session  # noqa: PLC0415 - pandas costs a second
 
     config = _settings()
+    if tabletop and not fault and not all_ and not runs:
+        runs = 1  # one fault that the person does not know
     chosen = _faults(fault or [], config, project, model, runs=runs, seed=seed, all_=all_)
+    person = _person() if tabletop else None
     began = time.monotonic()
     cache = home_folder() / "demo"
     with (
@@ -72,10 +81,17 @@ def drill(
         open_session(config, project.absolute(), model, cache, line.update, keep=keep) as session,
     ):
         console.print(f"twins in {session.folder}, ready after {time.monotonic() - began:.0f} s", markup=False)
-        played = [_play(session, one, number, seed, line.update, keep=keep) for number, one in enumerate(chosen, 1)]
+        if person is not None:
+            line.stop()
+        played = [
+            _play(session, one, f"{seed} {number}", line.update, person, keep=keep)
+            for number, one in enumerate(chosen, 1)
+        ]
     took = time.monotonic() - began
     _print_results(played)
-    rows = drill_rows(played_results(played), took, every_cause=runs > 0)
+    for note in person.notes if person else ():
+        console.print(f"  {note}", markup=False)
+    rows = drill_rows(played_results(played), took, every_cause=runs > 1)
     if json_:
         details = [
             {"fault": one.result.fault.value, "what": one.what, "stage": one.stage, "gate": one.result.gate}
@@ -91,8 +107,9 @@ def drill(
         json_.write_text(json.dumps({"rows": rows, "drills": details}, indent=2), encoding="utf-8")
     if session.source.version is not None and config is not None:
         event = DrillFinished(
-            secrets.token_hex(6), _TWIN, session.source.version, session.source.target,
+            secrets.token_hex(6), TABLETOP_MODE if person else _TWIN, session.source.version, session.source.target,
             tuple(played_results(played)), seed, round(took, 1),
+            tuple(person.notes) if person else (),
         )  # fmt: skip
         with wiring.open_ports(config, current_actor()) as ports:
             record_drill(ports, model, event)
@@ -136,16 +153,31 @@ def _faults(
     return list(section.chosen if section is not None else FAULTS)
 
 
-def _play(session: "DrillSession", fault: DrillFault, number: int, seed: int, tell: object, *, keep: bool) -> _Played:
-    """Play one drill, and print what it has shown as one line."""
-    update = tell if callable(tell) else console.print
-    plan = session.plan(fault, f"{seed} {number}")
+def _person() -> "Tabletop":
+    """The person at this terminal, or what is piped into this command."""
+    from surefoot.drills.tabletop import Tabletop  # noqa: PLC0415 - beside its one use
+
+    return Tabletop(lambda line: console.print(line, markup=False), sys.stdin.readline, time.monotonic)
+
+
+def _play(
+    session: "DrillSession",
+    fault: DrillFault,
+    seed: str,
+    tell: Callable[[str], None],
+    person: "Tabletop | None",
+    *,
+    keep: bool,
+) -> _Played:
+    """Play one drill, and print what it has shown in two lines."""
+    plan = session.plan(fault, seed)
+    number = seed.rpartition(" ")[2]
     stage = session.stages[plan.stage].name
     began = time.monotonic()
-    outcome = session.play(plan, f"drill-{number}", lambda text: update(f"{fault}: {text}"), keep=keep)
+    outcome = session.play(plan, f"drill-{number}", lambda text: tell(f"{fault}: {text}"), person, keep=keep)
     result = outcome.result
     took = time.monotonic() - began
-    console.print(f"{number:3} {fault:19} {stage:10} {plan.what}", markup=False)
+    console.print(f"{number:>3} {fault:19} {stage:10} {plan.what}", markup=False)
     said = f"taken back by {result.gate}" if result.gate else "not taken back"
     restored = "" if result.restore_ms is None else f", in force {result.restore_ms:.0f} ms after the decision"
     right = {True: "right", False: "WRONG", None: "not looked for"}[result.cause_right]
