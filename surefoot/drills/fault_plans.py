@@ -86,6 +86,9 @@ def choose_plan(fault: DrillFault, facts: TrafficFacts, seed: str) -> FaultPlan:
         version, change, what = _unknown_pair(_FAILING.get(fault, "raise"), share, facts, chance)
         what = f"{_DOWN[fault]}, while {what}" if fault in _DOWN else what
         return FaultPlan(fault, stage, onset, what, version, change)
+    if fault is DrillFault.SLOWNESS:
+        # A candidate that is too slow fails; callers wait for a version that bakes, and only a gate of latency sees it.
+        stage = chance.randrange(max(facts.stages - 1, 1))
     if fault is DrillFault.ONE_GROUP:
         stage, onset = 0, 0  # the version has this fault from its first answer on, and losses are judged in the bake
     if fault in _VERSION_PLANS:

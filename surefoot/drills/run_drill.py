@@ -37,6 +37,8 @@ OPERATOR = "operator"
 _MOST_REQUESTS = 6000
 """Requests after the onset after which an operator takes the version back [count]."""
 _MOST_HARM_REQUESTS = 9000
+_LONGEST_S = 400.0
+"""The operator does so as well after this time of the host, however few requests were answered [seconds]."""
 _AFTER_RETURN = 60
 """Requests after the version was taken back, so that the incident has a time after it [count]."""
 _EXPLAIN_TURNS = 6
@@ -141,7 +143,8 @@ def _until_taken_back(run: DrillRun) -> None:
     most, chunk = (_MOST_HARM_REQUESTS, 900) if harm else (_MOST_REQUESTS, 60 if run.person is None else 300)
     with run.twin.ports(registry=fault is not DrillFault.REGISTRY_DOWN) as ports:
         sent = 0
-        while sent < most:
+        deadline = time.monotonic() + _LONGEST_S
+        while sent < most and (time.monotonic() < deadline or run.person is not None):
             run.callers.send(chunk)
             sent += chunk
             if fault is DrillFault.CORRUPTED_ARTIFACT and sent >= 2 * chunk:
