@@ -126,7 +126,7 @@ def test_what_an_error_quotes_does_not_leave() -> None:
     found = messages(told)
     assert [one.topic for one in found] == [Topic.ROLLBACK, Topic.INCIDENT]
     assert not any("Jane Doe" in one.title + one.body for one in found)
-    assert "the gateway cut it off" in found[1].body
+    assert "the gateway cut it off" in found[1].title
 
 
 def test_roles_are_called_when_their_time_has_come_and_not_after_they_were() -> None:

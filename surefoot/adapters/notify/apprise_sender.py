@@ -74,7 +74,7 @@ def send_messages(address: str, messages: Sequence[OutgoingMessage], patience_s:
     for line in said.decode("utf-8", "replace").splitlines():
         try:
             result = json.loads(line)
-            problem = redact_address(str(result["problem"]), address)[:_MAX_PROBLEM_LENGTH]
+            problem = redact_address(str(result["problem"]), address)[:_MAX_PROBLEM_LENGTH].rstrip(".")
         except (ValueError, TypeError, KeyError):  # cut off in the middle
             continue
         if result["id"] in found:

@@ -55,7 +55,8 @@ def _of_event(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
             number = (event.subject or event.champion).number
             reason = incident_reason(event)
             said = f"{reason}\nwhat to do now: surefoot playbook {model}\nreport: surefoot incident show"
-            title = make_title(f"{model}: incident {event.incident} of version {number}")
+            # A pager shows the title alone.
+            title = make_title(f"{model}: incident {event.incident} of version {number}: {reason}")
             body = f"{said} {event.incident}"
             yield Message(seq, Topic.INCIDENT, Severity.PAGE, title, body, incident=event.incident)
         case IncidentTriaged():
