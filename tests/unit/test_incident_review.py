@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.config.policy_edit import edit_policy_text, policy_diff
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.core.domain import Stage
+from surefoot.core.domain import Stage, Version
 from surefoot.core.errors import Rejected
+from surefoot.core.incidents.incident_report import IncidentReport
+from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase, case_from_json, case_to_json
 from surefoot.core.incidents.review.incident_review import (
+    BEFORE,
+    IncidentReview,
     PlayedPolicy,
     allowed_false_alarms,
     choose_change,
@@ -30,6 +34,9 @@ from surefoot.core.incidents.review.policy_change import (
     list_other_gates,
     list_policy_changes,
 )
+from surefoot.core.incidents.timeline import Timeline
+from surefoot.core.journal.watch_events import IncidentOpened
+from surefoot.reports.incident_review_page import render_incident_review
 
 FLIGHTS = Path(__file__).parents[2] / "configs" / "flights-late.yaml"
 CASE = IncidentCase("m", "abc", CaseKind.TRIAL, "2", "1", 0.0, 50.0, 1000.0, 200.0)
@@ -197,3 +204,34 @@ def test_a_case_survives_its_file_and_a_broken_one_is_refused() -> None:
     for field, wrong in (("format", 2), ("kind", "else"), ("stop_by", None), ("onset", float("nan")), ("bad", "")):
         with pytest.raises(Rejected, match=field):
             case_from_json({**value, field: wrong})
+
+
+def test_a_review_without_a_proposal_says_what_it_tried() -> None:
+    """Where nothing is sooner the text says so, lists what was tried, and proposes no command, cost or change."""
+    opened = IncidentOpened("abc", "r1", Version("2", "sha256:2"), "gate errors", "errors is FAIL")
+    report = IncidentReport(
+        "m", Incident(opened, 100.0, 1), Version("1", "sha256:1"), Timeline(()), None, (), (), (), (), "", 1, ()
+    )
+    in_force = PlayedPolicy(None, 150.0, "errors", "Ramping 5 %", 7)
+    tried = (PlayedPolicy(CHANGE, 160.0, "errors", "Ramping 5 %", 9),)
+    found = Detection("errors", Stage.RAMPING)
+    review = IncidentReview(
+        report,
+        CASE,
+        "configs/incidents/m/abc",
+        found,
+        in_force,
+        tried,
+        (("x | y", "no <policy>"),),
+        None,
+        "",
+        0.01,
+        (1.0, 1.0),
+    )
+    text = render_incident_review(review)
+    assert "No change that was tried stops the version sooner" in text
+    assert "| look more often | 1970-01-01 00:02:40 | errors, Ramping 5 % | 9 | not measured |" in text
+    assert "no &lt;policy&gt;" in text
+    assert review.command(BEFORE) in text
+    assert "/after/" not in text
+    assert "```diff" not in text
