@@ -21,7 +21,6 @@ from surefoot.core.incidents.incident_events import EvidenceHeld, IncidentReport
 from surefoot.core.incidents.incident_report import Action, GateEvaluationRow, Impact, IncidentReport, VersionTraffic
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.timeline import Moment, Timeline, build_timeline
-from surefoot.core.incidents.triage import decide_cause
 from surefoot.core.journal.chain import Entry, canonical_digest
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import (
@@ -41,13 +40,16 @@ from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, 
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK, Playbook
+from surefoot.core.triage.triage import decide_cause
 from surefoot.message_drafts import draft_messages, due_drafts
 from surefoot.reports.incident_page import render_incident_html, render_incident_markdown
 from surefoot.rollout import Ports, find_incident, open_due_incidents, retry_on_conflict
 from surefoot.settings import Settings
 
 _SPEED_METRICS = frozenset({Metric.LATENCY.value, Metric.RESOURCE.value})
-"""Metrics of gates that speak of resources, and not of answers."""
+"""Metrics of gates that speak of time, and not of answers."""
+_MEMORY_METRICS = frozenset({Metric.GAUGE.value})
+"""Metrics of gates on what a process holds, such as its memory."""
 _BEFORE_S = 86400.0
 """How much of the prediction log before the onset is held [seconds]: what the version was like when it was well."""
 _COMPARED_S = 14 * 86400.0
@@ -153,10 +155,13 @@ def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> In
         now=ports.clock.now(),
         gate=primary_loss_gate(policy),
         too_slow=_deciding_metric(events, incident) in _SPEED_METRICS,
+        too_large=_deciding_metric(events, incident) in _MEMORY_METRICS,
     )
     versions = wiring.make_version_processes(config)
     found = decide_cause(measure_triage_facts(PredictionLog(config.log), versions, query))
-    event = IncidentTriaged(name, found.cause, found.column, found.sentence, found.evidence, found.would_tell)
+    event = IncidentTriaged(
+        name, found.cause, found.column, found.sentence, found.evidence, found.would_tell, found.detail
+    )
     retry_on_conflict(lambda: ports.append(ports.ledger(model), event))
     return event
 

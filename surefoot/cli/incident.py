@@ -23,11 +23,11 @@ from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNote
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.incident_statistics import compute_incident_statistics
-from surefoot.core.incidents.triage import Cause
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.ports import Journal
 from surefoot.core.served_versions.finished_drills import TimedDrill, finished_drills
+from surefoot.core.triage.triage import Cause
 from surefoot.reports.incident_messages import draft_message
 from surefoot.reports.incident_page import incident_headline, render_incident_markdown
 from surefoot.rollout import add_note, close_incident, lift_hold
@@ -199,8 +199,7 @@ def _print_report(config: Settings, found: _Found, report: IncidentReport) -> No
         f"detected after {_duration(line.time_to_detect)}, restored {_duration(line.time_to_restore)} after that"
     )
     if (triaged := found.incident.triaged) is not None:
-        blamed = f" ({triaged.column})" if triaged.column else ""
-        console.print(f"cause: {triaged.cause}{blamed}: {triaged.sentence}", markup=False)
+        console.print(f"cause: {triaged.cause_in_words}: {triaged.sentence}", markup=False)
     if (impact := report.impact) is not None:
         units = "" if impact.units is None else f" of {impact.units:,} unit{'' if impact.units == 1 else 's'}"
         console.print(
@@ -228,8 +227,7 @@ def triage(incident: LatestArgument = "", json_: JsonOption = False) -> None:
     if json_:
         print_json(as_json(triaged) | {"model": found.model})
         return
-    blamed = f" ({triaged.column})" if triaged.column else ""
-    console.print(f"[bold]{escape(triaged.cause + blamed)}[/bold]: {escape(triaged.sentence)}")
+    console.print(f"[bold]{escape(triaged.cause_in_words)}[/bold]: {escape(triaged.sentence)}")
     for line in triaged.evidence:
         console.print(f"  {line}", markup=False)
     for line in triaged.would_tell:

@@ -10,7 +10,7 @@ from surefoot.core.incidents.incident_reason import incident_reason
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.playbook import AUDIENCES
 from surefoot.core.incidents.timeline import Moment
-from surefoot.core.incidents.triage import Cause
+from surefoot.core.triage.triage import Cause
 from surefoot.reports.incident_page import format_span, format_time, incident_headline, suspected_cause
 
 _BUILT_IN = Path(__file__).parent / "templates" / "messages"

@@ -9,7 +9,7 @@ from surefoot.core.incidents.incident_events import NoteKind
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.report_deadlines import report_deadlines
 from surefoot.core.incidents.timeline import Moment
-from surefoot.core.incidents.triage import Cause
+from surefoot.core.triage.triage import Cause
 from surefoot.reports.incident_plots import draw_incident_plots
 from surefoot.reports.page_templates import page_template
 
@@ -103,7 +103,7 @@ def suspected_cause(report: IncidentReport) -> str:
     triaged = report.incident.triaged
     if triaged is None or triaged.cause is Cause.UNKNOWN:
         return report.incident.opened.reason
-    return f"{triaged.cause}: {triaged.sentence}"
+    return f"{triaged.cause_in_words}: {triaged.sentence}"
 
 
 def format_time(at: float) -> str:

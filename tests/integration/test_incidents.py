@@ -11,8 +11,8 @@ import pytest
 from surefoot import exposure, incidents, wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
-from surefoot.core.incidents.triage import Cause
 from surefoot.core.journal.events import GateJudged
+from surefoot.core.triage.triage import Cause
 from tests.integration.log_writing import record, write
 from tests.integration.served_stack import HOUR, Clock, Stack
 

@@ -20,8 +20,8 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.version_processes import VersionProcesses
 from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_triage_facts
 from surefoot.core.domain import Version
-from surefoot.core.incidents.triage import Cause, Triage, decide_cause
 from surefoot.core.policy.parse import parse_gate
+from surefoot.core.triage.triage import Cause, Triage, decide_cause
 from tests.integration.log_writing import label, record, write
 
 with warnings.catch_warnings():
@@ -207,7 +207,9 @@ def test_a_version_that_is_worse_from_the_start_is_to_blame_itself(versions: Ver
     """On trial, on inputs that have not moved, a version whose loss is higher than the good one's is the cause."""
     draw = np.random.default_rng(9)
     frame = pd.DataFrame([features(draw) for _ in range(400)])[COLUMNS]
-    versions.keep("4", make_pipeline(SimpleImputer(), LinearRegression()).fit(frame, 4.0 * frame["wind"]), frame)
+    versions.keep(
+        "4", make_pipeline(SimpleImputer(), LinearRegression()).fit(frame, 20.0 - frame["wind"] ** 2 / 20.0), frame
+    )
 
     def half(_row: dict[str, Any], more: dict[str, Any]) -> None:
         more["version"] = "4" if more["version"] == "2" else "1"

@@ -5,12 +5,12 @@ import pytest
 from surefoot.core.domain import Stage
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, IncidentTriaged, NoteKind
 from surefoot.core.incidents.playbook import find_open_incident, list_playbook_steps
-from surefoot.core.incidents.triage import Cause
 from surefoot.core.journal.events import DriftFound
 from surefoot.core.journal.watch_events import IncidentOpened
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.core.policy.violations import Violation
+from surefoot.core.triage.triage import Cause
 from surefoot.rollout import close_incident, open_due_incidents
 from tests.fakes import POLICY
 from tests.unit.test_incidents import TWO, Told

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.incidents.triage import Cause, ColumnShift, FailureCondition, TriageFacts, decide_cause
+from surefoot.core.triage.label_faults import find_label_fault
+from surefoot.core.triage.triage import Cause, decide_cause
+from surefoot.core.triage.triage_facts import (
+    CauseDetail,
+    ColumnReaction,
+    ColumnShift,
+    ContractRepair,
+    FailureCondition,
+    LabelFacts,
+    TriageFacts,
+)
 
 WELL = TriageFacts(
     replayed=500,
@@ -26,6 +36,13 @@ WELL = TriageFacts(
 HARMED = replace(WELL, loss_after=3.0)
 MOVED = ColumnShift(0.6, 0.1, "median 1013 -> 101300", restored=0.9)
 HALF = ColumnShift(0.5, 0.1, "median 1 -> 2", restored=0.2)
+TRIAL = replace(HARMED, trial=True)
+UNIT = ContractRepair("visib", "multiplied by 1.609", 0.95, CauseDetail.UNIT, 0.2, 0.1)
+CODES = ContractRepair("carrier", "where AA and UA are swapped", 0.6, CauseDetail.CODES, 0.2, 0.1)
+LATE = ColumnReaction(0.4, 0.0, 1.0, "is missing")
+IGNORED = ColumnReaction(0.001, 0.2, 0.1, "is 7")
+BOTH = ColumnReaction(0.2, 0.2, 0.1, "is 7")
+FOLLOWED = LabelFacts(0.4, 0.4, 2)
 STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
 
 
@@ -60,6 +77,22 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(HARMED, good_after=3.0), Cause.UNKNOWN, ""),
         (HARMED, Cause.RELATION, ""),
         (replace(HARMED, trial=True, shifts={"seats": STILL}), Cause.MODEL, ""),
+        (replace(TRIAL, repair=UNIT), Cause.ENCODING, "visib"),
+        (replace(TRIAL, repair=replace(UNIT, restored=0.7)), Cause.MODEL, ""),
+        (replace(TRIAL, repair=CODES), Cause.ENCODING, "carrier"),
+        (replace(HARMED, repair=CODES), Cause.FEATURE, "carrier"),
+        (replace(TRIAL, repair=replace(CODES, chance=0.3)), Cause.MODEL, ""),
+        (replace(TRIAL, reactions={"delay": LATE, "hour": BOTH}), Cause.TIMING, "delay"),
+        (replace(TRIAL, reactions={"delay": replace(LATE, own=0.01), "hour": BOTH}), Cause.MODEL, ""),
+        (replace(TRIAL, reactions={"hour": IGNORED, "wind": BOTH}), Cause.ENCODING, "hour"),
+        (replace(TRIAL, group=FailureCondition("origin", "is LGA", 0.9, 0.3, 0.0)), Cause.MODEL, "origin"),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(-0.3, -0.3, 2)), Cause.LABELS, ""),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, -0.02, 2)), Cause.LABELS, ""),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(None, None, 1)), Cause.LABELS, ""),
+        (replace(HARMED, good_after=3.0, labels_before=FOLLOWED, labels_after=FOLLOWED), Cause.RELATION, ""),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, 0.4, 2)), Cause.RELATION, ""),
+        (replace(WELL, too_large=True, memory_mb=900.0, good_memory_mb=300.0), Cause.RESOURCES, ""),
+        (replace(WELL, memory_mb=900.0, good_memory_mb=300.0), Cause.UNKNOWN, ""),
         (replace(WELL, trial=True, loss_after=1.2), Cause.UNKNOWN, ""),
     ],
 )
@@ -95,3 +128,36 @@ def test_at_most_three_columns_are_named() -> None:
     found = decide_cause(replace(HARMED, shifts=shifts))
     named = [line.split()[0] for line in found.evidence if "has moved" in line]
     assert named == ["c7", "c6", "c5"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "detail"),
+    [
+        (replace(WELL, failed=100, error="MemoryError: no memory"), CauseDetail.MEMORY),
+        (replace(WELL, failed=100, error="the model's process died"), CauseDetail.PROCESS),
+        (
+            replace(WELL, failed=100, error="its process died", memory_mb=900.0, good_memory_mb=300.0),
+            CauseDetail.MEMORY,
+        ),
+        (replace(WELL, failed=100, error="it did not answer within 5 s"), CauseDetail.SLOW),
+        (replace(WELL, too_slow=True, latency_ms=50.0), CauseDetail.SLOW),
+        (replace(WELL, too_slow=True, latency_ms=50.0, memory_mb=900.0, good_memory_mb=300.0), CauseDetail.MEMORY),
+        (replace(HARMED, shifts={"a": replace(MOVED, detail=CauseDetail.UNIT)}), CauseDetail.UNIT),
+        (replace(TRIAL, reactions={"delay": LATE}), CauseDetail.LATE),
+    ],
+)
+def test_a_cause_says_what_is_wrong(facts: TriageFacts, detail: CauseDetail) -> None:
+    """Beside the cause stands what is wrong with the column or the resource, where the facts show it."""
+    assert decide_cause(facts).detail is detail
+
+
+@given(st.floats(-1.0, 1.0), st.floats(-1.0, 1.0), st.floats(-1.0, 1.0), st.floats(-1.0, 1.0), st.integers(1, 5))
+def test_labels_are_broken_only_where_both_versions_say_so(
+    own: float, own_after: float, good: float, good_after: float, values: int
+) -> None:
+    """Law: while one version's answers follow the labels as before, labels of several values are not called broken."""
+    before, after = LabelFacts(own, good, 3), LabelFacts(own_after, good_after, values)
+    fault, said = find_label_fault(before, after)
+    assert (fault is CauseDetail.NONE) is (said == "")
+    if values > 1 and (own_after >= own > 0.0 or good_after >= good > 0.0):
+        assert fault is CauseDetail.NONE

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.stats import wasserstein_distance
 
 from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.core.canonical_text import canonical_text
-from surefoot.core.incidents.triage import ColumnShift
+from surefoot.core.triage.triage_facts import CauseDetail, ColumnShift
 
 MIN_ROWS = 30
 """Fewer rows than this tell nothing of a distribution or of a mean [count]."""
@@ -19,19 +20,88 @@ _NOISE = 1.95
 Source: Smirnov (1948), Annals of Mathematical Statistics 19(2), for the limit of its distribution.
 """
 
+_HOUR_COLUMNS = frozenset({"hour", "hr", "hour_of_day", "hourofday", "dep_hour", "request_hour"})
+_FOLLOWS_TIME = 0.4
+"""A column follows the time of the requests when so many are equally far from it [fraction]."""
+_FACTORS = {
+    "100": 100.0,
+    "1,000": 1000.0,
+    "10": 10.0,
+    "60": 60.0,
+    "3.6": 3.6,
+    "1.609": 1.609344,
+    "2.237": 2.236936,
+    "33.86": 33.8639,
+}
+UNIT_CHANGES = {
+    **{f"multiplied by {text}": (factor, 0.0) for text, factor in _FACTORS.items()},
+    **{f"divided by {text}": (1.0 / factor, 0.0) for text, factor in _FACTORS.items()},
+    "with the other sign": (-1.0, 0.0),
+    "converted from Fahrenheit to Celsius": (1.0 / 1.8, -32.0 / 1.8),
+    "converted from Celsius to Fahrenheit": (1.8, 32.0),
+}
+"""Changes between units that people mix up, each as factor and offset."""
+_CONVERTED = 0.25
+"""Another unit moves a column's distribution at least so far [largest difference of the distribution functions]."""
+_EXPLAINED = 0.2
+"""A change of unit is one when it leaves less than so much of the distance [fraction]."""
+_STAYS, _VARIED = 0.9, 0.6
+"""A column is frozen when so many values are one, and before no value was so frequent [fraction]."""
+_SAME_CODES = 0.5
+"""Codes are swapped when the frequencies without their names differ by less than so much of the whole [fraction]."""
+
 
 def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest]) -> dict[str, ColumnShift]:
-    """How far each column has moved; columns of the calendar, and values without a name, are left out."""
+    """How far each column has moved; values without a name are left out.
+
+    Columns of the calendar move by themselves: only hours of the day are compared, with the time of the request.
+    """
     if min(len(before), len(after)) < MIN_ROWS:
         return {}
     names = dict.fromkeys(name for row in (*before, *after) for name in row.features)
     found = {}
     for name in names:
-        if not follows_calendar(name):
+        if is_hour_column(name):
+            if (moved := _shifted_hours(name, before, after)) is not None:
+                found[name] = moved
+        elif not follows_calendar(name):
             old, new = ([row.features.get(name) for row in rows] for rows in (before, after))
             if (shift := _shift_of(old, new)) is not None:
                 found[name] = shift
     return found
+
+
+def is_hour_column(name: str) -> bool:
+    """Whether a column holds hours of the day, by its name."""
+    return name.lower().replace("-", "_") in _HOUR_COLUMNS
+
+
+def _shifted_hours(name: str, before: Sequence[LoggedRequest], after: Sequence[LoggedRequest]) -> ColumnShift | None:
+    """How an hour of the day has moved against the time of the requests; None where it does not follow that time."""
+    apart = [Counter(_hours_apart(row, name) for row in rows) for rows in (before, after)]
+    (old, count), *_ = apart[0].most_common(1)
+    (new, count_new), *_ = apart[1].most_common(1)
+    if old is None or count / len(before) < _FOLLOWS_TIME:
+        return None
+    noise = _NOISE * math.sqrt((len(before) + len(after)) / (len(before) * len(after)))
+    values = [[row.features.get(name) for row in rows] for rows in (before, after)]
+    if _has_frozen(*values):
+        said = f"{value_text(values[1][0])} in nearly every request"
+        return ColumnShift(1.0 - count_new / len(after), noise, said, detail=CauseDetail.FROZEN)
+    if new is None or count_new / len(after) < _FOLLOWS_TIME:
+        return None
+    step = (new - old + 12) % 24 - 12
+    distance = abs(apart[1][new] / len(after) - apart[0][new] / len(before))
+    detail = CauseDetail.HOURS if step else CauseDetail.NONE
+    return ColumnShift(distance if step else 0.0, noise, f"{step:+d} h against the time of the request", detail=detail)
+
+
+def _hours_apart(row: LoggedRequest, name: str) -> int | None:
+    """Hours from the request's time of day in UTC to the column's hour, 0 to 23; None without a number."""
+    value = row.features.get(name)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return round(float(value) - row.at / 3600.0 % 24.0) % 24
 
 
 def _shift_of(old: Sequence[object], new: Sequence[object]) -> ColumnShift | None:
@@ -52,9 +122,30 @@ def _shift_of(old: Sequence[object], new: Sequence[object]) -> ColumnShift | Non
     gap = abs(missing[1] - missing[0])
     distance = _largest_difference(numbers[0], numbers[1]) if all(numbers) else 0.0
     if gap > distance:
-        return ColumnShift(gap, noise, f"missing in {missing[0]:.0%} -> {missing[1]:.0%}")
+        return ColumnShift(gap, noise, f"missing in {missing[0]:.0%} -> {missing[1]:.0%}", detail=CauseDetail.MISSING)
     middles = [float(np.median(kept)) if kept else math.nan for kept in numbers]
-    return ColumnShift(distance, noise, f"median {middles[0]:.6g} -> {middles[1]:.6g}")
+    detail = _numeric_detail(old, new, numbers)
+    return ColumnShift(distance, noise, f"median {middles[0]:.6g} -> {middles[1]:.6g}", detail=detail)
+
+
+def _numeric_detail(old: Sequence[object], new: Sequence[object], numbers: Sequence[Sequence[float]]) -> CauseDetail:
+    """How numbers have changed, where that is clear: another unit, or one value that stays."""
+    if _has_frozen(old, new):
+        return CauseDetail.FROZEN
+    if not all(len(kept) >= MIN_ROWS for kept in numbers) or _largest_difference(*numbers) < _CONVERTED:
+        return CauseDetail.NONE
+    plain, converted = np.asarray(numbers[0]), np.asarray(numbers[1])
+    # Far apart, two distributions differ by 1 whatever their unit: the distance must go on growing with the values.
+    left = [wasserstein_distance(plain * factor + offset, converted) for factor, offset in UNIT_CHANGES.values()]
+    explained = min(left) < _EXPLAINED * wasserstein_distance(plain, converted)
+    return CauseDetail.UNIT if explained else CauseDetail.NONE
+
+
+def _has_frozen(old: Sequence[object], new: Sequence[object]) -> bool:
+    """Whether nearly all values are one that was not so frequent before."""
+    (value, count), *_ = Counter(map(value_text, new)).most_common(1)
+    before = sum(value_text(one) == value for one in old) / len(old)
+    return value is not None and count / len(new) >= _STAYS and before < _VARIED
 
 
 def _largest_difference(old: Sequence[float], new: Sequence[float]) -> float:
@@ -73,9 +164,20 @@ def _category_shift(old: Sequence[object], new: Sequence[object], noise: float) 
     named = "missing" if furthest is None else furthest
     before, after = one[furthest] / len(old), other[furthest] / len(new)
     room = math.sqrt(max(len(gaps) - 1, 1))
-    return ColumnShift(
-        0.5 * sum(map(abs, gaps.values())), min(noise * room, 1.0), f"{named} in {before:.0%} -> {after:.0%}"
-    )
+    distance = 0.5 * sum(map(abs, gaps.values()))
+    detail = CauseDetail.FROZEN if _has_frozen(old, new) else _swapped(one, other, distance, (len(old), len(new)))
+    return ColumnShift(distance, min(noise * room, 1.0), f"{named} in {before:.0%} -> {after:.0%}", detail=detail)
+
+
+def _swapped(
+    one: Counter[str | None], other: Counter[str | None], distance: float, sizes: tuple[int, int]
+) -> CauseDetail:
+    """Whether the same codes have each other's frequencies."""
+    if distance <= 0.0 or {*one} != {*other}:
+        return CauseDetail.NONE
+    shares = [sorted(count / size for count in side.values()) for side, size in zip((one, other), sizes, strict=True)]
+    unnamed = 0.5 * sum(abs(a - b) for a, b in zip(*shares, strict=True))
+    return CauseDetail.CODES if unnamed < _SAME_CODES * distance else CauseDetail.NONE
 
 
 def value_text(value: object) -> str | None:
@@ -85,15 +187,23 @@ def value_text(value: object) -> str | None:
     return canonical_text(value)
 
 
-def values_as_before(old: Sequence[object], new: Sequence[object]) -> Iterator[list[object]]:
-    """A column after the onset with values of before: drawn in their order, and numbers by their rank as well.
+def values_as_before(old: Sequence[object], new: Sequence[object], shift: ColumnShift) -> Iterator[list[object]]:
+    """A column after the onset with values of before: in their order, by rank or frequency, and with its hours back.
 
-    A unit that has changed keeps the order of the values, so that those of the same rank are what they should be.
+    A unit that has changed keeps the order of the values, so that those of the same rank are what they should be; codes
+    that were swapped keep their frequencies.
     """
+    if shift.detail is CauseDetail.HOURS:
+        step = int(shift.what.split()[0])
+        yield [(float(v) - step) % 24.0 if isinstance(v, int | float) else v for v in new]
+        return
     yield [old[place % len(old)] for place in range(len(new))]
     kept = sorted(float(v) for v in old if isinstance(v, int | float) and not math.isnan(v))
     ranked = sorted(float(v) for v in new if isinstance(v, int | float) and not math.isnan(v))
     if not kept or not ranked:
+        names = [[value for value, _ in Counter(side).most_common()] for side in (map(_text, old), map(_text, new))]
+        back = dict(zip(names[1], names[0], strict=False))
+        yield [back.get(_text(value)) if isinstance(value, str) else value for value in new]
         return
     mapped: list[object] = []
     for value in new:
@@ -103,3 +213,7 @@ def values_as_before(old: Sequence[object], new: Sequence[object]) -> Iterator[l
         else:
             mapped.append(value)
     yield mapped
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -2,35 +2,24 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog, parse_logged_json
 from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
-from surefoot.adapters.served_answers.column_shifts import MIN_ROWS, column_shifts, value_text, values_as_before
-from surefoot.core.answers.answer_values import answer_number
+from surefoot.adapters.served_answers.column_shifts import column_shifts, value_text
+from surefoot.adapters.served_answers.version_losses import LossQuery, add_problem, ask_version, measure_losses
 from surefoot.core.answers.disagreement import disagreeing_requests
-from surefoot.core.answers.losses import compute_losses
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, InvariantBroken, SurefootError
-from surefoot.core.incidents.triage import ColumnShift, FailureCondition, TriageFacts
 from surefoot.core.policy.policy_types import PairedGate
-from surefoot.models.model_process import ProcessDied, RemoteModelError
-from surefoot.models.remote_scorer import ScoringAbandoned
+from surefoot.core.triage.triage_facts import FailureCondition, TriageFacts
 
 _ROWS = 1500
 """Most rows before and after the onset that are asked again, chosen by their request ids [count]."""
-_TRIED = 6
-"""Moved columns whose values of before are tried, those that moved furthest first [count]."""
-_ERRORS_OF_CHANCE = 3.0
-"""Standard errors by which a mean changes by chance at most [count]."""
 _MOST_VALUES = 20
 """Values of a column that are tried as a property of failing requests, the most frequent first [count]."""
 
-LoadVersion = Callable[[str, Version], ProcessScorer]
 _Rows = Sequence[LoggedRequest]
 
 
@@ -48,6 +37,7 @@ class TriageQuery:
         until: Last answer of the version, or now [Unix seconds].
         now: Labels that came later do not count [Unix seconds].
         too_slow: Whether a gate of latency or resources has decided.
+        too_large: Whether it was a gate of memory.
         gate: How answers are held against labels; None where the policy has no loss.
     """
 
@@ -61,6 +51,7 @@ class TriageQuery:
     now: float
     gate: PairedGate | None
     too_slow: bool = False
+    too_large: bool = False
 
 
 def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: TriageQuery) -> TriageFacts:
@@ -74,8 +65,8 @@ def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: 
     Raises:
         EvidenceUnavailable: The prediction log cannot be read.
     """
-    facts = _failures(log, query, TriageFacts(trial=query.trial, too_slow=query.too_slow))
-    facts = _latencies(log, query, facts)
+    facts = _failures(log, query, TriageFacts(trial=query.trial, too_slow=query.too_slow, too_large=query.too_large))
+    facts = _memory(log, query, _latencies(log, query, facts))
     rows = log.read_requests(query.model, query.before, query.now, limit=4 * _ROWS)
     before = _thinned([row for row in rows if row.at <= query.onset])
     after = _thinned([row for row in rows if query.onset < row.at <= query.until])
@@ -87,10 +78,11 @@ def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: 
     except ArtifactTampered as error:
         return replace(facts, artifact_problem=str(error))
     except SurefootError as error:
-        return _with_problem(facts, f"the version could not be asked again: {error}")
+        return add_problem(facts, f"the version could not be asked again: {error}")
     try:
         facts = _replayed(scorer, query, after, facts)
-        return _losses(scorer, versions.start_scorer, query, before, after, facts)
+        sought = LossQuery(query.model, query.good, query.trial, query.gate, query.now)
+        return measure_losses(scorer, versions.start_scorer, sought, before, after, facts)
     finally:
         scorer.close()
 
@@ -98,10 +90,6 @@ def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: 
 def _thinned(rows: _Rows) -> _Rows:
     """At most so many rows as are asked again, evenly over their time."""
     return rows if len(rows) <= _ROWS else [rows[place * len(rows) // _ROWS] for place in range(_ROWS)]
-
-
-def _with_problem(facts: TriageFacts, problem: str) -> TriageFacts:
-    return replace(facts, problems=(*facts.problems, " ".join(problem.split())[:300]))
 
 
 def _failures(log: PredictionLog, query: TriageQuery, facts: TriageFacts) -> TriageFacts:
@@ -171,17 +159,25 @@ def _latencies(log: PredictionLog, query: TriageQuery, facts: TriageFacts) -> Tr
             other = log.query_rows(query.model, sql, (query.good.number, since, until))[0][0]
             if other is not None:
                 break
+    if other is None:  # no other version has served at that time: the version itself, while it was well
+        window = (query.version.number, query.before, query.onset)
+        other = log.query_rows(query.model, sql, window)[0][0]
     ms, good_ms = (None if value is None else float(str(value)) for value in (own, other))
     return replace(facts, latency_ms=ms, good_latency_ms=good_ms)
 
 
-def _ask(scorer: ProcessScorer, rows: Sequence[dict[str, object]]) -> list[object] | None:
-    """Answers of a version to rows; None where it fails them together."""
-    with suppress(ValueError, RemoteModelError, ProcessDied, ScoringAbandoned):
-        if scorer.batchable:
-            return scorer.predict(list(rows))
-        return [scorer.predict([row])[0] for row in rows[: _ROWS // 10]]
-    return None
+def _memory(log: PredictionLog, query: TriageQuery, facts: TriageFacts) -> TriageFacts:
+    """The 95th percentile of both processes' memory after the onset, where it was logged."""
+    sql = """SELECT quantile_cont(rss_mb, 0.95) FROM log WHERE version = $1 AND "at" >= $2 AND "at" <= $3"""
+    sizes: list[float | None] = []
+    for version in (query.version, query.good):
+        window = None if version is None else (version.number, query.onset, query.until)
+        value = None if window is None else log.query_rows(query.model, sql, window)[0][0]
+        sizes.append(None if value is None else float(str(value)))
+    if sizes[1] is None:  # no other version has served at that time: the version itself, while it was well
+        value = log.query_rows(query.model, sql, (query.version.number, query.before, query.onset))[0][0]
+        sizes[1] = None if value is None else float(str(value))
+    return replace(facts, memory_mb=sizes[0], good_memory_mb=sizes[1])
 
 
 def _replayed(scorer: ProcessScorer, query: TriageQuery, after: _Rows, facts: TriageFacts) -> TriageFacts:
@@ -194,15 +190,15 @@ def _replayed(scorer: ProcessScorer, query: TriageQuery, after: _Rows, facts: Tr
     named = [row for row in own if row.bare is None]
     if not named:
         return facts
-    answers = _ask(scorer, [row.features for row in named])
+    answers = ask_version(scorer, [row.features for row in named])
     if answers is None:
-        return _with_problem(facts, "a fresh process of the version fails the requests that it has answered")
+        return add_problem(facts, "a fresh process of the version fails the requests that it has answered")
     logged = [row.prediction for row in named[: len(answers)]]
     try:
         differs = int(disagreeing_requests(answers, logged, 0.5).sum())
         apart = sum(not _same(one, other) for one, other in zip(answers, logged, strict=True))
     except InvariantBroken as error:
-        return _with_problem(facts, f"the version's answers cannot be compared: {error}")
+        return add_problem(facts, f"the version's answers cannot be compared: {error}")
     return replace(facts, replayed=len(answers), replay_differs=max(differs, apart))
 
 
@@ -213,130 +209,3 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
         return math.isclose(float(one), float(other), rel_tol=1e-3, abs_tol=1e-6)
     return one == other
-
-
-def _losses(
-    scorer: ProcessScorer, load: LoadVersion, query: TriageQuery, before: _Rows, after: _Rows, facts: TriageFacts
-) -> TriageFacts:
-    """Mean losses of both versions before and after the onset, and what old values of moved columns restore."""
-    gate = query.gate
-    if gate is None:
-        return _with_problem(facts, "the policy has no loss, so that answers are not held against labels")
-    old, new = (_labelled(rows, gate, query.now) for rows in (before, after))
-    facts = replace(facts, labelled=len(new[0]))
-    if len(new[0]) < MIN_ROWS:
-        return _with_problem(facts, f"only {len(new[0])} requests after the onset have labels")
-    facts = _label_means(facts, old[1], new[1])
-    losses_after = _mean_loss(scorer, gate, *new)
-    if losses_after is None:
-        return _with_problem(facts, "the version's answers to the requests after the onset have no loss")
-    losses_before = _mean_loss(scorer, gate, *old) if len(old[0]) >= MIN_ROWS else None
-    spread = losses_after[1] ** 2 + (losses_before[1] ** 2 if losses_before else 0.0)
-    facts = replace(
-        facts,
-        loss_after=losses_after[0],
-        loss_before=losses_before[0] if losses_before else None,
-        tolerance=_ERRORS_OF_CHANCE * math.sqrt(spread),
-    )
-    facts = _good_losses(load, query, gate, old, new, facts)
-    reference = facts.good_after if query.trial else facts.loss_before
-    if reference is None or facts.loss_after is None or facts.loss_after - reference <= facts.tolerance:
-        return facts
-    return replace(
-        facts, shifts=_counterfactuals(scorer, gate, before, new, (reference, facts.loss_after), facts.shifts)
-    )
-
-
-_LabelledRows = tuple[list[dict[str, object]], list[object]]
-
-
-def _labelled(rows: _Rows, gate: PairedGate, now: float) -> _LabelledRows:
-    """Rows with a label that counts by now, and these labels."""
-    found = [
-        (row.features, label)
-        for row in rows
-        if row.bare is None and not row.params and (not gate.maturity or row.at + gate.maturity <= now)
-        if (label := row.label(gate.maturity)) is not None
-    ]
-    return [row for row, _ in found], [label for _, label in found]
-
-
-def _label_means(facts: TriageFacts, old: Sequence[object], new: Sequence[object]) -> TriageFacts:
-    """Mean labels before and after, where labels are numbers."""
-    try:
-        before, after = ([answer_number(label) for label in labels] for labels in (old, new))
-    except InvariantBroken:
-        return facts
-    if len(before) < MIN_ROWS:
-        return facts
-    error = math.sqrt(float(np.var(before)) / len(before) + float(np.var(after)) / len(after))
-    return replace(
-        facts,
-        label_before=float(np.mean(before)),
-        label_after=float(np.mean(after)),
-        label_tolerance=_ERRORS_OF_CHANCE * error,
-    )
-
-
-def _mean_loss(
-    scorer: ProcessScorer, gate: PairedGate, rows: Sequence[dict[str, object]], labels: Sequence[object]
-) -> tuple[float, float] | None:
-    """Mean loss of a version on rows, and its standard error; None where it cannot be computed."""
-    answers = _ask(scorer, rows)
-    if not answers:
-        return None
-    try:
-        losses = compute_losses(gate, answers, list(labels[: len(answers)]))
-    except InvariantBroken:
-        return None
-    return float(np.mean(losses)), float(np.std(losses) / math.sqrt(len(losses)))
-
-
-def _good_losses(
-    load: LoadVersion,
-    query: TriageQuery,
-    gate: PairedGate,
-    old: _LabelledRows,
-    new: _LabelledRows,
-    facts: TriageFacts,
-) -> TriageFacts:
-    """The same of the good version, on the same requests."""
-    if query.good is None:
-        return _with_problem(facts, "no good version is known to compare with")
-    try:
-        scorer = load(query.model, query.good)
-    except SurefootError as error:
-        return _with_problem(facts, f"the good version could not be asked: {error}")
-    try:
-        after = _mean_loss(scorer, gate, *new)
-        before = _mean_loss(scorer, gate, *old) if len(old[0]) >= MIN_ROWS else None
-    finally:
-        scorer.close()
-    return replace(facts, good_after=after[0] if after else None, good_before=before[0] if before else None)
-
-
-def _counterfactuals(
-    scorer: ProcessScorer,
-    gate: PairedGate,
-    before: _Rows,
-    new: _LabelledRows,
-    losses: tuple[float, float],
-    shifts: Mapping[str, ColumnShift],
-) -> dict[str, ColumnShift]:
-    """Ask the version about the rows after the onset with one moved column's values of before, column by column."""
-    reference, harmed = losses
-    moved = sorted(
-        (name for name, one in shifts.items() if one.distance > one.noise), key=lambda name: -shifts[name].distance
-    )
-    tried = dict(shifts)
-    for name in moved[:_TRIED]:
-        old = [row.features.get(name) for row in before]
-        losses_then = []
-        for values in values_as_before(old, [row.get(name) for row in new[0]]):
-            rows = [{**row, name: value} for row, value in zip(new[0], values, strict=True)]
-            if (found := _mean_loss(scorer, gate, rows, new[1])) is not None:
-                losses_then.append(found[0])
-        if losses_then:
-            restored = (harmed - min(losses_then)) / (harmed - reference)
-            tried[name] = replace(shifts[name], restored=min(max(restored, 0.0), 1.0))
-    return tried

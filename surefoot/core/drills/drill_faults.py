@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot.core.incidents.triage import Cause
+from surefoot.core.triage.triage import Cause
 
 
 class DrillFault(StrEnum):

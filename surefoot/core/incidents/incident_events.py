@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from surefoot.core.incidents.triage import Cause
+from surefoot.core.triage.triage import Cause
+from surefoot.core.triage.triage_facts import CauseDetail
 
 
 class NoteKind(StrEnum):
@@ -69,6 +70,7 @@ class IncidentTriaged:
         sentence: Why, in one sentence.
         evidence: What was measured, each as a sentence.
         would_tell: What would tell the cause, or confirm it, each as a sentence.
+        detail: What is wrong with the column, the resource or the labels, where that is clear.
     """
 
     incident: str
@@ -77,6 +79,13 @@ class IncidentTriaged:
     sentence: str
     evidence: tuple[str, ...] = ()
     would_tell: tuple[str, ...] = ()
+    detail: CauseDetail = CauseDetail.NONE
+
+    @property
+    def cause_in_words(self) -> str:
+        """The cause with its column and its detail, such as "one faulty feature (pressure, another unit)"."""
+        more = ", ".join(text for text in (self.column, self.detail.value) if text)
+        return f"{self.cause} ({more})" if more else self.cause.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def describe_incident_event(event: IncidentEvent) -> str:
             counted = "" if event.requests is None else f", {event.requests:,} answers of the version"
             return f"{name} is reported{counted}: {event.file}"
         case IncidentTriaged():
-            return f"{name}, cause {event.cause}: {event.sentence}"
+            return f"{name}, cause {event.cause_in_words}: {event.sentence}"
         case MessageDrafted():
             if event.problem:
                 return f"{name}: no message to {event.audience} is drafted: {event.problem}"

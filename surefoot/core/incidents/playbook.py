@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from surefoot.core.incidents.incident_events import NoteKind
 from surefoot.core.incidents.incident_state import Incident
-from surefoot.core.incidents.triage import Cause
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.recovery.playbook import Playbook
+from surefoot.core.triage.triage import Cause
 
 AUDIENCES = ("users", "support", "management")
 """Who is told about a version that was taken back."""
@@ -105,8 +105,7 @@ def _understanding(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]
         said = f"Find the cause. What would tell it: {tells}."
         yield PlaybookStep("cause", said, f"surefoot incident triage {incident.name}")
     else:
-        column = f" ({incident.triaged.column})" if incident.triaged.column else ""
-        said = f"Confirm the cause, {incident.triaged.cause}{column}: {incident.triaged.sentence}."
+        said = f"Confirm the cause, {incident.triaged.cause_in_words}: {incident.triaged.sentence}."
         yield PlaybookStep("cause", said, f"surefoot incident show {incident.name}")
     if incident.rollback and incident.rollback != ledger.open:
         said = f"Correct the answers that version {bad} gave, for those who use them downstream."

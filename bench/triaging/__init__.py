@@ -1,0 +1,1 @@
+"""Incidents with a known cause, for `bench.triage`."""

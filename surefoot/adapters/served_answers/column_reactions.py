@@ -1,0 +1,258 @@
+"""Measure how a version's answers react to each column, and which change of a column restores its losses."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from surefoot.adapters.served_answers.column_shifts import UNIT_CHANGES, is_hour_column, value_text
+from surefoot.core.answers.answer_values import answer_number, answer_probability
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.triage.triage_facts import CauseDetail, ColumnReaction, ContractRepair, FailureCondition
+
+Row = dict[str, object]
+Ask = Callable[[Sequence[Row]], list[object] | None]
+"""Answers of a version to rows; None where it fails them."""
+Losses = Callable[[Sequence[Row], Sequence[object]], "np.ndarray | None"]
+"""Losses of a version on rows with these labels; None where they cannot be computed."""
+
+PROBED_ROWS = 300
+"""Rows with which it is tried how answers react [count]."""
+_CHOOSING_ROWS = 300
+"""Rows with which changes of a column are chosen; the others confirm [count]."""
+_ERRORS_OF_CHANCE = 3.0
+"""Standard errors by which a mean gain differs from none by chance at most [count]."""
+_TRIED_IF_CONSTANT = (0.0, 1.0, 10.0, 60.0, -10.0)
+"""Numbers that stand in for a column that has the same value everywhere."""
+_SWAPPED_VALUES = 8
+"""Values of a column whose swap in pairs is tried, the most frequent first [count]."""
+_MOST_SWAPS = 4
+_LARGE_VALUES = 40
+"""A column of texts with more different values has no codes that are swapped by mistake [count]."""
+_GROUP_VALUES = 12
+_LARGEST_GROUP = 0.5
+"""A group is a part: what most requests have is no group [fraction]."""
+
+
+def measure_reactions(own: Ask, good: Ask | None, rows: Sequence[Row]) -> dict[str, ColumnReaction]:
+    """How the answers of both versions react to each column of the requests.
+
+    Args:
+        own: Asks the version.
+        good: Asks the good version; None without one.
+        rows: Rows of requests.
+    """
+    rows = list(rows[:PROBED_ROWS])
+    before = {name: _numbers(ask, rows) for name, ask in (("own", own), ("good", good)) if ask is not None}
+    plain = before.get("own")
+    if plain is None or not rows:
+        return {}
+    other = before.get("good")
+    ranges = [float(np.ptp(np.quantile(side, [0.05, 0.95]))) for side in (plain, other) if side is not None]
+    spread = max(ranges)
+    if spread <= 0.0:
+        return {}
+    found = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        (commonest, count), *_ = Counter(map(value_text, values)).most_common(1)
+        changed = [0.0, 0.0]
+        for fresh in _other_values(values, constant=count == len(rows)):
+            tried = [{**row, name: value} for row, value in zip(rows, fresh, strict=True)]
+            for side, (ask, base) in enumerate(((own, plain), (good, other))):
+                answers = None if ask is None or base is None else _numbers(ask, tried)
+                if answers is not None and base is not None:
+                    changed[side] = max(changed[side], float(np.mean(np.abs(answers - base))) / spread)
+        what = "is missing" if commonest is None else f"is {commonest}"
+        found[name] = ColumnReaction(changed[0], changed[1], count / len(rows), what)
+    return found
+
+
+def _other_values(values: Sequence[object], *, constant: bool) -> Iterator[list[object]]:
+    """The column in another order; where all its values are one, numbers in their place."""
+    if not constant:
+        places = np.random.default_rng(0).permutation(len(values))
+        yield [values[int(place)] for place in places]
+        return
+    if values[0] is None or isinstance(values[0], int | float):
+        for number in _TRIED_IF_CONSTANT:
+            yield [number] * len(values)
+
+
+def _numbers(ask: Ask, rows: Sequence[Row]) -> "np.ndarray | None":
+    """Answers as numbers; None where they are none, or not one for each row."""
+    answers = ask(rows)
+    numbers = None if answers is None else score_numbers(answers)
+    return numbers if numbers is not None and len(numbers) == len(rows) else None
+
+
+def score_numbers(values: Sequence[object]) -> "np.ndarray | None":
+    """Answers or labels as numbers, of two class probabilities the last; None where they are none."""
+    for read in (answer_number, answer_probability):
+        try:
+            return np.array([read(value) for value in values], dtype=float)
+        except InvariantBroken:
+            continue
+    return None
+
+
+def find_repair(
+    losses: Losses, rows: Sequence[Row], labels: Sequence[object], more: "np.ndarray", good: Losses | None = None
+) -> ContractRepair | None:
+    """The change of one column that takes away most of the additional loss: a unit, an hour, or swapped codes.
+
+    A change is chosen on some rows, and what it restores is measured on others, so that the best of some hundred
+    changes does not look better than it is.
+
+    Args:
+        losses: Computes the version's losses.
+        rows: Rows of requests.
+        labels: What came true.
+        more: Loss of the version beyond what it should be, row by row.
+        good: Losses of the good version, which has the column right: what it gains from a change counts for nothing.
+            None of a champion, whose columns were right before; then neither units nor hours are tried.
+    """
+    step = max(len(rows) // _CHOOSING_ROWS, 2)
+    half = list(rows[::step]), list(labels[::step])
+    base = _mean(losses, *half)
+    if base is None:
+        return None
+    best: dict[CauseDetail, tuple[float, str, str, Callable[[object], object]]] = {}
+    for name in dict.fromkeys(name for row in half[0] for name in row):
+        values = [row.get(name) for row in half[0]]
+        for what, detail, change in _changes(name, values, (losses, half, base), rescaled=good is not None):
+            loss = _mean(losses, [{**row, name: change(row.get(name))} for row in half[0]], half[1])
+            if loss is not None and loss < min(base, best[detail][0] if detail in best else base):
+                best[detail] = loss, name, what, change
+    kept = [place for place in range(len(rows)) if place % step]
+    others, known = [rows[place] for place in kept], [labels[place] for place in kept]
+    plain, harm = losses(others, known), float(np.mean(np.asarray(more)[kept]))
+    if plain is None or harm <= 0.0:
+        return None
+    found = []
+    for detail, (_, name, what, change) in best.items():
+        mended = losses([{**row, name: change(row.get(name))} for row in others], known)
+        if mended is None or len(mended) != len(plain):
+            continue
+        gains = plain - mended
+        if good is not None and (common := _common_gains(good, others, known, name, change)) is not None:
+            gains = gains - max(common, 0.0)
+        gain, chance = float(np.mean(gains)), _ERRORS_OF_CHANCE * float(np.std(gains) / np.sqrt(len(gains)))
+        found.append(ContractRepair(name, what, min(max(gain / harm, 0.0), 1.0), detail, gain, chance))
+    return max(found, key=lambda one: (one.is_convincing, one.restored), default=None)
+
+
+def _common_gains(
+    good: Losses, rows: Sequence[Row], labels: Sequence[object], name: str, change: Callable[[object], object]
+) -> float | None:
+    """Mean loss that the good version gains from the same change; None where it cannot be asked."""
+    plain, changed = (
+        _mean(good, given, labels) for given in (rows, [{**row, name: change(row.get(name))} for row in rows])
+    )
+    return None if plain is None or changed is None else plain - changed
+
+
+_Change = tuple[str, CauseDetail, Callable[[object], object]]
+_Half = tuple[list[Row], list[object]]
+
+
+def _changes(
+    name: str, values: Sequence[object], tried: tuple[Losses, _Half, float], *, rescaled: bool
+) -> Iterator[_Change]:
+    """Changes of a column that undo a mistake that people make with such a column."""
+    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v)]
+    if is_hour_column(name):
+        if not rescaled:
+            return
+        for step in range(1, 24):
+            yield f"{step if step <= 12 else step - 24:+d} hours", CauseDetail.HOURS, _shift_hours(step)  # noqa: PLR2004 - half a day
+    elif len(set(numbers)) > 1 and rescaled:
+        for what, (factor, offset) in UNIT_CHANGES.items():
+            yield what, CauseDetail.UNIT, _scale(factor, offset)
+    elif not numbers and (change := _best_swaps(name, values, *tried)) is not None:
+        yield change
+
+
+def _scale(factor: float, offset: float) -> Callable[[object], object]:
+    def change(value: object) -> object:
+        plain = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) * factor + offset if plain else value  # type: ignore[arg-type]
+
+    return change
+
+
+def _shift_hours(step: int) -> Callable[[object], object]:
+    def change(value: object) -> object:
+        return (float(value) + step) % 24.0 if isinstance(value, int | float) else value
+
+    return change
+
+
+def _best_swaps(name: str, values: Sequence[object], losses: Losses, half: _Half, base: float) -> _Change | None:
+    """The swaps of codes in pairs that lower the loss, the best first, each code in one pair at most."""
+    known = Counter(value for value in values if isinstance(value, str))
+    if not 1 < len(known) <= _LARGE_VALUES:
+        return None
+    frequent = [value for value, _ in known.most_common(_SWAPPED_VALUES)]
+    gains = []
+    for one, other in itertools.combinations(frequent, 2):
+        swap = _swap({one: other, other: one})
+        loss = _mean(losses, [{**row, name: swap(row.get(name))} for row in half[0]], half[1])
+        if loss is not None and loss < base:
+            gains.append((base - loss, one, other))
+    pairs: dict[str, str] = {}
+    lowest = base
+    for _, one, other in sorted(gains, reverse=True):
+        if one in pairs or other in pairs or len(pairs) >= 2 * _MOST_SWAPS:
+            continue
+        tried = {**pairs, one: other, other: one}
+        change = _swap(tried)
+        loss = _mean(losses, [{**row, name: change(row.get(name))} for row in half[0]], half[1])
+        if loss is not None and loss < lowest:
+            pairs, lowest = tried, loss
+    if not pairs:
+        return None
+    named = ", ".join(f"{one} and {other}" for one, other in pairs.items() if one < other)
+    return f"where {named} are swapped", CauseDetail.CODES, _swap(pairs)
+
+
+def _swap(pairs: Mapping[str, str]) -> Callable[[object], object]:
+    def change(value: object) -> object:
+        return pairs.get(value, value) if isinstance(value, str) else value
+
+    return change
+
+
+def _mean(losses: Losses, rows: Sequence[Row], labels: Sequence[object]) -> float | None:
+    found = losses(rows, labels)
+    return None if found is None or not len(found) else float(np.mean(found))
+
+
+def find_harmed_group(rows: Sequence[Row], more: Sequence[float]) -> FailureCondition | None:
+    """The group of requests, by one value of one column, that has most of the additional loss.
+
+    Args:
+        rows: Rows of requests.
+        more: Loss of the version beyond that of the good one, row by row.
+    """
+    total = float(np.sum(more))
+    if total <= 0.0 or not rows:
+        return None
+    best: tuple[float, FailureCondition] | None = None
+    extra = np.asarray(more, float)
+    for name in dict.fromkeys(name for row in rows for name in row):
+        texts = [value_text(row.get(name)) for row in rows]
+        known = Counter(texts)
+        if len(known) > _LARGE_VALUES:
+            continue
+        for value, count in known.most_common(_GROUP_VALUES):
+            inside = np.array([text == value for text in texts])
+            share, size = float(np.sum(extra[inside])) / total, count / len(rows)
+            if size > _LARGEST_GROUP or share <= 2.0 * size:
+                continue
+            what = "is missing" if value is None else f"is {value}"
+            rates = float(np.mean(extra[inside])), float(np.mean(extra[~inside]))
+            if best is None or share > best[0]:
+                best = share, FailureCondition(str(name), what, min(share, 1.0), *rates)
+    return None if best is None else best[1]

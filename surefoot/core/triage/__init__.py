@@ -1,0 +1,1 @@
+"""Decide what caused an incident from measured facts."""
