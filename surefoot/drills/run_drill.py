@@ -36,7 +36,7 @@ OPERATOR = "operator"
 """What took the version back, where no gate and not the gateway did."""
 _MOST_REQUESTS = 6000
 """Requests after the onset after which an operator takes the version back [count]."""
-_MOST_HARM_REQUESTS = 9000
+_MOST_HARM_REQUESTS = 12_000
 _LONGEST_S = 400.0
 """The operator does so as well after this time of the host, however few requests were answered [seconds]."""
 _AFTER_RETURN = 60
