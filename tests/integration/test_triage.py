@@ -243,3 +243,27 @@ def test_without_labels_it_is_said_what_would_tell(versions: Versions, tmp_path:
     found = triage(versions, log, "2")
     assert found.cause is Cause.UNKNOWN
     assert any("labels" in line for line in found.would_tell)
+
+
+def test_failures_at_certain_times_are_blamed_on_no_calendar(tmp_path: Path) -> None:
+    """A version that fails on one weekday and where a value is missing is told by the value, never by the weekday."""
+    lines = [
+        record(
+            number,
+            ONSET + 1.0 + number,
+            version="2",
+            arm="champion",
+            error="ValueError: no" if number % 4 == 0 else None,
+            features={"weekday": 2.0 if number % 4 == 0 else 3.0, "wind": None if number % 4 == 0 else 5.0},
+        )
+        for number in range(1, 200)
+    ]
+    write(tmp_path / "log", lines)
+    damaged = tmp_path / "artifacts" / ("2" * 64)
+    damaged.mkdir(parents=True)
+    (damaged / "MLmodel").write_text("nothing", encoding="utf-8")
+    processes = VersionProcesses(ArtifactCache(tmp_path / "artifacts", "http://127.0.0.1:9"), 4000)
+    query = TriageQuery("m", Version("2", "sha256:" + "2" * 64), None, False, 0.0, ONSET, UNTIL, UNTIL, None)
+    facts = measure_triage_facts(PredictionLog(tmp_path / "log"), processes, query)
+    assert facts.condition is not None
+    assert (facts.condition.column, facts.condition.what) == ("wind", "is missing")

@@ -140,6 +140,11 @@ def test_at_most_three_columns_are_named() -> None:
             CauseDetail.MEMORY,
         ),
         (replace(WELL, failed=100, error="it did not answer within 5 s"), CauseDetail.SLOW),
+        (replace(WELL, failed=100, error="Late: no answer within 1000 ms"), CauseDetail.SLOW),
+        (
+            replace(WELL, failed=100, error="Down: its process has ended and is being started again"),
+            CauseDetail.PROCESS,
+        ),
         (replace(WELL, too_slow=True, latency_ms=50.0), CauseDetail.SLOW),
         (replace(WELL, too_slow=True, latency_ms=50.0, memory_mb=900.0, good_memory_mb=300.0), CauseDetail.MEMORY),
         (replace(HARMED, shifts={"a": replace(MOVED, detail=CauseDetail.UNIT)}), CauseDetail.UNIT),

@@ -74,8 +74,8 @@ _CONCENTRATED = 0.7
 """A group has the harm when so much of the additional loss is in it [fraction]."""
 _RESOURCE_ERRORS = {
     CauseDetail.MEMORY: ("memory", "no space", "cannot allocate"),
-    CauseDetail.SLOW: ("timeout", "timed out", "did not answer"),
-    CauseDetail.PROCESS: ("died", "killed", "ended", "too many"),
+    CauseDetail.SLOW: ("timeout", "timed out", "did not answer", "no answer within", "still busy"),
+    CauseDetail.PROCESS: ("died", "killed", "process ended", "process has ended", "too many"),
 }
 """Words of errors that tell of resources and not of data."""
 
