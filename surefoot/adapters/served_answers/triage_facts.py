@@ -82,6 +82,8 @@ def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: 
         return add_problem(facts, f"the version could not be asked again: {error}")
     try:
         facts = _replayed(scorer, query, after, facts)
+        if facts.fails_more:  # failures are explained first, and losses of what is answered tell nothing of them
+            return facts
         sought = LossQuery(query.model, query.good, query.trial, query.gate, query.now)
         return measure_losses(scorer, versions.start_scorer, sought, before, after, facts)
     finally:

@@ -50,8 +50,6 @@ class Triage:
 _MakeTriage = Callable[..., Triage]
 _DIFFERS = 0.01
 """More logged answers than this that a fresh process gives otherwise are no rounding [fraction]."""
-_FAILS = 0.005
-"""More failures than this above the other version's are worth a cause [fraction]."""
 _EXPLAINS = 0.8
 """A property explains failures when it is there in so many of them [fraction]."""
 _TIMES_RARER = 5.0
@@ -103,7 +101,7 @@ def decide_cause(facts: TriageFacts) -> Triage:
         return found(
             Cause.SERVING, said, "", "compare packages and settings of the gateway's host with those of training"
         )
-    if facts.asked and facts.failed / facts.asked - facts.good_failed > _FAILS:
+    if facts.fails_more:
         return _cause_of_failures(facts, found)
     if (resource := _cause_in_resources(facts, found)) is not None:
         return resource

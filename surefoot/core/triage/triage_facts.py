@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+_FAILS = 0.005
+"""More failures than this above the other version's are worth a cause [fraction]."""
 _UNIT_REPAIRS = 0.8
 """Share of the additional loss that another unit of a whole column takes away at least [fraction]."""
 _REPAIRS = 0.3
@@ -208,3 +210,8 @@ class TriageFacts:
     labels_before: LabelFacts | None = None
     labels_after: LabelFacts | None = None
     problems: tuple[str, ...] = ()
+
+    @property
+    def fails_more(self) -> bool:
+        """Whether the version fails so many more requests than the other one that this is what is to be explained."""
+        return bool(self.asked) and self.failed / self.asked - self.good_failed > _FAILS
