@@ -29,3 +29,11 @@ def test_importing_the_package_imports_nothing_else() -> None:
     done = subprocess.run([sys.executable, "-c", code, *large], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
     assert files("surefoot").joinpath("py.typed").is_file()
+
+
+def test_commands_start_without_libraries_that_only_some_of_them_need() -> None:
+    """The command line loads no model library, no Prefect, no plots and no statistics before a command needs them."""
+    code = "import sys, surefoot.cli; print(*sorted(m for m in sys.argv[1:] if m in sys.modules))"
+    large = ["mlflow", "prefect", "great_expectations", "sklearn", "matplotlib", "scipy.stats", "apprise", "dask"]
+    done = subprocess.run([sys.executable, "-c", code, *large], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.stats import wasserstein_distance
 
 from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
@@ -134,6 +133,8 @@ def _numeric_detail(old: Sequence[object], new: Sequence[object], numbers: Seque
         return CauseDetail.FROZEN
     if not all(len(kept) >= MIN_ROWS for kept in numbers) or _largest_difference(*numbers) < _CONVERTED:
         return CauseDetail.NONE
+    from scipy.stats import wasserstein_distance  # noqa: PLC0415 - costs every command 1.5 seconds
+
     plain, converted = np.asarray(numbers[0]), np.asarray(numbers[1])
     # Far apart, two distributions differ by 1 whatever their unit: the distance must go on growing with the values.
     left = [wasserstein_distance(plain * factor + offset, converted) for factor, offset in UNIT_CHANGES.values()]

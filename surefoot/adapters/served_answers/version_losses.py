@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.replay.version_processes import ProcessScorer
@@ -271,6 +270,8 @@ def _label_facts(given: _Labelled, own: _Answered | None, good: _Answered | None
 
 def _rank_correlation(answers: Sequence[object], labels: "np.ndarray") -> float | None:
     """Spearman's rank correlation of answers and labels; None where either is constant or no number."""
+    from scipy.stats import spearmanr  # noqa: PLC0415 - costs every command 1.5 seconds
+
     numbers = score_numbers(answers)
     known = None if numbers is None else labels[: len(numbers)]
     if numbers is None or known is None or np.ptp(numbers) == 0.0 or np.ptp(known) == 0.0:
