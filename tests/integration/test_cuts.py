@@ -103,7 +103,7 @@ def test_a_cut_that_fails_costs_no_answer(tmp_path: Path, models: Models, monkey
 
 def test_a_silent_control_plane_leaves_everything_to_the_champion(tmp_path: Path, models: Models) -> None:
     """Beyond the time to live the champion answers everything; a word with the token brings the route back."""
-    with listening(tmp_path, models, control_ttl_s=1.5) as gateway:
+    with listening(tmp_path, models, control_ttl_s=5.0) as gateway:
         gateway.shift(100, BETTER)
         assert gateway.ask().headers["x-model-version"] == BETTER
         wait_for(lambda: gateway.ask().headers["x-model-version"] == GOOD)

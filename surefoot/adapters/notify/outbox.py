@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction
 from surefoot.core.notify.delivery_schedule import CLAIM_S, pause_before_retry
@@ -296,9 +295,11 @@ class Outbox:
 
     def _insert(self, table: sa.Table) -> Any:
         """An insert that can leave a row alone that is there already."""
-        kind: Callable[[sa.Table], Any] = (
-            postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        )
+        kind: Callable[[sa.Table], Any]
+        if self._engine.dialect.name == "postgresql":  # each command would load both dialects at its start
+            from sqlalchemy.dialects.postgresql import insert as kind  # noqa: PLC0415 - see above
+        else:
+            from sqlalchemy.dialects.sqlite import insert as kind  # noqa: PLC0415 - see above
         return kind(table)
 
     def _transaction(self, *, writing: bool) -> AbstractContextManager[sa.Connection]:
