@@ -2,17 +2,16 @@
 
 import http.client
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from threading import local
 from urllib.parse import urlsplit
 
 import orjson
 import pandas as pd
 
+from surefoot.demo.traffic_replay import CallerCounts
 from surefoot.drills.staging_twin import StagingTwin
 
 _CALLERS = 4
@@ -22,23 +21,6 @@ _TIMEOUT_S = 30.0
 _LABELS_AT_ONCE = 500
 ChangeRow = Callable[[dict[str, object], int], dict[str, object]]
 """Changes what is sent: the row, and how many requests were changed before."""
-
-
-@dataclass
-class CallerCounts:
-    """What the callers of a twin saw.
-
-    Attributes:
-        sent: Requests [count].
-        failed: Requests without an answer that is a number or a list of numbers [count].
-        by_version: Answers by the version that gave them.
-        first_failure: Text of the first failure.
-    """
-
-    sent: int = 0
-    failed: int = 0
-    by_version: Counter[str] = field(default_factory=Counter)
-    first_failure: str = ""
 
 
 class TwinCallers:
