@@ -1,6 +1,9 @@
 """Requests that the champion fails are answered by the last proven-good version, and only then by the fallback."""
 
 import contextlib
+import os
+import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +18,25 @@ from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import StandIn, Version
 from surefoot.core.errors import Rejected, RouteSuperseded
+from surefoot.models.model_process import ModelProcess
 from surefoot.rollout import begin_fallback, end_fallback
 from tests import local_http
 from tests.integration.emergency import MODEL, Emergency
-from tests.integration.gateway_harness import BETTER, GOOD, NAN, QUITTING, RAISING, Gateway, listening, wait_for
+from tests.integration.gateway_harness import (
+    BETTER,
+    GOOD,
+    NAN,
+    QUITTING,
+    RAISING,
+    SLEEPING,
+    Gateway,
+    listening,
+    wait_for,
+)
 from tests.integration.gateway_process import Models
+from tests.integration.model_forkserver import ForkedModels, running_forkserver
 from tests.integration.remembered_journal import Journal
-from tests.integration.test_fallback import CONSTANT, QUIET_S, RealJournal, Sick
+from tests.integration.test_fallback import CONSTANT, MEMORY_MB, QUIET_S, RealJournal, Sick
 
 
 @contextlib.contextmanager
@@ -118,6 +133,47 @@ def test_each_rung_answers_only_what_all_rungs_above_fail(tmp_path: Path, models
     compact_log(tmp_path / "log", "flights")
     assert sorted(log.query_rows("flights", "SELECT DISTINCT rung, answered_by FROM log", ()), key=str) == rows
     assert {tuple(row) for row in rows} == {(None, BETTER), ("proven_good", GOOD), ("fallback", None)}
+
+
+@pytest.mark.parametrize("fallback", [None, CONSTANT])
+def test_the_last_rung_has_the_time_of_a_champion(tmp_path: Path, models: Models, fallback: Any) -> None:
+    """Where nothing is below it, a standby answers though it is slower than a candidate may be."""
+    with serving(tmp_path, models, fallbacks={"flights": fallback}, candidate_timeout_s=0.01) as gateway:
+        gateway.shift(0, None, RAISING)
+        name(gateway, SLEEPING)
+        answer = gateway.ask()
+        assert said(answer) == ((200, "proven_good", None, SLEEPING) if fallback is None else FROM_FALLBACK)
+
+
+def test_no_caller_fails_though_the_standby_is_slow_and_the_champion_cannot_start(
+    tmp_path: Path, models: Models
+) -> None:
+    """The process of a version with damaged files ends: a slow standby answers everything, also after its own end."""
+    with contextlib.ExitStack() as stack:
+        hosted = ForkedModels(tmp_path / "copies", stack.enter_context(running_forkserver()), MEMORY_MB)
+        for number in (GOOD, SLEEPING):
+            shutil.copytree(models.root / number, hosted.root / number)
+
+        def load(model: str, version: Version) -> ModelProcess:
+            if version.number == GOOD and (hosted.root / "gone").exists():
+                raise Rejected("the version is damaged")
+            return hosted(model, version)
+
+        more = {"fallbacks": {"flights": None}, "candidate_timeout_s": 0.01, "load": load}
+        gateway = stack.enter_context(serving(tmp_path / "gateway", hosted, **more))
+        gateway.shift(0, None)
+        champion = hosted.started[-1][1]
+        name(gateway, SLEEPING)
+        standby = hosted.started[-1][1]
+        (hosted.root / "gone").touch()
+        (hosted.root / GOOD / "MLmodel").write_text("damaged")
+        with ThreadPoolExecutor(4) as callers:
+            answers = [callers.submit(gateway.ask, unit=f"u{number}") for number in range(4)]
+            os.kill(champion, signal.SIGKILL)
+            answers += [callers.submit(gateway.ask, unit=f"v{number}") for number in range(4)]
+            assert {answer.result().status_code for answer in answers} == {200}
+        os.kill(standby, signal.SIGKILL)  # the standby's own process ends: it is waited for
+        assert said(gateway.ask()) == (200, "proven_good", None, SLEEPING)
 
 
 def test_a_champion_that_hangs_and_then_fails_is_answered_for(tmp_path: Path, models: Models) -> None:

@@ -268,7 +268,8 @@ class VersionRouter:
             if pool.restarting and pool.is_down:  # nothing is waited for that can be answered at once
                 state = "cannot be started" if pool.failed_starts else "has ended and is being started again"
                 down = f"version {version.number} {state}"
-                if (answer := await self.failover.answer_with_standby(job, version, f"Down: {down}")) is not None:
+                answer = await self.failover.answer_with_standby(job, version, f"Down: {down}", last=False)
+                if answer is not None:
                     return answer
                 if pool.failed_starts and self.failover.fallback.refresh():
                     return await self.failover.answer_with_fallback(job, version, f"Down: {down}", NotServing(down))
@@ -339,8 +340,9 @@ class VersionRouter:
         """Kill processes that hang, though no further request would notice it."""
         active = self._active
         for pool in self._all_pools:
-            champion = active is not None and pool is active.champion
-            pool.kill_hung(self._settings.champion_timeout_s if champion else hang_time_limit(self._settings))
+            last = pool in {self.failover.standby, self.failover.fallback.pool}  # perhaps nothing else can answer
+            patient = last or (active is not None and pool is active.champion)
+            pool.kill_hung(self._settings.champion_timeout_s if patient else hang_time_limit(self._settings))
         if self._shadow is not None:
             self._shadow.kill_hung(self._settings.shadow_timeout_s)
 

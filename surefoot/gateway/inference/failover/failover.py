@@ -41,13 +41,16 @@ class Failover:
         for period in self.periods.values():
             period.recovered = champion
 
-    async def answer_with_standby(self, job: ScoringRequest, champion: Version, error: str) -> CallerAnswer | None:
+    async def answer_with_standby(
+        self, job: ScoringRequest, champion: Version, error: str, *, last: bool = True
+    ) -> CallerAnswer | None:
         """Answer a request that the champion has failed by the last proven-good version; None when that cannot.
 
         Args:
             job: The request.
             champion: The version that has failed it.
             error: How it has failed.
+            last: Whether the champion is not asked again; without a fallback nothing else can answer then.
         """
         pool = self.standby
         if pool is None or pool.version == champion or error.startswith(UNFIT_INPUT_PREFIX):
@@ -55,7 +58,7 @@ class Failover:
         before = job.error, job.latency_ms
         job.error, job.rung = job.error or error, StandIn.PROVEN_GOOD
         job.record_latency()
-        outcome = await self._attempts.ask(pool, job)
+        outcome = await self._attempts.ask(pool, job, last=last and not self.fallback.refresh())
         if isinstance(outcome, Answered):
             self.proven_good.record_answer(champion, StandIn.PROVEN_GOOD, error, pool.version)
             if self.fallback.period is not None:

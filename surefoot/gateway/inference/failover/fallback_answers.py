@@ -163,7 +163,7 @@ class FallbackAnswers(StandInRecord):
         before = job.error, job.latency_ms
         job.error, job.rung = job.error or error, self.rung
         job.record_latency()
-        outcome = await self._attempts.ask(pool, job)
+        outcome = await self._attempts.ask(pool, job, last=True)
         if isinstance(outcome, Answered):
             self.record_answer(champion, PYFUNC_FALLBACK, error)
             return outcome.predictions, PYFUNC_FALLBACK

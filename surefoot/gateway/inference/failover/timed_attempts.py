@@ -1,4 +1,4 @@
-"""Call a version with a time limit, and count its late requests, while another version can still answer."""
+"""Call a version with a time limit, and count its late requests."""
 
 import asyncio
 from collections import defaultdict
@@ -31,32 +31,38 @@ def hang_time_limit(settings: GatewaySettings) -> float:
 
 
 class TimedAttempts:
-    """Asks versions within the time limit of a candidate; its methods belong to the event loop."""
+    """Asks versions within a time limit; its methods belong to the event loop."""
 
     def __init__(self, settings: GatewaySettings, counts: defaultdict[str, VersionCounts]) -> None:
         """Ask with these settings, and count what is late by version number."""
         self._settings, self._counts = settings, counts
 
-    async def ask(self, pool: VersionPool, job: ScoringRequest) -> AttemptOutcome:
-        """Ask a version; it has failed when it hangs, has too much to do, or does not answer in time."""
-        timeout = self._settings.candidate_timeout_s
-        if pool.is_down:
+    async def ask(self, pool: VersionPool, job: ScoringRequest, *, last: bool = False) -> AttemptOutcome:
+        """Ask a version; it has failed when it hangs, has too much to do, or does not answer in time.
+
+        Args:
+            pool: The version.
+            job: The request.
+            last: Whether nothing else can answer the request. It then waits as long as for a champion, and for a
+                process that is being started again: a refusal would come earlier, and be of less use.
+        """
+        timeout = self._settings.champion_timeout_s if last else self._settings.candidate_timeout_s
+        if pool.is_down and not last:
             return Failed("Down: its process has ended and is being started again", asked=False)
-        pool.kill_hung(hang_time_limit(self._settings))
-        if pool.busy_seconds() > timeout:  # it hangs: no other request waits for it
+        pool.kill_hung(timeout if last else hang_time_limit(self._settings))
+        if not last and pool.busy_seconds() > timeout:  # it hangs: no other request waits for it
             self._counts[pool.version.number].late += 1
             return Failed(f"Late: still busy after {timeout * 1000:.0f} ms with earlier requests")
         if pool.queued >= self._settings.max_queue:
             return Failed(f"Overloaded: {pool.queued} requests wait for this version", asked=False)
-        attempt = pool.submit(job, last=False)
-        timer = asyncio.get_running_loop().call_later(timeout, self._time_out, attempt, pool.version.number)
+        attempt = pool.submit(job, last=last)
+        timer = asyncio.get_running_loop().call_later(timeout, self._time_out, attempt, pool.version.number, timeout)
         try:
             return await attempt.settled
         finally:
             timer.cancel()
 
-    def _time_out(self, attempt: Attempt, number: str) -> None:
+    def _time_out(self, attempt: Attempt, number: str, limit: float) -> None:
         if attempt.claim() and not attempt.settled.done():
             self._counts[number].late += 1
-            limit = self._settings.candidate_timeout_s * 1000
-            attempt.settled.set_result(Failed(f"Late: no answer within {limit:.0f} ms"))
+            attempt.settled.set_result(Failed(f"Late: no answer within {limit * 1000:.0f} ms"))
