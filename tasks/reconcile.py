@@ -19,8 +19,8 @@ from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.exposure import list_due_exposure
-from surefoot.incidents import update_incident_reports
-from surefoot.notifications import journal_deliveries
+from surefoot.incidents.incident_reports import update_incident_reports
+from surefoot.incidents.notifications import journal_deliveries
 from surefoot.rollout import (
     NextStep,
     Ports,

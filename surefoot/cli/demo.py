@@ -319,10 +319,10 @@ def _review(
     config: Settings, play: "DemoStory", entries: tuple[Entry, ...], incidents: "tuple[Incident, ...]"
 ) -> list[dict[str, object]]:
     """Review the incident of scene (c), apply what is proposed, and hold the new policy against the incident."""
-    from surefoot import incident_review  # noqa: PLC0415 - beside its use
     from surefoot.cli.served.incident_review import draft_review, review_file  # noqa: PLC0415 - same
     from surefoot.demo import demo_report  # noqa: PLC0415 - same
-    from surefoot.incident_cases import check_policy_on_cases  # noqa: PLC0415 - same
+    from surefoot.incidents import incident_review  # noqa: PLC0415 - beside its use
+    from surefoot.incidents.incident_cases import check_policy_on_cases  # noqa: PLC0415 - same
     from surefoot.reports.incident_review_page import describe_gain  # noqa: PLC0415 - same
 
     number = next(scene.number for scene in play.scenes if scene.story == "c")

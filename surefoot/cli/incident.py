@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot import incidents as reports
 from surefoot import wiring
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption
@@ -28,6 +27,7 @@ from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.ports import Journal
 from surefoot.core.served_versions.finished_drills import TimedDrill, finished_drills
 from surefoot.core.triage.triage import Cause
+from surefoot.incidents import incident_reports as reports
 from surefoot.reports.incident_messages import draft_message
 from surefoot.reports.incident_page import incident_headline, render_incident_markdown
 from surefoot.rollout import add_note, close_incident, lift_hold

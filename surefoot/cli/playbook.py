@@ -6,7 +6,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot import incidents as reports
 from surefoot import wiring
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
@@ -19,6 +18,7 @@ from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.playbook import Playbook
+from surefoot.incidents import incident_reports as reports
 from surefoot.rollout import Ports, add_note
 from surefoot.settings import read_settings
 

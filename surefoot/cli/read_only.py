@@ -30,7 +30,7 @@ from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.schema import file_schema, policy_schema
 from surefoot.core.ports import Journal
-from surefoot.incident_cases import check_policy_on_cases
+from surefoot.incidents.incident_cases import check_policy_on_cases
 from surefoot.rollout import journal_behind_gateway_message
 from surefoot.settings import Settings, read_settings
 

@@ -23,7 +23,7 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.state_machine import gate_evaluation_interval
-from surefoot.notifications import read_notifier_state
+from surefoot.incidents.notifications import read_notifier_state
 from surefoot.rollout import Ports, journal_behind_gateway_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
 

@@ -19,8 +19,8 @@ from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK
-from surefoot.incidents import find_incident_work
-from surefoot.notifications import unjournalled_deliveries
+from surefoot.incidents.incident_reports import find_incident_work
+from surefoot.incidents.notifications import unjournalled_deliveries
 from surefoot.rollout import (
     DRILL_RETRY_S,
     CandidateRequest,

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from surefoot import notifications, wiring
+from surefoot import wiring
 from surefoot.adapters.config.notify_file import read_notify_config
 from surefoot.adapters.config.policy_file import NOTIFY_FILE
 from surefoot.adapters.notify.outbox import Outbox
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
+from surefoot.incidents import notifications
 from surefoot.settings import Settings
 
 _LOOK_EVERY_S = 5.0

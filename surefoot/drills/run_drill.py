@@ -29,7 +29,7 @@ from surefoot.drills.twin_callers import TwinCallers
 from surefoot.drills.twin_stages import TwinStage
 from surefoot.drills.version_order import FAULTY
 from surefoot.exposure import list_due_exposure
-from surefoot.incidents import update_incident_reports
+from surefoot.incidents.incident_reports import update_incident_reports
 from surefoot.rollout import Ports, drive_rollout, is_exposure_list_due
 
 OPERATOR = "operator"

@@ -1,6 +1,7 @@
 """What an operator does at 3 a.m.: traffic goes back at once, whatever else is down."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,8 +74,13 @@ def test_nothing_open_is_nothing_to_abort(cabins: Cabins) -> None:
 
 @dataclass
 class TakenBack:
-    """What was seen of a rollback of a promoted version while MLflow was down, and of its end."""
+    """What was seen of a rollback of a promoted version while MLflow and Prefect were down, and of its end.
 
+    Attributes:
+        blocked: What a promotion said: without MLflow, without Prefect, and without a drill that the policy asks for.
+    """
+
+    blocked: "dict[str, subprocess.CompletedProcess[str]]"
     first: "subprocess.CompletedProcess[str]"
     serving: tuple[str, str | None, float]
     aliases: dict[str, str]
@@ -85,12 +91,16 @@ class TakenBack:
 
 @pytest.fixture(scope="module")
 def taken_back(stack: Scenario, promotion: Promotion) -> TakenBack:
-    """Roll house-prices back with MLflow at a port where nobody listens, then once more with MLflow up."""
-    broken = stack.side(
-        stack.folder.parent / "no-mlflow",
-        mlflow=f"http://127.0.0.1:{free_port()}",
-        journal=stack.settings.journal_url,
-    )
+    """Roll house-prices back with MLflow and Prefect down and no drill passed, then once more with both up."""
+    home, nothing = stack.folder.parent, f"http://127.0.0.1:{free_port()}"
+    undrilled = home / "undrilled"
+    for folder in ("configs", "expectations"):
+        shutil.copytree(stack.project / folder, undrilled / folder)
+    policy = undrilled / "configs" / f"{MODEL}.yaml"
+    policy.write_text(f"{policy.read_text()}drill: {{ expires: 14d }}\n")
+    down = {"mlflow": nothing, "prefect": nothing, "project": str(undrilled)}
+    plain = {"journal": stack.settings.journal_url}
+    broken = stack.side(home / "no-tools", **plain, **down)
     write_prices(stack, "2", 30)
     with asking(promotion.callers):
         first = broken.run("rollback", MODEL, "--reason", "complaints", "--json")
@@ -99,11 +109,16 @@ def taken_back(stack: Scenario, promotion: Promotion) -> TakenBack:
     promotion.callers.live(3 * HOUR)
     assert {version for _, version in promotion.callers.seen} == {"1"}
     rows = DeltaTable(stack.project / "data" / "prices").count()
-    return TakenBack(first, *seen, promotion.callers.failed, rows, stack.run("rollback", MODEL, "--json"))
+    again = stack.run("rollback", MODEL, "--json")
+    blocked = {
+        what: stack.side(home / f"no-{what}", **plain, **{what: value}).run("promote", MODEL, "2", "--force")
+        for what, value in down.items()
+    }
+    return TakenBack(blocked, first, *seen, promotion.callers.failed, rows, again)
 
 
 def test_rollback_needs_no_mlflow(taken_back: TakenBack) -> None:
-    """With MLflow down `rollback` moves all traffic, says how fast, and exits 4 with one line about the rest."""
+    """Without MLflow and Prefect `rollback` moves all traffic, says how fast, and exits 4 with one line of the rest."""
     said: dict[str, Any] = json.loads(taken_back.first.stdout)
     assert taken_back.first.returncode == 4
     assert "traffic has moved; 'reconcile' finishes the rest" in _one_line(taken_back.first)
@@ -111,6 +126,20 @@ def test_rollback_needs_no_mlflow(taken_back: TakenBack) -> None:
     assert [entry["kind"] for entry in said["entries"]][:3] == ["RolloutOpened", "EffectIntended", "EffectDone"]
     assert taken_back.serving == ("1", None, 0.0)
     assert taken_back.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "reason"),
+    [("mlflow", 4, "MLflow"), ("prefect", 4, "Prefect"), ("project", 2, f"surefoot drill {MODEL}")],
+)
+def test_a_promotion_is_blocked_where_the_rollback_is_not(
+    taken_back: TakenBack, what: str, code: int, reason: str
+) -> None:
+    """Without MLflow, Prefect, or a drill that the policy asks for, `promote` is one line; the rollback goes."""
+    done = taken_back.blocked[what]
+    assert (done.returncode, done.stdout) == (code, "")
+    assert reason in _one_line(done)
+    assert taken_back.serving == ("1", None, 0.0)
 
 
 def test_rollback_finishes_once_mlflow_answers(stack: Scenario, taken_back: TakenBack) -> None:

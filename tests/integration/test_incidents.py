@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from surefoot import exposure, incidents, wiring
+from surefoot import exposure, wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
 from surefoot.core.journal.events import GateJudged
 from surefoot.core.triage.triage import Cause
+from surefoot.incidents import incident_reports
 from tests.integration.log_writing import record, write
 from tests.integration.served_stack import HOUR, Clock, Stack
 
@@ -60,7 +61,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 def settle(stack: Stack) -> list[str]:
     """What `reconcile` does about the answers of the version and its incident."""
     exposure.list_due_exposure(stack.config, stack.ports, "m")
-    return incidents.update_incident_reports(stack.config, stack.ports, "m")
+    return incident_reports.update_incident_reports(stack.config, stack.ports, "m")
 
 
 def kinds(stack: Stack) -> list[str]:
@@ -85,7 +86,7 @@ def test_a_rollback_opens_one_incident_holds_its_evidence_and_reports_it(stack: 
     (incident,) = stack.ports.ledger("m").incidents.known.values()
     assert (incident.version.number, incident.rollback, incident.opened.trigger) == ("2", "r1", "gate errors")
     assert settle(stack) == []
-    assert incidents.find_incident_work(stack.ports.ledger("m")) == ""
+    assert incident_reports.find_incident_work(stack.ports.ledger("m")) == ""
     assert incident.triaged is not None
     # Neither version is on this host, and all requests are alike.
     assert incident.triaged.cause is Cause.UNKNOWN

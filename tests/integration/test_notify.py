@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from surefoot import exposure, incidents, notifications, wiring
+from surefoot import exposure, wiring
 from surefoot.adapters.config.notify_file import read_notify_config
 from surefoot.adapters.notify.apprise_sender import OutgoingMessage, send_messages
 from surefoot.adapters.notify.outbox import DeliveryState, Outbox
@@ -21,6 +21,7 @@ from surefoot.core.journal.events import ChampionAdopted, DriftFound
 from surefoot.core.notify.delivery_schedule import CLAIM_S
 from surefoot.core.notify.message import Message, Severity, Topic
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
+from surefoot.incidents import incident_reports, notifications
 from surefoot.rollout import open_due_incidents
 from tests.conftest import free_port
 from tests.integration.emergency import MODEL, Emergency
@@ -168,7 +169,7 @@ def test_what_is_too_old_is_given_up_and_reported(outbox: Outbox) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from surefoot import notifications
+from surefoot.incidents import notifications
 from surefoot.adapters.config.notify_file import read_notify_config
 from surefoot.adapters.notify.outbox import Outbox
 from surefoot.settings import read_settings
@@ -278,7 +279,7 @@ def test_who_was_told_what_stands_in_the_report(stack: Stack, receiver: Receiver
     ]
     write(stack.config.log, lines)
     exposure.list_due_exposure(stack.config, stack.ports, "m")
-    incidents.update_incident_reports(stack.config, stack.ports, "m")
+    incident_reports.update_incident_reports(stack.config, stack.ports, "m")
     (incident,) = stack.ports.ledger("m").incidents.known.values()
     assert set(incident.drafts) == {"users", "support", "management"}
     assert [name for name, one in incident.drafts.items() if one.send] == ["users"]
@@ -289,7 +290,7 @@ def test_who_was_told_what_stands_in_the_report(stack: Stack, receiver: Receiver
     assert notifications.unjournalled_deliveries(stack.config)
     assert notifications.journal_deliveries(stack.config, stack.ports, "m")
     assert notifications.journal_deliveries(stack.config, stack.ports, "m") == []
-    incidents.update_incident_reports(stack.config, stack.ports, "m")
+    incident_reports.update_incident_reports(stack.config, stack.ports, "m")
     text = (stack.home / "incidents" / "m" / f"{incident.name}.md").read_text(encoding="utf-8")
     assert "through receiver team" in text
     assert "notifier: incident" in text

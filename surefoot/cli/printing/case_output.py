@@ -13,7 +13,7 @@ from surefoot.core.errors import Rejected
 from surefoot.core.incidents.review.incident_case import CaseKind
 from surefoot.core.incidents.review.incident_review import describe_outcome
 from surefoot.core.journal.events import as_json
-from surefoot.incident_cases import CasePlayer, played_policy
+from surefoot.incidents.incident_cases import CasePlayer, played_policy
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Outcome

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from surefoot import incident_review as reviews
 from surefoot import wiring
 from surefoot.cli.printing.console import console, print_json
 from surefoot.core.errors import EvidenceUnavailable
@@ -14,7 +13,8 @@ from surefoot.core.incidents.review.incident_review import AFTER, BEFORE, Incide
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import as_json
 from surefoot.core.ports import Journal
-from surefoot.incidents import report_files
+from surefoot.incidents import incident_review as reviews
+from surefoot.incidents.incident_reports import report_files
 from surefoot.reports.incident_review_page import describe_costs, describe_gain, render_incident_review
 from surefoot.settings import Settings, read_settings
 

@@ -15,7 +15,7 @@ from surefoot.cli.read_only import JsonOption
 from surefoot.core.errors import NotFound, Unavailable
 from surefoot.core.journal.events import as_json
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
-from surefoot.notifications import deliver_batch, open_outbox, send_test
+from surefoot.incidents.notifications import deliver_batch, open_outbox, send_test
 from surefoot.settings import Settings, read_settings
 
 _SHOWN = 20

@@ -41,7 +41,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK, Playbook
 from surefoot.core.triage.triage import decide_cause
-from surefoot.message_drafts import draft_messages, due_drafts
+from surefoot.incidents.message_drafts import draft_messages, due_drafts
 from surefoot.reports.incident_page import render_incident_html, render_incident_markdown
 from surefoot.rollout import Ports, find_incident, open_due_incidents, retry_on_conflict
 from surefoot.settings import Settings

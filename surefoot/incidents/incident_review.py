@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from surefoot import incidents, wiring
+from surefoot import wiring
 from surefoot.adapters.config.incident_cases import StoredCase, case_folder, read_case, write_case
 from surefoot.adapters.config.policy_edit import edit_policy_text, policy_diff, read_policy_text
 from surefoot.adapters.config.policy_file import read_policy
@@ -39,7 +39,8 @@ from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.watch_events import ChampionJudged
 from surefoot.core.planning import false_alarms_a_year
 from surefoot.core.policy.policy_types import Policy
-from surefoot.incident_cases import CasePlayer, played_policy
+from surefoot.incidents import incident_reports
+from surefoot.incidents.incident_cases import CasePlayer, played_policy
 from surefoot.settings import Settings
 
 DRAWS = 10
@@ -68,7 +69,7 @@ def review_incident(
         Rejected: The version was not taken back, or nothing of its rollout is known.
         SurefootError: The records cannot be had; the message says why.
     """
-    report = incidents.build_report(config, entries, model, name)
+    report = incident_reports.build_report(config, entries, model, name)
     file, folder = config.configs / f"{model}.yaml", case_folder(config.project, model, name)
     mapping, policy = read_policy(file)
     known = (folder / "case.json").is_file()
