@@ -206,6 +206,11 @@ def _print_report(config: Settings, found: _Found, report: IncidentReport) -> No
             f"version {found.incident.version.number} answered {impact.requests:,} requests{units} since the onset,"
             f" and failed {impact.failed:,} that another version answered"
         )
+        if (costs := impact.costs) is not None:
+            console.print(
+                f"its decisions cost {costs.version:,.2f} by the prices in the policy, {costs.difference:+,.2f} beside"
+                f" those of the good version, on {costs.compared:,} answers with a label"
+            )
     for note in found.incident.notes:
         source = f" ({note.event.source})" if note.event.source else ""
         console.print(f"{note.event.kind} by {note.actor}{source}: {note.event.text}", markup=False)

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from surefoot import wiring
@@ -13,6 +14,7 @@ from surefoot.adapters.served_answers.answers_over_time import (
     measure_impact,
     read_answered_period,
 )
+from surefoot.adapters.served_answers.decision_costs import find_cost_gate, measure_decision_costs
 from surefoot.adapters.served_answers.served_answer_counts import primary_loss_gate
 from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_triage_facts
 from surefoot.core.domain import Outcome, RolloutKind, Verdict, Version
@@ -266,6 +268,10 @@ def build_report(config: Settings, entries: Sequence[Entry], model: str, name: s
         until = answered.last if answered else onset
         impact = measure_impact(exposed, onset, count_failed(log, model, incident.version.number, onset, until))
     own = ledger.rollouts.get(incident.opened.rollout) or ledger.rollouts.get(incident.rollback)
+    gate = find_cost_gate(parse_policy(own.opened.policy) if own is not None and own.opened.policy else None)
+    if exposed is not None and impact is not None and gate is not None:
+        costs = measure_decision_costs(log, model, exposed, gate, onset)
+        impact = replace(impact, costs=costs)
     verdicts, looks = _judged(events, incident, line)
     return IncidentReport(
         model=model,

@@ -69,6 +69,7 @@ def _values(report: IncidentReport) -> dict[str, object]:
         "time": format_time,
         "duration": format_span,
         "count": "{:,}".format,
+        "money": "{:,.2f}".format,
     }
 
 

@@ -100,13 +100,13 @@ def _count_labels(
     db: duckdb.DuckDBPyConnection, number: str, requests: int, window: CountWindow, gate: PairedGate | None
 ) -> VersionCounts:
     """Labels of one version's answers, and the mean loss of these answers."""
-    whole = None if gate is None else gate.model_copy(update={"by": (), "protected": (), "block": _ONE_BLOCK_S})
+    whole = None if gate is None else without_slices_and_blocks(gate)
     sums = None if whole is None else PairedLossEvidence(whole, -np.inf, np.inf)
     labels = 0
     for answer, label in _labelled_answers(db, number, window, 0.0 if gate is None else gate.maturity):
         labels += len(label)
         if sums is not None and whole is not None:
-            sums.add(_as_batch(whole, answer, label))
+            sums.add(pair_answers_with_labels(whole, answer, answer, label))
     if sums is None or whole is None:
         return VersionCounts(number, requests, labels)
     evidence = sums.evidence()
@@ -131,13 +131,24 @@ def _labelled_answers(
         yield batch.column("answer").cast(pa.string()), batch.column("label").cast(pa.string())
 
 
-def _as_batch(gate: PairedGate, answer: pa.Array, label: pa.Array) -> ScoredBatch:
-    """Answers of one version as both sides of a comparison: its own loss is what is wanted."""
-    given = parse_answer_column(answer)
-    one, other = paired_answer_arrays(gate, given, given)
+def without_slices_and_blocks(gate: PairedGate) -> PairedGate:
+    """The same gate with one block for all requests, and no slices: what it measures is one figure then."""
+    return gate.model_copy(update={"by": (), "protected": (), "block": _ONE_BLOCK_S})
+
+
+def pair_answers_with_labels(gate: PairedGate, champion: pa.Array, candidate: pa.Array, label: pa.Array) -> ScoredBatch:
+    """Answers of two versions to the same requests with their labels, all as JSON texts, as a gate compares them.
+
+    Args:
+        gate: The gate.
+        champion: Answers of one version, shape (n,).
+        candidate: Answers of the other, in the same order; the same ones where a single version is measured.
+        label: What came true, in the same order.
+    """
+    one, other = paired_answer_arrays(gate, parse_answer_column(champion), parse_answer_column(candidate))
     truth = parse_answer_column(label)
     numbers = pa.types.is_floating(truth.type) or pa.types.is_integer(truth.type)
     labels: AnswerColumn = (
         np.asarray(truth.to_numpy(zero_copy_only=False), dtype=np.float64) if numbers else answer_values(truth)
     )
-    return ScoredBatch(np.zeros(len(answer)), one, other, labels, np.zeros(len(answer), dtype=bool))
+    return ScoredBatch(np.zeros(len(label)), one, other, labels, np.zeros(len(label), dtype=bool))

@@ -9,6 +9,26 @@ from surefoot.core.incidents.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionCosts:
+    """What decisions on the same requests cost, by the prices in the policy.
+
+    Attributes:
+        compared: Answers that have a label, and that the good version was asked as well [count].
+        version: What the decisions of the version cost [money].
+        good: What those of the good version would have cost [money].
+    """
+
+    compared: int
+    version: float
+    good: float
+
+    @property
+    def difference(self) -> float:
+        """How much more the decisions of the version cost [money]; negative where they cost less."""
+        return self.version - self.good
+
+
+@dataclass(frozen=True, slots=True)
 class Impact:
     """Who got answers of the version since the trouble began, from the list of its answers.
 
@@ -24,6 +44,7 @@ class Impact:
         failed: Requests that the version failed and another one answered, since the onset [count].
         first: Time of the first of the answers [Unix seconds]; None without one.
         last: Time of the last [Unix seconds]; None without one.
+        costs: What its decisions cost; None where the policy names no prices, or no label is known yet.
     """
 
     answers: int
@@ -37,6 +58,7 @@ class Impact:
     failed: int
     first: float | None
     last: float | None
+    costs: DecisionCosts | None = None
 
 
 @dataclass(frozen=True, slots=True)
