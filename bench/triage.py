@@ -27,7 +27,7 @@ from bench.triaging.flight_versions import LEAKED, FlightVersions, read_flights
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.version_processes import VersionProcesses
-from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_triage_facts
+from surefoot.adapters.served_answers.triage.triage_facts import TriageQuery, measure_triage_facts
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.triage.triage import Cause, Triage, decide_cause
 from surefoot.demo.flight_requests import FEATURES, fill_gaps, midnight

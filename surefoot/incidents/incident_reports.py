@@ -16,7 +16,9 @@ from surefoot.adapters.served_answers.answers_over_time import (
 )
 from surefoot.adapters.served_answers.decision_costs import find_cost_gate, measure_decision_costs
 from surefoot.adapters.served_answers.served_answer_counts import primary_loss_gate
-from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_triage_facts
+from surefoot.adapters.served_answers.triage.request_traces import RequestTracer
+from surefoot.adapters.served_answers.triage.trace_file import encode_traces, read_traces
+from surefoot.adapters.served_answers.triage.triage_facts import TriageQuery, measure_triage_facts
 from surefoot.core.domain import Outcome, RolloutKind, Verdict, Version
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.incidents.incident_events import EvidenceHeld, IncidentReported, IncidentTriaged
@@ -159,10 +161,15 @@ def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> In
         too_slow=_deciding_metric(events, incident) in _SPEED_METRICS,
         too_large=_deciding_metric(events, incident) in _MEMORY_METRICS,
     )
-    versions = wiring.make_version_processes(config)
-    found = decide_cause(measure_triage_facts(PredictionLog(config.log), versions, query))
+    versions, tracer = wiring.make_version_processes(config), RequestTracer()
+    found = decide_cause(measure_triage_facts(PredictionLog(config.log), versions, query, tracer))
+    traces = ""
+    if traced := tracer.traces():
+        encoded = encode_traces(model, traced)
+        _replace(trace_file(config, model, name), encoded)
+        traces = "sha256:" + hashlib.sha256(encoded).hexdigest()
     event = IncidentTriaged(
-        name, found.cause, found.column, found.sentence, found.evidence, found.would_tell, found.detail
+        name, found.cause, found.column, found.sentence, found.evidence, found.would_tell, found.detail, traces
     )
     retry_on_conflict(lambda: ports.append(ports.ledger(model), event))
     return event
@@ -172,6 +179,11 @@ def report_files(config: Settings, model: str, incident: str) -> tuple[Path, Pat
     """Where the HTML page and the Markdown text of a report are."""
     folder = config.home / "incidents" / model
     return folder / f"{incident}.html", folder / f"{incident}.md"
+
+
+def trace_file(config: Settings, model: str, incident: str) -> Path:
+    """Where the traces of a few requests are, in the JSON form of OpenTelemetry's protocol."""
+    return config.home / "incidents" / model / f"{incident}.traces.json"
 
 
 def hold_evidence(ports: Ports, model: str, name: str) -> None:
@@ -286,6 +298,7 @@ def build_report(config: Settings, entries: Sequence[Entry], model: str, name: s
         policy_digest=own.opened.policy_digest if own else "",
         upto=ledger.head,
         pending=tuple(_pending(ledger, incident, impact)),
+        traces=read_traces(trace_file(config, model, name)),
     )
 
 

@@ -20,7 +20,9 @@ from surefoot.models.rows.independence import IndependenceResult, RowIndependenc
 from surefoot.models.rows.live_recheck import LiveRecheck, probe_model
 
 _NOT_PROBED_REASON = "its process ended or hung when rows were asked together to probe it"
-_REMOTE_METHODS = frozenset({"predict", "golden_rows", "model_inputs", "is_raw", "signature_fields", "table_columns"})
+_REMOTE_METHODS = frozenset(
+    {"predict", "golden_rows", "model_inputs", "is_raw", "signature_fields", "table_columns", "trace"}
+)
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
 PREDICT_TABLE_REQUEST = "predict_table"
 """Verb of a question that an Arrow table follows, as a message of its own."""

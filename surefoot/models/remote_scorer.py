@@ -99,6 +99,18 @@ class RemoteScorer:
             raise RemoteModelError("the model's process gave no columns")
         return found
 
+    def trace(self, rows: list[dict[str, object]]) -> list[list[dict[str, object]]]:
+        """Give the value of each row after each stage of the model: {"stage", "ms", "value" or "error"}.
+
+        Raises:
+            RemoteModelError: The model's process gave nothing of that form.
+            ProcessDied: The model has ended its process, or hung.
+        """
+        found = self._ask("trace", [rows], len(rows))
+        if not isinstance(found, list):
+            raise RemoteModelError("the model's process gave no stages")
+        return found
+
     @property
     def raw(self) -> bool:
         """Whether what the model is fed is the row as it came."""

@@ -10,7 +10,9 @@ import pytest
 
 from surefoot import exposure, wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.served_answers.triage.trace_file import encode_traces
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
+from surefoot.core.incidents.request_trace import RequestTrace, TracedStage, VersionTrace
 from surefoot.core.journal.events import GateJudged
 from surefoot.core.triage.triage import Cause
 from surefoot.incidents import incident_reports
@@ -94,6 +96,26 @@ def test_a_rollback_opens_one_incident_holds_its_evidence_and_reports_it(stack: 
     assert incident.held is not None
     assert incident.held.digests["version 2"] == stack.two.digest
     assert incident.held.digests["version 1"] == stack.one.digest
+
+
+def test_traced_requests_stand_in_the_report(stack: Stack) -> None:
+    """Each stage of both versions is in the page and in the Markdown text, as text whatever it holds."""
+    settle(stack)
+    (name,) = stack.ports.ledger("m").incidents.known
+    stages = (
+        TracedStage("received", '{"x":"<b>7</b>"}', 0.0),
+        TracedStage("after step scale", "no | value", 1.5, failed=True),
+    )
+    versions = (VersionTrace("2", stages), VersionTrace("1", stages[:1]))
+    trace = RequestTrace("q000005", 0, 10 * HOUR, "0.5", versions)
+    incident_reports.trace_file(stack.config, "m", name).write_bytes(encode_traces("m", [trace]))
+    incident_reports.write_report(stack.config, stack.ports, "m", name)
+    page, text = (file.read_text() for file in incident_reports.report_files(stack.config, "m", name))
+    assert "Request q000005, stage by stage" in page
+    assert "&lt;b&gt;7" in page
+    assert "<b>7" not in page
+    assert "no such stage" in page
+    assert "| after step scale | error: no \\| value | no such stage |" in text
 
 
 def test_the_numbers_are_those_of_journal_and_log(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:

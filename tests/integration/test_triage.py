@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from surefoot.adapters.mlflow.artifacts import ArtifactCache, directory_digest
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.version_processes import VersionProcesses
-from surefoot.adapters.served_answers.triage_facts import TriageQuery, measure_triage_facts
+from surefoot.adapters.served_answers.triage.request_traces import RequestTracer
+from surefoot.adapters.served_answers.triage.triage_facts import TriageQuery, measure_triage_facts
 from surefoot.core.domain import Version
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.triage.triage import Cause, Triage, decide_cause
@@ -131,12 +132,14 @@ def log_of(root: Path, versions: Versions, number: str, change: Change, shared: 
     return PredictionLog(root)
 
 
-def triage(versions: Versions, log: PredictionLog, number: str, *, trial: bool = False) -> Triage:
+def triage(
+    versions: Versions, log: PredictionLog, number: str, *, trial: bool = False, tracer: RequestTracer | None = None
+) -> Triage:
     """The cause that is found."""
     processes = VersionProcesses(ArtifactCache(versions.root / "artifacts", "http://127.0.0.1:9"), 4000)
     good = versions.saved["1"]
     query = TriageQuery("m", versions.saved[number], good, trial, 0.0, ONSET, UNTIL, UNTIL + 10 * HOUR, GATE)
-    return decide_cause(measure_triage_facts(log, processes, query))
+    return decide_cause(measure_triage_facts(log, processes, query, tracer))
 
 
 def nothing(row: dict[str, Any], more: dict[str, Any]) -> None:
@@ -201,6 +204,45 @@ def test_an_injected_cause_is_found(
     found = triage(versions, log_of(tmp_path, versions, number, change), number)
     assert (found.cause, found.column) == (cause, column), json.dumps([found.sentence, *found.evidence], indent=1)
     assert found.evidence
+
+
+def test_requests_are_traced_through_each_stage_of_both_versions(versions: Versions, tmp_path: Path) -> None:
+    """The worst answers after the onset are traced from the input as received to the answer that is in the log."""
+    tracer = RequestTracer()
+    triage(versions, log_of(tmp_path, versions, "2", pascal), "2", tracer=tracer)
+    traces = tracer.traces()
+    assert len(traces) == 3
+    for trace in traces:
+        assert [one.version for one in trace.versions] == ["2", "1"]
+        stages = {stage.name: stage for stage in trace.versions[0].stages}
+        assert list(stages) == [
+            "received",
+            "typed by the signature",
+            "after step simpleimputer",
+            "output of the model",
+            "answer",
+        ]
+        received = json.loads(stages["received"].text)
+        assert received["pressure"] > 90_000
+        assert json.loads(stages["after step simpleimputer"].text) == [list(received.values())]
+        assert json.loads(stages["answer"].text) == pytest.approx(json.loads(trace.logged))
+        assert json.loads(stages["answer"].text) == pytest.approx(versions.answer("2", received))
+
+
+def test_the_trace_of_a_failure_ends_where_the_version_has_failed(versions: Versions, tmp_path: Path) -> None:
+    """The stage that raises is the last one, with its error; what the log says of the request is there too."""
+    tracer = RequestTracer()
+    triage(versions, log_of(tmp_path, versions, "3", gaps), "3", tracer=tracer)
+    for trace in tracer.traces():
+        (own,) = trace.versions
+        assert [(stage.name, stage.failed) for stage in own.stages] == [
+            ("received", False),
+            ("typed by the signature", False),
+            ("output of the model", True),
+        ]
+        assert "NaN" in own.stages[-1].text
+        assert trace.logged == "ValueError: Input X contains NaN."
+    assert tracer.traces()
 
 
 def test_a_version_that_is_worse_from_the_start_is_to_blame_itself(versions: Versions, tmp_path: Path) -> None:

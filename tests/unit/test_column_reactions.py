@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
-from surefoot.adapters.served_answers.column_reactions import find_harmed_group, find_repair, measure_reactions
-from surefoot.adapters.served_answers.column_shifts import column_shifts, values_as_before
+from surefoot.adapters.served_answers.triage.column_reactions import find_harmed_group, find_repair, measure_reactions
+from surefoot.adapters.served_answers.triage.column_shifts import column_shifts, values_as_before
 from surefoot.core.triage.triage_facts import CauseDetail
 
 Row = dict[str, Any]

@@ -61,7 +61,7 @@ VERBS = frozenset(
         "Parse Plan Plot Predict Print Probe Project Promote Provide "
         "Query Queue Read Recompute Reconcile Record Redact Refuse Rehearse Release Render Replay Report Roll Route "
         "Resolve Run Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Sum Summarise Supervise "
-        "Take Tell Test Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write ",
+        "Take Tell Test Trace Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write ",
     )
 )
 """How the first line of a module begins."""

@@ -138,7 +138,7 @@ def _foreign() -> tuple[type[Exception], ...]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]  # noqa: PLC0415
+    from google.protobuf.json_format import ParseError  # noqa: PLC0415
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - costs 2.6 CPU seconds
     from requests.exceptions import RequestException  # noqa: PLC0415 - comes with mlflow
 

@@ -71,6 +71,7 @@ class IncidentTriaged:
         evidence: What was measured, each as a sentence.
         would_tell: What would tell the cause, or confirm it, each as a sentence.
         detail: What is wrong with the column, the resource or the labels, where that is clear.
+        traces: SHA-256 of the file of traced requests, which lies beside the report; empty without one.
     """
 
     incident: str
@@ -80,6 +81,7 @@ class IncidentTriaged:
     evidence: tuple[str, ...] = ()
     would_tell: tuple[str, ...] = ()
     detail: CauseDetail = CauseDetail.NONE
+    traces: str = ""
 
     @property
     def cause_in_words(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from surefoot.core.domain import Verdict, Version
 from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.incidents.request_trace import RequestTrace
 from surefoot.core.incidents.timeline import Timeline
 
 
@@ -125,6 +126,7 @@ class IncidentReport:
         policy_digest: SHA-256 of the policy in force.
         upto: Sequence of the last journal entry that the report tells of.
         pending: What is still to be done, each as a sentence.
+        traces: A few requests, stage by stage through both versions.
     """
 
     model: str
@@ -139,3 +141,4 @@ class IncidentReport:
     policy_digest: str
     upto: int
     pending: tuple[str, ...] = field(default=())
+    traces: tuple[RequestTrace, ...] = ()

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from surefoot.adapters.mlflow.pyfunc.model_outputs import (
     split_rows,
 )
 from surefoot.adapters.mlflow.pyfunc.probe_rows import probe_rows
+from surefoot.adapters.mlflow.pyfunc.stage_trace import StageTrace
 from surefoot.adapters.mlflow.pyfunc.table_conversion import answer_table, table_columns, table_frame
 from surefoot.models.arrow_stream import decode_table, encode_table
 from surefoot.models.rows.answer_checks import UnfitInput
@@ -298,6 +300,26 @@ class PyfuncScorer:
                 break
             frame = fed
         return frame
+
+    def trace(self, rows: list[dict[str, object]]) -> list[list[dict[str, object]]]:
+        """Record each row after each stage: as received, typed by the signature, after pipeline steps, and the output.
+
+        A stage that raises is the last one of its row, with its error.
+        """
+        return [self._traced(row) for row in rows]
+
+    def _traced(self, row: dict[str, object]) -> list[dict[str, object]]:
+        names, values = tuple(row), [list(row.values())]
+        trace = StageTrace(row)
+        typed = trace.run(
+            "typed by the signature", lambda: self._inputs.model_input(names, values, csv=self._inputs.signed)
+        )
+        fed = typed
+        for name, step in self._steps():
+            fed = trace.run(f"after step {name}", partial(step.transform, fed))
+        output = trace.run("output of the model", lambda: self._model.predict(typed))
+        trace.run("answer", lambda: plain_json_value(split_rows(output, 1, outputs=self._outputs)[0]))
+        return trace.stages
 
 
 def import_libraries_early() -> None:

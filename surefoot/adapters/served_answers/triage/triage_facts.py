@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog, parse_logged_json
 from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
-from surefoot.adapters.served_answers.column_shifts import column_shifts, value_text
-from surefoot.adapters.served_answers.version_losses import LossQuery, add_problem, ask_version, measure_losses
+from surefoot.adapters.served_answers.triage.column_shifts import column_shifts, value_text
+from surefoot.adapters.served_answers.triage.request_traces import RequestTracer
+from surefoot.adapters.served_answers.triage.version_losses import LossQuery, add_problem, ask_version, measure_losses
 from surefoot.core.answers.disagreement import disagreeing_requests
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, InvariantBroken, SurefootError
@@ -55,23 +56,28 @@ class TriageQuery:
     too_large: bool = False
 
 
-def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: TriageQuery) -> TriageFacts:
+def measure_triage_facts(
+    log: PredictionLog, versions: VersionProcesses, query: TriageQuery, tracer: RequestTracer | None = None
+) -> TriageFacts:
     """Measure everything that can be measured; what cannot is named in the facts and ends nothing.
 
     Args:
         log: The prediction log.
         versions: Start both versions in processes of their own.
         query: Which incident.
+        tracer: Traces a few requests through the versions while their processes run.
 
     Raises:
         EvidenceUnavailable: The prediction log cannot be read.
     """
+    tracer = tracer or RequestTracer()
     facts = _failures(log, query, TriageFacts(trial=query.trial, too_slow=query.too_slow, too_large=query.too_large))
     facts = _memory(log, query, _latencies(log, query, facts))
     rows = log.read_requests(query.model, query.before, query.now, limit=4 * _ROWS)
     before = _thinned([row for row in rows if row.at <= query.onset])
     after = _thinned([row for row in rows if query.onset < row.at <= query.until])
     facts = replace(facts, shifts=column_shifts(before, after))
+    tracer.choose(after, query.version.number, _errors(log, query) if facts.failed else {})
     if problem := versions.find_copy_problem(query.version):
         return replace(facts, artifact_problem=problem)
     try:
@@ -82,9 +88,10 @@ def measure_triage_facts(log: PredictionLog, versions: VersionProcesses, query: 
         return add_problem(facts, f"the version could not be asked again: {error}")
     try:
         facts = _replayed(scorer, query, after, facts)
+        tracer.trace(scorer, query.version.number)
         if facts.fails_more:  # failures are explained first, and losses of what is answered tell nothing of them
             return facts
-        sought = LossQuery(query.model, query.good, query.trial, query.gate, query.now)
+        sought = LossQuery(query.model, query.good, query.trial, query.gate, query.now, tracer)
         return measure_losses(scorer, versions.start_scorer, sought, before, after, facts)
     finally:
         scorer.close()
@@ -113,6 +120,14 @@ def _failures(log: PredictionLog, query: TriageQuery, facts: TriageFacts) -> Tri
     error, _ = Counter(text for text, _ in failed).most_common(1)[0]
     condition = _condition([row for _, row in failed], answered)
     return replace(facts, error=" ".join(error.split())[:200], condition=condition)
+
+
+def _errors(log: PredictionLog, query: TriageQuery) -> dict[tuple[str, int], str]:
+    """How the version failed requests after the onset, by request id and row."""
+    sql = """SELECT request, "row", error FROM log
+             WHERE version = $1 AND error IS NOT NULL AND "at" >= $2 AND "at" <= $3"""
+    rows = log.query_rows(query.model, sql, (query.version.number, query.onset, query.until))
+    return {(str(request), int(str(row))): str(error) for request, row, error in rows}
 
 
 def _condition(failed: Sequence[object], answered: Sequence[object]) -> FailureCondition | None:

@@ -3,20 +3,21 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.replay.version_processes import ProcessScorer
-from surefoot.adapters.served_answers.column_reactions import (
+from surefoot.adapters.served_answers.triage.column_reactions import (
     find_harmed_group,
     find_repair,
     measure_reactions,
     score_numbers,
 )
-from surefoot.adapters.served_answers.column_shifts import MIN_ROWS, values_as_before
+from surefoot.adapters.served_answers.triage.column_shifts import MIN_ROWS, values_as_before
+from surefoot.adapters.served_answers.triage.request_traces import RequestTracer
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken, SurefootError
@@ -50,6 +51,7 @@ class LossQuery:
         trial: Whether the bad one was on trial.
         gate: How answers are held against labels; None where the policy has no loss.
         now: Labels that came later do not count [Unix seconds].
+        tracer: Traces a few requests through the good version while its process runs.
     """
 
     model: str
@@ -57,6 +59,7 @@ class LossQuery:
     trial: bool
     gate: PairedGate | None
     now: float
+    tracer: RequestTracer = field(default_factory=RequestTracer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ def measure_losses(
     except SurefootError as error:
         return _look_closer(alone, new, now, add_problem(facts, f"the good version could not be asked: {error}"))
     try:
+        query.tracer.trace(good, query.good.number)
         good_now = _answered(good, gate, new)
         good_then = _answered(good, gate, old) if len(old.rows) >= MIN_ROWS else None
         facts = replace(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from surefoot.adapters.served_answers.column_shifts import UNIT_CHANGES, is_hour_column, value_text
+from surefoot.adapters.served_answers.triage.column_shifts import UNIT_CHANGES, is_hour_column, value_text
 from surefoot.core.answers.answer_values import answer_number, answer_probability
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.triage.triage_facts import CauseDetail, ColumnReaction, ContractRepair, FailureCondition
