@@ -1,4 +1,4 @@
-"""Ask both versions about each closed file of the prediction log on several workers, for a replay to add up."""
+"""Count the evidence in closed prediction-log files in parallel, so that a gate evaluation only adds up counts."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rehearse the rollback of a model in a twin of production, under injected faults."""
+"""Rehearse the rollback of a model in a staging twin, an isolated copy of production with injected faults."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Promote one version of a model through its stages: validate, shadow, live shadow and ramp."""
+"""Promote one version of a model through its stages: data validation, shadow, live shadow and canary ramp."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""Reconcile the journal with the registry, the gateway and Prefect: adopt changes, resume rollouts, report drift."""
+"""Reconcile the journal with registry, gateway and Prefect: adopt changes, resume rollouts, report differences."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""Roll a version back: move traffic to the last good version first, then change the registry."""
+"""Roll back a version: move traffic to the last good version first, then change the registry."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Judge promoted versions during and after their bake, and roll back those that are worse."""
+"""Judge promoted versions for as long as they serve, and roll back those that have become worse."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Count the evidence in closed prediction-log files before a gate's evaluation, which then adds up the counts."""
+"""Count the evidence in closed prediction-log files in advance; a later gate evaluation adds up the counts."""
 
 from collections.abc import Mapping
 

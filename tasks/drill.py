@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that rehearse rollbacks in a twin of production, and start them when they are due."""
+"""Define the Prefect tasks that start due rollback drills, run a drill, and show its results as a table."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Define the Prefect task that counts one closed file of the prediction log on a worker."""
+"""Define the Prefect task that counts the evidence in one closed prediction-log file on a worker."""
 
 import contextlib
 import os

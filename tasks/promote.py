@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that open, promote and bake a rollout, and the final state of their flow."""
+"""Define the Prefect tasks that open a rollout, make its version champion, and judge it after promotion."""
 
 from collections.abc import Mapping
 from typing import Any

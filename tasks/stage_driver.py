@@ -1,4 +1,4 @@
-"""Drive a rollout through one stage in a Prefect task, log its verdicts, and show them in MLflow."""
+"""Run a rollout through one stage in a Prefect task, log its verdicts, and show them in MLflow."""
 
 import os
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that judge a promoted champion repeatedly, and start retraining when it gets worse."""
+"""Define the Prefect tasks that judge a serving champion repeatedly, and start retraining when it gets worse."""
 
 from prefect import task
 from prefect.client.schemas.objects import State

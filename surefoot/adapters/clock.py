@@ -1,4 +1,4 @@
-"""Provide clocks: the clock of the host, and a replay clock whose time is set."""
+"""Provide clocks: the clock of the host, and a replay clock whose time the caller sets."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Store when each scheduled flow last ran, and what it last showed in MLflow and Prefect."""
+"""Store the progress of scheduled flows: last heartbeat, last entry shown in MLflow, last outcomes set in Prefect."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Replay the regression case of an incident: when a policy would have stopped the version, and by what."""
+"""Back-test a policy on an incident's regression case: whether it stops the version, when, and by which gate."""
 
 import math
 from collections.abc import Mapping

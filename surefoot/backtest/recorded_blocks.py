@@ -1,4 +1,4 @@
-"""Sum the losses of recorded answers by block once, so that each look adds up the blocks that it sees."""
+"""Sum the losses of recorded answers by time block once, for use in every gate evaluation of a back-test."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Run one rollout on recorded requests, and report every evaluation of its gates."""
+"""Back-test one rollout on recorded requests, and report each evaluation of its gates and each milestone."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Run an expectation suite on the requests of a back-test; the same requests are validated once."""
+"""Run an expectation suite on the requests of a back-test, and reuse the result for the same requests."""
 
 import hashlib
 import tempfile

@@ -1,4 +1,4 @@
-"""Define the emergency commands `abort`, `rollback` and `kill`, and `repair` for the alias `champion`."""
+"""Define the emergency commands `abort`, `rollback` and `kill`, and `repair`, which resets the alias `champion`."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Define the commands of `surefoot incident`, which list, show, explain, note and close incidents."""
+"""Define the `incident` commands: list, statistics, report, cause, message drafts, notes, closing, evidence release."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Define the command `playbook`, which prints what people have to do now about a model, and records what is done."""
+"""Define the command `playbook`, which lists the steps that people must take now, and records completed steps."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the command `spread`, which measures the rates and deviations that plans assume, on logged requests."""
+"""Define the command `spread`, which measures the rates and deviations that a policy's plan assumes."""
 
 from collections.abc import Sequence
 from decimal import Decimal

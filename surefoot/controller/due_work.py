@@ -1,4 +1,4 @@
-"""Find which scheduled flows have work to do, by dry runs of their use cases."""
+"""Find which scheduled flows have work to do, by dry runs of the operations that the flows carry out."""
 
 import math
 import time

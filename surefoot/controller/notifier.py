@@ -1,4 +1,4 @@
-"""Send queued messages and heartbeats from threads beside the controller, which never waits for them."""
+"""Send queued messages and heartbeats in background threads, so that the controller never waits for a receiver."""
 
 import logging
 import threading

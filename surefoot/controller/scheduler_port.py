@@ -1,4 +1,4 @@
-"""Define the port to the flow scheduler, by which the controller lists runs, skips idle ones and marks dead ones."""
+"""Define the interface to the flow scheduler: list runs, skip runs without work, and mark dead runs as crashed."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Define the actions that the state machine can choose as the next step of a rollout."""
+"""Define the actions from which the state machine chooses the next step of a rollout."""
 
 from dataclasses import dataclass
 

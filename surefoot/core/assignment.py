@@ -1,4 +1,4 @@
-"""Assign a unit, such as a customer, to champion or candidate by a hash of salt and key."""
+"""Assign a unit, such as a customer, to champion or candidate by hashing its key with a salt."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Convert JSON values to one text for each value (7, 7.0 and "7" are one), for slices, joins and labels."""
+"""Convert equal JSON values (7, 7.0 and "7") to one canonical text, for slices, joins and labels."""
 
 import json
 import math

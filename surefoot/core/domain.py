@@ -1,4 +1,4 @@
-"""Define the core value types: versions, stages, traffic splits, verdicts, and the view of a registered model."""
+"""Define shared value types: versions, stages, outcomes, verdicts, traffic splits, log policies, registry views."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Define what answers by policy when no version can: a fixed answer, or another version, as named and as found."""
+"""Define the fallback for requests that no version can answer: a fixed answer, or another model version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

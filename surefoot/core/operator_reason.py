@@ -1,4 +1,4 @@
-"""Clean the reason that an operator types, so that no text makes an emergency command fail."""
+"""Clean the reason that an operator types, so that no text can make an emergency command fail."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the ports: protocols through which use cases reach journal, registry, traffic, evidence, tables and clock."""
+"""Define the interfaces to the outside world: journal, registry, traffic, evidence, files, tables and clock."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Report the demo's results: one row for each claim, and the rollouts with their evidence."""
+"""Report the demo's results: a summary of each rollout, and a table of expected results and whether they occurred."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

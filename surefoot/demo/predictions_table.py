@@ -1,4 +1,4 @@
-"""Keep the table of predictions that the demo restores, and write the policy section that names it."""
+"""Maintain the demo's table of predictions, which a rollback restores, and add it to the demo's policy."""
 
 import contextlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""Run the demo's script: a champion serves, three candidates are tried, and the promoted one gets worse."""
+"""Run the demo scenario: a champion serves, three candidates are tried, and the promoted one gets worse."""
 
 import time
 from collections.abc import Callable, Sequence

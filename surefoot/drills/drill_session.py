@@ -1,4 +1,4 @@
-"""Open a drill: prepare its twins, and play faults in copies of them one after the other."""
+"""Prepare the staging twins of a rollback drill, and run each drill in a copy of one of them."""
 
 import json
 import os

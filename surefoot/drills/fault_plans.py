@@ -1,4 +1,4 @@
-"""Choose what happens in a drill: how a version misbehaves, how its requests change, and which tool is down."""
+"""Choose the plan of a drill: how the version fails, how its requests change, and which service is down."""
 
 import random
 from collections.abc import Callable, Sequence

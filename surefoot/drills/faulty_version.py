@@ -1,4 +1,4 @@
-"""Define the model of a drill's candidate: a good version that misbehaves while a file says how."""
+"""Define the candidate model of a drill: a good version that fails as a fault file describes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Describe how the faulty version of a drill misbehaves, and what is usual among its requests."""
+"""Define how the faulty version of a drill misbehaves, and which inputs are typical of its requests."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Run one drill: let a fault begin in a twin until its version is taken back, and have the incident explained."""
+"""Run one drill in a staging twin: inject a fault, wait for the rollback, and triage the incident."""
 
 import os
 import shutil

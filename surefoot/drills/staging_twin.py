@@ -1,4 +1,4 @@
-"""Start and stop a staging twin: a folder with a journal, a registry, a policy and a gateway process of its own."""
+"""Start and stop a staging twin: an isolated copy with its own journal, registry, policy and gateway process."""
 
 import ctypes
 import gc

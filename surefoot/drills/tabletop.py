@@ -1,4 +1,4 @@
-"""Show a person the facts of a drill step by step, and record what the person decides and after which time."""
+"""Run a tabletop exercise: show a person the facts of a drill step by step, and record the person's decisions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Send the requests and labels of a drill to the gateway of its twin, and count what their callers see."""
+"""Send the requests and labels of a drill to the gateway of its staging twin, and count the callers' results."""
 
 import http.client
 import math

@@ -1,4 +1,4 @@
-"""Find the policy, the good version and the requests of a staging twin: of production, or of the demo."""
+"""Find the policy, the good version and the requests for a staging twin, from production or from the demo."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Promote a version in a staging twin by the policy's own gates, and keep a copy of the twin at each stage."""
+"""Promote a version in a staging twin by the policy's own gates, and save a copy of the twin at each stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Add the versions of a staging twin to its registry: a good one, and the same one that can be told to misbehave."""
+"""Register the versions of a staging twin: a good version, and a copy of it that can be made to misbehave."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Define what the process is told that adds the versions of a twin to its registry."""
+"""Define the request to the process that registers the versions of a staging twin."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Replay policies over the regression cases of incidents, and name what would not have stopped a bad version."""
+"""Back-test policies on the regression cases of incidents, and report policies that fail to stop a bad version."""
 
 import tempfile
 from collections.abc import Mapping

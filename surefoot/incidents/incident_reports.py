@@ -1,4 +1,4 @@
-"""Write the reports of incidents, look for their causes, and protect what they cite from being deleted."""
+"""Write incident reports, triage incidents, and protect the evidence that a report cites from deletion."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""Choose the policy that would have stopped the version of an incident sooner, by back-tests of its records."""
+"""Review an incident: record its regression case, back-test changes of the policy on it, and propose the best."""
 
 import tempfile
 from collections.abc import Sequence

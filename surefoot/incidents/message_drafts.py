@@ -1,4 +1,4 @@
-"""Write drafts of messages about an incident, and journal them; those that the policy names are sent then."""
+"""Draft the messages about an incident that are due for each audience, and journal each draft."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Queue the messages that the journals ask for, deliver what is due, and report what could not be delivered."""
+"""Queue the messages that journal entries require, deliver them with retries, and report delivery problems."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Run a model in a thread of the calling process, without isolation, for tests and small set-ups."""
+"""Run a model in a thread of the calling process, without isolation, for tests and small installations."""
 
 import asyncio
 import time

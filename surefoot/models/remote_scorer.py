@@ -1,4 +1,4 @@
-"""Score logged requests in a child process, so that a crash of the model ends that process alone; restart it."""
+"""Score logged requests in a child process, so that a crash of the model ends only that process; restart it."""
 
 import logging
 import threading

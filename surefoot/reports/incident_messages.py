@@ -1,4 +1,4 @@
-"""Write drafts of messages about an incident, from templates that a project may replace."""
+"""Render the draft of a message about an incident from a template, which a project may replace."""
 
 from pathlib import Path
 

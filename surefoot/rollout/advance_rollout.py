@@ -1,4 +1,4 @@
-"""Carry out the next change of a rollout safely: journal what is intended, apply it, journal that it is done."""
+"""Carry out the next change of a rollout: journal the intent, apply and verify the change, journal its completion."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Open rollouts of versions with alias `candidate` or stage Staging, and end those that have lost it."""
+"""Open rollouts of versions with alias `candidate` or stage Staging, and end those whose version has lost it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Judge a champion for as long as it serves: against the previous good version, and against its own past."""
+"""Evaluate a serving champion against the previous good version and against its own past, and react to harm."""
 
 from dataclasses import dataclass
 from math import floor

@@ -1,4 +1,4 @@
-"""Keep, write and compare the configuration files that are deployed together with a version."""
+"""Record, write and compare the configuration files that are deployed together with a version."""
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown

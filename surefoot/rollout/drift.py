@@ -1,4 +1,4 @@
-"""Find where the registry or the live traffic split differs from the journal, and journal the drift and its end."""
+"""Find where registry, traffic split or configuration files differ from the journal, and journal or repair it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Check whether a use case would change anything, by running it on ports that refuse every change."""
+"""Check whether an operation would change anything, by running it with interfaces that refuse every change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

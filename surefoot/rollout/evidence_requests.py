@@ -1,4 +1,4 @@
-"""Build the evidence requests of a rollout's evaluation, one for each gate that is judged."""
+"""Build the evidence requests for a rollout's gates, and find the policy whose gates judge a stepped rollback."""
 
 from surefoot.core.actions import (
     JudgeGates,

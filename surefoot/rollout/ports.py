@@ -1,4 +1,4 @@
-"""Bundle the ports that one use case works with, and the actor in whose name it journals."""
+"""Define the class Ports: the interfaces to the outside world that one operation uses, and its actor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

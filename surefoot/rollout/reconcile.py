@@ -1,4 +1,4 @@
-"""Decide how to reconcile: which flow runs to start, which rollouts to end, and which drift to journal."""
+"""Decide what reconciliation must do: flow runs to start, rollouts to end, and differences to journal."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

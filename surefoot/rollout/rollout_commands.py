@@ -1,4 +1,4 @@
-"""Handle commands to adopt, promote, abort or roll back a version: journal each as one event, or refuse it."""
+"""Handle commands to adopt, promote, abort or roll back a version; each is journalled as one event, or refused."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Show the journal of a model in MLflow, with its plots and validation pages."""
+"""Write the journal of a model to MLflow as runs, with plots and validation pages."""
 
 from surefoot.adapters.last_flow_runs import record_projected_entry
 from surefoot.settings import Settings

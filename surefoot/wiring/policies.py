@@ -1,4 +1,4 @@
-"""Read the policies of one installation, and resolve promotion requests from policy, suite and fallback."""
+"""Read the policies of one installation, and build promotion requests from policy, suite and fallback."""
 
 import hashlib
 from contextlib import suppress

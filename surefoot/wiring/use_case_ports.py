@@ -1,4 +1,4 @@
-"""Open all ports that a use case needs, for one actor, and close them at the end."""
+"""Open the interfaces to the outside world that an operation needs, for one actor, and close them at the end."""
 
 import hashlib
 from collections.abc import Iterator

@@ -52,16 +52,17 @@ WORDS = re.compile(
 """Words that stand nowhere, in code or in documents."""
 VERBS = frozenset(
     re.findall(
-        r"\w+",
-        "Add Advance Answer Append Ask Assign Build Bundle Call Carry Cast Check Checkpoint Choose Clean Combine "
-        "Compact Compare Compute Connect Control Convert Copy Count Decide Decode Define Describe Detect "
-        "Determine Dispatch Divide Download Draw Drive Encode End Estimate Exchange Explain Export Find Fold "
-        "Fork Format Gather Generate Give Group Hand Handle Hash Hold Host Identify Index Journal Judge Keep "
-        "List Load Lower Manage Map Measure Merge Mirror Name Open Order "
-        "Parse Plan Plot Predict Print Probe Project Promote Provide "
-        "Query Queue Read Recompute Reconcile Record Redact Refuse Rehearse Release Render Replay Report Roll Route "
-        "Resolve Run Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Sum Summarise Supervise "
-        "Take Tell Test Trace Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write ",
+        r"[\w-]+",
+        "Add Advance Answer Append Ask Assign Back-test Build Bundle Call Carry Cast Check Checkpoint Choose "
+        "Clean Combine Compact Compare Compute Connect Control Convert Copy Count Decide Decode Define "
+        "Derive Describe Detect Determine Dispatch Distinguish Divide Download Draft Draw Drive Edit Encode "
+        "End Estimate Evaluate Exchange Explain Export Find Fold Fork Format Gather Generate Give Group Hand "
+        "Handle Hash Hold Host Identify Index Journal Judge Keep List Load Lower Maintain Manage Map Measure "
+        "Merge Mirror Name Open Order Parse Plan Plot Predict Prepare Print Probe Project Promote Provide "
+        "Query Queue Rank Read Recompute Reconcile Record Redact Refuse Register Rehearse Release Render "
+        "Replay Report Resolve Review Roll Route Run Score Select Send Serve Share Show Simulate Speak Split "
+        "Start Stop Store Sum Summarise Supervise Take Tell Test Trace Track Train Try Update Use Validate "
+        "Verify Wait Wake Wire Wrap Write ",
     )
 )
 """How the first line of a module begins."""

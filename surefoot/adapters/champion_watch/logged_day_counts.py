@@ -1,4 +1,4 @@
-"""Count a champion's latest days from the prediction log: daily rates, and column values of a sample."""
+"""Compute daily statistics of a champion from the prediction log: rates, and sampled values of its columns."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

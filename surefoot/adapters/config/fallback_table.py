@@ -1,4 +1,4 @@
-"""Read the fallback of a policy: its constant, or its table from a CSV or Parquet file."""
+"""Read the fallback that a policy names: a constant answer, an answer table (CSV or Parquet), or a version."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Read `configs/notify.yaml`: the receivers of messages, and the routes to them."""
+"""Read `configs/notify.yaml` (receivers of messages and routing rules), and find the line of an entry."""
 
 from pathlib import Path
 

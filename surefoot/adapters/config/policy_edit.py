@@ -1,4 +1,4 @@
-"""Write edits into the text of a policy file; comments, order and everything else stay as they are."""
+"""Edit the text of a policy file without changing its comments or order, and show the edits as a unified diff."""
 
 import difflib
 import json

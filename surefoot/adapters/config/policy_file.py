@@ -1,4 +1,4 @@
-"""Read policy files as strict YAML; an error names the file, the line and the broken rule."""
+"""List and read policy files as strict YAML; an error names the file, the line and the broken rule."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Read one gateway setting of each model from its current policy file, as a mapping from model to setting."""
+"""Read one gateway setting of each model from its policy file, as a mapping from model name to setting."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

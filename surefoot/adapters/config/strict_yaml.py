@@ -1,4 +1,4 @@
-"""Read YAML files strictly: no duplicate keys, aliases, tags or NaN, and a line for each place."""
+"""Read YAML files strictly (no duplicate keys, aliases, tags or NaN), and find the line number of each key."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Checkpoint and restore a table that is a folder of Parquet files, which are added but never changed."""
+"""Checkpoint and restore a table stored as a folder of Parquet files, which are added but never changed."""
 
 import re
 from collections.abc import Mapping

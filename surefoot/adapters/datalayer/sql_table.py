@@ -1,4 +1,4 @@
-"""Checkpoint and restore a SQL table that only grows, by the time from which each row is valid."""
+"""Checkpoint and restore an append-only SQL table, by a column with the time from which each row is valid."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Measure the champion's failure rate and latency quantiles before a rollout, to plan how long gates need."""
+"""Measure the champion's past failure rate and latency spread, to plan how many requests its gates need."""
 
 import math
 from statistics import NormalDist

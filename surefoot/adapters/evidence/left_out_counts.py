@@ -1,4 +1,4 @@
-"""Count, by reason, the logged requests and labels that are left out of a gate's evidence."""
+"""Count, by reason, the logged requests and labels that are excluded from a gate's evidence."""
 
 from collections.abc import Sequence
 from dataclasses import replace

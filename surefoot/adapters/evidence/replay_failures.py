@@ -1,4 +1,4 @@
-"""Count the replayed requests that the champion, the candidate or both failed to answer, for error-rate gates."""
+"""Count the replayed requests that champion, candidate or both failed to answer, for error-rate gates."""
 
 from dataclasses import dataclass, fields
 

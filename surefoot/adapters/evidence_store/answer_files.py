@@ -1,4 +1,4 @@
-"""Store versions' answers to logged requests in files, so that no version scores a request twice."""
+"""Store versions' answers to logged requests in files, so that each version scores a request only once."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Read and write counts of left-out records and replay failures as metadata of stored tables."""
+"""Read and write counts of excluded records and of replay failures as metadata of stored tables."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

@@ -1,4 +1,4 @@
-"""Store the evidence counted in groups of prediction-log files, and which stored counts each verdict used."""
+"""Store the evidence counts of groups of prediction-log files, and which stored counts each verdict used."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Compute a fingerprint of the labels of each log file group, so that stored sums are recomputed only if it changes."""
+"""Compute a fingerprint of the labels of each log file group; stored sums are recomputed when it changes."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

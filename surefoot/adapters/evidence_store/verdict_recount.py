@@ -1,4 +1,4 @@
-"""Add up stored counts again, and compare them with a journalled verdict's counters."""
+"""Recompute a verdict's counters by adding up stored counts, and compare them with the journalled counters."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Call Great Expectations: import it, build expectations and batches, and extract the errors that it raised."""
+"""Wrap the Great Expectations library: import it, build expectations and batches, and extract its error messages."""
 
 import logging
 import os

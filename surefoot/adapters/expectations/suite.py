@@ -1,4 +1,4 @@
-"""Run a Great Expectations suite on a table; an expectation that cannot be evaluated makes the result an error."""
+"""Run a Great Expectations suite on a table, and check the suite itself for problems before it is used."""
 
 import contextlib
 import json

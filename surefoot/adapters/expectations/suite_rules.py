@@ -1,4 +1,4 @@
-"""Check that an expectation suite can fail: find expectations that always pass or that select no row."""
+"""Check the settings of expectations: some can never fail, and some row conditions select no row."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Read the features of chosen rows from one compacted prediction-log file: from typed columns, else from JSON."""
+"""Read features of chosen rows from a compacted prediction-log file: from typed columns, or else from JSON."""
 
 import threading
 from collections.abc import Sequence

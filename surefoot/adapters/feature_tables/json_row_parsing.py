@@ -1,4 +1,4 @@
-"""Parse logged JSON rows into Arrow columns of a model's input types, and report which rows fit."""
+"""Parse logged JSON rows into Arrow columns of a model's input types, and report which rows fit these types."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Call the MLflow API with time limits: retry reads, and check the effect of a failed write before repeating it."""
+"""Call the MLflow API with time limits: retry reads; after a failed write, check its effect before repeating it."""
 
 import os
 import time

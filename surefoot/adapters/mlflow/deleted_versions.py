@@ -1,4 +1,4 @@
-"""Check within a moment whether a version was deleted in MLflow, without importing the MLflow client."""
+"""Check quickly, without importing the MLflow client, whether a model version was deleted in MLflow."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Run the process that sends messages through Apprise, and end it when a receiver does not answer."""
+"""Start the child process that sends messages with Apprise, end it after a time limit, and check addresses."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Call the heartbeat address, so that a monitor elsewhere notices when the calls stop."""
+"""Call the heartbeat URL, so that an external monitor raises an alarm when the calls stop."""
 
 import httpx
 

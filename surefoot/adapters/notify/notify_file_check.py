@@ -1,4 +1,4 @@
-"""Check `configs/notify.yaml` beside the policies: Apprise reads its addresses, and all that is sent has a receiver."""
+"""Check `configs/notify.yaml`: Apprise accepts each address, and each kind of message has a receiver."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

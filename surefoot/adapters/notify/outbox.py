@@ -1,4 +1,4 @@
-"""Store messages until they are delivered, in the database of the journal, each once for each receiver."""
+"""Store messages in the journal's database until they are delivered, once for each receiver."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager

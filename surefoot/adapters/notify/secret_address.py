@@ -1,4 +1,4 @@
-"""Resolve an address that holds a secret, and redact its secrets in texts that people read."""
+"""Resolve an address that contains a secret, and redact the secret in texts that people read."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""List the closed segments (JSON-lines files) of a prediction log that wait to be compacted."""
+"""List the closed segments (JSON-lines files) of a prediction log that are not compacted yet."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Read the features of sample rows, from which compaction decides which columns of its tables are typed."""
+"""Read the features of sample rows, from which compaction chooses the typed columns of its tables."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Build the SQL that stores JSON features in typed columns where this loses nothing."""
+"""Build the SQL that stores JSON features in typed columns where the conversion loses nothing."""
 
 import itertools
 from collections.abc import Sequence

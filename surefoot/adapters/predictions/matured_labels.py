@@ -1,4 +1,4 @@
-"""Select for each logged request the label that was reported in time, and count late labels."""
+"""Select the label of each logged request that was reported in time, and count late labels."""
 
 import json
 import math

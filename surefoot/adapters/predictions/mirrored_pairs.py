@@ -1,4 +1,4 @@
-"""Define the SQL query for mirrored requests: each with both versions' answers and their labels."""
+"""Define the SQL query for mirrored requests: both versions' answers to each request, and its label."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Convert model answers to Arrow columns and back: numbers, texts, lists of equal length, or else JSON."""
+"""Convert model answers to Arrow columns and back: as numbers, texts, lists of equal length, or else as JSON."""
 
 from collections.abc import Sequence
 

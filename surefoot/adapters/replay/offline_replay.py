@@ -1,4 +1,4 @@
-"""Score logged requests with champion and candidate offline, as evidence that compares them on the same requests."""
+"""Score logged requests with champion and candidate offline, as evidence for gates that compare both versions."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

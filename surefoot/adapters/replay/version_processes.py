@@ -1,4 +1,4 @@
-"""Start model versions in processes of their own, to score logged requests or to try whether a version loads."""
+"""Start model versions in separate processes, to score logged requests or to test whether a version loads."""
 
 import re
 import sys

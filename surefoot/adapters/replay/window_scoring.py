@@ -1,4 +1,4 @@
-"""Score a replay's requests with one version: reuse its stored answers, and check that batches changed none."""
+"""Score a replay's requests with one version: reuse stored answers, and check that batching changed no answer."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Count the answers of versions in each time interval, and whom a bad version answered, for incident reports."""
+"""Count versions' answers in each time interval, and measure a bad version's impact, for incident reports."""
 
 import math
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Score the requests that a bad version answered again with good versions, to get corrected answers."""
+"""Compute corrected answers: score the requests that a bad version answered with good versions."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

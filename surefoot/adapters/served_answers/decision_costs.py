@@ -1,4 +1,4 @@
-"""Sum what a version's decisions cost by the prices in the policy, beside the good version's on the same requests."""
+"""Sum the costs of a version's decisions by the policy's prices, and of the good version's on the same requests."""
 
 from pathlib import Path
 

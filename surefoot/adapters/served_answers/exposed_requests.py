@@ -1,4 +1,4 @@
-"""List each answer that callers got from a bad version, with phase, slice, and why no good answer is known."""
+"""List each answer that callers got from a bad version, its slice, and why a corrected answer is impossible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

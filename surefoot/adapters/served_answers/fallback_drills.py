@@ -1,4 +1,4 @@
-"""Run a policy's fallback on recently logged requests, to check what it would answer."""
+"""Run a policy's fallback on recently logged requests, to check whether callers could be given its answers."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Write the requests of an incident with the answers of both versions and their labels, as a file for back-tests."""
+"""Write an incident's requests, with both versions' answers and the labels, to a file for later back-tests."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Count each version's served answers and matured labels in the prediction log, and sum their losses."""
+"""Count each version's served answers and their labels in the prediction log, and compute its mean loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Control the traffic split of Surefoot's own gateway over HTTP."""
+"""Control the traffic split of Surefoot's own gateway through its HTTP interface."""
 
 from urllib.parse import quote
 

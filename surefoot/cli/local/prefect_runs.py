@@ -1,4 +1,4 @@
-"""List Prefect's planned and running flow runs through its REST API, and remove those with nothing to do."""
+"""List Prefect's planned and running flow runs through its REST API, and delete those that had nothing to do."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence

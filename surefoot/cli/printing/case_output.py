@@ -1,4 +1,4 @@
-"""Print the looks of a back-test, and what a policy makes of an incident's case."""
+"""Print back-test results: the gate evaluations, and whether a policy stops the version of a regression case."""
 
 from collections.abc import Sequence
 from pathlib import Path

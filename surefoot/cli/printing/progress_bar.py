@@ -1,4 +1,4 @@
-"""Show the progress and the rate of a replay as a bar in the terminal."""
+"""Show the progress and the speed of a replay as a bar in the terminal."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Define the command `drill`, which rehearses the rollback of a model in a staging twin under injected faults."""
+"""Define the command `drill`, which rehearses a model's rollback in a staging twin with injected faults."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Define the command `fallback`, which shows what answers when no version can, and tries it on recent requests."""
+"""Define the command `fallback`, which shows a model's fallback and tests it on recent requests."""
 
 from typing import Annotated
 

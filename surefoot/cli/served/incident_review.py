@@ -1,4 +1,4 @@
-"""Define the command `incident review`, which drafts what a team changes after an incident."""
+"""Define the command `incident review`, which drafts policy changes that would have stopped the version sooner."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Define the command `notify`, which lists messages that left or wait, and tests, retries or dismisses them."""
+"""Define the command `notify`, which lists sent and queued messages, and tests, retries or dismisses messages."""
 
 import time
 from typing import Annotated

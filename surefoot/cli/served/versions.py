@@ -1,4 +1,4 @@
-"""Define the commands `versions`, which shows how versions have served, and `release`, which lifts a quarantine."""
+"""Define the commands `versions`, which shows how versions have served, and `release`, which ends a quarantine."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated

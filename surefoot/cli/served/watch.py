@@ -1,4 +1,4 @@
-"""Define the command `watch`, which compares a champion in service with its own past."""
+"""Define the command `watch`, which compares the champion in service with its own past."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Name the person who runs a command, as actor for the journal."""
+"""Determine the name of the person who runs a command, which the journal records as the actor."""
 
 import getpass
 import os

@@ -1,4 +1,4 @@
-"""Define how long commands wait for servers that do not answer."""
+"""Define how long commands wait for the model registry."""
 
 REGISTRY_TIMEOUT_S = 5.0
 """How long a person waits for one answer of a registry that is down [seconds]."""

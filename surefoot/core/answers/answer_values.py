@@ -1,4 +1,4 @@
-"""Read the value of one answer or label: a number, a probability, class probabilities or several outputs."""
+"""Read the value of an answer or label: a number, a probability, class probabilities, or several outputs."""
 
 import re
 import sys

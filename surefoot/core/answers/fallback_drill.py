@@ -1,4 +1,4 @@
-"""Compare a fallback's answers to logged requests with the shape of the champion's answers."""
+"""Check a fallback's answers to logged requests: they must have the same shape as the champion's answers."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Define the daily counts of a champion's traffic."""
+"""Define the counts of a champion's requests, failures, labels and scores on one day."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Count how often each early signal was followed by measured harm, and how often it was not."""
+"""Count how often the alarms of each early signal were followed by measured harm, and how often they were not."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace

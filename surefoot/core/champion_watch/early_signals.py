@@ -1,4 +1,4 @@
-"""Compute a champion's early signals: compare its latest days with its past by daily rates and distributions.
+"""Compute early warning signals: compare a champion's latest days with its past by rates and distributions.
 
 A day is one observation: its requests share weather, campaigns and customers. The null is not "nothing changes": a
 signal alarms only where the change is larger than a margin that seasons stay within, by more than the days' own spread,

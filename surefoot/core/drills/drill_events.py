@@ -1,4 +1,4 @@
-"""Define the journal event of a finished drill, and its result for each fault."""
+"""Define the journal event of a finished drill (a rollback rehearsal), with the result for each injected fault."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""List the faults that a drill can inject, and which causes are right to name for each."""
+"""List the faults that a rollback drill can inject, and which causes are a correct diagnosis of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

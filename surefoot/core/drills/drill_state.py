@@ -1,4 +1,4 @@
-"""Hold what the journal says of a model's drills, and decide whether they are recent enough for a promotion."""
+"""Hold the latest rollback drills of a model, and decide whether they are recent enough to allow a promotion."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Judge a gauge of both model processes, such as memory, by the time blocks in which the candidate is higher."""
+"""Judge a gauge, such as process memory, by the number of time blocks in which the candidate's is higher."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Judge request measurements, such as latency, by how often they exceed quantiles of the champion's past."""
+"""Judge request measurements, such as latency, by how often they exceed the champion's past quantiles."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Judge the loss of both versions on the same requests: its increase over the champion, and its own value."""
+"""Judge the loss of both versions on the same requests: the candidate's increase, and an absolute limit."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Judge a gate on served traffic in each slice, and combine the outcomes into one verdict."""
+"""Judge a gate in each slice of the served traffic, and combine the outcomes into one verdict."""
 
 from collections.abc import Callable
 from dataclasses import replace

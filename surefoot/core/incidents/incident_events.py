@@ -1,4 +1,4 @@
-"""Define the journal events of an open incident: notes, reports, held evidence, and its end."""
+"""Define the journal events of an incident: notes, reports, its cause, evidence holds, messages, and its closing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

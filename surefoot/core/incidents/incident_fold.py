@@ -1,4 +1,4 @@
-"""Fold each journal entry of a model into the state of its incidents."""
+"""Update the incidents of a model after any journal entry, such as the end of a rollout."""
 
 from collections.abc import Iterable
 from typing import get_args

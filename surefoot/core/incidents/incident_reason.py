@@ -1,4 +1,4 @@
-"""Give the reason of an incident to people outside: without what a model's error says, which may quote a request."""
+"""Give the reason of an incident without the texts of model errors, which may quote a caller's request."""
 
 from surefoot.core.journal.watch_events import IncidentOpened
 

@@ -1,4 +1,4 @@
-"""Fold the journal events of incidents into the open and closed incidents of a model."""
+"""Define the state of a model's open and closed incidents, and how each incident event changes it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

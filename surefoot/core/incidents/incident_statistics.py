@@ -1,4 +1,4 @@
-"""Compute how often versions are taken back, how fast, and how often by mistake, from past incidents."""
+"""Compute statistics of past incidents: how often and how fast versions were rolled back, and false alarms."""
 
 import statistics
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""List the steps that people have to take now about a model, from the state that its journal shows."""
+"""List the steps that people must take now in a model's open incident, and the escalations that are due."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

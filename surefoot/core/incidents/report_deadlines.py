@@ -1,4 +1,4 @@
-"""Compute by when a report about a serious incident would be due to an authority, for a person to decide."""
+"""Compute the legal deadlines by which a serious incident would have to be reported to an authority."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the journal events of the standby or fallback answering in place of a failing champion."""
+"""Define the journal events of standby and fallback: when they start and stop answering, and checks of a fallback."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the journal events about versions that have served, such as answer counts and lifted quarantines."""
+"""Define the journal events about served versions: answer counts, exposure, corrections, and quarantine release."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

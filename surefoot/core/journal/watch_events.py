@@ -1,4 +1,4 @@
-"""Define the journal events of judging a champion after its bake, and of incidents."""
+"""Define the journal events of judging a champion after its promotion, and the event that opens an incident."""
 
 from dataclasses import dataclass
 

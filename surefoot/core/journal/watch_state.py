@@ -1,4 +1,4 @@
-"""Fold the journal events of judging a champion after its bake into state."""
+"""Fold the journal events of judging a champion after its promotion into state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Decide for which gates both versions must answer every logged request of the time window again."""
+"""Decide for which gates both versions must score every logged request of the time window."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Define the contents of the report on one data validation."""
+"""Define the content of the report on one data validation: each expectation with its result."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Compute when a message that could not be delivered is tried again."""
+"""Define when the delivery of a message is retried, and after how long an unfinished delivery is repeated."""
 
 _FIRST_PAUSE_S = 15.0
 _LONGEST_PAUSE_S = 900.0

@@ -1,4 +1,4 @@
-"""Find the messages that entries of the journal ask for: incidents, endings, waits, drift and fallbacks."""
+"""Derive messages to people from journal entries, such as incidents, rollout ends, pauses and fallbacks."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""Define a message that leaves for people, its kinds, and the id by which receivers know it again."""
+"""Define a message to people: its severity, its topic, and an id by which a receiver recognises duplicates."""
 
 from dataclasses import dataclass
 from enum import StrEnum

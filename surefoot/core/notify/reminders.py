@@ -1,4 +1,4 @@
-"""Find the messages that time asks for: traffic that is back, escalations that are due, and periods of the law."""
+"""Find messages that are due by time: traffic is restored, escalations, and legal reporting deadlines."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Estimate how many distinct units, such as customers, are among a number of requests."""
+"""Estimate the number of distinct units, such as customers, among a number of requests."""
 
 import math
 

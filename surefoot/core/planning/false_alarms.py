@@ -1,4 +1,4 @@
-"""Compute how many false alarms a policy's gates give in a year."""
+"""Compute how many false alarms a policy's gates raise in a year at most."""
 
 import math
 

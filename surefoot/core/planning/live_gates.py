@@ -1,4 +1,4 @@
-"""Plan the gates on live traffic: the effects that each can detect at each step, and whether it can pass."""
+"""Plan the gates on live traffic: the effect that each can detect in each step, and whether it can pass."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Compute what gates on pairs of answers, distribution shifts and gauges can detect, and how long that takes."""
+"""Plan paired, gauge and distribution-shift gates: the effect that each can detect, and the time it takes."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Export all types of a policy, so that other packages import them from one module."""
+"""Export all types of a policy from one module, for imports by other packages."""
 
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
 from surefoot.core.policy.gates.distribution_shift import InputShiftGate, ShiftGate

@@ -1,4 +1,4 @@
-"""Define the policy sections `traffic`, `data`, `log`, `scoring` and `on` (reactions to gate outcomes)."""
+"""Define the policy sections `traffic`, `data`, `log`, `scoring`, and `on` (reactions to gate outcomes)."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Decide the steps of a stepped rollback: increasing weights, each held while no gate fails."""
+"""Decide the next step of a stepped rollback: traffic moves back in growing shares while no gate fails."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Find the version that a policy names as fallback, or say why it is barred, or failed its drill."""
+"""Choose the version that a policy names as fallback, and explain why a version must not answer as fallback."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Read the finished drills of a model from its journal."""
+"""Read the results and times of a model's finished rollback drills from its journal."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Find the last drill of each version: tests that show whether a rollback to it would work."""
+"""Find the latest checks of each version as rollback target: rollback drills, fallback checks, table restores."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Summarise the outcome of each version's rollout in words, for its MLflow page."""
+"""Summarise the outcome of each version's rollout in words, for display in MLflow."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

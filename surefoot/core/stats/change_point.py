@@ -1,4 +1,4 @@
-"""Combine the evidence over all times at which a candidate may have begun to fail."""
+"""Combine evidence over all possible start times of a candidate's failure, and estimate the start time."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Choose the next table to checkpoint before a promotion."""
+"""Choose the next table to checkpoint before a version is promoted."""
 
 from surefoot.core.journal.events import SetAlias
 from surefoot.core.journal.ledger import Ledger, Rollout

@@ -1,4 +1,4 @@
-"""Define the journal events of the data layer: checkpoints of tables, restores, and tests of restoring."""
+"""Define the journal events of table checkpoints: creation, restores, and tests that a restore works."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

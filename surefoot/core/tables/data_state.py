@@ -1,4 +1,4 @@
-"""Fold the journal's data-layer events into state: checkpoints of tables, and restores that are still due."""
+"""Fold the journal events of table checkpoints into state: stored checkpoints, and restores that are due."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Find the tables that must be restored after a rollout ends, and the checkpoints that a rollback would use."""
+"""Find the tables to restore after a rollout ends, and the checkpoints that a rollback would use now."""
 
 from typing import TYPE_CHECKING
 

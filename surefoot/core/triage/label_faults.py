@@ -1,4 +1,4 @@
-"""Tell labels that a broken feed gives from labels of an outcome that has changed."""
+"""Distinguish faulty labels from a broken label feed and labels of an outcome that has really changed."""
 
 from surefoot.core.triage.triage_facts import CauseDetail, LabelFacts, TriageFacts
 

@@ -1,4 +1,4 @@
-"""Decide what caused an incident from measured facts, or say which facts are missing."""
+"""Decide the cause of an incident from measured facts; contradictory or missing facts give an unknown cause."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

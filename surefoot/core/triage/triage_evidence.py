@@ -1,4 +1,4 @@
-"""List what was measured about an incident, and which missing facts would tell its cause, as sentences."""
+"""Describe in sentences what was measured about an incident, and which missing facts would show its cause."""
 
 from surefoot.core.triage.triage_facts import ColumnShift, TriageFacts
 

@@ -1,4 +1,4 @@
-"""Define the facts that are measured around the onset of an incident, from which its cause is decided."""
+"""Define the facts that are measured around the onset of an incident, to decide its cause."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

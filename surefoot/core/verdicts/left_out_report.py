@@ -1,4 +1,4 @@
-"""Report in a verdict how many records were left out; too large a share turns the verdict into an error."""
+"""Report in a verdict how many records were excluded; too large a share turns the verdict into an error."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Build a gate's verdict, and its common parts: samples of failed rows, and the requests still demanded."""
+"""Build a gate's verdict and parts of it: missing evidence, sample rows, and the number of requests needed."""
 
 from typing import Any
 

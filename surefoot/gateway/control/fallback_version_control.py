@@ -1,4 +1,4 @@
-"""Load the version that a model's policy names as fallback, and put it in force for all workers."""
+"""Load the model version that a policy names as fallback, and activate it in all gateway workers."""
 
 import logging
 import time

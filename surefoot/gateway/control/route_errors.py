@@ -1,4 +1,4 @@
-"""Define the errors of a route change: it is refused, or in force without being saved."""
+"""Define the errors of a route change: it is refused, or it is in force but not saved to disk."""
 
 
 class StaleRoute(Exception):

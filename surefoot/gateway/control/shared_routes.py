@@ -1,4 +1,4 @@
-"""Share routes, and what each worker has loaded and counted, among gateway workers through shared memory.
+"""Share routes, and each worker's loaded versions and counts, among gateway workers through shared memory.
 
 Every worker reads the generation at every request (a load from memory), so no worker can miss a change, however busy it
 is: a watcher in the background would starve exactly then. Numbers are aligned words; a new document is written next to

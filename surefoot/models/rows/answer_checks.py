@@ -1,4 +1,4 @@
-"""Check the number and values of a model's answers, and tell model errors from unfit inputs."""
+"""Check the number and values of a model's answers, and distinguish model errors from invalid inputs."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Check while serving that answers do not depend on their batch: predict sampled rows again alone."""
+"""Check during serving that answers do not depend on their batch, by predicting sampled rows again alone."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Decide when a model's rollback is to be rehearsed, and journal what a drill has shown."""
+"""Decide when the rollback of a model is due to be rehearsed, and journal the result of a drill."""
 
 from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.errors import Rejected

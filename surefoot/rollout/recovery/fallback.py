@@ -1,4 +1,4 @@
-"""Journal drills of the fallback, and when standby or fallback answers in place of the champion."""
+"""Journal the periods in which standby or fallback answers in place of the champion."""
 
 from surefoot.core.domain import StandIn, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference

@@ -1,4 +1,4 @@
-"""Run the drill of a fallback, journal its result, and have the gateway load a fallback that is a version."""
+"""Check a model's fallback daily and before a rollout, journal the result, and send the gateway its version."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Resolve a rollback's schedule from the policy under which its champion was promoted."""
+"""Determine the schedule of a rollback from the policy under which its champion was promoted."""
 
 import contextlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Build the SQL that assigns logged requests to the rollout's arms, and count the requests of a step."""
+"""Build the SQL that assigns logged requests to champion or candidate, and count the requests of a rollout step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Count the values that labels report, such as revenue, in value buckets for each arm, for bounded-value gates."""
+"""Count label values, such as revenue, in value buckets for each arm, for gates on the mean of a bounded value."""
 
 from collections.abc import Sequence
 

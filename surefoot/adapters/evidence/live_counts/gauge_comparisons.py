@@ -1,4 +1,4 @@
-"""Compare a gauge of both versions' processes, such as memory, in time blocks, for gauge gates."""
+"""Count the time blocks in which each version has the higher gauge, such as process memory, for gauge gates."""
 
 from collections.abc import Sequence
 

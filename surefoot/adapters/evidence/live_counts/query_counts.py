@@ -1,4 +1,4 @@
-"""Convert counts in query results to Python integers, grouped by slice, traffic share, epoch and arm."""
+"""Group the counts of a query result by slice, traffic share, period and arm, as Python integers."""
 
 from collections import defaultdict
 

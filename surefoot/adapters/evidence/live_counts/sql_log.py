@@ -1,4 +1,4 @@
-"""Define the port SqlLog: SQL queries over a model's prediction log, labels and shadow answers."""
+"""Define the interface SqlLog: SQL queries over a model's prediction log, labels and shadow answers."""
 
 from typing import Protocol
 

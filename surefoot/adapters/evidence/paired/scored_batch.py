@@ -1,4 +1,4 @@
-"""Hold a batch of requests with both versions' answers, labels and slice columns as arrays."""
+"""Define a batch of requests as arrays (both versions' answers, labels, slice columns), and read the answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

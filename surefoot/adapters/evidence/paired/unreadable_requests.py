@@ -1,4 +1,4 @@
-"""Choose example requests whose answers or labels a metric cannot read, and say what it can read."""
+"""Choose example requests whose answers or labels a metric cannot read, and describe what it can read."""
 
 import heapq
 from collections.abc import Iterable

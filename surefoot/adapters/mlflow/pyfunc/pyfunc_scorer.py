@@ -1,4 +1,4 @@
-"""Score rows or tables with a loaded MLflow model, and test whether an answer depends on other rows of its batch."""
+"""Score rows or tables with a loaded MLflow model, and test whether its answers depend on other rows of a batch."""
 
 import contextlib
 import warnings

@@ -1,4 +1,4 @@
-"""Show the outcome of each version's rollout in MLflow: write it into the version's tags and description."""
+"""Write the outcome of each version's rollout into the tags and the description of the version in MLflow."""
 
 import datetime as dt
 import re

@@ -1,4 +1,4 @@
-"""Measure how a version's answers react to each column, and which change of a column restores its losses."""
+"""Measure how answers depend on each column, and find the column change or request group that explains a loss."""
 
 import itertools
 from collections import Counter

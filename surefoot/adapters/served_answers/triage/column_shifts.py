@@ -1,4 +1,4 @@
-"""Compare each column of logged requests before and after a time, to find columns whose values have moved."""
+"""Compare each column of logged requests before and after a time, to find columns whose values have shifted."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Measure the facts that decide an incident's cause: recomputed answers, failures, losses, and moved columns."""
+"""Measure the facts that show an incident's cause: recomputed answers, failures, losses and shifted columns."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Ask both versions of an incident again, and measure losses, labels, and what changes of columns restore."""
+"""Score an incident's requests again with both versions, and measure losses, labels and effects of column changes."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Define the regression case of an incident: what was recorded, which version must be stopped, and by when."""
+"""Define an incident's regression case: its recorded requests, the version that must be stopped, and the deadline."""
 
 import math
 from collections.abc import Mapping

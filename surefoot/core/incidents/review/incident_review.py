@@ -1,4 +1,4 @@
-"""Choose the change of a policy that would have detected an incident sooner without more false alarms."""
+"""Rank back-tested policy changes after an incident, and choose one within the budget of false alarms."""
 
 import datetime as dt
 import math

@@ -1,4 +1,4 @@
-"""Define the union type of all gates in a policy, told apart by the field `metric`."""
+"""Define the union type of all gates in a policy; the field `metric` selects the class of a gate."""
 
 from typing import Annotated, get_args
 

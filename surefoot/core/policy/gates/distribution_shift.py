@@ -1,4 +1,4 @@
-"""Define the gates on shifted distributions of features and predictions."""
+"""Define the gates on shifts in the distributions of features and of predictions."""
 
 from collections.abc import Iterator
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Define the gate on the Brier loss that is estimated from probabilities, before labels arrive."""
+"""Define the gate on expected Brier loss, which is estimated from predicted probabilities before labels arrive."""
 
 from typing import Annotated, Literal
 

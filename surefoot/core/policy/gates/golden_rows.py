@@ -1,4 +1,4 @@
-"""Define the gate on golden rows: example rows with known answers that a version carries."""
+"""Define the gate on golden rows: example rows with known answers that are stored with a model version."""
 
 from typing import Annotated, Literal
 

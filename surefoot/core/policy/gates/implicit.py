@@ -1,4 +1,4 @@
-"""Define the implicit gates, which every rollout has without naming them in its policy."""
+"""Define the implicit gates, which every rollout has although its policy does not list them."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Define the file `configs/notify.yaml`: receivers of messages, routes to them, and the heartbeat address."""
+"""Define the settings in `configs/notify.yaml`: message receivers, routing rules, and the heartbeat address."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Define the policy section `playbook`: who does what when a version is rolled back, and who is called when."""
+"""Define the policy section `playbook`: which role takes which step after a rollback, and who is called when."""
 
 from collections.abc import Iterator
 from typing import Annotated

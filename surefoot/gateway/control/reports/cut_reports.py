@@ -1,4 +1,4 @@
-"""Report to the journal that the gateway cut off a candidate's traffic, and retry until it is stored."""
+"""Journal that the gateway cut off a candidate's traffic, and retry until the journal has stored this."""
 
 import asyncio
 import contextlib

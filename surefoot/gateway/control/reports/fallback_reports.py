@@ -1,4 +1,4 @@
-"""Report to the journal when the standby or the fallback starts and stops answering in place of the champion.
+"""Journal when the standby or the fallback starts and stops answering in place of the champion.
 
 Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while

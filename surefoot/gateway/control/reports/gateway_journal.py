@@ -1,4 +1,4 @@
-"""Define the port through which the gateway writes its own actions to the journal."""
+"""Define the interface through which the gateway writes its own actions to the journal."""
 
 from typing import Protocol
 

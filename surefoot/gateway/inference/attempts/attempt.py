@@ -1,4 +1,4 @@
-"""Define one attempt to answer a request with one version, and its possible outcomes."""
+"""Define an attempt to answer one request with one version, and its possible outcomes."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Convert the outcome of an attempt to records of the prediction log."""
+"""Build the prediction-log records of an attempt: answers to callers, by a fallback, or by a shadow version."""
 
 import orjson
 

@@ -1,4 +1,4 @@
-"""Define what a caller gets: predictions of one version or the fallback, or an error if nothing could answer."""
+"""Define what a caller gets: the predictions of a version, a fallback answer, or an error."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Answer requests that no version can answer with the policy's fallback, and record since when it answers.
+"""Answer with the policy's fallback when no version can, and record since when this has been necessary.
 
 Law: a rung is asked only for a request that all rungs above it have failed, after they have failed it. The rungs are
 the champion, the last proven-good version, and the fallback.

@@ -1,4 +1,4 @@
-"""Call a version with a time limit, and count its late requests."""
+"""Call a version with a time limit, and count the requests that exceed it."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Hold everything that a model needs to answer now: traffic split, request policy, log redaction, version pools."""
+"""Hold the route in force of one model: traffic split, request policy, log redaction and version pools."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the keys of a model's entry in the routes, and read the versions that an entry names."""
+"""Define the keys of a model's entry in the route table, and read the versions that an entry names."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Compute the route of a model in this worker: only versions that are both routed and loaded may answer."""
+"""Compute which part of a model's configured route this worker can serve: only loaded versions may answer."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

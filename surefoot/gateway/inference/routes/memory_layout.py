@@ -1,4 +1,4 @@
-"""Define where the route documents and their generation number are in shared memory."""
+"""Define the layout of the route documents and their generation number in shared memory."""
 
 import mmap
 

@@ -1,4 +1,4 @@
-"""Identify a version by its number and digest, and list the versions that answer under a traffic split."""
+"""Identify a version by its number and digest, and list the versions that a traffic split sends requests to."""
 
 from surefoot.core.domain import Split, Version
 
