@@ -3,12 +3,14 @@
 import hashlib
 import tempfile
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from surefoot.adapters.evidence.prediction_log_evidence import SuiteRunner
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def file_digest(file: Path) -> str:
@@ -20,7 +22,7 @@ def make_suite_runner(suite: Path) -> SuiteRunner:
     """Holds a window's requests against a suite file."""
     known: dict[str, ValidationResult | MissingEvidence] = {}
 
-    def validate(_digest: str, frame: pd.DataFrame, name: str) -> ValidationResult | MissingEvidence:
+    def validate(_digest: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
         key = _frame_digest(frame)
         if not key or key not in known:
             found = _validate(suite, frame, name)
@@ -32,7 +34,7 @@ def make_suite_runner(suite: Path) -> SuiteRunner:
     return validate
 
 
-def _validate(suite: Path, frame: pd.DataFrame, name: str) -> ValidationResult | MissingEvidence:
+def _validate(suite: Path, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
     from surefoot.adapters.expectations.suite import run_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
     from surefoot.reports.validation_page import render_validation_page  # noqa: PLC0415 - same
 
@@ -40,8 +42,10 @@ def _validate(suite: Path, frame: pd.DataFrame, name: str) -> ValidationResult |
         return run_suite(suite, frame, render_validation_page, Path(folder) / f"{name}.html")
 
 
-def _frame_digest(frame: pd.DataFrame) -> str:
+def _frame_digest(frame: "pd.DataFrame") -> str:
     """What a table holds, as a key; empty where it holds what cannot be hashed, such as lists."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     try:
         rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
     except TypeError:

@@ -6,59 +6,72 @@ import signal
 import sys
 import tempfile
 import traceback
+from importlib import import_module
 from typing import TextIO, cast
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import (
-    backtest,
-    compact,
-    demo,
-    emergency,
-    incident,
-    playbook,
-    promote,
-    read_only,
-    servers,
-    spread,
-    status,
-)
 from surefoot.cli.printing.lossy_stream import LossyStream
-from surefoot.cli.served import data, drill, exposure, fallback, notify, versions, watch
+from surefoot.cli.shared.emergency_arguments import EMERGENCY_COMMANDS, ignore_malformed_options
 from surefoot.core.errors import InvariantBroken, SurefootError
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
-)
-for module in (
-    servers,
-    status,
-    read_only,
-    promote,
-    emergency,
-    data,
-    versions,
-    exposure,
-    fallback,
-    backtest,
-    spread,
-    watch,
-    compact,
-    incident,
-    playbook,
-    notify,
-    drill,
-    demo,
-):
-    module.register(app)
+MODULES = {
+    "up": "servers",
+    "down": "servers",
+    "gateway": "servers",
+    "controller": "servers",
+    "status": "status",
+    "lint": "read_only",
+    "plan": "read_only",
+    "schema": "read_only",
+    "history": "read_only",
+    "verify": "read_only",
+    "promote": "promote",
+    "abort": "emergency",
+    "rollback": "emergency",
+    "kill": "emergency",
+    "repair": "emergency",
+    "data": "served.data",
+    "versions": "served.versions",
+    "release": "served.versions",
+    "exposure": "served.exposure",
+    "correct": "served.exposure",
+    "fallback": "served.fallback",
+    "backtest": "backtest",
+    "spread": "spread",
+    "watch": "served.watch",
+    "compact": "compact",
+    "incident": "incident",
+    "playbook": "playbook",
+    "notify": "served.notify",
+    "drill": "served.drill",
+    "demo": "demo",
+}
+"""The module of each command, in the order of the help: a command loads its own module and no other one."""
+
+
+def build_app(command: str = "") -> typer.Typer:
+    """Make the command line.
+
+    Args:
+        command: The command that is run; without it, or with one that is not known, every command is there.
+    """
+    made = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
+    )
+    made.callback()(lambda: None)  # without it an app of one command would take no name of a command
+    wanted = [MODULES[command]] if command in MODULES else dict.fromkeys(MODULES.values())
+    for name in wanted:
+        import_module(f"surefoot.cli.{name}").register(made)
+    return made
 
 
 _STATE_CHANGING_COMMANDS = (
-    *emergency.EMERGENCY_COMMANDS,
+    *EMERGENCY_COMMANDS,
     "repair",
     "release",
     "data",
@@ -101,8 +114,8 @@ def main() -> None:
     """Run a command; every error is one line that says what to do."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    if sys.argv[1] in emergency.EMERGENCY_COMMANDS:
-        sys.argv[2:] = emergency.ignore_malformed_options(sys.argv[2:])
+    if sys.argv[1] in EMERGENCY_COMMANDS:
+        sys.argv[2:] = ignore_malformed_options(sys.argv[2:])
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks must not stop an emergency half-way
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -111,7 +124,7 @@ def main() -> None:
         sys.stdout, sys.stderr = (cast("TextIO", LossyStream(stream)) for stream in (sys.stdout, sys.stderr))
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        code = app(standalone_mode=False)
+        code = build_app(sys.argv[1])(standalone_mode=False)
     except SurefootError as error:
         errors.print(f"[red]surefoot:[/red] {escape(_shorten_error(str(error)))}")
         sys.exit(error.exit_code)

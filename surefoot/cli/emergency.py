@@ -5,7 +5,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated
 
@@ -49,12 +49,9 @@ from surefoot.rollout import repair_champion_alias as mend
 from surefoot.settings import Settings, read_settings
 
 _ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
-EMERGENCY_COMMANDS = ("abort", "rollback", "kill")
-"""Commands that act whatever reason is typed."""
 _DEFAULT_REASON = "operator's decision"
 _ASKS_FOR_NOTHING = re.compile(r"--(?!now\b)(dry|no|list|version|what)[-\w]*|-n")
 """Options that other tools have for looking without acting; a word of a sentence is none of them."""
-_FLAG_WITH_VALUE = re.compile(r"(--json|--lift|--now|--stepped)=.*", re.DOTALL)
 _RETRIED_AFTER_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
 _ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING}
@@ -100,17 +97,6 @@ def rollback(
             raise
 
     _act(model, _typed(context, reason), ask, wanted=Stage.FAST_ROLLED_BACK, json_=json_)
-
-
-def ignore_malformed_options(words: Sequence[str]) -> list[str]:
-    """Arguments of an emergency command without what would stop it before it acts.
-
-    A reason that is missing becomes an empty one, and a flag that was given a value loses that value.
-    """
-    plain = list(words)
-    end = plain.index("--") if "--" in plain else len(plain)
-    plain[:end] = [_FLAG_WITH_VALUE.sub(r"\1", word) for word in plain[:end]]
-    return [*plain, ""] if plain and plain[-1] in {"-m", "--reason"} else plain
 
 
 def _typed(context: typer.Context, reason: str) -> str:

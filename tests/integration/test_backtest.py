@@ -71,7 +71,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def backtest(project: Path, *words: str) -> str:
     """What the command prints."""
-    said = CliRunner().invoke(cli.app, ["backtest", "prices", "--project", str(project), *words])
+    said = CliRunner().invoke(cli.build_app(), ["backtest", "prices", "--project", str(project), *words])
     assert said.exit_code == 0, said.output
     return said.stdout
 

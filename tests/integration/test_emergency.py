@@ -92,10 +92,8 @@ def test_a_connection_that_breaks_stops_no_command(emergency: Emergency) -> None
     """A hang-up while the command acts is ignored, as when the operator's connection is lost."""
     emergency.ramp()
     plain = {**os.environ, "SUREFOOT_HOME": str(emergency.home)}
-    script = (
-        f"import os, signal, sys; sys.argv = ['surefoot', 'rollback', {MODEL!r}]; from surefoot import cli, rollout"
-    )
-    script += "; real = cli.emergency.drive_rollout; import surefoot.cli.emergency as o"
+    script = f"import os, signal, sys; sys.argv = ['surefoot', 'rollback', {MODEL!r}]; from surefoot import cli"
+    script += "; import surefoot.cli.emergency as o; real = o.drive_rollout"
     script += "; o.drive_rollout = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), real(*a, **k))[1]; cli.main()"
     done = subprocess.run([sys.executable, "-c", script], env=plain, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

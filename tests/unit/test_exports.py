@@ -5,8 +5,10 @@ import sys
 from importlib.resources import files
 
 import pytest
+import typer
 
 import surefoot
+from surefoot import cli
 
 
 @pytest.mark.parametrize("name", surefoot.__all__)
@@ -32,8 +34,24 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 def test_commands_start_without_libraries_that_only_some_of_them_need() -> None:
-    """The command line loads no model library, no Prefect, no plots and no statistics before a command needs them."""
-    code = "import sys, surefoot.cli; print(*sorted(m for m in sys.argv[1:] if m in sys.modules))"
-    large = ["mlflow", "prefect", "great_expectations", "sklearn", "matplotlib", "scipy.stats", "apprise", "dask"]
+    """No command loads a model library, Prefect, plots, data frames or statistics before it needs them."""
+    code = "import sys; from surefoot import cli; cli.build_app()"
+    code += "; print(*sorted(m for m in sys.argv[1:] if m in sys.modules))"
+    large = ["mlflow", "prefect", "great_expectations", "sklearn", "matplotlib", "scipy", "pandas", "apprise", "dask"]
     done = subprocess.run([sys.executable, "-c", code, *large], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_command_loads_its_own_module_alone() -> None:
+    """The table of modules names every command once, in its module; one that is not known meets all commands."""
+    for command, module in cli.MODULES.items():
+        alone = cli.build_app(command)
+        assert command in {*_names(alone)}, module
+        assert {*_names(alone)} == {name for name, own in cli.MODULES.items() if own == module}
+    assert {*_names(cli.build_app("histroy"))} == {*cli.MODULES}
+
+
+def _names(app: typer.Typer) -> list[str]:
+    """Names of the commands and groups of an app."""
+    commands = [one.name or getattr(one.callback, "__name__", "") for one in app.registered_commands]
+    return [*commands, *(str(group.name) for group in app.registered_groups)]

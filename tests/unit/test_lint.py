@@ -39,7 +39,7 @@ def write(project: Path, value: dict[str, object]) -> None:
 
 def lint(project: Path, *words: str) -> Result:
     """Run the command."""
-    return CliRunner().invoke(cli.app, ["lint", "--project", str(project), *words], standalone_mode=False)
+    return CliRunner().invoke(cli.build_app("lint"), ["lint", "--project", str(project), *words], standalone_mode=False)
 
 
 def hurried(minutes: str) -> dict[str, object]:

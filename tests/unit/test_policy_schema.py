@@ -39,7 +39,7 @@ def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 
 def test_the_file_for_editors_is_what_the_command_prints() -> None:
     """`docs/policy.schema.json` is the output of `surefoot schema`, which is a JSON Schema."""
-    said = CliRunner().invoke(cli.app, ["schema"], standalone_mode=False)
+    said = CliRunner().invoke(cli.build_app(), ["schema"], standalone_mode=False)
     assert json.loads(said.output) == SCHEMA
     assert (ROOT / "docs" / "policy.schema.json").read_text("utf-8") == said.output
     Draft202012Validator.check_schema(SCHEMA)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
@@ -162,6 +161,8 @@ def _answer(text: object) -> float | str | None:
 
 def _place(pairs: Sequence[tuple[int, object]], past: int) -> Mapping[int, tuple[int, ...]]:
     """Count the values of a column by day and place; the last place has no value."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     days = np.array([day for day, _ in pairs])
     values = pd.Series([value for _, value in pairs], dtype=object)
     empty = values.isna().to_numpy()

@@ -2,14 +2,17 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS
 from surefoot.core.judging.evidence import FeatureShift
 from surefoot.core.judging.left_out_records import LeftOutRecords
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MAX_TEXT_SHARE = 0.05
 """Share of a column's values that may be no numbers while it still is one of numbers."""
@@ -17,12 +20,14 @@ _EQUAL_TOLERANCE = 1e-9
 """Relative difference between two numbers that are the same."""
 
 
-def column_distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
+def column_distances(old: "pd.DataFrame", new: "pd.DataFrame") -> tuple[FeatureShift, ...]:
     """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest.
 
     A missing number counts as one beyond all others, so that numbers that go missing have moved. A few other
     values among numbers are left out, as `count_texts_among_numbers` counts them.
     """
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     if not len(old) or not len(new):
         return ()
     made = []
@@ -48,7 +53,7 @@ def column_distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift
     return tuple(made)
 
 
-def count_texts_among_numbers(old: pd.DataFrame, new: pd.DataFrame) -> LeftOutRecords:
+def count_texts_among_numbers(old: "pd.DataFrame", new: "pd.DataFrame") -> LeftOutRecords:
     """Values of another kind among the numbers of a column, which `column_distances` leaves out.
 
     Their requests are the index of the tables.
@@ -67,8 +72,10 @@ def count_texts_among_numbers(old: pd.DataFrame, new: pd.DataFrame) -> LeftOutRe
     )
 
 
-def _strange(column: pd.Series) -> NDArray[np.bool_]:
+def _strange(column: "pd.Series") -> NDArray[np.bool_]:
     """Which values of a column are there and no numbers: texts, truth values, lists, and numbers beyond all floats."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     if pd.api.types.is_numeric_dtype(column):
         return np.zeros(len(column), dtype=bool)
     return np.array([_is_strange(value) for value in column], dtype=bool)
@@ -80,7 +87,7 @@ def _is_strange(value: object) -> bool:
     return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
-def _numeric(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
+def _numeric(old: "pd.DataFrame", new: "pd.DataFrame") -> list[str]:
     """Columns of numbers among which a few other values stand."""
     made = []
     for name in (name for name in old.columns if name in new.columns):
@@ -91,8 +98,10 @@ def _numeric(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     return made
 
 
-def _numbers_only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def _numbers_only(frame: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
     """The table without the rows that have another value in one of these columns."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     strange = np.zeros(len(frame), dtype=bool)
     for name in columns:
         strange |= _strange(frame[name])
@@ -100,11 +109,13 @@ def _numbers_only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return kept.assign(**{name: pd.to_numeric(kept[name]) for name in columns}) if columns else frame
 
 
-def unequal_row_shares(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
+def unequal_row_shares(old: "pd.DataFrame", new: "pd.DataFrame") -> tuple[FeatureShift, ...]:
     """Share of the rows in which a column that both tables have holds different values; row i is row i.
 
     A column that only one of two models looks at is no difference between what they see.
     """
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     made = []
     for name in (name for name in old.columns if name in new.columns):
         a, b = old[name], new[name]

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
 from surefoot.adapters.evidence.left_out_counts import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
@@ -21,6 +20,9 @@ from surefoot.core.judging.evidence import AnswerShapes, DistributionShift, Miss
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PairedGate, narrow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHADOW_ANSWER_TIMEOUT_S = 10.0
 """A request that is so old has the shadow's answer, or was counted as dropped, unless its record is lost [s]."""
@@ -76,7 +78,7 @@ class MirroredAnswers:
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
-    def candidate_answers(self, question: EvidenceRequest) -> pd.DataFrame:
+    def candidate_answers(self, question: EvidenceRequest) -> "pd.DataFrame":
         """Answers of the candidate, by request id, as columns."""
         both = [pair for pair in self.read_pairs(question) if pair.candidate is not None]
         return answers_to_frame([pair.candidate for pair in both], [pair.key[0] for pair in both])

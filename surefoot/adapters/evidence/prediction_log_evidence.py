@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
-
-import pandas as pd
+from typing import TYPE_CHECKING, Protocol
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
 from surefoot.adapters.evidence.left_out_counts import (
@@ -35,7 +33,10 @@ from surefoot.core.policy.policy_types import (
     narrow,
 )
 
-SuiteRunner = Callable[[str, pd.DataFrame, str], ValidationResult | MissingEvidence]
+if TYPE_CHECKING:
+    import pandas as pd
+
+SuiteRunner = Callable[[str, "pd.DataFrame", str], ValidationResult | MissingEvidence]
 """(suite digest, requests, name of the report) -> what the suite says."""
 
 
@@ -46,11 +47,11 @@ class _RequestLog(SqlLog, Protocol):
         """When the last request until then was received [Unix seconds]; None without any."""
         ...
 
-    def read_features(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_features(self, model: str, since: float, until: float) -> "pd.DataFrame":
         """Features of the requests of a window."""
         ...
 
-    def read_predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_predictions(self, model: str, since: float, until: float) -> "pd.DataFrame":
         """Answers that callers got in a window, as the column "prediction"."""
         ...
 
@@ -114,7 +115,7 @@ class _MirrorSource(Protocol):
         """How far the distributions of their answers are apart."""
         ...
 
-    def candidate_answers(self, question: EvidenceRequest) -> pd.DataFrame:
+    def candidate_answers(self, question: EvidenceRequest) -> "pd.DataFrame":
         """Answers of the candidate, as columns."""
         ...
 

@@ -3,17 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 import orjson
-import pandas as pd
 
 from surefoot.adapters.predictions.log_files import FILE_KINDS, FileKind, current_log_files, log_view_sql
 from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
 from surefoot.adapters.predictions.validation_table import answers_to_frame, infer_column_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _Found = TypeVar("_Found")
 _MAX_QUERY_TRIES = 10
@@ -220,13 +222,15 @@ class PredictionLog:
             (str(r), str(v), parse_logged_json(features), parse_logged_json(params)) for r, v, features, params in found
         ]
 
-    def read_features(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_features(self, model: str, since: float, until: float) -> "pd.DataFrame":
         """Features of the requests of a window by request id; rows without names have their columns by position."""
+        import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
         rows = self.read_requests(model, since, until)
         ids = pd.Index([row.key[0] for row in rows], dtype=object)
         return infer_column_types(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object))
 
-    def read_predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_predictions(self, model: str, since: float, until: float) -> "pd.DataFrame":
         """Answers that callers got in a window, by request id, as columns."""
         found = [row for row in self.read_requests(model, since, until) if row.prediction is not None]
         return answers_to_frame([row.prediction for row in found], [row.key[0] for row in found])

@@ -5,15 +5,17 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.mlflow.pyfunc.column_casting import cast_column
 from surefoot.core.answers.answer_values import answer_number, unwrap_single_value
 from surefoot.core.judging.left_out_records import LeftOutRecords
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _INTEGER_TYPE_BITS = {"long": 64, "integer": 32}
 """Types of whole numbers, and how long they are [bits]."""
@@ -28,7 +30,7 @@ _MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
-def build_validation_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.DataFrame, LeftOutRecords]:
+def build_validation_table(frame: "pd.DataFrame", kinds: Mapping[str, object]) -> "tuple[pd.DataFrame, LeftOutRecords]":
     """Cast each column as the model's input is cast; one value of another kind changes the type of no column.
 
     Args:
@@ -39,6 +41,8 @@ def build_validation_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> 
         The table without the requests that have a value which does not fit, and how many they are. A column that
         neither the model nor almost any request knows is left out, and its requests are counted as well.
     """
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     frame = _by_name(frame, kinds)
     strange, stray = np.zeros(len(frame), dtype=bool), np.zeros(len(frame), dtype=bool)
     cells: dict[object, list[object]] = {}
@@ -67,13 +71,15 @@ def build_validation_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> 
     return table, LeftOutRecords(odd=int(told.sum()), requests=tuple(ids[:_MAX_NAMED_REQUESTS]), what=what)
 
 
-def infer_column_types(frame: pd.DataFrame) -> pd.DataFrame:
+def infer_column_types(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Give each column without a type the one that all its values have."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     made = {name: _plain(frame[name]) for name in frame.columns}
     return pd.DataFrame(made, index=frame.index)
 
 
-def _by_name(frame: pd.DataFrame, kinds: Mapping[str, object]) -> pd.DataFrame:
+def _by_name(frame: "pd.DataFrame", kinds: Mapping[str, object]) -> "pd.DataFrame":
     """The rows that came without names under the names of the signature, as the model is fed them."""
     places = [str(place) for place in range(len(kinds))]
     if not places or set(places) & set(kinds) or not set(places) <= set(frame.columns):
@@ -116,6 +122,8 @@ _MISFIT = object()
 
 def _cast(name: object, value: object, kind: str) -> object:
     """What the model is fed for one value; a mark of its own where it does not fit."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     try:
         if kind in _FLOAT_TYPES and type(value) in {int, float}:
             return float(value)  # type: ignore[arg-type]
@@ -133,6 +141,8 @@ def _cast(name: object, value: object, kind: str) -> object:
 
 def _typed(name: object, cells: list[Any], kind: str, given: "pd.Series[Any]") -> Any:
     """A column of cells that all fit."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     if kind in _FLOAT_TYPES:
         return np.array([float("nan") if cell is None else cell for cell in cells], dtype=np.float64)
     if kind in _INTEGER_TYPE_BITS or kind == "boolean":
@@ -179,6 +189,8 @@ def _kind(value: object) -> str:
 
 def _plain(values: "pd.Series[Any]") -> "pd.Series[Any]":
     """A column without a declared type: that of its values, where they have one; one that is typed stays as it is."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     there = [value for value in values if not _absent(value)]
     if values.dtype != object or not there or not all(isinstance(v, bool | int | float | str) for v in there):
         return values
@@ -190,11 +202,15 @@ def _plain(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _absent(value: object) -> bool:
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)  # noqa: PLR0124 - only NaN differs from itself
 
 
-def answers_to_frame(answers: Sequence[object], requests: Sequence[str]) -> pd.DataFrame:
+def answers_to_frame(answers: Sequence[object], requests: Sequence[str]) -> "pd.DataFrame":
     """Answers as columns: one number or class each, or a column for each of several outputs."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     rows = []
     for answer in answers:
         inside = unwrap_single_value(answer)

@@ -1,10 +1,10 @@
 """Convert model answers to Arrow columns and back: as numbers, texts, lists of equal length, or else as JSON."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
@@ -24,6 +24,9 @@ from surefoot.core.policy.policy_types import (
     gate_loss,
     gate_threshold,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _JSON_TYPE = pa.binary()
 """Type of a column of answers as JSON, each with its own form."""
@@ -214,13 +217,15 @@ def missing_answer_mask(column: pa.Array) -> NDArray[np.bool_]:
     return ~_present(column)
 
 
-def answer_table(columns: Sequence[pa.Array], ids: Sequence[Sequence[str]]) -> pd.DataFrame:
+def answer_table(columns: Sequence[pa.Array], ids: Sequence[Sequence[str]]) -> "pd.DataFrame":
     """Answers as columns of a table, as `answers_to_frame` makes them; rows without an answer are left out.
 
     Args:
         columns: Answers, batch by batch.
         ids: Ids of the requests, likewise.
     """
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     if len({column.type for column in columns}) == 1:
         both = pa.concat_arrays(columns).drop_null()
         if (numbers := _answer_numbers(both)) is not None:

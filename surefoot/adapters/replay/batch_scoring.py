@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
-import pandas as pd
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.core.errors import SurefootError
@@ -13,6 +12,9 @@ from surefoot.models.model_protocols import PredictorLost
 from surefoot.models.remote_scorer import ScoringAbandoned
 from surefoot.models.rows.answer_checks import describe_error
 from surefoot.models.rows.independence import answers_equal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK_ROWS = 2000
 """Rows scored in one call [count]: large enough for the model, small enough for progress and memory."""
@@ -47,7 +49,7 @@ class ScorableModel(Protocol):
         """What its signature says: "inputs" as types by name, and "outputs" as one text."""
         ...
 
-    def preprocessed(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+    def preprocessed(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed after everything that goes before it but keeps the columns."""
         ...
 

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
@@ -36,6 +35,9 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PairedGate, ShiftGate, narrow
 from surefoot.core.stats.block_metrics import SCORE_BINS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_scored_batches(
@@ -177,7 +179,7 @@ class RecordedAnswers:
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
-    def candidate_answers(self, question: EvidenceRequest) -> pd.DataFrame:
+    def candidate_answers(self, question: EvidenceRequest) -> "pd.DataFrame":
         """The candidate's answers, as columns."""
         return _frame(self._records.sample_answers(question.since, question.until)[1])
 
@@ -234,8 +236,10 @@ class RecordedAnswers:
         return np.asarray(wrong | (due & ~present_mask(probabilities_or_nan(batch.labels))))
 
 
-def _frame(side: Any) -> pd.DataFrame:
+def _frame(side: Any) -> "pd.DataFrame":
     """One version's answers as columns; the requests without one are left out."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     known = present_mask(side)
     if isinstance(side, np.ndarray):
         return pd.DataFrame({"prediction": side[known]})

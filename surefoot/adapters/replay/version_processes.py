@@ -5,9 +5,9 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.core.domain import Version
@@ -16,20 +16,27 @@ from surefoot.models.model_process import ModelProcess, ProcessDied, StartProces
 from surefoot.models.remote_scorer import RemoteScorer
 from surefoot.models.rows.independence import IndependenceResult
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class ProcessScorer(RemoteScorer):
     """One version as the evidence asks it."""
 
-    def preprocessed(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+    def preprocessed(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed after everything that goes before it but keeps the columns."""
+        import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
         columns = self.model_inputs(rows)
         return pd.DataFrame({str(column["name"]): _column(column) for column in columns})
 
 
 def _column(told: dict[str, object]) -> object:
     """A column as its process has told it: numbers are numbers again, all else is text or missing."""
+    import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
     values, kind = told["values"], str(told["kind"])
     if kind:
         return np.array(values, dtype=np.float64).astype(kind)

@@ -5,11 +5,10 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.predictions.matured_labels import labels_in_time
@@ -37,6 +36,9 @@ from surefoot.core.answers.answer_values import Floats
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Arm, Split
 from surefoot.core.errors import EvidenceUnavailable, Rejected
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_EXAMINED_REQUESTS = 200_000
 """Requests that are looked at one by one [count]."""
@@ -249,6 +251,8 @@ class RecordedRequests:
 
     def _place(self, salt: str) -> None:
         """Place every unit on the ruler that the ramp is cut on, as the gateway does."""
+        import pandas as pd  # noqa: PLC0415 - costs a command half a second
+
         self._db.execute("CREATE TABLE ruler (key VARCHAR, place DOUBLE)")
         keys = self._stream("SELECT DISTINCT coalesce(unit, request) FROM pairs WHERE paired", [])
         with contextlib.closing(self._db.cursor()) as writer:
@@ -291,13 +295,13 @@ class RecordedRequests:
         found = self.query_rows("", 'SELECT max("at") FROM pairs WHERE "at" <= $1', (until,))[0][0]
         return None if found is None else float(str(found))
 
-    def read_predictions(self, _model: str, since: float, until: float) -> pd.DataFrame:
+    def read_predictions(self, _model: str, since: float, until: float) -> "pd.DataFrame":
         """Answers that callers got in a window, at most LIMIT of them, as the column "prediction"."""
         sql = """SELECT prediction FROM log WHERE "at" > $1 AND "at" <= $2 AND prediction IS NOT NULL
                  ORDER BY hash(request) LIMIT $3"""
         return self._db.execute(sql, [since, until, MAX_EXAMINED_REQUESTS]).df()
 
-    def read_features(self, _model: str, since: float, until: float) -> pd.DataFrame:
+    def read_features(self, _model: str, since: float, until: float) -> "pd.DataFrame":
         """Features of the requests of a window, at most LIMIT of them, taken evenly."""
         names = ", ".join(f"{feature_column_name(name)} AS {quote_column(name)}" for name in self.features) or "request"
         sql = f'SELECT {names} FROM pairs WHERE "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3'  # noqa: S608 - names are quoted
