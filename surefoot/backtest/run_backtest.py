@@ -118,6 +118,7 @@ def backtest(
         answers: The answers in the records, where other back-tests have asked for them; made anew without.
         on_progress: Called after every step with the time passed and the time in all [seconds].
     """
+    policy = {key: value for key, value in policy.items() if key != "corners"}  # records hold no model to ask
     read = parse_policy(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
     start = opened if opened is not None else min(records.first + window, records.last)

@@ -150,6 +150,10 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
     path = suites / f"{suite}.json"
     if not path.is_file():
         return policy, 0, [*problems, f"there is no suite {path}"]
+    if policy is not None and policy.corners is not None:
+        from surefoot.wiring.corner_columns import find_corner_problems  # noqa: PLC0415 - only corners read the log here
+
+        problems += find_corner_problems(file, policy, path)
     from surefoot.adapters.expectations.suite import find_suite_problems  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
 
     expectations, wrong = find_suite_problems(path)

@@ -29,6 +29,7 @@ from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.policy_types import (
+    CORNERS_GATE_NAME,
     DATA_GATE_NAME,
     REPLAY_EVALUATION_INTERVAL_S,
     SHAPE_GATE_NAME,
@@ -56,7 +57,8 @@ _MAX_LOOK_AGE_INTERVALS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
 DATA_GATE = ImplicitGate(metric=Metric.VALIDATION).with_name(DATA_GATE_NAME)
 SHAPE_GATE = ImplicitGate(metric=Metric.ANSWER_SHAPE).with_name(SHAPE_GATE_NAME)
-IMPLICIT_GATES: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
+CORNERS_GATE = ImplicitGate(metric=Metric.CORNERS).with_name(CORNERS_GATE_NAME)
+IMPLICIT_GATES: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE, CORNERS_GATE)}
 """Gates that no policy writes, by name."""
 
 
@@ -103,7 +105,7 @@ def _forward(ledger: Ledger, rollout: Rollout, policy: Policy, now: float) -> Ac
             names = shadow.gates if shadow else ()
             level = DecisionThresholds(alpha_per_shadow_gate(policy), min_requests=shadow.min_requests if shadow else 0)
             since = rollout.opened_at - (shadow.window if shadow else 0.0)
-            gates = tuple(policy.gates[name] for name in names)
+            gates = (*(policy.gates[name] for name in names), *(() if policy.corners is None else (CORNERS_GATE,)))
             every = shadow.every if shadow else REPLAY_EVALUATION_INTERVAL_S
             return _judged(
                 rollout,

@@ -60,6 +60,7 @@ def evidence_requests(
             mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
             max_rows=policy.shadow.max_rows if policy.shadow and look.kind == EvidenceKind.SHADOW else None,
             look_gates=tuple(look.gates),
+            corners=policy.corners if look.kind == EvidenceKind.SHADOW else None,
         )
         for gate in look.gates
     )

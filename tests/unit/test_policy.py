@@ -54,6 +54,18 @@ FULL = {
         },
     ],
     "fallback": {"constant": [0.8, 0.2]},
+    "corners": {
+        "rows": 30,
+        "empty": "carrier",
+        "missing": ["temp"],
+        "extremes": ["distance"],
+        "unseen": ["origin"],
+        "drawn": ["distance", "carrier"],
+        "values": {"pressure": [101325, "n/a"]},
+        "max_difference": 0.5,
+        "answers": {"min": 0, "max": 1},
+        "seed": 7,
+    },
 }
 PLACES = [
     (),

@@ -20,8 +20,15 @@ from surefoot.adapters.predictions.validation_table import build_validation_tabl
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import InvariantBroken, SurefootError
+from surefoot.core.judging.corner_answers import CornerAnswers
 from surefoot.core.judging.data_validation import ValidationResult
-from surefoot.core.judging.evidence import AnswerShapes, DistributionShift, Evidence, GoldenRows, MissingEvidence
+from surefoot.core.judging.evidence import (
+    AnswerShapes,
+    DistributionShift,
+    Evidence,
+    GoldenRows,
+    MissingEvidence,
+)
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import (
@@ -85,6 +92,10 @@ class _AnswerSource(Protocol):
 
     def golden_rows(self, question: EvidenceRequest) -> Evidence:
         """The candidate's answers to the rows that it carries."""
+        ...
+
+    def corner_answers(self, question: EvidenceRequest) -> Evidence:
+        """What both answer to synthetic rows of corner cases."""
         ...
 
     def input_differences(self, question: EvidenceRequest) -> Evidence:
@@ -170,7 +181,7 @@ class PredictionLogEvidence:
         }
         refused = self._answers.refused_requests(question) if live else ()
         found = self._gather(question, refused)
-        if isinstance(found, MissingEvidence | GoldenRows):
+        if isinstance(found, MissingEvidence | GoldenRows | CornerAnswers):
             return found
         if question.kind == EvidenceKind.LIVE_SHADOW and metric is not Metric.INPUT_SHIFT:
             return replace(found, left=merge_left_out_counts(self._mirrored().count_left_out(question), found.left))
@@ -220,6 +231,8 @@ class PredictionLogEvidence:
             return answers.paired_loss_evidence(question)
         if metric is Metric.GOLDEN:
             return self._answers.golden_rows(question)
+        if metric is Metric.CORNERS:
+            return self._answers.corner_answers(question)
         if metric is Metric.EXPECTED_LOSS:
             return self._answers.past_scores(question)
         return self._shift(question)

@@ -20,12 +20,14 @@ from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
 from surefoot.adapters.replay.batch_scoring import ScorableModel, score_requests
+from surefoot.adapters.replay.corners.corner_replay import replay_corners
 from surefoot.adapters.replay.labelled_scores import read_labelled_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
+from surefoot.core.judging.corner_answers import CornerAnswers
 from surefoot.core.judging.evidence import (
     AnswerShapes,
     BadEventCounts,
@@ -243,6 +245,14 @@ class OfflineReplay:
             if not apart <= narrow(question.gate, GoldenGate).tolerance:
                 wrong.append({"row": rows[index], "expected": expected, "answered": given})
         return GoldenRows(len(rows), len(wrong), worst, tuple(wrong[:5]))
+
+    def corner_answers(self, question: EvidenceRequest) -> CornerAnswers | MissingEvidence:
+        """What both versions make of synthetic rows of the declared corners."""
+        return replay_corners(
+            self._log,
+            question,
+            *(self._model(question, version) for version in (question.champion, question.candidate)),
+        )
 
     def input_differences(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""

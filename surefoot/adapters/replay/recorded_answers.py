@@ -20,6 +20,7 @@ from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADA
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.domain import Outcome
+from surefoot.core.judging.corner_answers import CornerAnswers
 from surefoot.core.judging.evidence import (
     AnswerShapes,
     BadEventCounts,
@@ -157,6 +158,10 @@ class RecordedAnswers:
             shapes = (describe_answer_shapes(old), describe_answer_shapes(new, old))
             self._shapes = AnswerShapes(*shapes, len(old), len(new))
         return self._shapes
+
+    def corner_answers(self, _question: EvidenceRequest) -> CornerAnswers | MissingEvidence:
+        """Nothing: that takes the models themselves."""
+        return MissingEvidence(Outcome.NO_DATA, "records hold no models that corner cases could be asked of")
 
     def golden_rows(self, _question: EvidenceRequest) -> GoldenRows | MissingEvidence:
         """A file of records holds no model to ask."""

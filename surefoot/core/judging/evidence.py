@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from surefoot.core.domain import Outcome
+from surefoot.core.judging.corner_answers import CornerAnswers
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT, LeftOutRecords
 
@@ -366,6 +367,7 @@ Evidence = (
     | ScoreBins
     | DistributionShift
     | GoldenRows
+    | CornerAnswers
     | AnswerShapes
     | ValidationResult
     | MissingEvidence

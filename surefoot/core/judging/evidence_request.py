@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from surefoot.core.domain import EvidenceKind, Version
-from surefoot.core.policy.policy_types import Gate
+from surefoot.core.policy.policy_types import Corners, Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class EvidenceRequest:
         mirrored: Share of the requests that are mirrored to the candidate [percent].
         max_rows: Most rows of the window that are replayed [count]; None for all.
         look_gates: All gates that the same look asks about, this one among them, so that rows are read once for all.
+        corners: Corner cases that the policy declares; None where the look does not ask them.
     """
 
     model: str
@@ -43,3 +44,4 @@ class EvidenceRequest:
     mirrored: float = 0.0
     max_rows: int | None = None
     look_gates: tuple[Gate, ...] = ()
+    corners: Corners | None = None

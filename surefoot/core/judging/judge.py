@@ -7,6 +7,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.gates import (
     bad_event_rate,
     bounded_value,
+    corner_cases,
     deterministic_checks,
     distribution_shift,
     expected_loss,
@@ -16,6 +17,7 @@ from surefoot.core.gates import (
     paired_loss,
     slices,
 )
+from surefoot.core.judging.corner_answers import CornerAnswers
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import (
     AnswerShapes,
@@ -71,7 +73,7 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
         return verdict_builders.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
     return (
         verdict
-        if isinstance(evidence, MissingEvidence | GoldenRows)
+        if isinstance(evidence, MissingEvidence | GoldenRows | CornerAnswers)
         else left_out_report.report_left_out_records(verdict, evidence.left)
     )
 
@@ -86,6 +88,8 @@ def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict
             return deterministic_checks.judge_answer_shapes(gate, evidence, level)
         case GoldenRows():
             return deterministic_checks.judge_golden_rows(gate, evidence, level)
+        case CornerAnswers():
+            return corner_cases.judge_corner_answers(gate, evidence, level)
         case BadEventCounts() | MeasurementCounts() | ValueCounts():
             return _served(gate, evidence, level)
         case SlicedCounts():

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.fallback import FallbackAnswer, FallbackReference
+from surefoot.core.policy.corners import Corners
 from surefoot.core.policy.gates.any_gate import PolicyGate
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
@@ -36,7 +37,13 @@ DATA_GATE_NAME = "data"
 """Name of the implicit gate that every rollout starts with: its expectation suite."""
 SHAPE_GATE_NAME = "answer_shape"
 """Name of the implicit gate beside it: both versions give answers of the same shape."""
-_RESERVED_GATE_NAMES = {DATA_GATE_NAME: "suite", SHAPE_GATE_NAME: "comparison of answers"}
+CORNERS_GATE_NAME = "corners"
+"""Name of the implicit gate of a shadow whose policy declares corners."""
+_RESERVED_GATE_NAMES = {
+    DATA_GATE_NAME: "suite",
+    SHAPE_GATE_NAME: "comparison of answers",
+    CORNERS_GATE_NAME: "corner cases",
+}
 
 
 def _not_reserved(name: str) -> str:
@@ -110,6 +117,9 @@ class Policy(PolicyModel):
     fallback: OptionalKey[Fallback] = Field(
         None, description="What answers a request that no version can answer; it is refused by default."
     )
+    corners: OptionalKey[Corners] = Field(
+        None, description="Corner cases of the inputs, asked of both versions in the shadow that replays."
+    )
     drill: OptionalKey[DrillSection] = Field(
         None, description="How often the rollback is rehearsed in a twin, and when a proof is too old for a promotion."
     )
@@ -124,7 +134,7 @@ class Policy(PolicyModel):
         for name, gate in self.gates.items():
             gate.with_name(name)
         outline = self._outline()
-        found = (*broken_rules(outline), *self._units_without_a_column())
+        found = (*broken_rules(outline), *self._units_without_a_column(), *self._corners_cannot_be_asked())
         if broken := found or tuple(never_judged_gates(outline)):
             raise combined_rule_error(broken)
         return self
@@ -136,6 +146,16 @@ class Policy(PolicyModel):
                 ("rollback", "cohort", "units"),
                 "requests have no units without the key 'unit', which names their column",
             )
+
+    def _corners_cannot_be_asked(self) -> Iterator[Violation]:
+        """Corners are asked in a replay, of columns that the log keeps."""
+        if self.corners is None:
+            return
+        if self.shadow is None:
+            yield Violation(("corners",), "are asked in a shadow that replays: add such a step, or leave them out")
+        for column in self.corners.columns:
+            if column in self.log.dropped:
+                yield Violation(("log", "drop"), f"corners change '{column}': keep it, or leave it out there")
 
     def _outline(self) -> PolicyOutline:
         """What the rules between several parts look at."""

@@ -1,5 +1,6 @@
 """Export all types of a policy from one module, for imports by other packages."""
 
+from surefoot.core.policy.corners import Corners
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
 from surefoot.core.policy.gates.distribution_shift import InputShiftGate, ShiftGate
 from surefoot.core.policy.gates.expected_loss import ExpectedLossGate
@@ -37,7 +38,7 @@ from surefoot.core.policy.gates.served import (
     MeasurementGate,
     ValueGate,
 )
-from surefoot.core.policy.policy import DATA_GATE_NAME, SHAPE_GATE_NAME, Policy
+from surefoot.core.policy.policy import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME, Policy
 from surefoot.core.policy.sections import FailureAction, Reaction, Scoring
 from surefoot.core.policy.steps import (
     REPLAY_EVALUATION_INTERVAL_S,
@@ -53,6 +54,7 @@ __all__ = [
     "BAD_EVENT_METRICS",
     "BINARY_METRICS",
     "CLASS_LOSS_METRICS",
+    "CORNERS_GATE_NAME",
     "DATA_GATE_NAME",
     "GAP_METRICS",
     "GROUP_RATE_METRICS",
@@ -67,6 +69,7 @@ __all__ = [
     "BadEventGate",
     "Bake",
     "ClassGate",
+    "Corners",
     "CostGate",
     "Costs",
     "ErrorRateGate",

@@ -1,4 +1,4 @@
-"""Define the implicit gates, which every rollout has although its policy does not list them."""
+"""Define the implicit gates, which a rollout has although its policy does not list them."""
 
 from typing import Literal
 
@@ -7,6 +7,6 @@ from surefoot.core.policy.gates.metrics import Metric
 
 
 class ImplicitGate(Gate):
-    """A gate that every rollout begins with; no policy names it."""
+    """A gate that no policy names: a rollout has it by itself, or by a section of its policy."""
 
-    metric: Literal[Metric.VALIDATION, Metric.ANSWER_SHAPE]
+    metric: Literal[Metric.VALIDATION, Metric.ANSWER_SHAPE, Metric.CORNERS]

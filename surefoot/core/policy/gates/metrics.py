@@ -33,6 +33,7 @@ class Metric(StrEnum):
     GOLDEN = "golden"
     VALIDATION = "validation"
     ANSWER_SHAPE = "answer_shape"
+    CORNERS = "corners"
 
 
 LOSS_METRICS = frozenset(
