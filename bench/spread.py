@@ -34,7 +34,7 @@ from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import BadEventCounts, Evidence, MissingEvidence, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.log_file_counting import LogFileCounter
+from surefoot.evidence_counting import EvidenceCounter
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
 
@@ -119,7 +119,7 @@ def measure(client: distributed.Client, config: Settings, work: Callable[[], obj
 
 def spread(client: distributed.Client, config: Settings, asked_at: float) -> None:
     """Count all parts that wait on the workers, one at a time on each."""
-    with contextlib.closing(LogFileCounter(config, MODEL, ROLLOUT)) as counter:
+    with contextlib.closing(EvidenceCounter(config, MODEL, ROLLOUT)) as counter:
         waiting = list(counter.waiting_files(asked_at))
     client.gather(
         [

@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.count_log_files import count_log_files_before_replay
+from flows.count_evidence import count_evidence_before_replay
 from surefoot.core.domain import Stage
 from tasks.cancelled_runs import cancelled_state
 from tasks.promote import final_rollout_state, judge_bake_once, make_champion, open_rollout
@@ -26,7 +26,7 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
     done = open_rollout(model, version, reason, force, return_state=True)
     rollout, mirrored, steps = task_result(done)
     done = run_task_after(validate_stage, model, rollout, Stage.VALIDATING, after=done)
-    count_log_files_before_replay(model, rollout)
+    count_evidence_before_replay(model, rollout)
     done = run_task_after(shadow_stage, model, rollout, Stage.SHADOWING, after=done)
     if mirrored:
         done = run_task_after(live_shadow_stage, model, rollout, Stage.LIVE_SHADOWING, after=done)

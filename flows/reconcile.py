@@ -8,9 +8,9 @@ from tasks.promote_flow_runs import update_ended_runs
 from tasks.reconcile import (
     abort_cancelled_rollouts,
     apply_registry_changes,
+    check_fallbacks,
     compact_all_logs,
     count_ended_rollouts,
-    drill_fallbacks,
     final_reconcile_state,
     journal_heads,
     mark_dead_runs_crashed,
@@ -34,7 +34,7 @@ def reconcile() -> State[dict[str, list[str]]]:
     started = resume_rollouts()
     tables = restore_all_due_tables()
     counted = count_ended_rollouts()
-    drilled = drill_fallbacks() + start_due_drills()
+    drilled = check_fallbacks() + start_due_drills()
     incidents = report_incidents()
     shown = show_ended_rollouts()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}

@@ -18,7 +18,7 @@ from surefoot.core.errors import NotFound, Rejected, SurefootError
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import Event, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.core.journal.service_events import CorrectionsWritten, ExposureListed
+from surefoot.core.journal.served_version_events import CorrectionsWritten, ExposureListed
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, SlicedGate
 from surefoot.core.served_versions.exposure_periods import exposure_periods, last_rolled_back, version_rolled_back_by

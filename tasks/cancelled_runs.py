@@ -19,7 +19,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 
-from surefoot.controller.scheduler_port import rollout_of_tags
+from surefoot.controller.flow_scheduler import rollout_of_tags
 from surefoot.rollout import CancelledRun, cancelled_by_person_at
 
 if TYPE_CHECKING:

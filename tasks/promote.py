@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from surefoot import wiring
-from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler_port import NOTHING_TO_DO
+from surefoot.adapters import flow_progress
+from surefoot.controller.flow_scheduler import NOTHING_TO_DO
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError
@@ -20,7 +20,7 @@ from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings
 from tasks.cancelled_runs import this_cancelled_run
 from tasks.promote_flow_runs import name_flow_run, tag_flow_run, update_ended_runs
-from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, project_journal_to_mlflow
+from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 from tasks.states import combine_states, rollout_state
 
 
@@ -84,7 +84,7 @@ def due_bakes() -> dict[str, str]:
 
     A rollout whose policy cannot be read is among them: its own task fails of that, and no other.
     """
-    last_flow_runs.record_heartbeat(read_settings().home, "watch")
+    flow_progress.record_heartbeat(read_settings().home, "watch")
     with open_flow_ports() as ports:
         ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
         now = ports.clock.now()
@@ -110,7 +110,7 @@ def final_rollout_state(model: str, rollout: str, kind: RolloutKind = RolloutKin
         rollout: Id of the rollout.
         kind: What the flow is for.
     """
-    project_journal_to_mlflow(model)
+    show_journal_in_mlflow(model)
     tag_flow_run(rollout)
     with open_flow_ports() as ports:
         return rollout_state(ports.ledger(model), rollout, kind=kind)

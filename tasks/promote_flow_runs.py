@@ -19,8 +19,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
-from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler_port import ROLLOUT_TAG_PREFIX
+from surefoot.adapters import flow_progress
+from surefoot.controller.flow_scheduler import ROLLOUT_TAG_PREFIX
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger
@@ -104,7 +104,7 @@ def update_ended_runs() -> list[str]:
             told.append(f"{run.name}: {wanted.name}: {wanted.message}")
             get_run_logger().info("flow run %s is told: %s", run.name, told[-1])
         outcomes = {one: item for ledger in ledgers.values() for one, item in ended_outcomes(ledger).items()}
-        last_flow_runs.record_flow_run_outcomes(read_settings().home, canonical_digest(dict(outcomes)))
+        flow_progress.record_flow_run_outcomes(read_settings().home, canonical_digest(dict(outcomes)))
     return told
 
 

@@ -12,8 +12,8 @@ from prefect.states import Completed, Crashed
 from prefect.types._datetime import now
 
 from surefoot import wiring
-from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler_port import NOTHING_TO_DO
+from surefoot.adapters import flow_progress
+from surefoot.controller.flow_scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
@@ -26,12 +26,12 @@ from surefoot.rollout import (
     Ports,
     adopt_champions,
     check_due_checkpoints,
-    drill_fallback,
+    check_fallback,
     end_cancelled_rollouts,
     end_withdrawn_rollout,
     finish_decided_ending,
     is_exposure_list_due,
-    is_fallback_drill_due,
+    is_fallback_check_due,
     journal_model_drift,
     next_step,
     open_requested_rollout,
@@ -41,7 +41,7 @@ from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
 from surefoot.settings import read_settings
 from tasks.cancelled_runs import cancelled_runs, latest_promote_runs
 from tasks.promote_flow_runs import name_flow_run
-from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
+from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
 
 _UNFINISHED_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
@@ -56,7 +56,7 @@ def journal_heads() -> dict[str, int]:
 @task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
 def serve_champions() -> dict[str, str]:
     """Serve the champion of every model with a policy."""
-    last_flow_runs.record_heartbeat(read_settings().home, "reconcile")
+    flow_progress.record_heartbeat(read_settings().home, "reconcile")
     with open_flow_ports() as ports:
         said = adopt_champions(ports, wiring.read_policies(read_settings()))
     for model, line in said.items():
@@ -260,7 +260,7 @@ def show_ended_rollouts() -> list[str]:
     with open_flow_ports() as ports:
         ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
     return [
-        model for model, ledger in ledgers.items() if not ledger.open and project_journal_to_mlflow(model, ledger.head)
+        model for model, ledger in ledgers.items() if not ledger.open and show_journal_in_mlflow(model, ledger.head)
     ]
 
 
@@ -300,7 +300,7 @@ def restore_all_due_tables() -> list[str]:
 
 
 @task(name="try the fallbacks")
-def drill_fallbacks() -> list[str]:
+def check_fallbacks() -> list[str]:
     """Ask the fallback of every model recent rows once a day, and journal whether its answers will do.
 
     Returns:
@@ -310,8 +310,8 @@ def drill_fallbacks() -> list[str]:
     with open_flow_ports() as ports:
         for model, policy in wiring.read_policies(read_settings()).items():
             try:
-                due = is_fallback_drill_due(ports.ledger(model), ports.clock.now(), policy.fallback_reference)
-                found = drill_fallback(ports, model) if due else None
+                due = is_fallback_check_due(ports.ledger(model), ports.clock.now(), policy.fallback_reference)
+                found = check_fallback(ports, model) if due else None
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 get_run_logger().error("the fallback of %s cannot be tried: %s", model, error)
                 continue

@@ -7,7 +7,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import drive_rollout, open_rollback, restore_due_tables, retry_on_conflict
 from tasks.promote_flow_runs import tag_flow_run
-from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
+from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 
 
 @task(
@@ -31,5 +31,5 @@ def roll_back(model: str, reason: str, to: str | None, mode: str | None = None) 
             restore_due_tables(ports, model)
         except SurefootError as error:  # traffic and registry are back; `reconcile` takes the tables up again
             get_run_logger().error("a table of %s waits to be restored: %s", model, error)
-    project_journal_to_mlflow(model)
+    show_journal_in_mlflow(model)
     return before.open

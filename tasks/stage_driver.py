@@ -73,7 +73,7 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
         log.info("%s", describe_event(decode_event(entry.kind, entry.data)))
     found = ledger.rollouts[rollout]
     _artifact(model, rollout, fresh, rollout_headline(found.opened))
-    project_journal_to_mlflow(model)
+    show_journal_in_mlflow(model)
     if found.stage.is_terminal or found.ending:
         return rollout_state(ledger, rollout, rollout)
     return Completed(message=f"{found.stage}: {found.reason}"[:MAX_MESSAGE_LENGTH], data=rollout)
@@ -93,14 +93,14 @@ def _order(stage: Stage, step: int) -> tuple[int, int]:
     return list(Stage).index(stage), step
 
 
-def project_journal_to_mlflow(model: str, upto: int | None = None) -> int:
+def show_journal_in_mlflow(model: str, upto: int | None = None) -> int:
     """Show the journal, up to an entry, as MLflow runs; a view that is late is no reason to stop.
 
     Returns:
         Runs and pages that were written [count].
     """
     try:
-        return wiring.project_journal(read_settings(), model, str(runtime.flow_run.id or ""), upto)
+        return wiring.write_journal_to_mlflow(read_settings(), model, str(runtime.flow_run.id or ""), upto)
     except SurefootError as error:
         get_run_logger().warning("the MLflow view is behind: %s", error)
         return 0

@@ -11,7 +11,7 @@ from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_evaluation_time, retraining_to_start
-from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
+from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
 
 
@@ -57,5 +57,5 @@ def watch_champion_once(model: str) -> State[str]:
             log.warning("deployment %s could not be started: %s; the next look tries again", deployment, error)
         else:
             log.info("deployment %s is asked to train again", deployment)
-    project_journal_to_mlflow(model)
+    show_journal_in_mlflow(model)
     return Completed(message=describe_event(fresh[-1])[:MAX_MESSAGE_LENGTH] if fresh else "", data=model)

@@ -3,17 +3,17 @@
 import resource
 
 from bench.evaluating.measured import pin
-from tasks import log_file_counting
+from tasks import evidence_counting
 
 
 def count_on_worker(home: str, model: str, rollout: str, part: str, asked_at: float) -> bool:
     """Count a part, as the task of the flow does."""
-    return log_file_counting.WORKER_COUNTER.count(home, model, rollout, part, asked_at)
+    return evidence_counting.WORKER_COUNTER.count(home, model, rollout, part, asked_at)
 
 
 def close_versions() -> None:
     """End the processes of both versions, so that their time is counted and the next turn starts them again."""
-    log_file_counting.WORKER_COUNTER.close()
+    evidence_counting.WORKER_COUNTER.close()
 
 
 def pin_worker(core: int) -> None:

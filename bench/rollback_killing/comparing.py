@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from surefoot import wiring
-from surefoot.adapters import last_flow_runs
+from surefoot.adapters import flow_progress
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import decode_event
@@ -48,9 +48,9 @@ def view_differences(config: Settings, model: str, since: int) -> list[str]:
     """
     with wiring.open_journal(config) as journal:
         end = next((e.seq for e in journal.read(model, after=since) if e.kind == "RolloutEnded"), 0)
-    if not end or last_flow_runs.last_projected_entry(config.home, model) < end:
+    if not end or flow_progress.last_projected_entry(config.home, model) < end:
         return ["MLflow was not made to show the end of the rollback"]
-    drawn = wiring.project_journal(config, model, upto=end)
+    drawn = wiring.write_journal_to_mlflow(config, model, upto=end)
     return [f"{drawn} MLflow runs or pages did not show what the journal says"] if drawn else []
 
 

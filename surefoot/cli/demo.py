@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from surefoot.core.incidents.incident_state import Incident
     from surefoot.demo.demo_report import RolloutSummary
-    from surefoot.demo.story import DemoStory
+    from surefoot.demo.scenario import DemoScenario
 
 _TrainedVersions = list[tuple[int, "Pipeline", str]]
 """Trained versions: index into the demo's recipes, fitted pipeline, digest of the training data."""
@@ -143,7 +143,7 @@ def demo(
     try:
         with exit_on_stop_signals(), _training(home.parent / "flights.parquet") as training:
             from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its first use
-            from surefoot.demo.story import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
+            from surefoot.demo.scenario import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
 
             ReplayClock(replay).set(REPLAY_START)
             own = make_demo_project(project.absolute(), home / "project", "flights-late")
@@ -226,21 +226,25 @@ def _train(cache: Path, sender: Connection) -> None:
         sender.send(f"{type(error).__name__}: {error}")
 
 
-def _theatre(config: Settings, trained: _TrainedVersions) -> "tuple[_DemoEnvironment, DemoStory]":
+def _theatre(config: Settings, trained: _TrainedVersions) -> "tuple[_DemoEnvironment, DemoScenario]":
     """The story with its callers, every version registered."""
     from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its use
-    from surefoot.demo import story  # noqa: PLC0415 - same
+    from surefoot.demo import scenario  # noqa: PLC0415 - same
     from surefoot.demo.flight_requests import build_requests  # noqa: PLC0415 - same
     from surefoot.demo.model_versions import VERSION_RECIPES  # noqa: PLC0415 - same
     from surefoot.demo.traffic_replay import TrafficReplay  # noqa: PLC0415 - same
 
     flights = build_requests(config.home.parent / "flights.parquet")
-    live = flights[flights["at"] >= story.REPLAY_START].iloc[:: story.EVERY_NTH_FLIGHT]
+    live = flights[flights["at"] >= scenario.REPLAY_START].iloc[:: scenario.EVERY_NTH_FLIGHT]
     replay = TrafficReplay(
-        live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED_CHANGES_AT
+        live,
+        config.gateway,
+        "flights-late",
+        ReplayClock(config.clock.removeprefix("replay:")),
+        scenario.FEED_CHANGES_AT,
     )
     theatre = _DemoEnvironment(config)
-    play = story.DemoStory(theatre, live, replay, PredictionsTable(config.home / _PREDICTIONS))
+    play = scenario.DemoScenario(theatre, live, replay, PredictionsTable(config.home / _PREDICTIONS))
     play.prepare([(VERSION_RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
     return theatre, play
 
@@ -277,14 +281,14 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
         replay.close()
     entries = theatre.entries(0)
     found = demo_report.summarize_rollouts(play, entries, PredictionLog(config.log))
-    wiring.project_journal(config, "flights-late")
+    wiring.write_journal_to_mlflow(config, "flights-late")
     extra: dict[str, object] = {
         "the journal's chain holds": bool(entries) and check_chain(entries) == len(entries),
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
         "the story came to its end": not trouble,
     }
     incidents = tuple(fold_entries("flights-late", entries).incidents.known.values())
-    rows = demo_report.claim_rows(play, found, entries, incidents, extra)
+    rows = demo_report.expected_result_rows(play, found, entries, incidents, extra)
     rows += _review(config, play, entries, incidents)
     _timeline(found)
     _claims(rows)
@@ -316,7 +320,7 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
 
 
 def _review(
-    config: Settings, play: "DemoStory", entries: tuple[Entry, ...], incidents: "tuple[Incident, ...]"
+    config: Settings, play: "DemoScenario", entries: tuple[Entry, ...], incidents: "tuple[Incident, ...]"
 ) -> list[dict[str, object]]:
     """Review the incident of scene (c), apply what is proposed, and hold the new policy against the incident."""
     from surefoot.cli.served.incident_review import draft_review, review_file  # noqa: PLC0415 - same
@@ -328,18 +332,18 @@ def _review(
     number = next(scene.number for scene in play.scenes if scene.story == "c")
     mine = next((one for one in incidents if one.version.number == number and one.rollback), None)
     if mine is None:
-        return demo_report.review_rows(None, None, "there is no incident to review")
+        return demo_report.review_result_rows(None, None, "there is no incident to review")
     with console.status("reviewing the incident: which policy would have stopped the version sooner"):
         try:
             found = draft_review(config, entries, "flights-late", mine.name, _REVIEW_DRAWS)
             console.print(f"review of (c): {review_file(config, 'flights-late', mine.name)}", markup=False)
             if found.proposed is None or found.proposed.change is None:
-                return demo_report.review_rows(found, None, "nothing is proposed")
+                return demo_report.review_result_rows(found, None, "nothing is proposed")
             console.print(f"review of (c): {found.proposed.change.words}: stopped {describe_gain(found)}", markup=False)
             (checked,) = check_policy_on_cases(config.project, incident_review.apply_review(config, found))
         except SurefootError as error:
-            return demo_report.review_rows(None, None, str(error))
-    return demo_report.review_rows(found, checked.played, checked.problem)
+            return demo_report.review_result_rows(None, None, str(error))
+    return demo_report.review_result_rows(found, checked.played, checked.problem)
 
 
 def _aliases(config: Settings, ledger: Ledger) -> bool:

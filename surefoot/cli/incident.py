@@ -28,8 +28,8 @@ from surefoot.core.ports import Journal
 from surefoot.core.served_versions.finished_drills import TimedDrill, finished_drills
 from surefoot.core.triage.triage import Cause
 from surefoot.incidents import incident_reports as reports
-from surefoot.reports.incident_messages import draft_message
 from surefoot.reports.incident_page import incident_headline, render_incident_markdown
+from surefoot.reports.message_templates import render_message_draft
 from surefoot.rollout import add_note, close_incident, lift_hold
 from surefoot.settings import Settings, read_settings
 
@@ -249,7 +249,7 @@ def draft(
     with wiring.open_journal(config) as journal:
         found = _find(journal, incident)
         report = reports.build_report(config, journal.read(found.model), found.model, found.incident.name)
-    print(draft_message(report, to, config.project), end="")  # noqa: T201 - standard output is the interface
+    print(render_message_draft(report, to, config.project), end="")  # noqa: T201 - standard output is the interface
 
 
 @app.command()

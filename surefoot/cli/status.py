@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.adapters import last_flow_runs
+from surefoot.adapters import flow_progress
 from surefoot.cli.local import prefect_server, stack
 from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.printing.status_output import print_status, status_json
@@ -177,7 +177,7 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     found = []
     started = max((born for _, born in config.processes.values()), default=0.0)
     for name, purpose in prefect_server.PAUSED_FLOW_EFFECTS.items():
-        last = last_flow_runs.last_heartbeat(config.home, name)
+        last = flow_progress.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
         if running and silent > _MAX_MISSED_TICKS * config.tick + prefect_server.FLOW_START_TIMEOUT_S:
             when = f"since {format_utc_time(last)} UTC" if last else "since the stack was started"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from surefoot.adapters import last_flow_runs
+from surefoot.adapters import flow_progress
 from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
+from surefoot.controller.flow_scheduler import ScheduledRun, Scheduler
 from surefoot.controller.notifier import Notifier
-from surefoot.controller.scheduler_port import ScheduledRun, Scheduler
 from surefoot.controller.work_backoff import Backoff
 from surefoot.core.errors import Conflict, SurefootError
 from surefoot.rollout.reconcile import SILENCE_S
@@ -152,7 +152,7 @@ class Controller:
                 continue
             dropped += mine
             if flow not in under_way:
-                last_flow_runs.record_heartbeat(self.home, flow)
+                flow_progress.record_heartbeat(self.home, flow)
         self.scheduler.skip_runs(dropped)
 
     def _say(self, trouble: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from surefoot import wiring
-from surefoot.adapters import last_flow_runs
-from surefoot.controller.scheduler_port import Scheduler
+from surefoot.adapters import flow_progress
+from surefoot.controller.flow_scheduler import Scheduler
 from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts, TickState
 from surefoot.controller.work_backoff import OneTimeWork
@@ -35,7 +35,7 @@ from surefoot.rollout import (
     ended_outcomes,
     is_count_due,
     is_exposure_list_due,
-    is_fallback_drill_due,
+    is_fallback_check_due,
     is_rehearsal_due,
     journal_model_drift,
     next_evaluation_time,
@@ -205,11 +205,11 @@ class DueWork:
         outcomes: dict[str, list[str]] = {}
         for model, ledger in ports.ledgers.items():
             head = self.snapshot.heads[model]
-            if not ledger.open and last_flow_runs.last_projected_entry(home, model) != head[0]:
+            if not ledger.open and flow_progress.last_projected_entry(home, model) != head[0]:
                 wanted[f"{model}: is to be shown in MLflow"] = head
             outcomes.update(self._ended(model, head, ledger))
         digest = _outcomes_digest(outcomes)
-        if outcomes and digest != last_flow_runs.last_flow_run_outcomes(home):
+        if outcomes and digest != flow_progress.last_flow_run_outcomes(home):
             wanted["ended flow runs are told"] = digest
         return wanted
 
@@ -263,7 +263,7 @@ def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
         if (
             policy.fallback is not None
             and not policy.fallback.refuse
-            and is_fallback_drill_due(ledger, now, policy.fallback_reference)
+            and is_fallback_check_due(ledger, now, policy.fallback_reference)
         ):
             wanted[f"{model}: the fallback is to be tried"] = ledger.drilled
     return wanted

@@ -76,7 +76,7 @@ class TickState:
             known = {model: self._ledgers[model][1] for model in self.heads}
             yield CachedPorts(
                 ports.journal, ports.registry, ports.traffic, ports.evidence_source, ports.clock, ports.actor,
-                set_standby=ports.set_standby, run_fallback_drill=ports.run_fallback_drill,
+                set_standby=ports.set_standby, run_fallback_check=ports.run_fallback_check,
                 set_fallback=ports.set_fallback, ledgers=known,
             )  # fmt: skip
 

@@ -7,7 +7,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.incidents.incident_events import IncidentReported
 from surefoot.core.incidents.incident_state import Incident
-from surefoot.core.incidents.review.incident_review import IncidentReview, PlayedPolicy
+from surefoot.core.incidents.review.incident_review import BacktestedPolicy, IncidentReview
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import (
     EffectDone,
@@ -23,7 +23,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
 from surefoot.demo.model_versions import MODEL_NAME
-from surefoot.demo.story import DemoScene, DemoStory
+from surefoot.demo.scenario import CandidateResult, DemoScenario
 
 _MAX_RESTORE_MS = 1000.0
 """A rollback takes less than this [ms]."""
@@ -48,7 +48,7 @@ class RolloutSummary:
         candidate_errors: Requests that the candidate failed [count].
     """
 
-    scene: DemoScene
+    scene: CandidateResult
     stages: tuple[str, ...]
     verdicts: Mapping[str, Verdict]
     terminal_stage: str
@@ -76,18 +76,18 @@ class RolloutSummary:
         }
 
 
-def summarize_rollouts(story: DemoStory, entries: Sequence[Entry], log: PredictionLog) -> list[RolloutSummary]:
+def summarize_rollouts(story: DemoScenario, entries: Sequence[Entry], log: PredictionLog) -> list[RolloutSummary]:
     """Read every scene's rollout, and the one that took the promoted version back, from the journal."""
     taken_back = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
     scenes = list(story.scenes)
     scenes += [
-        DemoScene("d", "the promoted version decays, and the watch takes it back", "", str(e.data["rollout"]))
+        CandidateResult("d", "the promoted version decays, and the watch takes it back", "", str(e.data["rollout"]))
         for e in taken_back
     ]
     return sorted((_rollout(scene, entries, log) for scene in scenes), key=lambda item: item.scene.story)
 
 
-def _rollout(scene: DemoScene, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
+def _rollout(scene: CandidateResult, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
     own = [
         (entry, decode_event(entry.kind, entry.data)) for entry in entries if entry.data.get("rollout") == scene.rollout
     ]
@@ -121,8 +121,8 @@ def _rollout(scene: DemoScene, entries: Sequence[Entry], log: PredictionLog) -> 
     return RolloutSummary(*told)
 
 
-def claim_rows(
-    story: DemoStory,
+def expected_result_rows(
+    story: DemoScenario,
     found: Sequence[RolloutSummary],
     entries: Sequence[Entry],
     incidents: Sequence[Incident],
@@ -231,7 +231,9 @@ def claim_rows(
     ]
 
 
-def review_rows(review: IncidentReview | None, again: PlayedPolicy | None, problem: str) -> list[dict[str, object]]:
+def review_result_rows(
+    review: IncidentReview | None, again: BacktestedPolicy | None, problem: str
+) -> list[dict[str, object]]:
     """Claims about the review of an incident.
 
     Args:

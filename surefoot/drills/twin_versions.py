@@ -100,7 +100,7 @@ def _trained(order: VersionOrder, folder: Path) -> Path:
 
     from surefoot.demo.flight_requests import FEATURES, UNIT_COLUMN, build_requests, midnight  # noqa: PLC0415 - same
     from surefoot.demo.model_versions import VERSION_RECIPES  # noqa: PLC0415 - same
-    from surefoot.demo.story import EVERY_NTH_FLIGHT, REPLAY_START  # noqa: PLC0415 - same
+    from surefoot.demo.scenario import EVERY_NTH_FLIGHT, REPLAY_START  # noqa: PLC0415 - same
 
     flights = build_requests(Path(order.cache) / "flights.parquet")
     recipe = VERSION_RECIPES[0]

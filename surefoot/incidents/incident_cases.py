@@ -11,16 +11,16 @@ import duckdb
 from surefoot.adapters.config.incident_cases import StoredCase, list_case_folders, read_case
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.log_files import quote_sql_string
-from surefoot.backtest.play_case import CaseRecords, CaseResult, play_case
+from surefoot.backtest.case_backtest import CaseRecords, CaseResult, backtest_case
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
-from surefoot.core.incidents.review.incident_review import PlayedPolicy, describe_outcome, find_case_problem
+from surefoot.core.incidents.review.incident_review import BacktestedPolicy, describe_outcome, find_case_problem
 from surefoot.core.incidents.review.policy_change import PolicyChange
 
 _YEAR_S = 365.25 * 86400.0
 
 
-class CasePlayer:
+class CaseBacktester:
     """Plays policies over one case, whose records are read once; a context manager that closes them.
 
     Attributes:
@@ -50,9 +50,9 @@ class CasePlayer:
         Raises:
             Rejected: The policy cannot be read, or is of another model.
         """
-        return play_case(self.stored.case, self._records, self._mapping(policy))
+        return backtest_case(self.stored.case, self._records, self._mapping(policy))
 
-    def play_against_itself(self, policy: Path, draws: int) -> int:
+    def backtest_against_itself(self, policy: Path, draws: int) -> int:
         """How many of so many rollouts of the good version against itself a policy stops, over the same requests.
 
         Each draw assigns the units anew. Of a watch it is 0: two equal versions never differ on one request.
@@ -70,7 +70,8 @@ class CasePlayer:
             records = CaseRecords(file, self.stored.labels)
             try:
                 played = (
-                    play_case(self.stored.case, records, mapping, secret=f"draw {draw}") for draw in range(1, draws + 1)
+                    backtest_case(self.stored.case, records, mapping, secret=f"draw {draw}")
+                    for draw in range(1, draws + 1)
                 )
                 return sum(one.stopped_at is not None for one in played)
             finally:
@@ -97,10 +98,10 @@ def _write_against_itself(stored: StoredCase, file: Path) -> None:
         raise Rejected(f"{stored.records} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def played_policy(change: PolicyChange | None, case: IncidentCase, found: CaseResult) -> PlayedPolicy:
+def backtested_policy(change: PolicyChange | None, case: IncidentCase, found: CaseResult) -> BacktestedPolicy:
     """What a back-test says, for comparisons and sentences."""
     years = max(case.onset - case.opened, 0.0) / _YEAR_S if case.kind is CaseKind.WATCH else 0.0
-    return PlayedPolicy(
+    return BacktestedPolicy(
         change, found.stopped_at, found.gate, found.where, found.requests, found.reason, found.false_alarms, years
     )
 
@@ -117,7 +118,7 @@ class CheckedCase:
     """
 
     folder: Path
-    played: PlayedPolicy
+    played: BacktestedPolicy
     sentence: str
     problem: str
 
@@ -132,8 +133,8 @@ def check_policy_on_cases(project: Path, policy: Path) -> list[CheckedCase]:
     made = []
     for folder in list_case_folders(project, read.model):
         stored = read_case(folder)
-        with CasePlayer(stored) as player:
-            played = played_policy(None, stored.case, player.play(policy))
+        with CaseBacktester(stored) as player:
+            played = backtested_policy(None, stored.case, player.play(policy))
         said, problem = describe_outcome(stored.case, played), find_case_problem(stored.case, played)
         made.append(CheckedCase(folder, played, said, problem))
     return made

@@ -39,7 +39,7 @@ from surefoot.core.journal.events import (
     decode_event,
 )
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.core.journal.service_events import ExposureListed
+from surefoot.core.journal.served_version_events import ExposureListed
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric

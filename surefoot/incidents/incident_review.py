@@ -19,8 +19,8 @@ from surefoot.core.incidents.review.incident_review import (
     AFTER,
     BEFORE,
     PATCH,
+    BacktestedPolicy,
     IncidentReview,
-    PlayedPolicy,
     choose_change,
     is_within_budget,
     rank_by_detection,
@@ -40,7 +40,7 @@ from surefoot.core.journal.watch_events import ChampionJudged
 from surefoot.core.planning import false_alarms_a_year
 from surefoot.core.policy.policy_types import Policy
 from surefoot.incidents import incident_reports
-from surefoot.incidents.incident_cases import CasePlayer, played_policy
+from surefoot.incidents.incident_cases import CaseBacktester, backtested_policy
 from surefoot.settings import Settings
 
 DRAWS = 10
@@ -78,7 +78,7 @@ def review_incident(
     found, budget = _detection(entries, report), policy.false_rollback_budget
     if stored.case.kind is CaseKind.WATCH:
         budget = policy.watch.false_alarms if policy.watch else 0.0
-    with CasePlayer(stored) as player:
+    with CaseBacktester(stored) as player:
         changes = list_policy_changes(policy, mapping, found)
         in_force, tried, refused = _try_changes(player, before, policy, changes, found)
         tried = _with_costs(player, before, tried, in_force, (budget, draws))
@@ -215,15 +215,15 @@ def _write_policy(folder: Path, model: str, text: str) -> Path:
 
 
 def _try_changes(
-    player: CasePlayer, before: Path, policy: Policy, changes: Sequence[PolicyChange], found: Detection
-) -> tuple[PlayedPolicy, list[PlayedPolicy], list[tuple[str, str]]]:
+    player: CaseBacktester, before: Path, policy: Policy, changes: Sequence[PolicyChange], found: Detection
+) -> tuple[BacktestedPolicy, list[BacktestedPolicy], list[tuple[str, str]]]:
     """Back-test the policy in force and each change; while callers still meet the version, other gates and pairs too.
 
     Returns:
         What the policy in force makes of the case, what each change does, and changes that make no valid policy.
     """
-    in_force = played_policy(None, player.stored.case, player.play(before))
-    tried: list[PlayedPolicy] = []
+    in_force = backtested_policy(None, player.stored.case, player.play(before))
+    tried: list[BacktestedPolicy] = []
     refused: list[tuple[str, str]] = []
     for change in changes:
         _try_change(player, before, change, tried, refused)
@@ -245,10 +245,10 @@ def _are_apart(one: PolicyChange, other: PolicyChange) -> bool:
 
 
 def _try_change(
-    player: CasePlayer,
+    player: CaseBacktester,
     before: Path,
     change: PolicyChange,
-    tried: list[PlayedPolicy],
+    tried: list[BacktestedPolicy],
     refused: list[tuple[str, str]],
 ) -> None:
     """Back-test one change; what makes no valid policy is said."""
@@ -256,14 +256,18 @@ def _try_change(
         with tempfile.TemporaryDirectory() as folder:
             text = edit_policy_text(read_policy_text(before), change.edits)
             file = _write_policy(Path(folder), before.stem, text)
-            tried.append(played_policy(change, player.stored.case, player.play(file)))
+            tried.append(backtested_policy(change, player.stored.case, player.play(file)))
     except Rejected as error:
         refused.append((change.words, str(error)))
 
 
 def _with_costs(
-    player: CasePlayer, before: Path, tried: Sequence[PlayedPolicy], in_force: PlayedPolicy, cost: tuple[float, int]
-) -> list[PlayedPolicy]:
+    player: CaseBacktester,
+    before: Path,
+    tried: Sequence[BacktestedPolicy],
+    in_force: BacktestedPolicy,
+    cost: tuple[float, int],
+) -> list[BacktestedPolicy]:
     """The tried policies; those of a rollout with their false alarms, the best first until one keeps to the budget."""
     made, (budget, draws) = list(tried), cost
     if player.stored.case.kind is CaseKind.WATCH:
@@ -273,7 +277,7 @@ def _with_costs(
             continue
         with tempfile.TemporaryDirectory() as folder:
             text = edit_policy_text(read_policy_text(before), one.change.edits)
-            alarms = player.play_against_itself(_write_policy(Path(folder), before.stem, text), draws)
+            alarms = player.backtest_against_itself(_write_policy(Path(folder), before.stem, text), draws)
         counted = replace(one, false_alarms=alarms, trials=float(draws))
         made[made.index(one)] = counted
         if is_within_budget(counted, budget):

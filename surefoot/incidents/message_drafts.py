@@ -9,7 +9,7 @@ from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.playbook import AUDIENCES
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.recovery.playbook import Playbook
-from surefoot.reports.incident_messages import draft_message
+from surefoot.reports.message_templates import render_message_draft
 from surefoot.rollout import Ports, retry_on_conflict
 
 _SENT_WITHIN_S = 86400.0
@@ -52,7 +52,9 @@ def draft_messages(
         before = incident.drafts.get(audience)
         send = audience in playbook.send and (before.send if before is not None else fresh)
         try:
-            event = MessageDrafted(incident.name, audience, draft_message(report, audience, project), send, counted)
+            event = MessageDrafted(
+                incident.name, audience, render_message_draft(report, audience, project), send, counted
+            )
         except Rejected as error:
             event = MessageDrafted(incident.name, audience, "", send, counted, str(error))
         _journal(ports, report.model, event)

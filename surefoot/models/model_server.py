@@ -23,7 +23,7 @@ _NOT_PROBED_REASON = "its process ended or hung when rows were asked together to
 _REMOTE_METHODS = frozenset(
     {"predict", "golden_rows", "model_inputs", "is_raw", "signature_fields", "table_columns", "trace"}
 )
-"""Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
+"""Methods of a model that may be called besides batches: see `surefoot.models.child_process_scorer`."""
 PREDICT_TABLE_REQUEST = "predict_table"
 """Verb of a question that an Arrow table follows, as a message of its own."""
 _OOM_SCORE = 500

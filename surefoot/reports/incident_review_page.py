@@ -2,8 +2,8 @@
 
 from surefoot.core.durations import format_duration
 from surefoot.core.incidents.review.incident_review import (
+    BacktestedPolicy,
     IncidentReview,
-    PlayedPolicy,
     allowed_false_alarms,
     describe_outcome,
     format_utc,
@@ -93,7 +93,7 @@ def describe_costs(review: IncidentReview) -> list[str]:
     return made
 
 
-def _row(one: PlayedPolicy) -> dict[str, str]:
+def _row(one: BacktestedPolicy) -> dict[str, str]:
     """A line of the table of what was tried."""
     return {
         "words": one.change.words if one.change else "the policy that is in force",

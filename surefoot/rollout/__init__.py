@@ -13,20 +13,20 @@ from surefoot.rollout.champion_watch import (
     next_evaluation_time,
     read_champion_signals,
     retraining_to_start,
-    watch_level,
     watch_requests,
+    watch_thresholds,
     watched_champion,
 )
-from surefoot.rollout.drift import (
+from surefoot.rollout.dry_run import wanted_change
+from surefoot.rollout.evidence_requests import due_replay_requests
+from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
+from surefoot.rollout.journal_differences import (
     journal_champion_drift,
     pending_alias_changes,
     repair_champion_alias,
     repeat_alias_changes,
     split_mismatch,
 )
-from surefoot.rollout.dry_run import wanted_change
-from surefoot.rollout.evidence_requests import due_replay_requests
-from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.reconcile import (
     CancelledRun,
@@ -39,8 +39,9 @@ from surefoot.rollout.reconcile import (
     journal_model_drift,
     next_step,
 )
+from surefoot.rollout.recovery.daily_fallback_check import check_fallback, is_fallback_check_due
 from surefoot.rollout.recovery.drills import DRILL_RETRY_S, is_rehearsal_due, record_drill
-from surefoot.rollout.recovery.fallback import begin_fallback, drill_fallback, end_fallback, is_fallback_drill_due
+from surefoot.rollout.recovery.fallback_periods import begin_fallback, end_fallback
 from surefoot.rollout.recovery.quarantine import release_version
 from surefoot.rollout.recovery.standby import is_rollback_target, wanted_standby
 from surefoot.rollout.recovery.table_restores import (
@@ -78,9 +79,9 @@ __all__ = [
     "cancelled_by_person_at",
     "candidate_requests",
     "check_due_checkpoints",
+    "check_fallback",
     "checkpoints_to_check",
     "close_incident",
-    "drill_fallback",
     "drive_rollout",
     "due_replay_requests",
     "end_cancelled_rollouts",
@@ -94,7 +95,7 @@ __all__ = [
     "finish_decided_ending",
     "is_count_due",
     "is_exposure_list_due",
-    "is_fallback_drill_due",
+    "is_fallback_check_due",
     "is_rehearsal_due",
     "is_rollback_target",
     "journal_answer_counts",
@@ -126,7 +127,7 @@ __all__ = [
     "table_problems",
     "wanted_change",
     "wanted_standby",
-    "watch_level",
     "watch_requests",
+    "watch_thresholds",
     "watched_champion",
 ]

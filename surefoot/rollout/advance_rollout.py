@@ -39,7 +39,7 @@ from surefoot.core.journal.events import (
     SetSplit,
 )
 from surefoot.core.journal.ledger import Ledger, Rollout, fold_entries, split_of_effect
-from surefoot.core.journal.service_events import RollbackTargetChanged
+from surefoot.core.journal.served_version_events import RollbackTargetChanged
 from surefoot.core.judging.evidence import Evidence, MissingEvidence
 from surefoot.core.judging.evidence_json import encode_evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.journal.service_events import ServiceCounted, VersionCounts
+from surefoot.core.journal.served_version_events import ServiceCounted, VersionCounts
 from surefoot.rollout.ports import Ports
 
 _MAX_LOG_DELAY_S = 60.0

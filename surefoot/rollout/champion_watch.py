@@ -92,7 +92,7 @@ def evaluate_champion(ports: Ports, model: str) -> Ledger:
     now, champion, proven = ports.clock.now(), ledger.champion, ledger.target()
     worse: list[Verdict] = []
     if proven is not None:
-        level = watch_level(watched.policy, watched.watch)
+        level = watch_thresholds(watched.policy, watched.watch)
         opened = (watched.promotion.opened.suite_digest, watched.rollout, watched.promotion.opened_at)
         for question in watch_requests(watched.policy, watched.watch, champion, proven, now, opened):
             evidence = ports.evidence_source.gather(question)
@@ -179,7 +179,7 @@ def watch_requests(
     )
 
 
-def watch_level(policy: Policy, watch: Watch) -> DecisionThresholds:
+def watch_thresholds(policy: Policy, watch: Watch) -> DecisionThresholds:
     """How sure a verdict must be in a watch without an end: so many false alarms a year, over all gates."""
     alpha = min(watch.false_alarms * _LEVEL_SHARE, 0.5) / max(len(watch.gates), 1)
     return DecisionThresholds(

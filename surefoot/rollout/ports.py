@@ -24,7 +24,7 @@ def _no_days(
     return ()
 
 
-def _no_drill(_model: str, _champion: str) -> FallbackDrilled | None:
+def _no_check(_model: str, _champion: str) -> FallbackDrilled | None:
     return None
 
 
@@ -66,7 +66,7 @@ class Ports:
     """Names the version that answers what the champion fails."""
     is_deleted: Callable[[str, str], bool] = _not_deleted
     """Whether the registry says within a moment that (model, number) is deleted; False when it says nothing."""
-    run_fallback_drill: Callable[[str, str], FallbackDrilled | None] = _no_drill
+    run_fallback_check: Callable[[str, str], FallbackDrilled | None] = _no_check
     """Asks the fallback of (model, champion) recent rows; None where the policy has none."""
     data_layer: DataLayer | None = None
     """The tables that versions write; None where no table is touched."""

@@ -14,7 +14,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.advance_rollout import advance_rollout
-from surefoot.rollout.drift import (
+from surefoot.rollout.journal_differences import (
     journal_champion_drift,
     journal_config_drift,
     journal_split_drift,

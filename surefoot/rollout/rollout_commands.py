@@ -11,7 +11,7 @@ from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.event_sentences import rollout_headline
 from surefoot.core.journal.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.journal.ledger import Ledger, Rollout
-from surefoot.core.journal.service_events import VersionReleased
+from surefoot.core.journal.served_version_events import VersionReleased
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
@@ -20,7 +20,7 @@ from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
 from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.recovery.fallback_drill import drill_before_rollout
+from surefoot.rollout.recovery.fallback_check import check_fallback_before_rollout
 from surefoot.rollout.recovery.rollback_schedule import resolve_rollback_schedule
 
 _CONFLICT_RETRIES = 100
@@ -133,7 +133,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     if champion is None:
         raise Rejected(f"{policy.model} has no champion yet")
     why = clean_reason(request.reason).text
-    ledger, fallback_digest = drill_before_rollout(ports, ledger, champion, candidate)
+    ledger, fallback_digest = check_fallback_before_rollout(ports, ledger, champion, candidate)
     if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
         ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
     attempt = len(ledger.attempts(candidate)) + 1

@@ -19,7 +19,7 @@ from surefoot.wiring.log_maintenance import (
     journal_counts,
     logged_models,
 )
-from surefoot.wiring.mlflow_view import project_journal
+from surefoot.wiring.mlflow_runs import write_journal_to_mlflow
 from surefoot.wiring.policies import (
     broken_policies,
     candidate_promotion,
@@ -49,7 +49,7 @@ __all__ = [
     "open_ports",
     "open_traffic",
     "policy_facts",
-    "project_journal",
     "promotion_request",
     "read_policies",
+    "write_journal_to_mlflow",
 ]

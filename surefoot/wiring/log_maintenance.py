@@ -5,7 +5,7 @@ from surefoot.adapters.predictions.compaction import CompactionResult, compact_l
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.served_answer_counts import CountWindow, count_served_answers, primary_loss_gate
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.core.journal.service_events import VersionCounts
+from surefoot.core.journal.served_version_events import VersionCounts
 from surefoot.rollout import (
     Ports,
     journal_answer_counts,

@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvid
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.scoring_progress import ProgressReport
-from surefoot.adapters.served_answers.fallback_drills import DrillSources, run_fallback_drill
+from surefoot.adapters.served_answers.fallback_checks import FallbackCheckSources, run_fallback_check
 from surefoot.core.domain import Outcome
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.judging.data_validation import ValidationResult
@@ -60,10 +60,10 @@ def open_ports(
     files = ConfigFileStore(config.project, config.home / "bundle", make_artifact_cache(config).verified)
     with open_journal(config) as journal, open_traffic(config) as traffic:
         clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
-        sources = DrillSources(config.project, config.log, found.resolve, models.start_scorer)
+        sources = FallbackCheckSources(config.project, config.log, found.resolve, models.start_scorer)
 
         def tried(model: str, champion: str) -> FallbackDrilled | None:
-            return run_fallback_drill(sources, model, champion, clock.now())
+            return run_fallback_check(sources, model, champion, clock.now())
 
         actions = (models.find_load_problem, days, traffic.set_standby, gone, tried)
         yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files, traffic.set_fallback)

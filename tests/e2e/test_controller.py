@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from surefoot.adapters import last_flow_runs
+from surefoot.adapters import flow_progress
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli.local.prefect_runs import AUTO_SCHEDULED, PrefectRuns
 from surefoot.controller.due_work import DueWork
@@ -44,7 +44,7 @@ def _listed(stack: Scenario) -> list[dict[str, Any]]:
 
 
 def _beaten(stack: Scenario, since: float) -> bool:
-    return all((last_flow_runs.last_heartbeat(stack.folder, flow) or 0.0) > since for flow in FLOWS)
+    return all((flow_progress.last_heartbeat(stack.folder, flow) or 0.0) > since for flow in FLOWS)
 
 
 def _quiet(stack: Scenario) -> None:

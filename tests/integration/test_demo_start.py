@@ -25,7 +25,7 @@ sys.addaudithook(watch)
 from surefoot.cli.demo import TrainingProcess
 if __name__ == "__main__":
     training = TrainingProcess(pathlib.Path(sys.argv[1]))
-    from surefoot.demo import story
+    from surefoot.demo import scenario
     from surefoot.demo import demo_report
     from surefoot.demo import traffic_replay
     try:

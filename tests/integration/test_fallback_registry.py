@@ -14,10 +14,10 @@ from surefoot.core.fallback import FallbackReference
 from surefoot.core.journal.events import RolloutOpened
 from surefoot.rollout import (
     adopt_champion,
-    drill_fallback,
+    check_fallback,
     drive_rollout,
     end_rollout,
-    is_fallback_drill_due,
+    is_fallback_check_due,
     open_promotion,
 )
 from tests.conftest import free_port
@@ -101,7 +101,7 @@ def test_a_version_that_cannot_be_loaded_is_refused(stack: ServedStack, number: 
     """`plan`, the command and a promotion say it in one line; nothing is opened, and the gateway keeps what it has."""
     stack.policy(GOOD)
     with wiring.open_ports(stack.config, "test") as ports:
-        drill_fallback(ports, MODEL)
+        check_fallback(ports, MODEL)
         stack.wait_for_fallback(GOOD)
         stack.policy(number)
         head = ports.ledger(MODEL).head
@@ -109,7 +109,7 @@ def test_a_version_that_cannot_be_loaded_is_refused(stack: ServedStack, number: 
             open_promotion(ports, wiring.promotion_request(stack.config, MODEL, "2", "a test", force=True))
         assert "\n" not in str(refused.value)
         assert ports.ledger(MODEL).head == head
-        found = drill_fallback(ports, MODEL)
+        found = check_fallback(ports, MODEL)
         ledger = ports.ledger(MODEL)
     assert found is not None
     assert found.is_unusable
@@ -126,7 +126,7 @@ def test_without_mlflow_the_fallback_answers_and_a_drill_waits(stack: ServedStac
     """A gateway that is started again loads it from its own copy; the outage is no fault of the fallback."""
     stack.policy(GOOD)
     with wiring.open_ports(stack.config, "test") as ports:
-        drill_fallback(ports, MODEL)
+        check_fallback(ports, MODEL)
     stack.wait_for_fallback(GOOD)
     drills = len(stack.drills())
     stack.stop()
@@ -138,7 +138,7 @@ def test_without_mlflow_the_fallback_answers_and_a_drill_waits(stack: ServedStac
         stack.wait_for_fallback(GOOD)
         assert said(stack.ask(3.0)) == FROM_VERSION
         with wiring.open_ports(stack.config, "test", 1.0) as ports, pytest.raises(RegistryUnavailable):
-            drill_fallback(ports, MODEL)
+            check_fallback(ports, MODEL)
         assert len(stack.drills()) == drills
     finally:
         stack.config = known
@@ -149,11 +149,11 @@ def test_another_version_in_the_policy_is_drilled_at_once(stack: ServedStack) ->
     """A drill is due when the policy names another version than the last drill, and a day after that."""
     stack.policy(GOOD)
     with wiring.open_ports(stack.config, "test") as ports:
-        drill_fallback(ports, MODEL)
+        check_fallback(ports, MODEL)
         ledger = ports.ledger(MODEL)
     assert ledger.drilled is not None
     at = ledger.drilled[1]
     same = FallbackReference(stack.base, GOOD)
-    assert not is_fallback_drill_due(ledger, at + 1.0, same)
-    assert is_fallback_drill_due(ledger, at + 1.0, FallbackReference(stack.base, ODD))
-    assert is_fallback_drill_due(ledger, at + 86400.0, same)
+    assert not is_fallback_check_due(ledger, at + 1.0, same)
+    assert is_fallback_check_due(ledger, at + 1.0, FallbackReference(stack.base, ODD))
+    assert is_fallback_check_due(ledger, at + 86400.0, same)

@@ -12,7 +12,7 @@ from surefoot.cli import main
 from surefoot.core.errors import FallbackInvalid
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
-from surefoot.rollout import drill_fallback, is_fallback_drill_due
+from surefoot.rollout import check_fallback, is_fallback_check_due
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import RAISING, listening
@@ -123,8 +123,8 @@ def test_a_drill_asks_what_the_log_holds(emergency: Emergency, capfd: pytest.Cap
     assert ledger.drilled is not None
     found, at = ledger.drilled
     assert (found.rows, found.problem, found.kind) == (5, "", "table")
-    assert not is_fallback_drill_due(ledger, at + 86399.0)
-    assert is_fallback_drill_due(ledger, at + 86400.0)
+    assert not is_fallback_check_due(ledger, at + 86399.0)
+    assert is_fallback_check_due(ledger, at + 86400.0)
     write_table(emergency.home, "unit,y,answer\n")
     assert emergency.command("fallback", MODEL) == 2
 
@@ -136,5 +136,5 @@ def test_a_constant_and_no_fallback_are_drilled_too(emergency: Emergency) -> Non
     write_policy(emergency.home, {"refuse": True})
     before = emergency.ports.ledger(MODEL).head
     assert emergency.command("fallback", MODEL, "--drill") == 2
-    assert drill_fallback(emergency.ports, MODEL) is None
+    assert check_fallback(emergency.ports, MODEL) is None
     assert emergency.ports.ledger(MODEL).head == before

@@ -22,7 +22,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.models import remote_scorer as scores_module
+from surefoot.models import child_process_scorer as scores_module
 from surefoot.models.rows.independence import RowIndependence
 from tests.gates import make_gate
 from tests.integration import hosted_models

@@ -11,7 +11,7 @@ from surefoot.controller.due_work import DueWork
 from surefoot.controller.tick_state import TickState
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.events import RolloutEnded, RolloutOpened, SetAlias, SetSplit, StageEntered
-from surefoot.rollout import adopt_champion, drill_fallback
+from surefoot.rollout import adopt_champion, check_fallback
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.gateway_harness import wait_for
@@ -85,7 +85,7 @@ def test_a_tick_names_what_the_gateway_has_forgotten(stack: PromotedStack) -> No
     """A gateway was killed before it had written standby and fallback: the controller's next tick names both."""
     stack.policy(GOOD)
     with wiring.open_ports(stack.config, "test") as ports:
-        drill_fallback(ports, MODEL)
+        check_fallback(ports, MODEL)
     stack.wait_for_fallback(GOOD)
     tick = DueWork(TickState(stack.config), FakeScheduler())
     tick.find_due_work(["reconcile"])

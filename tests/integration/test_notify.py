@@ -18,7 +18,7 @@ from surefoot.adapters.notify.outbox import DeliveryState, Outbox
 from surefoot.controller.notifier import Notifier
 from surefoot.core.domain import Stage
 from surefoot.core.journal.events import ChampionAdopted, DriftFound
-from surefoot.core.notify.delivery_schedule import CLAIM_S
+from surefoot.core.notify.delivery_schedule import DELIVERY_TIME_LIMIT_S
 from surefoot.core.notify.message import Message, Severity, Topic
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.incidents import incident_reports, notifications
@@ -141,7 +141,7 @@ def test_two_senders_never_take_the_same_message(outbox: Outbox) -> None:
     assert outbox.queue("m", 7, [("a" * 24, "team", ONE)], 100.0, 1000.0) == 0
     assert [one.id for one in outbox.claim("team", 100.0, 9)] == ["a" * 24]
     assert outbox.claim("team", 101.0, 9) == []
-    (again,) = outbox.claim("team", 100.0 + CLAIM_S, 9)
+    (again,) = outbox.claim("team", 100.0 + DELIVERY_TIME_LIMIT_S, 9)
     assert (again.id, again.attempts) == ("a" * 24, 2)
     outbox.settle({again.id: "refused"}, 300.0)
     outbox.settle({again.id: ""}, 301.0)

@@ -3,7 +3,7 @@
 import pytest
 
 from surefoot.core.journal.events import decode_event
-from surefoot.core.journal.service_events import VersionReleased
+from surefoot.core.journal.served_version_events import VersionReleased
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER
 

@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.testing.utilities import prefect_test_harness
 
 from bench.evaluating.replaying import ROLLOUT, make_settings, open_replay_stage
-from flows.count_log_files import count_log_files_before_replay
+from flows.count_evidence import count_evidence_before_replay
 from surefoot import wiring
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
@@ -137,7 +137,7 @@ def _open(installation: Installation, versions: tuple[Path, tuple[Version, Versi
 @flow(name="outer")
 def outer() -> None:
     """Spread out as the promote flow does before its shadow task."""
-    count_log_files_before_replay("m", ROLLOUT)
+    count_evidence_before_replay("m", ROLLOUT)
 
 
 def _counted() -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from surefoot.adapters import last_flow_runs
+from surefoot.adapters import flow_progress
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli.local import prefect_server
@@ -86,7 +86,7 @@ def _down(emergency: Emergency) -> None:
 
 
 def _silent(emergency: Emergency) -> None:
-    last_flow_runs.record_heartbeat(emergency.home, "watch")
+    flow_progress.record_heartbeat(emergency.home, "watch")
     long_ago = time.time() - 3600.0
     os.utime(emergency.home / "ticks" / "watch", (long_ago, long_ago))
     emergency.processes({"gateway": (os.getpid(), long_ago - 3600.0)})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from surefoot.core.judging.evidence import BadEventStratum
-from surefoot.core.stats import quantiles
+from surefoot.core.stats import distributions
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from surefoot.core.stats.power import detection_chance_by_events
 from surefoot.core.stats.rate_eprocess import (
@@ -46,10 +46,10 @@ def _pairs_of_quantiles(
 ) -> list[tuple[float, float]]:
     """Our quantiles and those of `scipy.stats`."""
     return [
-        (quantiles.student_upper_quantile(level, degrees), stats.t.isf(level, degrees)),
-        (quantiles.normal_quantile(level), stats.norm.ppf(level)),
-        (quantiles.normal_probability(value), stats.norm.cdf(value)),
-        (quantiles.beta_quantile(level, *shapes), stats.beta.ppf(level, *shapes)),
+        (distributions.student_upper_quantile(level, degrees), stats.t.isf(level, degrees)),
+        (distributions.normal_quantile(level), stats.norm.ppf(level)),
+        (distributions.normal_probability(value), stats.norm.cdf(value)),
+        (distributions.beta_quantile(level, *shapes), stats.beta.ppf(level, *shapes)),
     ]
 
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from surefoot.models import remote_scorer
-from surefoot.models.remote_scorer import ANSWER_TIMEOUT_PER_ROW_S, ANSWER_TIMEOUT_S, RemoteScorer
+from surefoot.models import child_process_scorer
+from surefoot.models.child_process_scorer import ANSWER_TIMEOUT_PER_ROW_S, ANSWER_TIMEOUT_S, ChildProcessScorer
 
 
 class Process:
@@ -30,9 +30,9 @@ def test_a_fast_model_that_hangs_is_not_waited_for_as_long_as_a_slow_one_may_tak
 ) -> None:
     """The first table may take 50 ms a row; later ones a multiple of what its rows took, and at least a minute."""
     clock = iter([0.0, 0.5, 1.0, 1.1, 2.0, 2.1])
-    monkeypatch.setattr(remote_scorer, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(remote_scorer, "ModelProcess", Process)
-    scorer = RemoteScorer(lambda _number: None)  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(child_process_scorer, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(child_process_scorer, "ModelProcess", Process)
+    scorer = ChildProcessScorer(lambda _number: None)  # type: ignore[arg-type, return-value]
     for _ in range(3):
         scorer.predict_table(b"", 50_000)
     waits = scorer._process.waits  # type: ignore[union-attr] # what it was given

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters import last_flow_runs
+from surefoot.adapters import flow_progress
 from surefoot.controller.controller import (
     LEAD_TIME_S,
     MAX_PENDING_S,
@@ -19,7 +19,7 @@ from surefoot.controller.controller import (
     single_controller_lock,
 )
 from surefoot.controller.due_work import DueWork, _DueRuns
-from surefoot.controller.scheduler_port import PromoteRun, ScheduledRun
+from surefoot.controller.flow_scheduler import PromoteRun, ScheduledRun
 from surefoot.controller.work_backoff import MAX_WAIT_TICKS, Backoff, OneTimeWork
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun
@@ -96,8 +96,8 @@ def test_a_tick_without_work_is_dropped_and_one_with_work_stays(tmp_path: Path) 
     controller, scheduler, _ = _controller(tmp_path, runs, watch={"m: a look": 1})
     controller.tick(NOW)
     assert scheduler.dropped == ["b"]
-    assert last_flow_runs.last_heartbeat(tmp_path, "reconcile") is not None
-    assert last_flow_runs.last_heartbeat(tmp_path, "watch") is None
+    assert flow_progress.last_heartbeat(tmp_path, "reconcile") is not None
+    assert flow_progress.last_heartbeat(tmp_path, "watch") is None
 
 
 def test_runs_of_people_and_later_ticks_are_left_alone(tmp_path: Path) -> None:
@@ -181,12 +181,12 @@ def test_a_scheduler_that_is_down_is_asked_again(tmp_path: Path) -> None:
 
     def sleep(seconds: float) -> None:
         naps.append(seconds)
-        assert last_flow_runs.last_heartbeat(tmp_path, "watch") is None or not scheduler.down
+        assert flow_progress.last_heartbeat(tmp_path, "watch") is None or not scheduler.down
         scheduler.down = len(naps) < 3
 
     controller.run(sleep, until=lambda: bool(scheduler.dropped))
     assert naps[:3] == [RETRY_DELAY_S] * 3
-    assert last_flow_runs.last_heartbeat(tmp_path, "watch") is not None
+    assert flow_progress.last_heartbeat(tmp_path, "watch") is not None
 
 
 def test_there_is_one_controller_a_home(tmp_path: Path) -> None:

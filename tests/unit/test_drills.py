@@ -17,7 +17,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.drill import DrillSection
 from surefoot.core.policy.violations import Violation
 from surefoot.core.served_versions.finished_drills import finished_drills
-from surefoot.core.served_versions.version_drills import last_drills
+from surefoot.core.served_versions.version_checks import latest_checks
 from surefoot.rollout import (
     adopt_champion,
     drive_rollout,
@@ -156,7 +156,7 @@ def test_a_drill_is_told_in_the_ledger_of_versions_and_in_the_statistics() -> No
     record_drill(env.ports(), "m", drilled(PASSED, MISSED))
     record_drill(env.ports(), "m", drilled(PASSED, mode=TABLETOP_MODE))
     entries = env.journal.read("m")
-    (known,) = last_drills("m", entries).items()
+    (known,) = latest_checks("m", entries).items()
     assert (known[0], known[1].tried, known[1].problems) == (
         "1",
         ("rollback",),

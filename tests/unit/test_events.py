@@ -26,7 +26,7 @@ from surefoot.core.journal.events import (
     encode_event,
 )
 from surefoot.core.journal.rollback_schedule import RollbackSchedule
-from surefoot.core.journal.service_events import VersionCounts
+from surefoot.core.journal.served_version_events import VersionCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.tables.table_checkpoint import TableCheckpoint, TableDigest
 

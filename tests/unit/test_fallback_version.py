@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts
-from surefoot.core.answers.fallback_drill import drill_version
+from surefoot.core.answers.fallback_check import check_version_answers
 from surefoot.core.domain import RolloutKind, Stage, StandIn, Version
 from surefoot.core.errors import FallbackInvalid, Rejected
 from surefoot.core.fallback import FallbackReference, FallbackVersion
@@ -23,7 +23,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.served_versions.fallback_version import (
     choose_fallback_version,
-    judge_fallback_drill,
+    judge_fallback_check,
     why_fallback_barred,
 )
 from surefoot.core.served_versions.quarantine import Quarantine
@@ -31,7 +31,7 @@ from surefoot.rollout import (
     Ports,
     adopt_champion,
     begin_fallback,
-    drill_fallback,
+    check_fallback,
     drive_rollout,
     end_fallback,
     open_promotion,
@@ -52,7 +52,7 @@ def with_drill(
     told: list[FallbackVersion | None] = []
     return replace(
         env.ports(),
-        run_fallback_drill=lambda _model, _champion: found() if callable(found) else found,
+        run_fallback_check=lambda _model, _champion: found() if callable(found) else found,
         set_fallback=lambda _model, fallback: told.append(fallback),
     ), told
 
@@ -102,12 +102,12 @@ def test_a_version_that_cannot_be_loaded_stops_a_promotion() -> None:
     answers = [GOOD, UNUSABLE, UNUSABLE]
     ports, told = with_drill(env, lambda: answers.pop(0))
     adopt_champion(ports, "m")
-    drill_fallback(ports, "m")
+    check_fallback(ports, "m")
     head = ports.ledger("m").head
     with pytest.raises(FallbackInvalid, match="its files are gone"):
         open_promotion(ports, env.request("2"))
     assert ports.ledger("m").head == head
-    drill_fallback(ports, "m")
+    check_fallback(ports, "m")
     ledger = ports.ledger("m")
     assert ledger.drilled is not None
     assert ledger.drilled[0] == UNUSABLE
@@ -131,8 +131,8 @@ def test_another_kind_of_fallback_forgets_the_version() -> None:
     answers = [GOOD, FallbackDrilled("constant", "", 5, "")]
     ports, _ = with_drill(env, lambda: answers.pop(0))
     adopt_champion(ports, "m")
-    drill_fallback(ports, "m")
-    drill_fallback(ports, "m")
+    check_fallback(ports, "m")
+    check_fallback(ports, "m")
     assert ports.ledger("m").fallback is None
 
 
@@ -158,27 +158,27 @@ def test_no_version_that_is_on_trial_or_was_taken_back_is_the_fallback(
     assert choose_fallback_version(ledger) == (None if barred else named)
     assert bool(why_fallback_barred(ledger, fallback)) == barred
     found = FallbackDrilled("pyfunc", fallback.digest, 1, "", FallbackReference("m", fallback.number), fallback)
-    assert bool(judge_fallback_drill(ledger, found, champion).problem) == (barred or fallback == champion)
+    assert bool(judge_fallback_check(ledger, found, champion).problem) == (barred or fallback == champion)
 
 
 def test_a_drill_before_a_rollout_knows_its_candidate() -> None:
     """A fallback that is the candidate itself is told before the rollout opens, when nothing is open yet."""
-    assert judge_fallback_drill(Ledger("m"), GOOD, VERSIONS[0], BASE).problem.startswith("it is the candidate")
-    assert judge_fallback_drill(Ledger("m"), GOOD, VERSIONS[0], VERSIONS[1]).problem == ""
+    assert judge_fallback_check(Ledger("m"), GOOD, VERSIONS[0], BASE).problem.startswith("it is the candidate")
+    assert judge_fallback_check(Ledger("m"), GOOD, VERSIONS[0], VERSIONS[1]).problem == ""
 
 
 def test_files_that_have_changed_are_not_loaded() -> None:
     """A version whose bytes are not those of the journal is unusable, whatever its answers; another number is not."""
     ledger = Ledger("m", fallback=FallbackVersion("base", BASE))
     changed = replace(BASE, digest=f"sha256:{8:064}")
-    found = judge_fallback_drill(ledger, replace(GOOD, digest=changed.digest, version=changed), VERSIONS[0])
+    found = judge_fallback_check(ledger, replace(GOOD, digest=changed.digest, version=changed), VERSIONS[0])
     assert found.is_unusable
     assert found.fallback_version is None
     assert BASE.digest in found.problem
     other = replace(changed, number="8")
     source = FallbackReference("base", "8")
     assert (
-        judge_fallback_drill(ledger, FallbackDrilled("pyfunc", other.digest, 1, "", source, other), VERSIONS[0]).problem
+        judge_fallback_check(ledger, FallbackDrilled("pyfunc", other.digest, 1, "", source, other), VERSIONS[0]).problem
         == ""
     )
 
@@ -194,7 +194,7 @@ def test_files_that_have_changed_are_not_loaded() -> None:
 )
 def test_a_drill_says_what_callers_would_get(answers: list[object], errors: list[str], problem: str) -> None:
     """Rows that it fails come before the shape of its answers; without logged rows it was loaded, and that is all."""
-    found = drill_version(SOURCE, BASE, answers, errors, [0.1, 0.9])
+    found = check_version_answers(SOURCE, BASE, answers, errors, [0.1, 0.9])
     assert (found.problem, found.rows) == (problem, len(answers) + len(errors))
     assert decode_event(*encode_event(found)) == found
     assert describe_event(found).startswith("fallback pyfunc models:/base/7 was asked")
@@ -213,7 +213,7 @@ def test_a_tick_names_the_fallback_again_when_something_has_changed() -> None:
     env = Scenario()
     ports, told = with_drill(env, GOOD)
     adopt_champion(ports, "m")
-    drill_fallback(ports, "m")
+    check_fallback(ports, "m")
     down = [True]
 
     def set_fallback(_model: str, fallback: FallbackVersion | None) -> None:
@@ -249,7 +249,7 @@ def test_the_journal_says_which_version_answers() -> None:
     env = Scenario()
     ports, _ = with_drill(env, GOOD)
     adopt_champion(ports, "m")
-    drill_fallback(ports, "m")
+    check_fallback(ports, "m")
     champion = ports.ledger("m").champion
     assert champion is not None
     begin_fallback(ports, "m", champion, "pyfunc", "it is down")

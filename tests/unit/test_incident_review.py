@@ -17,8 +17,8 @@ from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase, case_from_json, case_to_json
 from surefoot.core.incidents.review.incident_review import (
     BEFORE,
+    BacktestedPolicy,
     IncidentReview,
-    PlayedPolicy,
     allowed_false_alarms,
     choose_change,
     describe_outcome,
@@ -42,7 +42,7 @@ FLIGHTS = Path(__file__).parents[2] / "configs" / "flights-late.yaml"
 CASE = IncidentCase("m", "abc", CaseKind.TRIAL, "2", "1", 0.0, 50.0, 1000.0, 200.0)
 CHANGE = PolicyChange("look more often", (SetValue(("watch", "every"), "1h"),))
 PLAYED = st.builds(
-    PlayedPolicy,
+    BacktestedPolicy,
     st.just(CHANGE),
     st.none() | st.floats(0.0, 1000.0),
     st.just("errors"),
@@ -56,7 +56,7 @@ PLAYED = st.builds(
 
 @given(in_force=PLAYED, tried=st.lists(PLAYED, max_size=8), budget=st.sampled_from([0.001, 0.01, 0.1]))
 def test_a_proposal_is_never_later_and_keeps_to_the_budget(
-    in_force: PlayedPolicy, tried: list[PlayedPolicy], budget: float
+    in_force: BacktestedPolicy, tried: list[BacktestedPolicy], budget: float
 ) -> None:
     """What is proposed stops the version no later and after no more requests, within the budget of false alarms."""
     chosen = choose_change(replace(in_force, change=None), tried, budget)
@@ -83,7 +83,7 @@ def test_a_proposal_is_never_later_and_keeps_to_the_budget(
 
 def test_a_policy_that_stops_nothing_or_too_late_is_named_in_one_line() -> None:
     """A case is met by a stop in time alone; the sentence names the version, and how late it was."""
-    played = PlayedPolicy(None, 150.0, "errors", "Ramping 5 %", 7)
+    played = BacktestedPolicy(None, 150.0, "errors", "Ramping 5 %", 7)
     assert find_case_problem(CASE, played) == ""
     assert "7 requests" in describe_outcome(CASE, played)
     assert find_case_problem(CASE, replace(played, stopped_at=260.0)).endswith("1 min too late")
@@ -212,8 +212,8 @@ def test_a_review_without_a_proposal_says_what_it_tried() -> None:
     report = IncidentReport(
         "m", Incident(opened, 100.0, 1), Version("1", "sha256:1"), Timeline(()), None, (), (), (), (), "", 1, ()
     )
-    in_force = PlayedPolicy(None, 150.0, "errors", "Ramping 5 %", 7)
-    tried = (PlayedPolicy(CHANGE, 160.0, "errors", "Ramping 5 %", 9),)
+    in_force = BacktestedPolicy(None, 150.0, "errors", "Ramping 5 %", 7)
+    tried = (BacktestedPolicy(CHANGE, 160.0, "errors", "Ramping 5 %", 9),)
     found = Detection("errors", Stage.RAMPING)
     review = IncidentReview(
         report,

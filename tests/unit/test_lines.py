@@ -10,7 +10,7 @@ from surefoot.core.domain import LogPolicy, Split, Version
 from surefoot.gateway.http import scoring_body, tensors
 from surefoot.gateway.http.scoring_body import RequestTable
 from surefoot.gateway.inference.attempts.attempt import Answered, Attempt, AttemptOutcome, Failed, ProcessDown, Revoked
-from surefoot.gateway.inference.attempts.attempt_records import shadow_records
+from surefoot.gateway.inference.attempts.attempt_log_records import shadow_records
 from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.log.prediction_log_writer import MAX_LINE_BYTES, label_lines, prediction_lines
 from surefoot.gateway.log.redaction import LogRedactor

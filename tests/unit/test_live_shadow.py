@@ -29,7 +29,7 @@ from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.state_machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, alpha_per_shadow_gate, decide_action
 from surefoot.rollout import drive_rollout, open_promotion
-from surefoot.rollout.drift import split_mismatch
+from surefoot.rollout.journal_differences import split_mismatch
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 from tests.gates import make_gate
 from tests.scripted import FAIL, PASS, at, events, scenario, started

@@ -29,7 +29,7 @@ from surefoot.core.journal.events import (
     SetSplit,
 )
 from surefoot.core.journal.fallback_events import FallbackBegan
-from surefoot.core.journal.service_events import ExposureListed
+from surefoot.core.journal.served_version_events import ExposureListed
 from surefoot.core.journal.watch_events import IncidentOpened
 from surefoot.core.notify.delivery_schedule import pause_before_retry
 from surefoot.core.notify.journal_messages import messages_of_entries

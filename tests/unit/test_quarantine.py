@@ -9,7 +9,7 @@ from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, VersionUn
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.journal.service_events import VersionReleased
+from surefoot.core.journal.served_version_events import VersionReleased
 from surefoot.core.served_versions.version_status import rollout_title, version_statuses
 from surefoot.rollout import (
     drive_rollout,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome
-from surefoot.core.journal.service_events import ServiceCounted, VersionCounts
+from surefoot.core.journal.served_version_events import ServiceCounted, VersionCounts
 from surefoot.core.served_versions.service_summary import Standing, service_summaries
 from surefoot.rollout import (
     Ports,

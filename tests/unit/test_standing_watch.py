@@ -15,7 +15,7 @@ from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.journal.service_events import ServiceCounted
+from surefoot.core.journal.served_version_events import ServiceCounted
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedBlock, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest

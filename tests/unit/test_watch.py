@@ -15,7 +15,7 @@ from surefoot.models.rows.independence import (
     answers_equal,
     probe_independence,
 )
-from surefoot.models.rows.live_recheck import MIN_PROVING_ROWS, LiveRecheck
+from surefoot.models.rows.live_recheck import MIN_RECHECKED_ROWS, LiveRecheck
 
 ROWS: list[list[object]] = [[float(7 * i % 24), i % 3] for i in range(24)]
 Function = Callable[[list[list[object]]], list[object]]
@@ -92,20 +92,20 @@ def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
     model = Model(lambda rows: ["late" if value > 900.0 else "on time" for value in x(rows)])
     watched = LiveRecheck(model, probe_independence(model.function, ROWS))
     assert watched.independence.batching is RowIndependence.UNPROVEN
-    for number in range(MIN_PROVING_ROWS):
+    for number in range(MIN_RECHECKED_ROWS):
         assert not watched.independence.row_wise
         row: list[object] = [1000.0 * (number % 3) + number, 0]
         watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
     assert watched.independence.row_wise
-    assert max(model.sizes) == MIN_PROVING_ROWS
+    assert max(model.sizes) == MIN_RECHECKED_ROWS
 
 
 def test_rows_of_one_answer_prove_little() -> None:
     """While all callers' rows have the same answer many more are waited for: of equal answers none is out of place."""
     model = Model(lambda rows: [*sorted("late" if value > 900.0 else "on time" for value in x(rows))])
     watched = LiveRecheck(model, probe_independence(model.function, ROWS))
-    for number in range(3 * MIN_PROVING_ROWS):
-        row: list[object] = [2000.0 - 50.0 * (number == 2 * MIN_PROVING_ROWS) * 30 + number, 0]
+    for number in range(3 * MIN_RECHECKED_ROWS):
+        row: list[object] = [2000.0 - 50.0 * (number == 2 * MIN_RECHECKED_ROWS) * 30 + number, 0]
         watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
         assert not watched.independence.row_wise
     assert watched.independence.batching is RowIndependence.BATCH_DEPENDENT

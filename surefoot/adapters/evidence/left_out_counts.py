@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from surefoot.adapters.evidence.live_counts.arm_assignment import SERVED_CONDITION_SQL, request_arms_parameters
-from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
+from surefoot.adapters.evidence.live_counts.trial_counts import parse_count
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, ShiftGate

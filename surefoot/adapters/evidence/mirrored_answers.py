@@ -8,8 +8,8 @@ import numpy as np
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
 from surefoot.adapters.evidence.left_out_counts import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
-from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
+from surefoot.adapters.evidence.live_counts.trial_counts import parse_count
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair

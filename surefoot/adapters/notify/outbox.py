@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction
-from surefoot.core.notify.delivery_schedule import CLAIM_S, pause_before_retry
+from surefoot.core.notify.delivery_schedule import DELIVERY_TIME_LIMIT_S, pause_before_retry
 from surefoot.core.notify.message import Message, Severity
 
 
@@ -207,7 +207,9 @@ class Outbox:
             for row in connection.execute(waiting.order_by(column.queued, column.seq).limit(most)).mappings().all():
                 mine = sa.update(_OUTBOX).where(column.id == row["id"], column.due == row["due"])
                 mine = mine.where(column.state == DeliveryState.WAITING.value)
-                claimed = connection.execute(mine.values(due=now + CLAIM_S, attempts=column.attempts + 1)).rowcount
+                claimed = connection.execute(
+                    mine.values(due=now + DELIVERY_TIME_LIMIT_S, attempts=column.attempts + 1)
+                ).rowcount
                 if claimed:
                     taken.append(_message({**row, "attempts": row["attempts"] + 1}))
         return taken

@@ -8,8 +8,8 @@ import orjson
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.core.errors import SurefootError
+from surefoot.models.child_process_scorer import ScoringAbandoned
 from surefoot.models.model_protocols import PredictorLost
-from surefoot.models.remote_scorer import ScoringAbandoned
 from surefoot.models.rows.answer_checks import describe_error
 from surefoot.models.rows.independence import answers_equal
 
@@ -33,7 +33,7 @@ RequestKey = tuple[str, int]
 class ScorableModel(Protocol):
     """A loaded model.
 
-    One that has the methods `table_columns` and `predict_table` of `surefoot.models.remote_scorer` as well is asked
+    One that also has the methods `table_columns` and `predict_table` of `surefoot.models.child_process_scorer` is asked
     whole tables.
     """
 
@@ -96,7 +96,7 @@ class ScoringCounts:
         self.abandoned = self.abandoned or self.failed > max(_MIN_FAILED_REQUESTS, _MAX_FAILED_SHARE * self.total)
 
 
-def claims_row_independence(model: ScorableModel) -> bool | None:
+def declares_row_independence(model: ScorableModel) -> bool | None:
     """Whether a model says that each row has an answer of its own; None where it says nothing, and is taken to."""
     claimed = getattr(model, "batchable", None)
     return None if claimed is None else bool(claimed)
@@ -111,10 +111,10 @@ def score_requests(model: ScorableModel, served: Sequence[LoggedRequest]) -> Sco
     Raises:
         SurefootError: The model could not be had, which says nothing of its answers.
     """
-    claimed = claims_row_independence(model)
+    claimed = declares_row_independence(model)
     found = _scored(model, served, together=claimed is not False)
     if claimed and not (
-        claims_row_independence(model) and answers_equal_when_alone(model, _sample_answered(served, found.answers))
+        declares_row_independence(model) and answers_equal_when_alone(model, _sample_answered(served, found.answers))
     ):
         return _scored(model, served, together=False)
     return found

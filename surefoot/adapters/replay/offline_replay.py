@@ -40,9 +40,9 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import GoldenGate, PairedGate, ShiftGate, narrow
+from surefoot.models.child_process_scorer import ChildProcessScorer
 from surefoot.models.model_process import RemoteModelError
 from surefoot.models.model_protocols import PredictorLost
-from surefoot.models.remote_scorer import RemoteScorer
 
 MAX_COMPARED_INPUTS = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
@@ -119,7 +119,7 @@ class OfflineReplay:
         """Forget the window, and end the processes of the models."""
         self.close_window()
         for model in self._models.values():
-            if isinstance(model, RemoteScorer):
+            if isinstance(model, ChildProcessScorer):
                 model.close()
         self._models = {}
 

@@ -19,8 +19,8 @@ from surefoot.adapters.evidence.left_out_counts import MAX_EXAMINED_ROWS, gate_w
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.compacted_features import CompactedFeatures, open_compacted_features
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
+from surefoot.adapters.predictions.labels_in_time import labels_in_time
 from surefoot.adapters.predictions.log_files import sql_path_list
-from surefoot.adapters.predictions.matured_labels import labels_in_time
 from surefoot.adapters.predictions.prediction_log import (
     LoggedRequest,
     PredictionLog,

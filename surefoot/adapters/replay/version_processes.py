@@ -12,8 +12,8 @@ import numpy as np
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
+from surefoot.models.child_process_scorer import ChildProcessScorer
 from surefoot.models.model_process import ModelProcess, ProcessDied, StartProcess, spawn_process
-from surefoot.models.remote_scorer import RemoteScorer
 from surefoot.models.rows.independence import IndependenceResult
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class ProcessScorer(RemoteScorer):
+class ProcessScorer(ChildProcessScorer):
     """One version as the evidence asks it."""
 
     def preprocessed(self, rows: list[dict[str, object]]) -> "pd.DataFrame":

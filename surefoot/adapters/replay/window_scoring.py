@@ -26,15 +26,15 @@ from surefoot.adapters.replay.batch_scoring import (
     ScorableModel,
     ScoringCounts,
     answers_equal_when_alone,
-    claims_row_independence,
+    declares_row_independence,
     score_rows,
 )
 from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.models.arrow_stream import decode_table, encode_table
+from surefoot.models.child_process_scorer import ChildProcessScorer, ScoringAbandoned
 from surefoot.models.model_protocols import PredictorLost, TableColumn
-from surefoot.models.remote_scorer import RemoteScorer, ScoringAbandoned
 from surefoot.models.rows.answer_checks import describe_error
 
 _MIN_TABLE_ROWS = 16
@@ -81,7 +81,7 @@ class WindowScorer:
         """
         self.tally, self.answered, self.asked, self._files = ScoringCounts(self._window.size), 0, 0, 0
         self._asked_together = together
-        self._columns: list[TableColumn] | None = None if isinstance(self._model, RemoteScorer) else []
+        self._columns: list[TableColumn] | None = None if isinstance(self._model, ChildProcessScorer) else []
         self._sample: list[tuple[LoggedRequest, object]] = []
         self._served: list[NDArray[np.intp]] = []
 
@@ -89,7 +89,7 @@ class WindowScorer:
     def _together(self) -> bool:
         """Whether rows of several requests may be asked at once; the first question starts the model's process."""
         if self._asked_together is None:
-            self._asked_together = claims_row_independence(self._model) is not False
+            self._asked_together = declares_row_independence(self._model) is not False
         return self._asked_together
 
     def prepare_batch(self, batch: RequestBatch) -> None:
@@ -150,8 +150,8 @@ class WindowScorer:
         """
         if not self.asked:
             return
-        if not claims_row_independence(self._model) or not self._together:
-            if self._together and claims_row_independence(self._model) is False:
+        if not declares_row_independence(self._model) or not self._together:
+            if self._together and declares_row_independence(self._model) is False:
                 self._again()
             return
         if not answers_equal_when_alone(self._model, self._sample):
@@ -227,7 +227,7 @@ class WindowScorer:
             self._columns = []
         if self._columns is None:
             try:
-                self._columns = self._model.table_columns()  # type: ignore[attr-defined] # a RemoteScorer
+                self._columns = self._model.table_columns()  # type: ignore[attr-defined] # a ChildProcessScorer
             except SurefootError:
                 raise
             except Exception:  # noqa: BLE001 - the model's own code may end its process; rows will show it
@@ -244,7 +244,7 @@ class WindowScorer:
                 continue
             part = table.slice(int(here[0]), len(here))
             try:
-                column = _predict(self._model, part)  # type: ignore[arg-type] # a RemoteScorer
+                column = _predict(self._model, part)  # type: ignore[arg-type] # a ChildProcessScorer
             except SurefootError:
                 raise
             except ScoringAbandoned:
@@ -265,7 +265,7 @@ class WindowScorer:
         return parts
 
 
-def _predict(model: RemoteScorer, table: pa.Table) -> pa.Array | None:
+def _predict(model: ChildProcessScorer, table: pa.Table) -> pa.Array | None:
     """Answers to a table; None where the model has no column of answers."""
     found = model.predict_table(encode_table(table), table.num_rows)
     if found is None:

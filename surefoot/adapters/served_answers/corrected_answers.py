@@ -15,7 +15,7 @@ from surefoot.adapters.feature_tables.compacted_features import numbers_as_json
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES, WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values
-from surefoot.adapters.replay.batch_scoring import claims_row_independence
+from surefoot.adapters.replay.batch_scoring import declares_row_independence
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.version_processes import ProcessScorer
 from surefoot.adapters.replay.window_scoring import WindowScorer
@@ -164,7 +164,7 @@ def _ask_version(
     try:
         if hidden := _hidden_sql(question, _read_columns(model)):
             _give_reason(db, rows, number, _HIDDEN_COLUMN, hidden)
-        if claims_row_independence(model) is False:
+        if declares_row_independence(model) is False:
             _give_reason(db, rows, number, _INCOMPLETE, _incomplete_sql(rows))
         scratch = folder / f"asked-{number}"
         _write_log(db, rows, left, number, scratch / question.model)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog, parse_logged_json
 from surefoot.adapters.predictions.recorded.column_types import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
-from surefoot.adapters.replay.batch_scoring import RequestKey, ScoringCounts, claims_row_independence, score_rows
+from surefoot.adapters.replay.batch_scoring import RequestKey, ScoringCounts, declares_row_independence, score_rows
 from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm, Version
@@ -183,7 +183,7 @@ def _answers(
             )
         left.sort(key=_missing)  # rows that fail for what they lack are asked together, so that the others never fail
         tally = ScoringCounts(len(left) * _PATIENCE)
-        made = score_rows(scorer, left, tally, together=claims_row_independence(scorer) is not False)
+        made = score_rows(scorer, left, tally, together=declares_row_independence(scorer) is not False)
     finally:
         scorer.close()
     said = f"{_NO_ANSWER}: {tally.problem}" if tally.problem else _NO_ANSWER

@@ -11,7 +11,7 @@ from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvi
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, ScoredBatch
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values, paired_answer_arrays, parse_answer_column
-from surefoot.core.journal.service_events import VersionCounts
+from surefoot.core.journal.served_version_events import VersionCounts
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.policy.policy_types import LOSS_METRICS, PairedGate, Policy
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect
-from surefoot.controller.scheduler_port import NOTHING_TO_DO, PromoteRun, ScheduledRun, rollout_of_tags
+from surefoot.controller.flow_scheduler import NOTHING_TO_DO, PromoteRun, ScheduledRun, rollout_of_tags
 from surefoot.rollout import CancelledRun, cancelled_by_person_at
 from surefoot.settings import Settings
 

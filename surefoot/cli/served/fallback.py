@@ -15,7 +15,7 @@ from surefoot.core.errors import Rejected
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference, FallbackVersion
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import as_json
-from surefoot.rollout import drill_fallback
+from surefoot.rollout import check_fallback
 from surefoot.settings import read_settings
 
 
@@ -33,7 +33,7 @@ def fallback(
     if found is None:
         raise Rejected(f"the policy of {model} has no fallback: a request that no version can answer is refused")
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
-        tried = drill_fallback(ports, model) if drill_ else None
+        tried = check_fallback(ports, model) if drill_ else None
         if drill_ and tried is None:
             raise Rejected(f"{model} has no champion yet: there are no answers to compare with")
         ledger = ports.ledger(model)

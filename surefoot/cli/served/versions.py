@@ -24,7 +24,7 @@ from surefoot.core.served_versions.service_summary import (
     quarantined_without_serving,
     service_summaries,
 )
-from surefoot.core.served_versions.version_drills import VersionDrill, last_drills
+from surefoot.core.served_versions.version_checks import VersionChecks, latest_checks
 from surefoot.rollout import release_version, retry_on_conflict
 from surefoot.settings import read_settings
 
@@ -50,7 +50,7 @@ def versions(model: ModelArgument, json_: JsonOption = False) -> None:
         latest = ()
         trouble = f"only what was journalled is counted: {error}"
     records = service_summaries(ledger, entries, now, latest)
-    drills = last_drills(model, entries)
+    drills = latest_checks(model, entries)
     unserved = tuple(quarantined_without_serving(ledger, records).values())
     if json_:
         print_json(_versions_json(ledger, records, unserved, drills, trouble))
@@ -64,7 +64,7 @@ def _versions_json(
     ledger: Ledger,
     records: Sequence[ServiceSummary],
     unserved: Sequence[Quarantine],
-    drills: Mapping[str, VersionDrill],
+    drills: Mapping[str, VersionChecks],
     trouble: str,
 ) -> dict[str, object]:
     """How each version has served, for a program."""
@@ -86,7 +86,7 @@ def _versions_json(
     }
 
 
-def _record_json(record: ServiceSummary, drill: VersionDrill | None) -> dict[str, object]:
+def _record_json(record: ServiceSummary, drill: VersionChecks | None) -> dict[str, object]:
     counts = record.counts
     return {
         "digest": record.version.digest,
@@ -108,7 +108,7 @@ def _record_json(record: ServiceSummary, drill: VersionDrill | None) -> dict[str
 
 
 def _versions_table(
-    records: Sequence[ServiceSummary], unserved: Sequence[Quarantine], drills: Mapping[str, VersionDrill]
+    records: Sequence[ServiceSummary], unserved: Sequence[Quarantine], drills: Mapping[str, VersionChecks]
 ) -> Table:
     """How each version has served, for a person."""
     heads = ("version", "standing", "at 100 %", "requests", "labels", "score", "verdicts", "last drill", "why")
@@ -136,7 +136,7 @@ def _versions_table(
     return table
 
 
-def _drill_text(drill: VersionDrill | None) -> str:
+def _drill_text(drill: VersionChecks | None) -> str:
     """When something of a version was tried last, what, and how that went."""
     if drill is None:
         return _NO_DRILL

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from surefoot.core.champion_watch.day_counts import MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.domain import Outcome
-from surefoot.core.stats.quantiles import student_upper_quantile
+from surefoot.core.stats.distributions import student_upper_quantile
 
 RECENT_DAYS = (7, 14)
 """Lengths of the latest windows that are compared: whole weeks, so that each weekday counts the same [days]."""

@@ -6,7 +6,7 @@ from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import DistributionShift, FeatureShift
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ShiftGate
-from surefoot.core.stats.quantiles import beta_quantile
+from surefoot.core.stats.distributions import beta_quantile
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
 

@@ -9,7 +9,7 @@ from surefoot.core.incidents.incident_state import IncidentState
 from surefoot.core.journal.answering_versions import may_have_answered
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import Effect, EffectDone, EndDecided, Event, RolloutEnded, RolloutOpened
-from surefoot.core.journal.service_events import CorrectionsWritten, ExposureListed
+from surefoot.core.journal.served_version_events import CorrectionsWritten, ExposureListed
 from surefoot.core.journal.watch_events import IncidentOpened
 from surefoot.core.tables.data_events import DataEvent
 

@@ -27,7 +27,7 @@ from surefoot.core.journal.events import (
     StageEntered,
 )
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEvent
-from surefoot.core.journal.service_events import (
+from surefoot.core.journal.served_version_events import (
     CorrectionsWritten,
     ExposureListed,
     RollbackTargetChanged,

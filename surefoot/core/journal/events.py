@@ -12,7 +12,7 @@ from surefoot.core.journal.bundled_files import BundledFile, SetConfig
 from surefoot.core.journal.codec import JOURNAL_NAME_KEY, JsonCodec
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.rollback_schedule import RollbackSchedule
-from surefoot.core.journal.service_events import (
+from surefoot.core.journal.served_version_events import (
     CorrectionsWritten,
     ExposureListed,
     RollbackTargetChanged,

@@ -33,7 +33,12 @@ from surefoot.core.journal.events import (
     decode_event,
 )
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
-from surefoot.core.journal.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
+from surefoot.core.journal.served_version_events import (
+    ExposureListed,
+    RollbackTargetChanged,
+    ServiceCounted,
+    VersionReleased,
+)
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.journal.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
@@ -120,7 +125,7 @@ class Ledger:
         unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
         data: Checkpoints of the model's tables, and what a rollback has still to do with them.
         drills: Rehearsed rollbacks.
-        drilled: The latest drill of the fallback, and when it was [Unix seconds]; None before the first.
+        drilled: The latest check of the fallback, and when it was [Unix seconds]; None before the first.
         incidents: Incidents, and rollouts that need one.
         fallback: The version that was last found to be usable as fallback; None where the fallback is no version.
         fallbacks: Why callers get answers of another rung, and when the first was journalled [Unix seconds], by rung.

@@ -3,7 +3,7 @@
 _FIRST_PAUSE_S = 15.0
 _LONGEST_PAUSE_S = 900.0
 _MAX_DOUBLINGS = 10
-CLAIM_S = 120.0
+DELIVERY_TIME_LIMIT_S = 120.0
 """How long a sender may take for a batch before another one sends it again [seconds]; it is ended long before."""
 
 

@@ -7,7 +7,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_
 from surefoot.core.planning.detectability import Detectability
 from surefoot.core.planning.distinct_units import distinct_units
 from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gates
-from surefoot.core.planning.paired_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
+from surefoot.core.planning.paired_and_shift_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
 from surefoot.core.policy.policy_types import (
     BadEventGate,
     ErrorRateGate,

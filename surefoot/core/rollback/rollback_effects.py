@@ -3,7 +3,7 @@
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.journal.events import Effect, SetAlias, SetSplit
 from surefoot.core.journal.ledger import Ledger, Rollout
-from surefoot.core.journal.service_events import RollbackTargetChanged
+from surefoot.core.journal.served_version_events import RollbackTargetChanged
 from surefoot.core.rollback.bundle_effects import backward_config_effects
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 

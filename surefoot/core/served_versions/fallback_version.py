@@ -32,14 +32,14 @@ def choose_fallback_version(ledger: Ledger) -> FallbackVersion | None:
     return None if found is None or why_fallback_barred(ledger, found.version) else found
 
 
-def judge_fallback_drill(
+def judge_fallback_check(
     ledger: Ledger, found: FallbackDrilled, champion: Version, candidate: Version | None = None
 ) -> FallbackDrilled:
-    """The result of a drill beside what the journal says of the version.
+    """The result of a check, and what the journal says of the version.
 
     Args:
         ledger: The model's ledger.
-        found: What the drill has found by itself.
+        found: What the check has found by itself.
         champion: The version that serves.
         candidate: The version of a rollout that is about to open.
     """

@@ -10,7 +10,7 @@ from surefoot.core.domain import PROMOTED_STAGES, Outcome, RolloutKind, Version
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import EffectDone, EffectIntended, GateJudged, RolloutOpened, SetSplit, decode_event
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.journal.service_events import ServiceCounted, VersionCounts
+from surefoot.core.journal.served_version_events import ServiceCounted, VersionCounts
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.served_versions.quarantine import Quarantine
 

@@ -15,7 +15,7 @@ from surefoot.core.journal.events import (
     decode_event,
 )
 from surefoot.core.journal.ledger import Ledger, Rollout
-from surefoot.core.journal.service_events import RollbackTargetChanged, VersionReleased
+from surefoot.core.journal.served_version_events import RollbackTargetChanged, VersionReleased
 
 REFUSED_OUTCOME = "Refused"
 """Outcome of a version that was refused without a rollout."""

@@ -9,7 +9,7 @@ import numpy as np
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
 from surefoot.core.stats.block_metrics import BlockMetric, Floats, mean_loss
-from surefoot.core.stats.quantiles import student_upper_quantile
+from surefoot.core.stats.distributions import student_upper_quantile
 
 MIN_BLOCKS = 5
 """Fewer blocks say nothing about how much blocks differ [count]."""

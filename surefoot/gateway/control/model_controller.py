@@ -12,7 +12,7 @@ from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
 from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
-from surefoot.gateway.control.fallback_version_control import FallbackVersionControl
+from surefoot.gateway.control.fallback_controller import FallbackController
 from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.route_entry import (
     entry_without_candidate,
@@ -82,7 +82,7 @@ class ModelController:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._warm_failed_at = -math.inf
-        self.fallback = FallbackVersionControl(name, settings, loader, router, route_table)
+        self.fallback = FallbackController(name, settings, loader, router, route_table)
 
     def apply_route(self, route: ConfiguredRoute) -> None:
         """Follow a route that is in force for all workers, with the versions that are loaded."""

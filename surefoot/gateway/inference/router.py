@@ -8,7 +8,7 @@ from typing import cast
 
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.inference.attempts.attempt import Answered, Failed, ProcessDown
-from surefoot.gateway.inference.attempts.attempt_records import fallback_records
+from surefoot.gateway.inference.attempts.attempt_log_records import fallback_records
 from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
 from surefoot.gateway.inference.failover.failover import Failover
 from surefoot.gateway.inference.failover.timed_attempts import (

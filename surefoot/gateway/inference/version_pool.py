@@ -20,7 +20,7 @@ from surefoot.gateway.inference.attempts.attempt import (
     Revoked,
     SettledAttempt,
 )
-from surefoot.gateway.inference.attempts.attempt_records import caller_records, shadow_records
+from surefoot.gateway.inference.attempts.attempt_log_records import caller_records, shadow_records
 from surefoot.gateway.inference.batch_permission import BatchPermission
 from surefoot.gateway.inference.replica import Replica
 from surefoot.gateway.inference.routes.live_route import LiveRoute

@@ -19,7 +19,7 @@ RECHECK_ONE_ROW_IN = 200
 """One row in so many that were answered in a batch is asked again alone [count]."""
 _TIME_SHARE = 0.01
 """Most of the model's time that this may take [0 to 1]."""
-MIN_PROVING_ROWS = 16
+MIN_RECHECKED_ROWS = 16
 """Different rows of callers that show a model row-wise where its probes did not [count]."""
 _MIN_EQUAL_ROWS = 256
 """The same where all have the same answer, as rows of a rare class do [count]."""
@@ -64,7 +64,7 @@ class LiveRecheck:
     @property
     def probes_next(self) -> bool:
         """Whether the next look asks several rows together that were never asked so before."""
-        return self._probing and len(self._kept) >= (MIN_PROVING_ROWS if self._varied else _MIN_EQUAL_ROWS)
+        return self._probing and len(self._kept) >= (MIN_RECHECKED_ROWS if self._varied else _MIN_EQUAL_ROWS)
 
     def answer(self, names: ColumnNames, values: list[list[object]], *options: Any) -> list[object]:
         """Ask the model for one answer a row.
@@ -134,7 +134,9 @@ class LiveRecheck:
     def _prove_now(self) -> bool:
         if not self.probes_next:
             return False
-        latest = list(self._kept.values())[-MIN_PROVING_ROWS:]  # the last of them has the other answer, if there is one
+        latest = list(self._kept.values())[
+            -MIN_RECHECKED_ROWS:
+        ]  # the last of them has the other answer, if there is one
         names, (rows, known) = self._names, map(list, zip(*latest, strict=True))
         self._probing = False
         self._kept.clear()

@@ -2,7 +2,7 @@
 
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.journal.service_events import VersionReleased
+from surefoot.core.journal.served_version_events import VersionReleased
 from surefoot.core.operator_reason import clean_reason
 from surefoot.rollout.ports import Ports
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
+from surefoot.adapters.evidence.live_counts.trial_counts import parse_count
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import MissingEvidence

@@ -7,8 +7,8 @@ from surefoot.adapters.evidence.live_counts.arm_assignment import (
     request_arms_parameters,
     request_arms_sql,
 )
-from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
+from surefoot.adapters.evidence.live_counts.trial_counts import parse_count
 from surefoot.core.judging.evidence import (
     GaugeComparisons,
     MissingEvidence,

@@ -12,8 +12,8 @@ from surefoot.adapters.evidence.live_counts.arm_assignment import (
     request_arms_sql,
     slice_columns_sql,
 )
-from surefoot.adapters.evidence.live_counts.query_counts import group_trial_counts, parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
+from surefoot.adapters.evidence.live_counts.trial_counts import group_trial_counts, parse_count
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import (
     BucketCounts,

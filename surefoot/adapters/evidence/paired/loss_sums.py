@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows, SumsBySliceAndBlock, group_sums
-from surefoot.adapters.evidence.paired.score_bins import score_bin_places, score_bin_sums
+from surefoot.adapters.evidence.paired.score_bins import score_bin_indices, score_bin_sums
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, CategoryCodes, ScoredBatch, read_both_answers
 from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids
 from surefoot.core.answers.class_mapping import NumberInterpretation
@@ -121,7 +121,7 @@ class LossSums:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in SCORE_BIN_METRICS:
-            return score_bin_places(positive_class_scores(gate, answers, reading), labels_as_numbers(gate, truth))
+            return score_bin_indices(positive_class_scores(gate, answers, reading), labels_as_numbers(gate, truth))
         if gate.metric in GROUP_RATE_METRICS:
             alert = positive_class_scores(gate, answers, reading) >= gate_threshold(gate)
             true = labels_as_numbers(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1

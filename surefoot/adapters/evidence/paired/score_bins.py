@@ -9,7 +9,7 @@ from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.stats.block_metrics import SCORE_BINS
 
 
-def score_bin_places(given: Floats, truth: Floats) -> IntegerArray:
+def score_bin_indices(given: Floats, truth: Floats) -> IntegerArray:
     """Bin of each score, whether its label is positive, and the score in millionths, shape (n, 3).
 
     Raises:
@@ -26,7 +26,7 @@ def score_bin_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) ->
     """Requests, positives and scores by bin of the score in each group, shape (groups, 3 * SCORE_BINS).
 
     Args:
-        rows: What `score_bin_places` gives, shape (n, 3).
+        rows: What `score_bin_indices` gives, shape (n, 3).
         group: Group of each row, shape (n,).
         groups: How many groups there are [count].
     """
@@ -39,7 +39,7 @@ def score_bin_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) ->
 
 def score_bin_totals(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
     """Requests, positives and sum of scores in millionths of every bin."""
-    made = score_bin_sums(score_bin_places(given, truth), np.zeros(len(given), dtype=np.int64), 1)[0]
+    made = score_bin_sums(score_bin_indices(given, truth), np.zeros(len(given), dtype=np.int64), 1)[0]
     return tuple(
         (int(made[index]), int(made[SCORE_BINS + index]), int(made[2 * SCORE_BINS + index]))
         for index in range(SCORE_BINS)

@@ -20,7 +20,7 @@ from surefoot.core.journal.events import (
     as_json,
     decode_event,
 )
-from surefoot.core.journal.service_events import ExposureListed, RollbackTargetChanged
+from surefoot.core.journal.served_version_events import ExposureListed, RollbackTargetChanged
 
 EntryKey = tuple[int, str]
 """Sequence and hash of the entry that a run shows."""

@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.predictions.matured_labels import labels_in_time
+from surefoot.adapters.predictions.labels_in_time import labels_in_time
 from surefoot.adapters.predictions.prediction_log import register_sql_functions
 from surefoot.adapters.predictions.recorded.column_sql import (
     canonical_text_sql,

@@ -9,8 +9,8 @@ import orjson
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.replay.version_processes import ProcessScorer
 from surefoot.core.incidents.request_trace import RequestTrace, TracedStage, VersionTrace
+from surefoot.models.child_process_scorer import ScoringAbandoned
 from surefoot.models.model_process import ProcessDied, RemoteModelError
-from surefoot.models.remote_scorer import ScoringAbandoned
 
 _REQUESTS = 3
 """Requests that are traced [count]: a person reads them side by side."""

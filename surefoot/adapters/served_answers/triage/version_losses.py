@@ -23,8 +23,8 @@ from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken, SurefootError
 from surefoot.core.policy.policy_types import PairedGate
 from surefoot.core.triage.triage_facts import CauseDetail, ColumnShift, FailureCondition, LabelFacts, TriageFacts
+from surefoot.models.child_process_scorer import ScoringAbandoned
 from surefoot.models.model_process import ProcessDied, RemoteModelError
-from surefoot.models.remote_scorer import ScoringAbandoned
 
 _ROWS_ONE_BY_ONE = 150
 """Most rows that are asked of a version that takes one at a time [count]."""

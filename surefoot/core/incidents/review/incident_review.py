@@ -16,7 +16,7 @@ BEFORE, AFTER, PATCH = "before", "after", "proposal.patch"
 
 
 @dataclass(frozen=True, slots=True)
-class PlayedPolicy:
+class BacktestedPolicy:
     """A policy that was back-tested on the records of an incident.
 
     Attributes:
@@ -40,7 +40,7 @@ class PlayedPolicy:
     trials: float = 0.0
 
 
-def is_sooner(one: PlayedPolicy, other: PlayedPolicy) -> bool:
+def is_sooner(one: BacktestedPolicy, other: BacktestedPolicy) -> bool:
     """Whether a policy stops the version sooner than another one.
 
     Law: never where it is later by time or by requests; so a choice among such policies is never later.
@@ -53,7 +53,7 @@ def is_sooner(one: PlayedPolicy, other: PlayedPolicy) -> bool:
     return all(a <= b for a, b in zip(now, before, strict=True)) and now != before
 
 
-def rank_by_detection(in_force: PlayedPolicy, tried: Sequence[PlayedPolicy]) -> tuple[PlayedPolicy, ...]:
+def rank_by_detection(in_force: BacktestedPolicy, tried: Sequence[BacktestedPolicy]) -> tuple[BacktestedPolicy, ...]:
     """The policies that stop the version sooner than the one in force, the best first.
 
     Those under which no caller got an answer of the version come first, then the earliest, then those with the fewest
@@ -63,7 +63,7 @@ def rank_by_detection(in_force: PlayedPolicy, tried: Sequence[PlayedPolicy]) -> 
     return tuple(sorted(sooner, key=_rank))
 
 
-def _rank(one: PlayedPolicy) -> tuple[bool, float, int, int]:
+def _rank(one: BacktestedPolicy) -> tuple[bool, float, int, int]:
     at = math.inf if one.stopped_at is None else one.stopped_at
     return (one.requests > 0, at, one.requests, len(one.change.edits) if one.change else 0)
 
@@ -78,12 +78,14 @@ def allowed_false_alarms(budget: float, trials: float) -> int:
     return math.floor(budget * trials + 1e-9)
 
 
-def is_within_budget(one: PlayedPolicy, budget: float) -> bool:
+def is_within_budget(one: BacktestedPolicy, budget: float) -> bool:
     """Whether a policy has raised no more false alarms than its budget allows."""
     return one.false_alarms <= allowed_false_alarms(budget, one.trials)
 
 
-def choose_change(in_force: PlayedPolicy, tried: Sequence[PlayedPolicy], budget: float) -> PlayedPolicy | None:
+def choose_change(
+    in_force: BacktestedPolicy, tried: Sequence[BacktestedPolicy], budget: float
+) -> BacktestedPolicy | None:
     """The best change that keeps to the budget; None where no change is sooner and keeps to it.
 
     Law: what is chosen stops the version no later than the policy in force, and has no more false alarms than the
@@ -114,10 +116,10 @@ class IncidentReview:
     case: IncidentCase
     folder: str
     found: Detection
-    in_force: PlayedPolicy
-    tried: tuple[PlayedPolicy, ...]
+    in_force: BacktestedPolicy
+    tried: tuple[BacktestedPolicy, ...]
     refused: tuple[tuple[str, str], ...]
-    proposed: PlayedPolicy | None
+    proposed: BacktestedPolicy | None
     diff: str
     budget: float
     bake_alarms: tuple[float, float]
@@ -149,7 +151,7 @@ class IncidentReview:
         return shlex.join([*words, *(["--against-itself", str(draws)] if draws else [])])
 
 
-def describe_outcome(case: IncidentCase, one: PlayedPolicy) -> str:
+def describe_outcome(case: IncidentCase, one: BacktestedPolicy) -> str:
     """What becomes of the version under a policy, as one sentence without its end."""
     answered = f"callers got an answer of it to {one.requests:,} requests by then"
     if one.stopped_at is None:
@@ -159,7 +161,7 @@ def describe_outcome(case: IncidentCase, one: PlayedPolicy) -> str:
     return f"gate {one.gate} stops version {case.bad} ({one.where}) at {when}; {answered}"
 
 
-def find_case_problem(case: IncidentCase, one: PlayedPolicy) -> str:
+def find_case_problem(case: IncidentCase, one: BacktestedPolicy) -> str:
     """Why a policy does not do what a case asks, in one line; empty where it does."""
     if one.stopped_at is None:
         return f"would not stop version {case.bad}: {' '.join(one.reason.split())}"

@@ -1,4 +1,4 @@
-"""Define the settings in `configs/notify.yaml`: message receivers, routing rules, and the heartbeat address."""
+"""Define the settings of `configs/notify.yaml`, a file beside the policies: receivers, routing rules, heartbeat."""
 
 import re
 from collections.abc import Iterator

@@ -58,7 +58,7 @@ class DemoActions(Protocol):
 
 
 @dataclass
-class DemoScene:
+class CandidateResult:
     """What became of one candidate.
 
     Attributes:
@@ -75,14 +75,14 @@ class DemoScene:
 
 
 @dataclass
-class DemoStory:
+class DemoScenario:
     """Plays every scene and remembers what it saw."""
 
     theatre: DemoActions
     flights: pd.DataFrame
     replay: TrafficReplay
     table: PredictionsTable
-    scenes: list[DemoScene] = field(default_factory=list)
+    scenes: list[CandidateResult] = field(default_factory=list)
     shown: int = 0
     written_at: float = 0.0
 
@@ -92,7 +92,7 @@ class DemoStory:
         for recipe, trained, digest in training:
             number = register_version(self.theatre.mlflow, recipe, trained, digest, example[list(FEATURES)])
             if recipe.story:
-                self.scenes.append(DemoScene(recipe.story, recipe.title, number))
+                self.scenes.append(CandidateResult(recipe.story, recipe.title, number))
             else:
                 move_alias(self.theatre.mlflow, "champion", number)
             self.theatre.announce(f"registered version {number}: {recipe.title}")
@@ -155,7 +155,7 @@ class DemoStory:
             time.sleep(0.2)
         raise Unavailable(f"the promoted version was not taken back within {_SCENE_TIMEOUT_S:.0f} s")
 
-    def _scene(self, scene: DemoScene, hurry: Callable[[Ledger], bool]) -> None:
+    def _scene(self, scene: CandidateResult, hurry: Callable[[Ledger], bool]) -> None:
         """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""
         self.theatre.announce(
             f"({scene.story}) the data scientist moves alias 'candidate' to version {scene.number}: {scene.title}"

@@ -16,7 +16,7 @@ from surefoot.reports.incident_page import format_span, format_time, incident_he
 _BUILT_IN = Path(__file__).parent / "templates" / "messages"
 
 
-def draft_message(report: IncidentReport, audience: str, project: Path) -> str:
+def render_message_draft(report: IncidentReport, audience: str, project: Path) -> str:
     """The draft of a message: from `configs/messages/<audience>.md` of the project where it has one.
 
     Args:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
-from surefoot.adapters.served_answers import fallback_drills
-from surefoot.adapters.served_answers.fallback_drills import DrillSources
-from surefoot.core.answers.fallback_drill import drill_version
+from surefoot.adapters.served_answers import fallback_checks
+from surefoot.adapters.served_answers.fallback_checks import FallbackCheckSources
+from surefoot.core.answers.fallback_check import check_version_answers
 from surefoot.core.domain import Version
 from surefoot.core.errors import RegistryUnavailable, Rejected
 from surefoot.core.fallback import FallbackReference
@@ -58,9 +58,9 @@ def requests(count: int, params: object = None) -> list[LoggedRequest]:
 
 def drilled(monkeypatch: pytest.MonkeyPatch, scorer: Scorer, rows: list[LoggedRequest]) -> FallbackDrilled:
     """What a drill finds."""
-    monkeypatch.setattr(fallback_drills, "_recent", lambda *_: rows)
-    sources = DrillSources(Path(), Path(), lambda *_: VERSION, lambda *_: scorer, lambda: scorer.now)
-    found = fallback_drills._try_version(sources, "m", "1", 0.0, SOURCE)
+    monkeypatch.setattr(fallback_checks, "_recent", lambda *_: rows)
+    sources = FallbackCheckSources(Path(), Path(), lambda *_: VERSION, lambda *_: scorer, lambda: scorer.now)
+    found = fallback_checks._try_version(sources, "m", "1", 0.0, SOURCE)
     assert scorer.closed
     return found
 
@@ -103,23 +103,23 @@ def test_a_version_that_is_too_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.problem == "it takes 4.0 s for a row, and callers are not kept longer than 1 s"
     assert found.rows == len(scorer.calls) == 31
     assert drilled(monkeypatch, Scorer(fails_at(), row_s=0.5), requests(500)).problem == ""
-    assert drill_version(SOURCE, VERSION, [], [], [], seconds=9.0).problem == ""  # nothing was logged to ask it
+    assert check_version_answers(SOURCE, VERSION, [], [], [], seconds=9.0).problem == ""  # nothing was logged to ask it
 
 
 def test_what_cannot_be_loaded_is_unusable_and_an_outage_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version without its files is told in one line; a registry that is down says nothing of the version."""
 
-    def broken(error: Exception) -> DrillSources:
+    def broken(error: Exception) -> FallbackCheckSources:
         def raises(*_: object) -> Any:
             raise error
 
-        return DrillSources(Path(), Path(), raises, raises)
+        return FallbackCheckSources(Path(), Path(), raises, raises)
 
-    found = fallback_drills._try_version(broken(Rejected("it has\nno files")), "m", "1", 0.0, SOURCE)
+    found = fallback_checks._try_version(broken(Rejected("it has\nno files")), "m", "1", 0.0, SOURCE)
     assert found.is_unusable
     assert found.problem == "models:/base/7 cannot be loaded: it has no files"
     with pytest.raises(RegistryUnavailable):
-        fallback_drills._try_version(broken(RegistryUnavailable("down")), "m", "1", 0.0, SOURCE)
+        fallback_checks._try_version(broken(RegistryUnavailable("down")), "m", "1", 0.0, SOURCE)
 
 
 def test_lint_says_what_a_version_as_fallback_costs() -> None:

@@ -13,13 +13,13 @@ from surefoot.core.errors import Rejected
 from surefoot.core.incidents.review.incident_case import CaseKind
 from surefoot.core.incidents.review.incident_review import describe_outcome
 from surefoot.core.journal.events import as_json
-from surefoot.incidents.incident_cases import CasePlayer, played_policy
+from surefoot.incidents.incident_cases import CaseBacktester, backtested_policy
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Outcome
 
 
-def print_looks(looks: Sequence[GateEvaluation], *, every: bool) -> None:
+def print_evaluations(looks: Sequence[GateEvaluation], *, every: bool) -> None:
     """The looks as a table.
 
     Args:
@@ -50,14 +50,14 @@ def print_looks(looks: Sequence[GateEvaluation], *, every: bool) -> None:
         console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
 
 
-def looks_json(looks: Sequence[GateEvaluation]) -> list[dict[str, object]]:
+def evaluations_json(looks: Sequence[GateEvaluation]) -> list[dict[str, object]]:
     """Looks as JSON values."""
     return [
         {"at": look.at, "stage": look.stage.value, "weight": look.weight, **as_json(look.verdict)} for look in looks
     ]
 
 
-def play_case_folder(folder: Path, model: str, policy: Path, draws: int, *, every: bool, as_json_: bool) -> int:
+def backtest_case_folder(folder: Path, model: str, policy: Path, draws: int, *, every: bool, as_json_: bool) -> int:
     """Back-test a policy on a case, or count its false alarms there, and print what comes of it.
 
     Args:
@@ -77,9 +77,9 @@ def play_case_folder(folder: Path, model: str, policy: Path, draws: int, *, ever
         raise Rejected(f"{folder} is a case of {case.model}, not of {model}")
     if draws and case.kind is CaseKind.WATCH:
         raise Rejected("--against-itself repeats a rollout; the false alarms of a watch are in its own back-test")
-    with CasePlayer(stored) as player:
+    with CaseBacktester(stored) as player:
         if draws:
-            alarms = player.play_against_itself(policy, draws)
+            alarms = player.backtest_against_itself(policy, draws)
             if as_json_:
                 print_json({"case": str(folder), "policy": str(policy), "rollouts": draws, "false_alarms": alarms})
             else:
@@ -88,12 +88,12 @@ def play_case_folder(folder: Path, model: str, policy: Path, draws: int, *, ever
                 )
             return 0
         found = player.play(policy)
-    played = played_policy(None, case, found)
+    played = backtested_policy(None, case, found)
     if as_json_:
         told = {key: value for key, value in as_json(played).items() if key != "change"}
-        print_json({"case": str(folder), "policy": str(policy), **told, "looks": looks_json(found.looks)})
+        print_json({"case": str(folder), "policy": str(policy), **told, "looks": evaluations_json(found.looks)})
         return 0
-    print_looks(found.looks, every=every)
+    print_evaluations(found.looks, every=every)
     console.print(describe_outcome(case, played), markup=False, soft_wrap=True)
     if case.kind is CaseKind.WATCH:
         days = played.trials * 365.25

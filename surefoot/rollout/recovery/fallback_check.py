@@ -1,4 +1,4 @@
-"""Check a model's fallback daily and before a rollout, journal the result, and send the gateway its version."""
+"""Run the check of a model's fallback, as before a rollout, and send the gateway the version that is the fallback."""
 
 import contextlib
 
@@ -6,11 +6,11 @@ from surefoot.core.domain import Version
 from surefoot.core.errors import FallbackInvalid, SurefootError
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.served_versions.fallback_version import choose_fallback_version, judge_fallback_drill
+from surefoot.core.served_versions.fallback_version import choose_fallback_version, judge_fallback_check
 from surefoot.rollout.ports import Ports
 
 
-def run_judged_drill(
+def run_judged_check(
     ports: Ports, ledger: Ledger, champion: Version, candidate: Version | None = None
 ) -> FallbackDrilled | None:
     """Try the fallback of a model; None where its policy has none.
@@ -24,8 +24,8 @@ def run_judged_drill(
     Raises:
         RegistryUnavailable: The fallback is a version, and the registry does not answer.
     """
-    found = ports.run_fallback_drill(ledger.model, champion.number)
-    return None if found is None else judge_fallback_drill(ledger, found, champion, candidate)
+    found = ports.run_fallback_check(ledger.model, champion.number)
+    return None if found is None else judge_fallback_check(ledger, found, champion, candidate)
 
 
 def send_fallback_version(ports: Ports, ledger: Ledger) -> None:
@@ -38,7 +38,9 @@ def send_fallback_version(ports: Ports, ledger: Ledger) -> None:
             ports.set_fallback(ledger.model, choose_fallback_version(ledger))
 
 
-def drill_before_rollout(ports: Ports, ledger: Ledger, champion: Version, candidate: Version) -> tuple[Ledger, str]:
+def check_fallback_before_rollout(
+    ports: Ports, ledger: Ledger, champion: Version, candidate: Version
+) -> tuple[Ledger, str]:
     """Try the fallback of a model before a rollout opens, and journal the result; a poor one stops nothing.
 
     Returns:
@@ -48,7 +50,7 @@ def drill_before_rollout(ports: Ports, ledger: Ledger, champion: Version, candid
         FallbackInvalid: There is nothing that could answer: the version cannot be loaded, or the file is wrong.
         RegistryUnavailable: The fallback is a version, and the registry does not answer.
     """
-    found = run_judged_drill(ports, ledger, champion, candidate)
+    found = run_judged_check(ports, ledger, champion, candidate)
     if found is None:
         return ledger, ""
     if found.is_unusable:

@@ -1,4 +1,4 @@
-"""Score logged requests in a child process, so that a crash of the model ends only that process; restart it."""
+"""Score logged requests in a child process, which is restarted when a crash of the model has ended it."""
 
 import logging
 import threading
@@ -29,7 +29,7 @@ class ScoringAbandoned(Exception):
     """The process of a version has ended too often."""
 
 
-class RemoteScorer:
+class ChildProcessScorer:
     """One version in its own process, which is started at the first question and ends with this object.
 
     It is asked from threads, one question at a time.
@@ -46,7 +46,7 @@ class RemoteScorer:
         self._process: ModelProcess | None = None
         self._starts = 0
         self._row_s = 0.0
-        self._end: weakref.finalize[..., RemoteScorer] | None = None
+        self._end: weakref.finalize[..., ChildProcessScorer] | None = None
 
     @property
     def batchable(self) -> bool:

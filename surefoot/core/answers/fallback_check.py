@@ -9,7 +9,7 @@ from surefoot.core.fallback import PYFUNC_FALLBACK, STAND_IN_TIME_LIMIT_S, Fallb
 from surefoot.core.journal.fallback_events import FallbackDrilled
 
 
-def drill_fallback(
+def check_fallback_answers(
     fallback: FallbackAnswer, rows: Sequence[dict[str, object]], champion: Iterable[object]
 ) -> FallbackDrilled:
     """Ask a fallback rows, and say whether a caller could be given its answers in place of the champion's.
@@ -29,7 +29,7 @@ def drill_fallback(
     return FallbackDrilled(fallback.kind, fallback.digest, len(rows), problem)
 
 
-def drill_version(
+def check_version_answers(
     source: FallbackReference,
     version: Version,
     answers: Sequence[object],

@@ -1,11 +1,11 @@
 """Write the journal of a model to MLflow as runs, with plots and validation pages."""
 
-from surefoot.adapters.last_flow_runs import record_projected_entry
+from surefoot.adapters.flow_progress import record_projected_entry
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import open_journal
 
 
-def project_journal(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:
+def write_journal_to_mlflow(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:
     """Show the journal of a model, up to an entry, as MLflow runs; returns how many runs were written.
 
     Raises:

@@ -11,14 +11,14 @@ from surefoot.core.journal.events import RolloutOpened, decode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRefused, DataProved
 
-FALLBACK_DRILL = "fallback"
+FALLBACK_CHECK = "fallback"
 """What was tried where a version was asked logged rows as the policy's fallback."""
 ROLLBACK_DRILL = "rollback"
 """What was tried where a rollback to the version was rehearsed."""
 
 
 @dataclass(frozen=True, slots=True)
-class VersionDrill:
+class VersionChecks:
     """What the last tests that concern one version have found.
 
     Attributes:
@@ -32,8 +32,8 @@ class VersionDrill:
     problems: tuple[str, ...]
 
 
-def last_drills(model: str, entries: Iterable[Entry]) -> Mapping[str, VersionDrill]:
-    """The last drill of each version that had one, by its number.
+def latest_checks(model: str, entries: Iterable[Entry]) -> Mapping[str, VersionChecks]:
+    """The latest checks of each version that had any, by its number.
 
     A checkpoint of a table concerns the version that served until it was taken: a rollback to that one restores it.
 
@@ -50,7 +50,7 @@ def last_drills(model: str, entries: Iterable[Entry]) -> Mapping[str, VersionDri
             case RolloutOpened():
                 opened[event.rollout] = event.champion.number
             case FallbackDrilled(source=source) if source is not None and source.model == model:
-                found[source.number][FALLBACK_DRILL] = entry.at, event.problem
+                found[source.number][FALLBACK_CHECK] = entry.at, event.problem
             case DrillFinished(target=target) if target is not None and event.mode != TABLETOP_MODE:
                 found[target.number][ROLLBACK_DRILL] = entry.at, describe_problems(event)
             case DataCheckpointed() if event.rollout in opened:
@@ -70,7 +70,7 @@ def _table(name: str) -> str:
     return f"table {name}"
 
 
-def _summed(results: Mapping[str, tuple[float, str]]) -> VersionDrill:
+def _summed(results: Mapping[str, tuple[float, str]]) -> VersionChecks:
     """The latest result of each thing that was tried, as one."""
     problems = tuple(f"{what}: {problem}" for what, (_, problem) in results.items() if problem)
-    return VersionDrill(max(at for at, _ in results.values()), tuple(results), problems)
+    return VersionChecks(max(at for at, _ in results.values()), tuple(results), problems)

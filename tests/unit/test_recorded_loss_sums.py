@@ -9,7 +9,7 @@ import pytest
 
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
-from surefoot.backtest.recorded_blocks import RecordedBlocks
+from surefoot.backtest.recorded_loss_sums import RecordedLossSums
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -54,7 +54,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedReques
 def test_the_sums_of_each_look_are_those_of_its_window(records: RecordedRequests, name: str) -> None:
     """Whatever the looks before, each look has the blocks, requests and labels of a window that is read at once."""
     gate = narrow(parse_gate(name, GATES[name]), PairedGate)
-    blocks, answers = RecordedBlocks(records), RecordedAnswers(records)
+    blocks, answers = RecordedLossSums(records), RecordedAnswers(records)
     seen = 0
     for until in (9.0, 24.0, 24.0 + 1 / 60, 31.5, 48.0, 70.0):
         since = (until - 20.0) * HOUR

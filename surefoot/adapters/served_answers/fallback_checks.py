@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
-from surefoot.core.answers.fallback_drill import drill_fallback, drill_version
+from surefoot.core.answers.fallback_check import check_fallback_answers, check_version_answers
 from surefoot.core.domain import Version
 from surefoot.core.errors import EvidenceUnavailable, FallbackInvalid, NotFound, PolicyInvalid, SurefootError
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
@@ -44,8 +44,8 @@ class VersionScorer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DrillSources:
-    """Where a drill finds what it asks and whom.
+class FallbackCheckSources:
+    """Where a check finds the requests and the versions that it asks.
 
     Attributes:
         project: Folder with configs/ and the files of tables.
@@ -62,7 +62,7 @@ class DrillSources:
     timer: Callable[[], float] = time.monotonic
 
 
-def run_fallback_drill(sources: DrillSources, model: str, champion: str, now: float) -> FallbackDrilled | None:
+def run_fallback_check(sources: FallbackCheckSources, model: str, champion: str, now: float) -> FallbackDrilled | None:
     """Ask the fallback recent rows; None where the policy has none, or cannot be read.
 
     Args:
@@ -85,7 +85,7 @@ def run_fallback_drill(sources: DrillSources, model: str, champion: str, now: fl
     return _try_answers(sources, policy, champion, now)
 
 
-def _try_answers(sources: DrillSources, policy: Policy, champion: str, now: float) -> FallbackDrilled | None:
+def _try_answers(sources: FallbackCheckSources, policy: Policy, champion: str, now: float) -> FallbackDrilled | None:
     """Ask a constant or a table."""
     model, kind = policy.model, "constant" if policy.fallback is None else policy.fallback.kind
     try:
@@ -98,11 +98,11 @@ def _try_answers(sources: DrillSources, policy: Policy, champion: str, now: floa
         found = _recent(sources, model, now)
     except EvidenceUnavailable as error:
         return FallbackDrilled(kind, fallback.digest, 0, _unread(error))
-    return drill_fallback(fallback, [request.columns() for request in found], _served(found, champion))
+    return check_fallback_answers(fallback, [request.columns() for request in found], _served(found, champion))
 
 
 def _try_version(
-    sources: DrillSources, model: str, champion: str, now: float, source: FallbackReference
+    sources: FallbackCheckSources, model: str, champion: str, now: float, source: FallbackReference
 ) -> FallbackDrilled:
     """Load a version and ask it.
 
@@ -128,7 +128,7 @@ def _try_version(
         began = sources.timer()
         answers, errors = _ask(scorer, found, lambda: sources.timer() - began > _MAX_SECONDS)
         took = sources.timer() - began
-        return drill_version(source, version, answers, errors, _served(found, champion), took)
+        return check_version_answers(source, version, answers, errors, _served(found, champion), took)
     finally:
         scorer.close()
 
@@ -138,7 +138,7 @@ def _ask(
 ) -> tuple[list[object], list[str]]:
     """What a version answers to logged rows, and how it fails others.
 
-    The end of its process ends the drill, and so does the end of its time: what was not asked by then is not counted.
+    The end of its process ends the check, and so does the end of its time: what was not asked by then is not counted.
     """
     answers: list[object] = []
     errors: list[str] = []
@@ -162,7 +162,7 @@ def _ask(
     return answers, errors
 
 
-def _recent(sources: DrillSources, model: str, now: float) -> list[LoggedRequest]:
+def _recent(sources: FallbackCheckSources, model: str, now: float) -> list[LoggedRequest]:
     """Recent rows of the log.
 
     Raises:

@@ -9,11 +9,11 @@ from prefect.futures import wait
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from tasks.log_file_counting import count_log_file, find_waiting_log_files, make_task_runner
+from tasks.evidence_counting import count_file_evidence, find_waiting_log_files, make_task_runner
 
 
 @flow(name="score", flow_run_name="score {model}", retries=0)
-def count_log_files(home: str, model: str, rollout: str, parts: Mapping[str, str], asked_at: float) -> State[Any]:
+def count_evidence(home: str, model: str, rollout: str, parts: Mapping[str, str], asked_at: float) -> State[Any]:
     """Count closed parts of a model's log, each in a task of its own on a worker of this flow's task runner.
 
     Args:
@@ -23,7 +23,7 @@ def count_log_files(home: str, model: str, rollout: str, parts: Mapping[str, str
         parts: Names of the parts, and of their files for people.
         asked_at: End of the window, one for all parts [Unix seconds].
     """
-    futures = [count_log_file.submit(home, model, rollout, name, title, asked_at) for name, title in parts.items()]
+    futures = [count_file_evidence.submit(home, model, rollout, name, title, asked_at) for name, title in parts.items()]
     wait(futures)
     failed = [future.state.message or "" for future in futures if not future.state.is_completed()]
     said = f"{len(futures) - len(failed)} of {len(futures)} parts counted"
@@ -32,7 +32,7 @@ def count_log_files(home: str, model: str, rollout: str, parts: Mapping[str, str
     )
 
 
-def count_log_files_before_replay(model: str, rollout: str) -> None:
+def count_evidence_before_replay(model: str, rollout: str) -> None:
     """Spread out what a replay's look would have to count, where its policy says so and it is worth it.
 
     Whatever goes wrong is no failure of the rollout: the look counts what was not kept.
@@ -45,7 +45,7 @@ def count_log_files_before_replay(model: str, rollout: str) -> None:
         found = find_waiting_log_files(model, rollout)
         if found is None:
             return
-        spread = count_log_files.with_options(task_runner=make_task_runner(found))
+        spread = count_evidence.with_options(task_runner=make_task_runner(found))
         state = spread(found.home, model, rollout, dict(found.titles), found.asked_at, return_state=True)
         problem = "" if state.is_completed() else state.message
     except Exception as error:  # noqa: BLE001 - a cluster that cannot be had is no reason to stop

@@ -9,7 +9,7 @@ from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.policy.policy_types import PairedGate
 
 
-class RecordedBlocks:
+class RecordedLossSums:
     """Answers the paired questions of many looks at one file.
 
     Law: the sums are those of `RecordedAnswers`: a label counts when it came within its request's maturity, and a block

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
-from surefoot.backtest.recorded_blocks import RecordedBlocks
+from surefoot.backtest.recorded_loss_sums import RecordedLossSums
 from surefoot.backtest.run_backtest import BacktestResult, GateEvaluation, backtest
 from surefoot.core.domain import Outcome, Stage, Verdict, Version
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
@@ -15,7 +15,7 @@ from surefoot.core.journal.events import EndDecided, decode_event
 from surefoot.core.judging.judge import judge
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import DATA_GATE_NAME, PairedGate, narrow
-from surefoot.rollout import watch_level, watch_requests
+from surefoot.rollout import watch_requests, watch_thresholds
 
 _ELSEWHERE = frozenset({"data_layer", "bundle", "fallback", "playbook"})
 """Sections of a policy that stop no version; what they need is not in a case."""
@@ -64,14 +64,14 @@ class CaseRecords:
         """
         self.requests = RecordedRequests(records, labels)
         self.answers = RecordedAnswers(self.requests)
-        self.blocks = RecordedBlocks(self.requests)
+        self.blocks = RecordedLossSums(self.requests)
 
     def close(self) -> None:
         """Forget everything."""
         self.requests.close()
 
 
-def play_case(
+def backtest_case(
     case: IncidentCase, records: CaseRecords, policy: Mapping[str, object], *, secret: str = ""
 ) -> CaseResult:
     """Back-test a policy on a case.
@@ -131,7 +131,7 @@ def _play_watch(case: IncidentCase, records: CaseRecords, mapping: Mapping[str, 
     if watch is None or why:
         return CaseResult(None, "", _WATCH, why, _answered(case, records.requests), 0, ())
     bad, good = (Version(number, f"recorded:{number}") for number in (case.bad, case.good))
-    level = watch_level(policy, watch)
+    level = watch_thresholds(policy, watch)
     looks: list[GateEvaluation] = []
     false_alarms, at = 0, case.opened + watch.every
     while at <= case.until:

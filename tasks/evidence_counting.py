@@ -13,7 +13,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from surefoot import wiring
-from surefoot.log_file_counting import LogFileCounter
+from surefoot.evidence_counting import EvidenceCounter
 from surefoot.settings import read_settings
 from tasks.stage_driver import limit_openmp_threads
 
@@ -56,7 +56,7 @@ def find_waiting_log_files(model: str, rollout: str) -> _WaitingLogFiles | None:
         SurefootError: The journal or the log cannot be read.
     """
     config = read_settings()
-    with contextlib.closing(LogFileCounter(config, model, rollout)) as counter:
+    with contextlib.closing(EvidenceCounter(config, model, rollout)) as counter:
         scoring = counter.scoring_settings()
         if scoring.engine == "local":
             return None
@@ -86,7 +86,7 @@ class _WorkerCounter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of: tuple[str, str, str] | None = None
-        self._counter: LogFileCounter | None = None
+        self._counter: EvidenceCounter | None = None
         self._idle: threading.Timer | None = None
 
     def count(self, home: str, model: str, rollout: str, name: str, asked_at: float) -> bool:
@@ -96,7 +96,7 @@ class _WorkerCounter:
                 self._idle.cancel()
             if self._counter is None or self._of != (home, model, rollout):
                 self._close()
-                counter = LogFileCounter(read_settings(Path(home)), model, rollout)
+                counter = EvidenceCounter(read_settings(Path(home)), model, rollout)
                 self._of, self._counter = (home, model, rollout), counter
             try:
                 return self._counter.count_file(name, asked_at)
@@ -120,7 +120,7 @@ WORKER_COUNTER = _WorkerCounter()
 
 
 @task(name="count part", task_run_name="count {title}", retries=0)
-def count_log_file(home: str, model: str, rollout: str, name: str, title: str, asked_at: float) -> bool:
+def count_file_evidence(home: str, model: str, rollout: str, name: str, title: str, asked_at: float) -> bool:
     """Count one closed part of a model's log, and keep what a look needs of it.
 
     Args:
@@ -137,6 +137,6 @@ def count_log_file(home: str, model: str, rollout: str, name: str, title: str, a
     limit_openmp_threads()
     get_run_logger().info("counting %s", title)
     # Looked up by name: Dask sends this function to a worker, whose counter is its own.
-    from tasks import log_file_counting as here  # noqa: PLC0415, PLW0406 - see above
+    from tasks import evidence_counting as here  # noqa: PLC0415, PLW0406 - see above
 
     return here.WORKER_COUNTER.count(home, model, rollout, name, asked_at)

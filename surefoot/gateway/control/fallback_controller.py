@@ -21,7 +21,7 @@ _RETRY_S = 60.0
 """How often a version that cannot be loaded is tried again [s]."""
 
 
-class FallbackVersionControl:
+class FallbackController:
     """The fallback of one model in this worker, where that is a version; its methods belong to the event loop."""
 
     def __init__(

@@ -11,7 +11,7 @@ from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
 
 
-class LogFileCounter:
+class EvidenceCounter:
     """Counts closed parts of a model's log before the look of a rollout's replay, which then adds them up.
 
     The processes of both versions stay until it is closed.

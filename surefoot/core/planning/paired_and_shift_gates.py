@@ -7,8 +7,8 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
 from surefoot.core.policy.policy_types import GAP_METRICS, GaugeGate, Metric, PairedGate, ShiftGate
 from surefoot.core.stats import power
+from surefoot.core.stats.distributions import beta_quantile, normal_probability, normal_quantile, student_upper_quantile
 from surefoot.core.stats.paired_difference import MIN_BLOCKS
-from surefoot.core.stats.quantiles import beta_quantile, normal_probability, normal_quantile, student_upper_quantile
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_divergence
 
 _EXPECTED_DISAGREEMENT = 0.05
