@@ -1,4 +1,4 @@
-"""Define the Prefect task that counts the evidence in one closed prediction-log file on a worker."""
+"""Find closed prediction-log files to count, and define the Prefect task that counts the evidence in one of them."""
 
 import contextlib
 import os

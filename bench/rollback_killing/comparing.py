@@ -48,7 +48,7 @@ def view_differences(config: Settings, model: str, since: int) -> list[str]:
     """
     with wiring.open_journal(config) as journal:
         end = next((e.seq for e in journal.read(model, after=since) if e.kind == "RolloutEnded"), 0)
-    if not end or flow_progress.last_projected_entry(config.home, model) < end:
+    if not end or flow_progress.last_entry_shown_in_mlflow(config.home, model) < end:
         return ["MLflow was not made to show the end of the rollback"]
     drawn = wiring.write_journal_to_mlflow(config, model, upto=end)
     return [f"{drawn} MLflow runs or pages did not show what the journal says"] if drawn else []

@@ -31,7 +31,7 @@ def last_heartbeat(home: Path, name: str) -> float | None:
         return None
 
 
-def record_projected_entry(home: Path, model: str, head: int) -> None:
+def record_entry_shown_in_mlflow(home: Path, model: str, head: int) -> None:
     """Remember that MLflow shows the journal of a model up to an entry.
 
     Args:
@@ -42,7 +42,7 @@ def record_projected_entry(home: Path, model: str, head: int) -> None:
     _write(home / "shown" / quote(model, safe=""), str(head))
 
 
-def last_projected_entry(home: Path, model: str) -> int:
+def last_entry_shown_in_mlflow(home: Path, model: str) -> int:
     """Sequence of the last entry that MLflow was made to show; 0 when that is not known.
 
     Args:

@@ -16,7 +16,7 @@ from surefoot.adapters.predictions.recorded.recorded_requests import RecordedReq
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run_backtest import rollout_milestones
 from surefoot.backtest.suite_runner import file_digest, make_suite_runner
-from surefoot.cli.printing.backtest_output import backtest_case_folder, evaluations_json, print_evaluations
+from surefoot.cli.printing.backtest_output import evaluations_json, print_case_backtest, print_evaluations
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
@@ -46,7 +46,7 @@ def backtest_command(
         raise Rejected("say what to replay: --log FILE for one rollout, --rollouts DIR for many, or --case DIR")
     file = policy or project / "configs" / f"{model}.yaml"
     if case is not None:
-        return backtest_case_folder(case, model, file, against_itself, every=every, as_json_=as_json_)
+        return print_case_backtest(case, model, file, against_itself, every=every, as_json_=as_json_)
     value, read_ = read_policy(file)
     if read_.model != model:
         raise Rejected(f"{file} is the policy of {read_.model}, not of {model}")

@@ -1,4 +1,4 @@
-"""Define the `incident` commands: list, statistics, report, cause, message drafts, notes, closing, evidence release."""
+"""Define the `incident` commands: list, statistics, report, triage, message drafts, notes, close, evidence release."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -268,8 +268,8 @@ def feedback(
     _add(incident, NoteKind.FEEDBACK, text, source)
 
 
-@app.command()
-def told(
+@app.command("told")
+def record_notified_people(
     incident: IncidentArgument,
     text: Annotated[str, typer.Argument(help="What they were told.")],
     whom: Annotated[str, typer.Option("--whom", help="Who was told.")] = "",

@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_file import NOTIFY_FILE, find_line, list_policy_files, read_policy
+from surefoot.adapters.config.notify_file import NOTIFY_FILE
+from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
 from surefoot.adapters.datalayer.table_policy_check import TableCheckReport, check_tables
 from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict

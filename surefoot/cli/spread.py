@@ -1,4 +1,4 @@
-"""Define the command `spread`, which measures the rates and deviations that a policy's plan assumes."""
+"""Define the command `spread`, which measures on past requests the rates and deviations that plans assume."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -17,7 +17,7 @@ from surefoot.cli.shared.actor import current_actor
 from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
-from surefoot.core.journal.event_sentences import describe_event, describe_stand_in
+from surefoot.core.journal.event_sentences import describe_event, describe_failover
 from surefoot.core.journal.events import LIVE_SPLIT_DRIFT
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
@@ -248,7 +248,7 @@ def _held(ledger: Ledger) -> list[str]:
 def _fallback(ledger: Ledger) -> list[str]:
     """Whether callers get answers of the proven-good version, or fallback answers."""
     return [
-        f"callers get {describe_stand_in(began)} since {format_utc_time(since)} UTC:"
+        f"callers get {describe_failover(began)} since {format_utc_time(since)} UTC:"
         f" version {began.champion.number} fails: {began.reason}"
         for began, since in ledger.fallbacks.values()
     ]

@@ -205,7 +205,7 @@ class DueWork:
         outcomes: dict[str, list[str]] = {}
         for model, ledger in ports.ledgers.items():
             head = self.snapshot.heads[model]
-            if not ledger.open and flow_progress.last_projected_entry(home, model) != head[0]:
+            if not ledger.open and flow_progress.last_entry_shown_in_mlflow(home, model) != head[0]:
                 wanted[f"{model}: is to be shown in MLflow"] = head
             outcomes.update(self._ended(model, head, ledger))
         digest = _outcomes_digest(outcomes)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from surefoot import wiring
-from surefoot.adapters.config.notify_file import read_notify_config
-from surefoot.adapters.config.policy_file import NOTIFY_FILE
+from surefoot.adapters.config.notify_file import NOTIFY_FILE, read_notify_config
 from surefoot.adapters.notify.outbox import Outbox
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
@@ -123,7 +122,7 @@ class Notifier:
             _log.warning("messages to %s: %s", receiver, error)
 
     def _beat(self, routes: NotifyConfig) -> None:
-        if problem := notifications.beat(self._config, routes):
+        if problem := notifications.send_heartbeat(self._config, routes):
             _log.warning("the heartbeat address: %s", problem)
 
     def _say(self, trouble: str) -> None:

@@ -1,4 +1,4 @@
-"""Choose which due work a flow is started for; wait longer after each start that did not finish the work."""
+"""Choose the due work for which a flow is started now; wait longer after each start that did not finish the work."""
 
 from dataclasses import dataclass
 

@@ -188,7 +188,7 @@ class LogPolicy:
     share: float = 100.0
 
 
-class StandIn(StrEnum):
+class FailoverLevel(StrEnum):
     """What answers a request that the champion fails: the last proven-good version, then the policy's fallback."""
 
     PROVEN_GOOD = "proven_good"

@@ -1,4 +1,4 @@
-"""Define the fallback for requests that no version can answer: a fixed answer, or another model version."""
+"""Define what answers when no version can: a fixed fallback answer, or another model version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ class FallbackVersion:
         return FallbackReference(self.model, self.version.number).uri
 
 
-STAND_IN_TIME_LIMIT_S = 1.0
+FAILOVER_TIME_LIMIT_S = 1.0
 """Longest that a version may take for a request that another one can answer, or that others have failed [s]."""
 PYFUNC_FALLBACK = "pyfunc"
 """Kind of a fallback that is an MLflow version, asked in a process of its own."""

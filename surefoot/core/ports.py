@@ -1,4 +1,4 @@
-"""Define the interfaces to the outside world: journal, registry, traffic, evidence, files, tables and clock."""
+"""Define the ports, which are interfaces to the outside world: journal, registry, traffic, evidence, tables, clock."""
 
 from typing import Protocol
 

@@ -27,16 +27,13 @@ from surefoot.core.journal.events import (
 )
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
-from surefoot.core.policy.gates.implicit import ImplicitGate
+from surefoot.core.planning.error_budget import alpha_per_guardrail, alpha_per_shadow_gate
+from surefoot.core.policy.gates.implicit import CORNERS_GATE, DATA_GATE, SHAPE_GATE
 from surefoot.core.policy.policy_types import (
-    CORNERS_GATE_NAME,
-    DATA_GATE_NAME,
     REPLAY_EVALUATION_INTERVAL_S,
-    SHAPE_GATE_NAME,
     FailureAction,
     Gate,
     LiveShadow,
-    Metric,
     Policy,
 )
 from surefoot.core.rollback.bundle_effects import forward_config_effects
@@ -49,17 +46,10 @@ from surefoot.core.rollback.rollback_effects import (
 from surefoot.core.rollback.stepped_rollback import next_rollback_step, rollback_is_aborted
 from surefoot.core.tables.checkpoint_choice import next_checkpoint
 
-PRE_TRAFFIC_ALPHA = 0.05
-"""Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
 _TIME_TOLERANCE_S = 1e-3
 """Times of day and spans of time are rounded differently [seconds]."""
 _MAX_LOOK_AGE_INTERVALS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
-DATA_GATE = ImplicitGate(metric=Metric.VALIDATION).with_name(DATA_GATE_NAME)
-SHAPE_GATE = ImplicitGate(metric=Metric.ANSWER_SHAPE).with_name(SHAPE_GATE_NAME)
-CORNERS_GATE = ImplicitGate(metric=Metric.CORNERS).with_name(CORNERS_GATE_NAME)
-IMPLICIT_GATES: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE, CORNERS_GATE)}
-"""Gates that no policy writes, by name."""
 
 
 def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
@@ -147,21 +137,6 @@ class _Look:
     since: float
     level: DecisionThresholds
     every: float
-
-
-def alpha_per_guardrail(policy: Policy, names: Iterable[str]) -> float:
-    """Half of the budget, shared by the guardrails among these gates; signals take no part of it.
-
-    One e-process a gate runs over the whole ramp, so its steps share nothing; the bake has the other half.
-    """
-    guardrails = sum(policy.gates[name].role is Role.GUARDRAIL for name in set(names))
-    return policy.false_rollback_budget / 2.0 / max(guardrails, 1)
-
-
-def alpha_per_shadow_gate(policy: Policy) -> float:
-    """The level of each gate of a shadow step: all of them, replayed and live, share what may be turned away."""
-    steps = (policy.shadow, policy.live_shadow)
-    return PRE_TRAFFIC_ALPHA / max(sum(len(step.gates) for step in steps if step), 1)
 
 
 def _after_replay(policy: Policy) -> tuple[Stage, int]:

@@ -16,13 +16,13 @@ import pandas as pd
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.drills.fault_plans import FaultPlan, TrafficFacts, choose_plan
-from surefoot.drills.misbehaviour import UsualInputs
-from surefoot.drills.run_drill import DrillOutcome, play_drill
+from surefoot.drills.misbehaviour import TypicalInputs
+from surefoot.drills.registration_request import TYPICAL_INPUTS_FILE, RegistrationRequest
+from surefoot.drills.run_drill import DrillOutcome, run_single_drill
 from surefoot.drills.staging_twin import make_twin
 from surefoot.drills.tabletop import Tabletop
 from surefoot.drills.twin_sources import TwinSource, find_source
 from surefoot.drills.twin_stages import StageBuilder, TwinStage
-from surefoot.drills.version_order import USUAL_FILE, VersionOrder
 from surefoot.settings import Settings
 
 _SAMPLE = 5000
@@ -66,7 +66,7 @@ class DrillSession:
         """
         folder = self.folder / name
         try:
-            return play_drill(self.stages[plan.stage], plan, self.traffic, folder, tell, person)
+            return run_single_drill(self.stages[plan.stage], plan, self.traffic, folder, tell, person)
         finally:
             if not keep:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -110,19 +110,19 @@ def prepare_session(source: TwinSource, folder: Path, cache: Path, tell: _Tell) 
     base = make_twin(folder / "base", source.project, source.model)
     tell("preparing the versions of the twin")
     cache.mkdir(parents=True, exist_ok=True)
-    order = VersionOrder(
+    order = RegistrationRequest(
         source.model, base.config.mlflow, str(folder / "versions"), source.good, str(source.traffic), str(cache)
     )
     _register(order, folder / "versions.log")
     traffic = pd.read_parquet(source.traffic)
     stages = StageBuilder(folder, source.project, source.model, source.policy, traffic, tell).build(base)
     facts = TrafficFacts(
-        _read_usual(folder / "versions" / USUAL_FILE), traffic.head(_SAMPLE), source.groups, len(stages)
+        _read_usual(folder / "versions" / TYPICAL_INPUTS_FILE), traffic.head(_SAMPLE), source.groups, len(stages)
     )
     return DrillSession(source, folder, stages, traffic, facts)
 
 
-def _register(order: VersionOrder, log: Path) -> None:
+def _register(order: RegistrationRequest, log: Path) -> None:
     """Register both versions in a process of its own: this one loads no model."""
     command = [sys.executable, "-m", "surefoot.drills.twin_versions", order.as_text()]
     with log.open("wb") as output:
@@ -137,8 +137,8 @@ def _register(order: VersionOrder, log: Path) -> None:
         raise Unavailable(f"the versions of the twin could not be prepared: {last[:200]}")
 
 
-def _read_usual(file: Path) -> UsualInputs:
+def _read_usual(file: Path) -> TypicalInputs:
     plain = json.loads(file.read_text(encoding="utf-8"))
     numbers = {name: (float(low), float(high)) for name, (low, high) in plain["numbers"].items()}
     texts = {name: tuple(values) for name, values in plain["texts"].items()}
-    return UsualInputs(**{**plain, "numbers": numbers, "texts": texts})
+    return TypicalInputs(**{**plain, "numbers": numbers, "texts": texts})

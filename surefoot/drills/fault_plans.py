@@ -9,7 +9,7 @@ import pandas as pd
 
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.errors import Rejected
-from surefoot.drills.misbehaviour import Misbehaviour, UsualInputs
+from surefoot.drills.misbehaviour import Misbehaviour, TypicalInputs
 from surefoot.drills.twin_callers import ChangeRow
 
 _TIMES_OUT_S = (1.3, 2.5)
@@ -63,7 +63,7 @@ class TrafficFacts:
         stages: Stages of the promotion, the bake last [count].
     """
 
-    usual: UsualInputs
+    usual: TypicalInputs
     sample: pd.DataFrame
     groups: Sequence[str]
     stages: int

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from surefoot.drills.misbehaviour import FAULT_FILE_VARIABLE, Misbehaviour, UsualInputs
+from surefoot.drills.misbehaviour import FAULT_FILE_VARIABLE, Misbehaviour, TypicalInputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ with warnings.catch_warnings():
             usual: Inputs and answers that were usual.
         """
 
-        def __init__(self, usual: UsualInputs) -> None:
+        def __init__(self, usual: TypicalInputs) -> None:
             """Remember what was usual; the good version comes with the artifacts."""
             self.usual = usual
 

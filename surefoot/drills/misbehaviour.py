@@ -42,7 +42,7 @@ class Misbehaviour:
 
 
 @dataclass(frozen=True, slots=True)
-class UsualInputs:
+class TypicalInputs:
     """What was usual among the requests from which a drill was made.
 
     Attributes:

@@ -23,11 +23,11 @@ from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import EffectDone, EffectIntended, EndDecided, SetSplit, decode_event
 from surefoot.drills.fault_plans import HARM_FAULTS, FaultPlan
 from surefoot.drills.misbehaviour import Misbehaviour
+from surefoot.drills.registration_request import FAULTY
 from surefoot.drills.staging_twin import StagingTwin
 from surefoot.drills.tabletop import Tabletop
 from surefoot.drills.twin_callers import TwinCallers
 from surefoot.drills.twin_stages import TwinStage
-from surefoot.drills.version_order import FAULTY
 from surefoot.exposure import list_due_exposure
 from surefoot.incidents.incident_reports import update_incident_reports
 from surefoot.rollout import Ports, drive_rollout, is_exposure_list_due
@@ -88,7 +88,7 @@ class DrillRun:
     by_operator: bool = False
 
 
-def play_drill(
+def run_single_drill(
     stage: TwinStage,
     plan: FaultPlan,
     traffic: pd.DataFrame,

@@ -11,9 +11,9 @@ from surefoot.core.domain import Stage
 from surefoot.core.errors import Unavailable
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
+from surefoot.drills.registration_request import FAULTY
 from surefoot.drills.staging_twin import StagingTwin
 from surefoot.drills.twin_callers import TwinCallers
-from surefoot.drills.version_order import FAULTY
 from surefoot.rollout import Ports, adopt_champions, drive_rollout, open_promotion
 
 _CHUNK = 150

@@ -13,8 +13,8 @@ import pandas as pd
 
 from surefoot.core.errors import Rejected
 from surefoot.drills.faulty_version import FaultyVersion
-from surefoot.drills.misbehaviour import UsualInputs
-from surefoot.drills.version_order import GOOD, USUAL_FILE, VersionOrder
+from surefoot.drills.misbehaviour import TypicalInputs
+from surefoot.drills.registration_request import GOOD, TYPICAL_INPUTS_FILE, RegistrationRequest
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -27,7 +27,7 @@ _SAMPLE = 400
 """Rows that the good version is asked, to see the form of its answers [count]."""
 
 
-def register_versions(order: VersionOrder) -> None:
+def register_versions(order: RegistrationRequest) -> None:
     """Save and register both versions, and let alias champion point to the good one.
 
     Raises:
@@ -48,7 +48,7 @@ def register_versions(order: VersionOrder) -> None:
         raise Rejected(
             f"the answers of {order.model} are no numbers and no two probabilities: a drill cannot spoil them"
         )
-    (folder / USUAL_FILE).write_text(json.dumps(asdict(usual)), encoding="utf-8")
+    (folder / TYPICAL_INPUTS_FILE).write_text(json.dumps(asdict(usual)), encoding="utf-8")
     metadata: Model = loaded.metadata
     mlflow.pyfunc.save_model(
         str(folder / "faulty"),
@@ -64,7 +64,7 @@ def register_versions(order: VersionOrder) -> None:
     client.set_registered_model_alias(order.model, "champion", GOOD)
 
 
-def _usual(loaded: Any, traffic: pd.DataFrame) -> UsualInputs:
+def _usual(loaded: Any, traffic: pd.DataFrame) -> TypicalInputs:
     """What was usual among the requests, and the form of the good version's answers."""
     numbers: dict[str, tuple[float, float]] = {}
     texts: dict[str, tuple[str, ...]] = {}
@@ -91,10 +91,10 @@ def _usual(loaded: Any, traffic: pd.DataFrame) -> UsualInputs:
         moved = pd.DataFrame(loaded.predict(rows.assign(**{name: rows[name] + high - low}))).to_numpy()
         harm[name] = float(abs(moved - answers).mean())
     sign = -1.0 if form != "number" and mean > 0.5 else 1.0  # noqa: PLR2004 - half of the labels
-    return UsualInputs(numbers, texts, form, scale, sign, harm)
+    return TypicalInputs(numbers, texts, form, scale, sign, harm)
 
 
-def _trained(order: VersionOrder, folder: Path) -> Path:
+def _trained(order: RegistrationRequest, folder: Path) -> Path:
     """Train the champion of the demo, once for all drills of this home, and write its flights as traffic."""
     import mlflow.sklearn  # noqa: PLC0415 - costs seconds
 
@@ -124,6 +124,6 @@ def _trained(order: VersionOrder, folder: Path) -> Path:
 
 if __name__ == "__main__":
     try:
-        register_versions(VersionOrder(**json.loads(sys.argv[1])))
+        register_versions(RegistrationRequest(**json.loads(sys.argv[1])))
     except Rejected as error:
         sys.exit(f"surefoot: {error}")

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
 from surefoot import wiring
-from surefoot.adapters.config.notify_file import read_notify_config
-from surefoot.adapters.config.policy_file import NOTIFY_FILE
+from surefoot.adapters.config.notify_file import NOTIFY_FILE, read_notify_config
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.notify.apprise_sender import MAX_BATCH, OutgoingMessage, send_messages
@@ -169,7 +168,7 @@ def send_test(config: Settings, routes: NotifyConfig, receiver: str) -> str:
     return send_messages(address, [one])[one.id]
 
 
-def beat(config: Settings, routes: NotifyConfig) -> str:
+def send_heartbeat(config: Settings, routes: NotifyConfig) -> str:
     """Call the heartbeat address once, and remember whether it answered; why it did not, or nothing."""
     if routes.heartbeat is None:
         return ""

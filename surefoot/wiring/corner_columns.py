@@ -1,4 +1,4 @@
-"""Check the corners of a policy against the columns that the suite and the prediction log know."""
+"""Check the corner cases of a policy against the columns of the expectation suite and of the prediction log."""
 
 import contextlib
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from functools import partial
 
 from surefoot.adapters.config.fallback_table import read_named_fallback
 from surefoot.adapters.config.setting_by_model import SettingByModel
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.forkserver import Forkserver
@@ -61,7 +61,7 @@ class _GatewayJournal:
         with open_ports(self._config, "gateway") as ports:
             begin_fallback(ports, model, champion, kind, reason, standby)
 
-    def record_fallback_ended(self, model: str, champion: Version, rung: StandIn) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: FailoverLevel) -> None:
         """Record that a version above this rung answers again, once."""
         with open_ports(self._config, "gateway") as ports:
             end_fallback(ports, model, champion, rung)

@@ -1,6 +1,6 @@
 """Write the journal of a model to MLflow as runs, with plots and validation pages."""
 
-from surefoot.adapters.flow_progress import record_projected_entry
+from surefoot.adapters.flow_progress import record_entry_shown_in_mlflow
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import open_journal
 
@@ -28,5 +28,5 @@ def write_journal_to_mlflow(config: Settings, model: str, flow_run: str = "", up
     view = MlflowProjection(config.mlflow, RunPlots(verdicts_png, slice_losses_png, evidence_over_time_png))
     done = view.project(model, entries, flow_run, reports=reports)
     if entries:
-        record_projected_entry(config.home, model, entries[-1].seq)
+        record_entry_shown_in_mlflow(config.home, model, entries[-1].seq)
     return done

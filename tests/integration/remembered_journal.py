@@ -2,7 +2,7 @@
 
 import threading
 
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 
 
 class Journal:
@@ -33,6 +33,6 @@ class Journal:
         """Remember."""
         self.fallbacks.append((f"{model} began {kind}", champion.number, reason))
 
-    def record_fallback_ended(self, model: str, champion: Version, rung: StandIn) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: FailoverLevel) -> None:
         """Remember."""
         self.fallbacks.append((f"{model} ended", champion.number, ""))

@@ -22,7 +22,7 @@ from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.fallback import FallbackAnswer
 from surefoot.core.journal.event_sentences import describe_event
@@ -82,7 +82,7 @@ class RealJournal:
         with self.ports() as ports:
             begin_fallback(ports, model, champion, kind, reason, standby)
 
-    def record_fallback_ended(self, model: str, champion: Version, rung: StandIn) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: FailoverLevel) -> None:
         """Journal it once."""
         with self.ports() as ports:
             end_fallback(ports, model, champion, rung)

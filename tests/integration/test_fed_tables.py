@@ -18,7 +18,7 @@ from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.state_machine import DATA_GATE
+from surefoot.core.policy.gates.implicit import DATA_GATE
 from tests.unit.test_replay import ASKED, DAY, record, write
 from tests.unit.test_replay_requests import Model
 

@@ -18,7 +18,7 @@ from surefoot.adapters.evidence.live_counts.measurement_histograms import count_
 from surefoot.adapters.predictions import compaction, log_files
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.domain import EvidenceKind, Split, StandIn, Version
+from surefoot.core.domain import EvidenceKind, FailoverLevel, Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric
@@ -104,7 +104,7 @@ def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
     job.latency_ms = 3.5
     lines = prediction_lines(job, [0.1, {"p": [1, None]}], "1")
     lines += prediction_lines(replace(job, request="r", values=[["x" * (1 << 20)], [2]]), [0.1, 0.2], "1")[:1]
-    failed = replace(job, request="s", error="down", rung=StandIn.FALLBACK)
+    failed = replace(job, request="s", error="down", rung=FailoverLevel.FALLBACK)
     lines += prediction_lines(failed, None, None, "constant", ["[0.5,1]"] * 2)
     labels = label_lines(b'[{"request": "q", "label": {"cost": 1.5}, "at": 3}]', 0.0)
     write(tmp_path, lines)

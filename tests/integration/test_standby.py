@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.errors import Rejected, RouteSuperseded
 from surefoot.models.model_process import ModelProcess
 from surefoot.rollout import begin_fallback, end_fallback
@@ -310,7 +310,7 @@ def test_status_names_the_version_that_answers(emergency: Emergency, capfd: pyte
     shown = capfd.readouterr().out
     assert "callers get answers of proven-good version 1" in shown
     assert "callers get the policy's constant" in shown
-    end_fallback(emergency.ports, MODEL, emergency.candidate, StandIn.PROVEN_GOOD)
+    end_fallback(emergency.ports, MODEL, emergency.candidate, FailoverLevel.PROVEN_GOOD)
     emergency.command("status", "--json")
     shown = capfd.readouterr().out
     assert "proven-good version 1" not in shown

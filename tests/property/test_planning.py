@@ -11,8 +11,8 @@ from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.planning import plan_policy
+from surefoot.core.planning.error_budget import alpha_per_guardrail
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.state_machine import alpha_per_guardrail
 from tests.fakes import POLICY
 
 RUNS = 150

@@ -34,9 +34,9 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.corners import ColumnKind, Corners, column_kind
+from surefoot.core.policy.gates.implicit import CORNERS_GATE
 from surefoot.core.policy.parse import examine_policy, parse_policy
 from surefoot.core.policy.policy_types import Metric
-from surefoot.core.state_machine import CORNERS_GATE
 from surefoot.models.model_protocols import PredictorLost
 from surefoot.settings import Settings
 from tests.fakes import POLICY

@@ -13,7 +13,7 @@ from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.ledger import Ledger
 from surefoot.drills.fault_plans import DATA_FAULTS, TrafficFacts, choose_plan
-from surefoot.drills.misbehaviour import Misbehaviour, UsualInputs
+from surefoot.drills.misbehaviour import Misbehaviour, TypicalInputs
 from surefoot.drills.tabletop import Tabletop
 
 SAMPLE = pd.DataFrame(
@@ -24,7 +24,7 @@ SAMPLE = pd.DataFrame(
         "kind": np.tile(["x", "y", "z", "x", "y"], 40),
     }
 )
-USUAL = UsualInputs(
+USUAL = TypicalInputs(
     {"hours": (5.0, 9.0), "price": (10.0, 40.0)},
     {"shop": ("a", "b", "c"), "kind": ("x", "y", "z")},
     "probability",
@@ -85,7 +85,7 @@ def test_what_no_gate_can_see_fails_every_request_while_both_versions_serve() ->
 
 def test_a_model_without_columns_is_refused_in_words() -> None:
     """A fault that has no column to hit is a refusal that says which."""
-    bare = TrafficFacts(UsualInputs(), SAMPLE, (), 2)
+    bare = TrafficFacts(TypicalInputs(), SAMPLE, (), 2)
     for fault in (*DATA_FAULTS, DrillFault.ONE_GROUP):
         with pytest.raises(Rejected):
             choose_plan(fault, bare, "1")

@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.core.domain import Stage, Version
 from surefoot.core.journal.ledger import fold_entries
-from surefoot.core.served_versions.exposure_periods import Phase, exposure_periods, last_rolled_back
+from surefoot.core.served_versions.exposure_periods import ServingRole, exposure_periods, last_rolled_back
 from surefoot.rollout import drive_rollout, end_rollout, open_promotion, open_rollback
 from tests.fakes import MIRRORED, Scenario
 from tests.scripted import POINTS, at
@@ -25,7 +25,12 @@ def test_canary_bake_and_service_are_told_apart() -> None:
     promote(env)
     two, one = env.registry.versions["2"], env.registry.versions["1"]
     found = exposure_periods("m", env.journal.entries, two)
-    assert [period.phase for period in found] == [Phase.CANARY, Phase.CANARY, Phase.BAKING, Phase.CHAMPION]
+    assert [period.phase for period in found] == [
+        ServingRole.CANARY,
+        ServingRole.CANARY,
+        ServingRole.BAKING,
+        ServingRole.CHAMPION,
+    ]
     assert {period.good for period in found} == {one}
     ended = next(entry.at for entry in env.journal.entries if entry.kind == "RolloutEnded")
     assert (found[2].generation, found[2].until, found[3].since, found[3].until) == (
@@ -43,7 +48,7 @@ def test_a_champion_with_a_candidate_beside_it_is_still_the_champion() -> None:
     promote(env, "3")
     two = env.registry.versions["2"]
     found = exposure_periods("m", env.journal.entries, two)
-    assert [period.phase for period in found[4:]] == [Phase.CHAMPION] * len(found[4:])
+    assert [period.phase for period in found[4:]] == [ServingRole.CHAMPION] * len(found[4:])
     assert len(found[4:]) == 2, "two weights of version 3"
     assert {period.good for period in found} == {env.registry.versions["1"]}
 
@@ -61,7 +66,7 @@ def test_the_first_champion_has_no_good_version() -> None:
     env = Scenario()
     open_promotion(env.ports(), env.request())
     (only, *_) = exposure_periods("m", env.journal.entries, env.registry.versions["1"])
-    assert (only.phase, only.good) == (Phase.CHAMPION, None)
+    assert (only.phase, only.good) == (ServingRole.CHAMPION, None)
 
 
 @pytest.mark.parametrize("point", [name for name in POINTS if name not in {"submitted", "validating", "shadowing"}])

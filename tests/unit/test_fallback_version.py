@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts
 from surefoot.core.answers.fallback_check import check_version_answers
-from surefoot.core.domain import RolloutKind, Stage, StandIn, Version
+from surefoot.core.domain import FailoverLevel, RolloutKind, Stage, Version
 from surefoot.core.errors import FallbackInvalid, Rejected
 from surefoot.core.fallback import FallbackReference, FallbackVersion
 from surefoot.core.journal.event_sentences import describe_event
@@ -253,9 +253,9 @@ def test_the_journal_says_which_version_answers() -> None:
     champion = ports.ledger("m").champion
     assert champion is not None
     begin_fallback(ports, "m", champion, "pyfunc", "it is down")
-    began, _ = ports.ledger("m").fallbacks[StandIn.FALLBACK]
+    began, _ = ports.ledger("m").fallbacks[FailoverLevel.FALLBACK]
     assert began.source == SOURCE
     assert describe_event(began) == "callers get the policy's pyfunc models:/base/7: version 1 fails (it is down)"
     end_fallback(ports, "m", champion)
     begin_fallback(ports, "m", champion, "constant", "it is down")
-    assert ports.ledger("m").fallbacks[StandIn.FALLBACK][0].source is None
+    assert ports.ledger("m").fallbacks[FailoverLevel.FALLBACK][0].source is None

@@ -18,16 +18,18 @@ from surefoot.core.journal.events import SetSplit, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import AnswerShapes, BadEventCounts, BadEventStratum, Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import list_policy_notes, plan_policy
+from surefoot.core.planning.error_budget import PRE_TRAFFIC_ALPHA, alpha_per_shadow_gate
+from surefoot.core.policy.gates.implicit import SHAPE_GATE
 from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
-from surefoot.core.state_machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, alpha_per_shadow_gate, decide_action
+from surefoot.core.state_machine import decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from surefoot.rollout.journal_differences import split_mismatch
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
@@ -243,7 +245,7 @@ COUNTS = BadEventCounts((BadEventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, rece
 @pytest.mark.parametrize(("dropped", "outcome"), [(0, "PASS"), (1_999, "PASS"), (2_001, "INCONCLUSIVE")])
 def test_no_gate_passes_when_too_many_mirrored_requests_are_missing(dropped: int, outcome: str) -> None:
     """A fifth of the mirrored requests may be missing, and the verdict says how many are."""
-    left = LeftOutRecords(records=10_000, dropped=dropped)
+    left = ExcludedRecords(records=10_000, dropped=dropped)
     for gate, found in ((ERRORS, COUNTS), (SHAPE_GATE, SAME_SHAPE)):
         verdict = judge(gate, replace(found, left=left), DecisionThresholds())
         assert verdict.outcome == outcome, verdict.reason
@@ -254,7 +256,7 @@ def test_no_gate_passes_when_too_many_mirrored_requests_are_missing(dropped: int
 
 def test_missing_requests_save_no_candidate_that_fails() -> None:
     """A proof of harm stands, however many requests are missing."""
-    found = replace(FAIL, left=LeftOutRecords(records=100_000, dropped=60_000))
+    found = replace(FAIL, left=ExcludedRecords(records=100_000, dropped=60_000))
     assert judge(ERRORS, found, DecisionThresholds()).outcome is Outcome.FAIL
 
 

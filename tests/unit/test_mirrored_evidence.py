@@ -25,11 +25,11 @@ from surefoot.core.judging.evidence import (
     SlicedCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.gates.implicit import SHAPE_GATE
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.core.state_machine import SHAPE_GATE
 from tests.gates import changed, make_gate
 
 V1, V2 = (Version(n, f"sha256:{n * 64}") for n in "12")
@@ -254,7 +254,7 @@ def test_dropped_requests_are_missing_and_no_agreement(tmp_path: Path, gate: Gat
     )
     found = gather(tmp_path, gate, mirrored=50.0)
     assert not isinstance(found, MissingEvidence)
-    assert replace(found.left, requests=()) == LeftOutRecords(records=160, dropped=60)  # type: ignore[union-attr]
+    assert replace(found.left, requests=()) == ExcludedRecords(records=160, dropped=60)  # type: ignore[union-attr]
     assert "60 mirrored requests" in judge(gate, found, DecisionThresholds()).reason
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from surefoot.adapters.config.notify_file import read_notify_config
 from surefoot.adapters.config.policy_file import list_policy_files
 from surefoot.adapters.notify.secret_address import redact_address, resolve_address
-from surefoot.core.domain import Outcome, RolloutKind, Stage, StandIn
+from surefoot.core.domain import FailoverLevel, Outcome, RolloutKind, Stage
 from surefoot.core.errors import PolicyInvalid, Rejected
 from surefoot.core.incidents.incident_events import (
     IncidentClosed,
@@ -109,7 +109,7 @@ def test_waits_drift_and_fallbacks_are_told() -> None:
     told.at(210.0, Paused("r9", Outcome.INCONCLUSIVE, "quality", "too few labels"))
     told.at(220.0, DriftFound("", "alias champion", "2", "it points to version 1", "champion", "2"))
     told.at(230.0, DriftFound("", LIVE_SPLIT_DRIFT, "version 2", "the gateway serves version 1"))
-    told.at(240.0, FallbackBegan(TWO, "constant", "ValueError: could not convert 'Jane Doe'", StandIn.FALLBACK))
+    told.at(240.0, FallbackBegan(TWO, "constant", "ValueError: could not convert 'Jane Doe'", FailoverLevel.FALLBACK))
     assert topics(told)[1:] == [("wait", "warning"), ("drift", "warning"), ("drift", "page"), ("fallback", "page")]
     assert not any("Jane Doe" in one.title + one.body for one in messages(told))
 

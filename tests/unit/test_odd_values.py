@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_counts import count_left_out_records
+from surefoot.adapters.evidence.excluded_counts import count_excluded_records
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
@@ -148,4 +148,4 @@ def test_what_a_gate_cannot_see_is_said() -> None:
 def test_features_that_are_not_kept_are_counted(tmp_path: Path) -> None:
     """Requests whose features the policy does not keep are missing from every window, and counted."""
     write(tmp_path, "predictions", [record(i, 100.0 + i, features=None if i % 2 else {"x": 1}) for i in range(10)])
-    assert count_left_out_records(PredictionLog(tmp_path), ASKED).unkept == 5
+    assert count_excluded_records(PredictionLog(tmp_path), ASKED).unkept == 5

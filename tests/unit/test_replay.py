@@ -26,8 +26,8 @@ from surefoot.core.judging.evidence import (
     PairedSums,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Metric
 from tests.gates import changed, make_gate
@@ -383,7 +383,7 @@ def test_data_is_validated_as_it_was_asked(tmp_path: Path) -> None:
     days(tmp_path, 7)
     ask = replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA)
     measure = measured(tmp_path, lambda _model, _version: Model(half))
-    assert measure.gather(ask) == ValidationResult("sha256:s", 7, 1, (), left=LeftOutRecords(records=7))
+    assert measure.gather(ask) == ValidationResult("sha256:s", 7, 1, (), left=ExcludedRecords(records=7))
     found = measure.gather(replace(ask, model="other"))
     assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.ERROR

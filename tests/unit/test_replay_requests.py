@@ -27,8 +27,8 @@ from surefoot.core.judging.evidence import (
     MissingEvidence,
     ScoreBins,
 )
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import make_gate
@@ -348,7 +348,7 @@ def test_answers_are_compared_with_the_window_before(tmp_path: Path) -> None:
     write(tmp_path, "predictions", [*rows, record(9, 2500.0, prediction=None, error="E: x")])
     found = measured(tmp_path).gather(SINCE)
     shift = FeatureShift("prediction", near(2 / 3), 2, 3)
-    assert found == DistributionShift("the window before", (shift,), left=LeftOutRecords(records=4))
+    assert found == DistributionShift("the window before", (shift,), left=ExcludedRecords(records=4))
 
 
 def test_versions_are_asked_by_their_bytes(tmp_path: Path) -> None:

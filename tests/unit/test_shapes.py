@@ -17,9 +17,10 @@ from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import AnswerShapes, MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.gates.implicit import SHAPE_GATE
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.state_machine import SHAPE_GATE, decide_action
+from surefoot.core.state_machine import decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, Scenario
 from tests.unit.test_replay import ASKED, V1, V2, record, write

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts
-from surefoot.core.domain import RolloutKind, Stage, StandIn, Version
+from surefoot.core.domain import FailoverLevel, RolloutKind, Stage, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.events import RolloutOpened, decode_event
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackEnded
@@ -114,7 +114,7 @@ def test_journals_without_a_rung_speak_of_the_fallback() -> None:
     ended = decode_event("FallbackEnded", {"champion": version})
     assert isinstance(began, FallbackBegan)
     assert isinstance(ended, FallbackEnded)
-    assert (began.rung, began.standby, ended.rung) == (StandIn.FALLBACK, None, StandIn.FALLBACK)
+    assert (began.rung, began.standby, ended.rung) == (FailoverLevel.FALLBACK, None, FailoverLevel.FALLBACK)
 
 
 def test_a_tick_names_the_standby_again_when_something_has_changed() -> None:

@@ -1,4 +1,4 @@
-"""Store the contents of configuration files by their SHA-256, and write each file whole or not at all."""
+"""Store the contents of configuration files by their SHA-256, and write each configuration file atomically."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Compute daily statistics of a champion from the prediction log: rates, and sampled values of its columns."""
+"""Compute daily statistics of a champion from the prediction log: rates, and samples of columns other than dates."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

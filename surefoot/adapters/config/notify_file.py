@@ -4,12 +4,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from surefoot.adapters.config.policy_file import NOTIFY_FILE
 from surefoot.adapters.config.strict_yaml import Document, load_yaml
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.policy.pydantic_errors import violations_from_error
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.violations import Violation
+
+NOTIFY_FILE = "notify.yaml"
+"""Name of the file beside the policies that says who is told what; it is no policy."""
 
 
 def read_notify_config(configs: Path) -> NotifyConfig | None:

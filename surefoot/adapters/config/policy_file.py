@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from surefoot.adapters.config.notify_file import NOTIFY_FILE
 from surefoot.adapters.config.strict_yaml import Document, load_yaml
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.parse import examine_policy
@@ -11,8 +12,6 @@ from surefoot.core.policy.vacuous_settings import vacuous_settings
 from surefoot.core.policy.violations import KeyPath as Place
 from surefoot.core.policy.violations import MistakeKind, Violation
 
-NOTIFY_FILE = "notify.yaml"
-"""Name of the file beside the policies that says who is told what; it is no policy."""
 _GATE_PATH_LENGTH = 2
 """Length of a path that leads to a gate or to all of them [keys]."""
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS
 from surefoot.core.judging.evidence import FeatureShift
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def column_distances(old: "pd.DataFrame", new: "pd.DataFrame") -> tuple[FeatureS
     return tuple(made)
 
 
-def count_texts_among_numbers(old: "pd.DataFrame", new: "pd.DataFrame") -> LeftOutRecords:
+def count_texts_among_numbers(old: "pd.DataFrame", new: "pd.DataFrame") -> ExcludedRecords:
     """Values of another kind among the numbers of a column, which `column_distances` leaves out.
 
     Their requests are the index of the tables.
@@ -65,7 +65,7 @@ def count_texts_among_numbers(old: "pd.DataFrame", new: "pd.DataFrame") -> LeftO
             strange = list(side.index[_strange(side[name])])
             found += len(strange)
             ids += [str(one) for one in strange if isinstance(one, str)]
-    return LeftOutRecords(
+    return ExcludedRecords(
         odd=found,
         requests=tuple(ids[:MAX_EXAMPLE_REQUESTS]),
         what="values of another kind among the numbers of a column" if found else "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_counts import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
+from surefoot.adapters.evidence.excluded_counts import LABEL_METRICS, MAX_EXAMINED_ROWS, count_excluded_labels
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.adapters.evidence.live_counts.trial_counts import parse_count
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
@@ -18,7 +18,7 @@ from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import AnswerShapes, DistributionShift, MissingEvidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.policy.policy_types import PairedGate, narrow
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class MirroredAnswers:
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
         return AnswerShapes(describe_answer_shapes(old), describe_answer_shapes(new, old), len(old), len(new))
 
-    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest) -> ExcludedRecords:
         """Count what is not counted as it came.
 
         What the shadow had no room for is in its log. What is in no log (a worker was killed, the disk was full) shows
@@ -125,11 +125,11 @@ class MirroredAnswers:
         share = question.mirrored / 100.0
         expected = math.floor(own * share - _MAX_MISSING_DEVIATIONS * math.sqrt(own * share * (1.0 - share)))
         lost = max(expected - known - dropped, 0)
-        made = LeftOutRecords(records=known + dropped + lost, repeated=repeated, dropped=dropped + lost + blank)
+        made = ExcludedRecords(records=known + dropped + lost, repeated=repeated, dropped=dropped + lost + blank)
         if question.gate.metric not in LABEL_METRICS:
             return made
         where, since = 'rollout = $1 AND weight = 0 AND "at" <= $2', question.since
-        return count_left_out_labels(self._log, question, made, where, (question.rollout, question.until), since)
+        return count_excluded_labels(self._log, question, made, where, (question.rollout, question.until), since)
 
 
 def _batch(found: Sequence[MirroredPair], maturity: float, columns: Sequence[str]) -> ScoredBatch:

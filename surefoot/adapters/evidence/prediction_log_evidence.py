@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_counts import (
-    count_left_out_records,
+from surefoot.adapters.evidence.excluded_counts import (
+    count_excluded_records,
     gate_samples_rows,
     gate_waits_for_labels,
-    merge_left_out_counts,
+    merge_excluded_counts,
 )
 from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
 from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bounded_values
@@ -30,7 +30,7 @@ from surefoot.core.judging.evidence import (
     MissingEvidence,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.policy.policy_types import (
     BAD_EVENT_METRICS,
     MEASUREMENT_METRICS,
@@ -78,7 +78,7 @@ class _AnswerSource(Protocol):
         """Requests of a rollout, and of the champion's past, that every version refuses."""
         ...
 
-    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest) -> ExcludedRecords:
         """What the evidence leaves out of the records of the question's window."""
         ...
 
@@ -130,7 +130,7 @@ class _MirrorSource(Protocol):
         """Answers of the candidate, as columns."""
         ...
 
-    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest) -> ExcludedRecords:
         """What was not counted as it came, dropped requests among it."""
         ...
 
@@ -159,7 +159,7 @@ class PredictionLogEvidence:
         self._answers = answers
         self._mirror = mirror
         self._validate = validate
-        self._counts: dict[tuple[object, ...], LeftOutRecords] = {}
+        self._counts: dict[tuple[object, ...], ExcludedRecords] = {}
 
     def gather(self, question: EvidenceRequest) -> Evidence:
         """Measure; never raises for what the measured things do."""
@@ -184,17 +184,17 @@ class PredictionLogEvidence:
         if isinstance(found, MissingEvidence | GoldenRows | CornerAnswers):
             return found
         if question.kind == EvidenceKind.LIVE_SHADOW and metric is not Metric.INPUT_SHIFT:
-            return replace(found, left=merge_left_out_counts(self._mirrored().count_left_out(question), found.left))
+            return replace(found, left=merge_excluded_counts(self._mirrored().count_excluded(question), found.left))
         if isinstance(found, AnswerShapes):
             return found
         return replace(
-            found, left=merge_left_out_counts(self._left_out(question, refused if live else None), found.left)
+            found, left=merge_excluded_counts(self._left_out(question, refused if live else None), found.left)
         )
 
-    def _left_out(self, question: EvidenceRequest, refused: tuple[str, ...] | None) -> LeftOutRecords:
+    def _left_out(self, question: EvidenceRequest, refused: tuple[str, ...] | None) -> ExcludedRecords:
         """What was left out of the records; counted once for all gates with the same question."""
         if refused is not None:
-            return count_left_out_records(self._log, question, refused)
+            return count_excluded_records(self._log, question, refused)
         key = (
             question.model,
             question.since,
@@ -204,7 +204,7 @@ class PredictionLogEvidence:
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:4] == key[:4]}
-            self._counts[key] = self._answers.count_left_out(question)
+            self._counts[key] = self._answers.count_excluded(question)
         return self._counts[key]
 
     def _gather(self, question: EvidenceRequest, refused: tuple[str, ...]) -> Evidence:
@@ -269,7 +269,7 @@ class PredictionLogEvidence:
             return MissingEvidence(Outcome.ERROR, f"{left.what}: none of {left.odd:,} requests can be validated")
         found = self._validate(question.suite, table, question.rollout)
         return (
-            replace(found, left=merge_left_out_counts(found.left, left))
+            replace(found, left=merge_excluded_counts(found.left, left))
             if isinstance(found, ValidationResult)
             else found
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,4 +37,4 @@ class ReplayFailures:
         candidate_bad = self.candidate_tried - self.candidate_answered - both
         rate = champion_bad / max(self.champion_tried - both, 1)
         counts = (BadEventStratum(0.5, candidate_bad, self.candidate_answered, champion_bad, self.champion_answered),)
-        return BadEventCounts(counts, rate, "request", self.requests - both, left=LeftOutRecords(refused=both))
+        return BadEventCounts(counts, rate, "request", self.requests - both, left=ExcludedRecords(refused=both))

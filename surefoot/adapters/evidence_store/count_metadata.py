@@ -5,23 +5,23 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 
 
-def read_left_out_counts(facts: Mapping[str, object]) -> LeftOutRecords:
+def read_excluded_counts(facts: Mapping[str, object]) -> ExcludedRecords:
     """What was left out of some records, as its facts were kept."""
-    found: dict[str, Any] = {one.name: facts[one.name] for one in fields(LeftOutRecords)}
-    return LeftOutRecords(**{**found, "requests": tuple(found["requests"])})
+    found: dict[str, Any] = {one.name: facts[one.name] for one in fields(ExcludedRecords)}
+    return ExcludedRecords(**{**found, "requests": tuple(found["requests"])})
 
 
-def add_left_out_counts(one: LeftOutRecords, other: LeftOutRecords) -> LeftOutRecords:
+def add_excluded_counts(one: ExcludedRecords, other: ExcludedRecords) -> ExcludedRecords:
     """Count what was left out of different records."""
     counts = {
         name.name: getattr(one, name.name) + getattr(other, name.name)
-        for name in fields(LeftOutRecords)
+        for name in fields(ExcludedRecords)
         if name.name not in {"requests", "what"}
     }
-    return LeftOutRecords(**counts)
+    return ExcludedRecords(**counts)
 
 
 def decode_replay_failures(facts: Mapping[str, Any]) -> ReplayFailures:

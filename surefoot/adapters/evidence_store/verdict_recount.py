@@ -9,7 +9,7 @@ from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sums
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.judging.evidence import BadEventCounts, Evidence, PairedSums
-from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT
+from surefoot.core.judging.excluded_records import NOTHING_EXCLUDED
 from surefoot.core.judging.reverify import RecountResult
 from surefoot.core.policy.policy_types import Gate, PairedGate, narrow
 
@@ -33,7 +33,7 @@ def recount_verdict(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tup
         return RecountResult.GONE, str(error)
     except EvidenceUnavailable as error:
         return RecountResult.DONE, str(error)
-    if replace(again, left=NOTHING_LEFT_OUT) != replace(evidence, left=NOTHING_LEFT_OUT, kept=""):
+    if replace(again, left=NOTHING_EXCLUDED) != replace(evidence, left=NOTHING_EXCLUDED, kept=""):
         return RecountResult.DONE, f"the kept sums of look {evidence.kept[:16]} do not add up to the journal's counters"
     return RecountResult.DONE, ""
 

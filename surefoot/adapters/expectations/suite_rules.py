@@ -1,4 +1,4 @@
-"""Check the settings of expectations: some can never fail, and some row conditions select no row."""
+"""Check the settings of expectations for mistakes: checks that never fail, and row conditions that select no row."""
 
 import ast
 import re

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from surefoot.adapters.config.notify_file import find_notify_line, read_notify_config
-from surefoot.adapters.config.policy_file import NOTIFY_FILE, find_line
+from surefoot.adapters.config.notify_file import NOTIFY_FILE, find_notify_line, read_notify_config
+from surefoot.adapters.config.policy_file import find_line
 from surefoot.adapters.notify.apprise_sender import find_address_problem
 from surefoot.adapters.notify.secret_address import resolve_address
 from surefoot.core.errors import PolicyInvalid, Rejected

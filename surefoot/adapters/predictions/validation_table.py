@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.mlflow.pyfunc.column_casting import cast_column
 from surefoot.core.answers.answer_values import answer_number, unwrap_single_value
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,9 @@ _MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
-def build_validation_table(frame: "pd.DataFrame", kinds: Mapping[str, object]) -> "tuple[pd.DataFrame, LeftOutRecords]":
+def build_validation_table(
+    frame: "pd.DataFrame", kinds: Mapping[str, object]
+) -> "tuple[pd.DataFrame, ExcludedRecords]":
     """Cast each column as the model's input is cast; one value of another kind changes the type of no column.
 
     Args:
@@ -68,7 +70,7 @@ def build_validation_table(frame: "pd.DataFrame", kinds: Mapping[str, object]) -
     told = strange | stray
     ids = [str(one) for one in frame.index[told] if isinstance(one, str)]
     what = f"values that do not fit the type of {', '.join(about[:_MAX_NAMED_REQUESTS])}" if about else ""
-    return table, LeftOutRecords(odd=int(told.sum()), requests=tuple(ids[:_MAX_NAMED_REQUESTS]), what=what)
+    return table, ExcludedRecords(odd=int(told.sum()), requests=tuple(ids[:_MAX_NAMED_REQUESTS]), what=what)
 
 
 def infer_column_types(frame: "pd.DataFrame") -> "pd.DataFrame":

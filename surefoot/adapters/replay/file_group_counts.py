@@ -6,14 +6,14 @@ from dataclasses import asdict
 
 import numpy as np
 
-from surefoot.adapters.evidence.left_out_counts import gate_waits_for_labels
+from surefoot.adapters.evidence.excluded_counts import gate_waits_for_labels
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.answer_files import OPEN_GROUP_NAME, environment_digest
 from surefoot.adapters.evidence_store.count_metadata import (
     decode_replay_failures,
     encode_replay_failures,
-    read_left_out_counts,
+    read_excluded_counts,
 )
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, StoredCounts, stored_name_prefix
 from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, LogFileGroups
@@ -21,8 +21,8 @@ from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sum
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring_progress import ScoringProgress
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.full_replay import needs_full_replay
-from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, PairedGate, narrow
 
 _FORMAT = 1
@@ -61,7 +61,7 @@ class FileGroupCounts:
         self._given_up: set[int] = set()
         self._sums: dict[tuple[int, str], _Sums] = {}
         self._failures: dict[tuple[int, str], _Failures] = {}
-        self._left: dict[tuple[int, bool], LeftOutRecords] = {}
+        self._left: dict[tuple[int, bool], ExcludedRecords] = {}
 
     def replay(self, file_group: LogFileGroup) -> OfflineReplay:
         """The replay of a file group."""
@@ -149,7 +149,7 @@ class FileGroupCounts:
                 self.failure_evidence(question, file_group)
             elif question not in paired:
                 self._keep_answers(question, file_group)
-            self.count_left_out(question, file_group)
+            self.count_excluded(question, file_group)
         if (
             not keep_open
             and id(file_group) not in self._given_up
@@ -206,7 +206,7 @@ class FileGroupCounts:
         self._failures[name] = (counts, None)
         return self._failures[name]
 
-    def count_left_out(self, question: EvidenceRequest, file_group: LogFileGroup) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest, file_group: LogFileGroup) -> ExcludedRecords:
         """What is left out of the records of a file group."""
         labels = gate_waits_for_labels(question)
         name = (id(file_group), labels)
@@ -214,10 +214,10 @@ class FileGroupCounts:
             return self._left[name]
         key = self._key(question, file_group, "left out", labels=labels, versions=False, reads=labels)
         if key and (piece := self._store.load_counts(key)):
-            return read_left_out_counts(piece.facts)
+            return read_excluded_counts(piece.facts)
         replay = self.replay(file_group)
         replay.window(question)
-        found = replay.count_left_out(question)
+        found = replay.count_excluded(question)
         if key:
             self._store.save_counts(key, empty_sums_table(), {**asdict(found), "requests": list(found.requests)})
         self._left[name] = found

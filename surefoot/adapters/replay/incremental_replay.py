@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from surefoot.adapters.evidence.left_out_counts import MAX_EXAMINED_ROWS, gate_samples_rows, gate_waits_for_labels
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMINED_ROWS, gate_samples_rows, gate_waits_for_labels
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
-from surefoot.adapters.evidence_store.count_metadata import add_left_out_counts, encode_replay_failures
+from surefoot.adapters.evidence_store.count_metadata import add_excluded_counts, encode_replay_failures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.file_group_log import LogFilesReplaced
 from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, group_log_files
@@ -24,8 +24,8 @@ from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.judging.evidence import BadEventCounts, MissingEvidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.full_replay import full_replay_requests, needs_full_replay
-from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PairedGate, narrow
 
 _MAX_TRIES = 10
@@ -230,16 +230,16 @@ class IncrementalReplay(OfflineReplay):
 
         return self._over_sections(questions[0], count) if questions else False
 
-    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest) -> ExcludedRecords:
         """Count what the evidence for a gate leaves out of the records of the window."""
         if question.max_rows is not None:
-            return super().count_left_out(question)
+            return super().count_excluded(question)
         return self._over_sections(question, lambda counts: self._left_out(question, counts))
 
-    def _left_out(self, question: EvidenceRequest, counts: FileGroupCounts) -> LeftOutRecords:
-        labels, total = gate_waits_for_labels(question), LeftOutRecords()
+    def _left_out(self, question: EvidenceRequest, counts: FileGroupCounts) -> ExcludedRecords:
+        labels, total = gate_waits_for_labels(question), ExcludedRecords()
         for file_group in counts.cut.file_groups:
-            total = add_left_out_counts(total, counts.count_left_out(question, file_group))
+            total = add_excluded_counts(total, counts.count_excluded(question, file_group))
         rows = total.records - total.repeated
         examined = gate_samples_rows(self._log, question)
         sampled = max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0

@@ -12,7 +12,7 @@ from surefoot.adapters.evidence.column_distances import (
     count_texts_among_numbers,
     unequal_row_shares,
 )
-from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS, count_left_out_records, gate_samples_rows
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS, count_excluded_records, gate_samples_rows
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import CategoryCodes, ScoredBatch, present_mask
@@ -38,7 +38,7 @@ from surefoot.core.judging.evidence import (
     ScoreBins,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.policy.policy_types import GoldenGate, PairedGate, ShiftGate, narrow
 from surefoot.models.child_process_scorer import ChildProcessScorer
 from surefoot.models.model_process import RemoteModelError
@@ -101,12 +101,12 @@ class OfflineReplay:
             self._window = (key, ReplayWindow(self._log, *key, file_group=self._file_group, part=self._part))
         return self._window[1]
 
-    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest) -> ExcludedRecords:
         """Count what the evidence for a gate leaves out of the records of the window."""
         key = (question.model, question.since, question.until, question.max_rows)
         if self._window is not None and self._window[0] == key:
-            return self._window[1].count_left_out(question, examined=gate_samples_rows(self._log, question))
-        return count_left_out_records(self._log, question)
+            return self._window[1].count_excluded(question, examined=gate_samples_rows(self._log, question))
+        return count_excluded_records(self._log, question)
 
     def close_window(self) -> None:
         """Forget the window."""
@@ -294,7 +294,7 @@ class OfflineReplay:
         half = len(given) // 2
         past, checked = (score_bin_totals(given[part], told[part]) for part in (slice(half), slice(half, None)))
         what = UNREADABLE_REASON if strange else ""
-        left = LeftOutRecords(odd=len(strange), requests=tuple(strange[:MAX_EXAMPLE_REQUESTS]), what=what)
+        left = ExcludedRecords(odd=len(strange), requests=tuple(strange[:MAX_EXAMPLE_REQUESTS]), what=what)
         # A label before its time counts for nothing.
         return ScoreBins(past, checked, score_bin_totals(waiting, np.zeros(len(waiting))), left)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS, count_left_out_records
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS, count_excluded_records
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, probabilities_or_nan
@@ -33,7 +33,7 @@ from surefoot.core.judging.evidence import (
     ScoreBins,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.policy.policy_types import PairedGate, ShiftGate, narrow
 from surefoot.core.stats.block_metrics import SCORE_BINS
 
@@ -188,9 +188,9 @@ class RecordedAnswers:
         """The candidate's answers, as columns."""
         return _frame(self._records.sample_answers(question.since, question.until)[1])
 
-    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest) -> ExcludedRecords:
         """What was not counted as it came: of a file every pair counts as mirrored, and nothing was dropped."""
-        return count_left_out_records(self._records, question)
+        return count_excluded_records(self._records, question)
 
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | MissingEvidence:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
@@ -216,7 +216,7 @@ class RecordedAnswers:
             return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {odd:,} can be read")
         past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
         what = UNREADABLE_REASON if odd else ""
-        return ScoreBins(past, later, now, LeftOutRecords(odd=odd, requests=tuple(named), what=what))
+        return ScoreBins(past, later, now, ExcludedRecords(odd=odd, requests=tuple(named), what=what))
 
     def _scored(self, question: EvidenceRequest) -> Iterator[tuple[ScoredBatch, Floats, Floats, NDArray[np.bool_]]]:
         """Every batch of a window in the order of time, its scores and labels, and which have had their label in time.

@@ -1,4 +1,4 @@
-"""Store the logged requests that a replay scores in a temporary DuckDB database on disk."""
+"""Store the logged requests of a replay in a temporary DuckDB database on disk, and read them in batches."""
 
 import contextlib
 import itertools
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out_counts import MAX_EXAMINED_ROWS, gate_waits_for_labels
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMINED_ROWS, gate_waits_for_labels
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.compacted_features import CompactedFeatures, open_compacted_features
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
@@ -30,7 +30,7 @@ from surefoot.adapters.predictions.prediction_log import (
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, copy_window
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.models.model_protocols import TableColumn
 
 BATCH_ROWS = 50_000
@@ -148,7 +148,7 @@ class ReplayWindow:
         self._cuts = [0, *(self._cut(first, end) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
         self._close = weakref.finalize(self, _close, self._db, self._home, self._part)
 
-    def count_left_out(self, question: EvidenceRequest, *, examined: bool) -> LeftOutRecords:
+    def count_excluded(self, question: EvidenceRequest, *, examined: bool) -> ExcludedRecords:
         """Count what the evidence for a gate leaves out of the records of the window.
 
         Args:
@@ -162,7 +162,7 @@ class ReplayWindow:
             """
         )
         sampled = self.sampled + (max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0)
-        made = LeftOutRecords(records, refused, repeated=records - rows, unkept=unkept, sampled=sampled)
+        made = ExcludedRecords(records, refused, repeated=records - rows, unkept=unkept, sampled=sampled)
         if not gate_waits_for_labels(question):
             return made
         early, future = self._counts(

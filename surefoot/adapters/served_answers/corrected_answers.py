@@ -1,4 +1,4 @@
-"""Compute corrected answers: score the requests that a bad version answered with good versions."""
+"""Compute corrected answers: good versions score the requests that a bad version has answered."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

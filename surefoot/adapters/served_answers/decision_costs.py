@@ -1,4 +1,4 @@
-"""Sum the costs of a version's decisions by the policy's prices, and of the good version's on the same requests."""
+"""Sum the costs of a bad version's decisions and of a good version's, by the prices in the policy."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.recorded.column_sql import quote_column
 from surefoot.core.canonical_text import MISSING_SLICE_NAME, canonical_text_of_json
-from surefoot.core.served_versions.exposure_periods import ExposurePeriod, Phase
+from surefoot.core.served_versions.exposure_periods import ExposurePeriod, ServingRole
 
 MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through temporary files."""
@@ -84,7 +84,11 @@ def _write(db: duckdb.DuckDBPyConnection, question: ExposureQuery, folder: Path,
     db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {quote_sql_string(str(folder / 'spill'))}")
     db.register("periods", _period_table(question.periods))
     wanted = ["answered_by = $number"]
-    asked: dict[str, object] = {"number": question.number, "unknown": str(Phase.UNKNOWN), "good": question.good or None}
+    asked: dict[str, object] = {
+        "number": question.number,
+        "unknown": str(ServingRole.UNKNOWN),
+        "good": question.good or None,
+    }
     if question.rollout:
         wanted.append("rollout = $rollout")
         asked["rollout"] = question.rollout

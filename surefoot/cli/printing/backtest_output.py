@@ -57,7 +57,7 @@ def evaluations_json(looks: Sequence[GateEvaluation]) -> list[dict[str, object]]
     ]
 
 
-def backtest_case_folder(folder: Path, model: str, policy: Path, draws: int, *, every: bool, as_json_: bool) -> int:
+def print_case_backtest(folder: Path, model: str, policy: Path, draws: int, *, every: bool, as_json_: bool) -> int:
     """Back-test a policy on a case, or count its false alarms there, and print what comes of it.
 
     Args:

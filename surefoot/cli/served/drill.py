@@ -91,7 +91,7 @@ def drill(
     _print_results(played)
     for note in person.notes if person else ():
         console.print(f"  {note}", markup=False)
-    rows = drill_rows(played_results(played), took, every_cause=runs > 1)
+    rows = drill_rows(collect_results(played), took, every_cause=runs > 1)
     if json_:
         details = [
             {"fault": one.result.fault.value, "what": one.what, "stage": one.stage, "gate": one.result.gate}
@@ -108,7 +108,7 @@ def drill(
     if session.source.version is not None and config is not None:
         event = DrillFinished(
             secrets.token_hex(6), TABLETOP_MODE if person else _TWIN, session.source.version, session.source.target,
-            tuple(played_results(played)), seed, round(took, 1),
+            tuple(collect_results(played)), seed, round(took, 1),
             tuple(person.notes) if person else (),
         )  # fmt: skip
         with wiring.open_ports(config, current_actor()) as ports:
@@ -194,7 +194,7 @@ def _count(requests: int | None) -> str:
     return "an unknown number of" if requests is None else f"{requests:,}"
 
 
-def played_results(played: Sequence[_Played]) -> list[DrillResult]:
+def collect_results(played: Sequence[_Played]) -> list[DrillResult]:
     """What each drill has shown."""
     return [one.result for one in played]
 

@@ -7,8 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot.adapters.config.notify_file import read_notify_config
-from surefoot.adapters.config.policy_file import NOTIFY_FILE
+from surefoot.adapters.config.notify_file import NOTIFY_FILE, read_notify_config
 from surefoot.adapters.notify.outbox import DeliveryState, Outbox, QueuedMessage
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Version
-from surefoot.core.fallback import PYFUNC_FALLBACK, STAND_IN_TIME_LIMIT_S, FallbackAnswer, FallbackReference
+from surefoot.core.fallback import FAILOVER_TIME_LIMIT_S, PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled
 
 
@@ -49,9 +49,9 @@ def check_version_answers(
     """
     rows = len(answers) + len(errors)
     problem = f"it fails {len(errors):,} of them: {errors[0]}" if errors else _odd_shape(answers, champion)
-    if not problem and rows and seconds / rows > STAND_IN_TIME_LIMIT_S:
+    if not problem and rows and seconds / rows > FAILOVER_TIME_LIMIT_S:
         each = f"it takes {seconds / rows:.1f} s for a row"
-        problem = f"{each}, and callers are not kept longer than {STAND_IN_TIME_LIMIT_S:g} s"
+        problem = f"{each}, and callers are not kept longer than {FAILOVER_TIME_LIMIT_S:g} s"
     return FallbackDrilled(PYFUNC_FALLBACK, version.digest, rows, problem, source, version)
 
 

@@ -1,4 +1,4 @@
-"""Count how often the alarms of each early signal were followed by measured harm, and how often they were not."""
+"""Count how often alarms of each early warning signal were followed by measured harm, and how often they were not."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace

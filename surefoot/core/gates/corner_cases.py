@@ -1,4 +1,4 @@
-"""Judge what both versions make of synthetic rows: a candidate that breaks where the champion does not is stopped."""
+"""Judge the answers to synthetic corner-case rows: a candidate fails if it breaks where the champion does not."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.corner_answers import BrokenRow, CornerAnswers, CornerResult

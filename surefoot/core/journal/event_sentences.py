@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from surefoot.core.assignment import describe_share
-from surefoot.core.domain import RolloutKind, Stage, StandIn
+from surefoot.core.domain import FailoverLevel, RolloutKind, Stage
 from surefoot.core.drills.drill_events import DrillFinished, describe_drill
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_sentences import describe_incident_event
@@ -157,13 +157,13 @@ def _describe_fallback(event: FallbackEvent) -> str:
         return f"fallback {event.display_name} was asked {event.rows:,} logged rows: {result}"
     number = event.champion.number
     if isinstance(event, FallbackBegan):
-        return f"callers get {describe_stand_in(event)}: version {number} fails ({event.reason})"
-    if event.rung is StandIn.PROVEN_GOOD:
+        return f"callers get {describe_failover(event)}: version {number} fails ({event.reason})"
+    if event.rung is FailoverLevel.PROVEN_GOOD:
         return f"version {number} answers again: no other version answers for it any more"
     return f"version {number} answers again: callers get no fallback answers any more"
 
 
-def describe_stand_in(event: FallbackBegan) -> str:
+def describe_failover(event: FallbackBegan) -> str:
     """What callers get instead of the champion's answers."""
     if event.standby is not None:
         return f"answers of proven-good version {event.standby.number}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference, FallbackVersion
 
 
@@ -22,7 +22,7 @@ class FallbackBegan:
     champion: Version
     kind: str
     reason: str
-    rung: StandIn = StandIn.FALLBACK
+    rung: FailoverLevel = FailoverLevel.FALLBACK
     standby: Version | None = None
     source: FallbackReference | None = None
 
@@ -37,7 +37,7 @@ class FallbackEnded:
     """
 
     champion: Version
-    rung: StandIn = StandIn.FALLBACK
+    rung: FailoverLevel = FailoverLevel.FALLBACK
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Split, Stage, StandIn, Verdict, Version
+from surefoot.core.domain import PROMOTED_STAGES, FailoverLevel, RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.drills.drill_state import DrillState
 from surefoot.core.fallback import FallbackVersion
@@ -149,7 +149,7 @@ class Ledger:
     counted: ServiceCounted | None = None
     unlisted: tuple[str, ...] = ()
     data: DataState = field(default_factory=DataState)
-    fallbacks: Mapping[StandIn, tuple[FallbackBegan, float]] = field(default_factory=dict)
+    fallbacks: Mapping[FailoverLevel, tuple[FallbackBegan, float]] = field(default_factory=dict)
     drills: DrillState = field(default_factory=DrillState)
     drilled: tuple[FallbackDrilled, float] | None = None
     incidents: IncidentState = field(default_factory=IncidentState)

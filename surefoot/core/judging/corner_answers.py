@@ -1,4 +1,4 @@
-"""Define the evidence of corner cases: what both versions made of synthetic rows, corner by corner."""
+"""Define the evidence of corner cases: how both versions answered the synthetic rows of each corner case."""
 
 from dataclasses import dataclass
 

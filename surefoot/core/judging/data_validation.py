@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT, LeftOutRecords
+from surefoot.core.judging.excluded_records import NOTHING_EXCLUDED, ExcludedRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +45,4 @@ class ValidationResult:
     failed: tuple[FailedExpectation, ...]
     warnings: tuple[FailedExpectation, ...] = ()
     report: str = ""
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED

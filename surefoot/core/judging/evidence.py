@@ -6,7 +6,7 @@ from typing import ClassVar
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.corner_answers import CornerAnswers
 from surefoot.core.judging.data_validation import ValidationResult
-from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT, LeftOutRecords
+from surefoot.core.judging.excluded_records import NOTHING_EXCLUDED, ExcludedRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class BadEventCounts:
     trial: str = "request"
     recent: int = 0
     history: int = 0
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
     kept: str = ""
 
 
@@ -106,7 +106,7 @@ class MeasurementCounts:
     unit: str = "ms"
     recent: int = 0
     trial: str = "request"
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class ValueCounts:
     center: float | None = None
     trial: str = "request"
     recent: int = 0
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class GaugeComparisons:
     highest: float = 0.0
     beside: float = 0.0
     recent: int = 0
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
 
 
 ServedCounts = BadEventCounts | MeasurementCounts | ValueCounts
@@ -186,7 +186,7 @@ class SlicedCounts:
 
     slices: dict[str, ServedCounts]
     recent: int = 0
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
 
 
 MILLIONTHS_PER_UNIT = 1_000_000
@@ -242,7 +242,7 @@ class PairedSums:
     corrected: int = 0
     unknown: int = 0
     coarse: int = 1
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
     kept: str = ""
 
 
@@ -260,7 +260,7 @@ class ScoreBins:
     past: tuple[tuple[int, int, int], ...]
     checked: tuple[tuple[int, int, int], ...]
     now: tuple[tuple[int, int, int], ...]
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,7 @@ class AnswerShapes:
     requests: int
     answered: int
     declared: tuple[str, ...] = ()
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +339,7 @@ class DistributionShift:
     features: tuple[FeatureShift, ...]
     same: bool = False
     blind: bool = False
-    left: LeftOutRecords = NOTHING_LEFT_OUT
+    left: ExcludedRecords = NOTHING_EXCLUDED
 
 
 @dataclass(frozen=True, slots=True)

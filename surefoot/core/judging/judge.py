@@ -48,7 +48,7 @@ from surefoot.core.policy.policy_types import (
     ValueGate,
     narrow,
 )
-from surefoot.core.verdicts import left_out_report, verdict_builders
+from surefoot.core.verdicts import excluded_report, verdict_builders
 
 JUDGE_RULES_VERSION = 2
 """Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
@@ -74,7 +74,7 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     return (
         verdict
         if isinstance(evidence, MissingEvidence | GoldenRows | CornerAnswers)
-        else left_out_report.report_left_out_records(verdict, evidence.left)
+        else excluded_report.report_excluded_records(verdict, evidence.left)
     )
 
 

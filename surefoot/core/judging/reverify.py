@@ -13,9 +13,9 @@ from surefoot.core.journal.watch_events import ChampionJudged
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_json import decode_evidence
 from surefoot.core.judging.judge import COMPATIBLE_RULES_VERSIONS, JUDGE_RULES_VERSION, judge
+from surefoot.core.policy.gates.implicit import IMPLICIT_GATES
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import GAP_METRICS, Gate, SlicedGate
-from surefoot.core.state_machine import IMPLICIT_GATES
 
 _LOG_TOLERANCE = 1e-9
 """Relative difference that two machines' logarithms may make."""

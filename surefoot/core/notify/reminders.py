@@ -1,4 +1,4 @@
-"""Find messages that are due by time: traffic is restored, escalations, and legal reporting deadlines."""
+"""Find messages that become due with time: restored traffic, escalations, and legal reporting deadlines."""
 
 from collections.abc import Iterator, Sequence
 

@@ -6,6 +6,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.planning.detectability import Detectability
 from surefoot.core.planning.distinct_units import distinct_units
+from surefoot.core.planning.error_budget import alpha_per_guardrail, alpha_per_shadow_gate
 from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gates
 from surefoot.core.planning.paired_and_shift_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
 from surefoot.core.policy.policy_types import (
@@ -19,7 +20,6 @@ from surefoot.core.policy.policy_types import (
     ShiftGate,
     ValueGate,
 )
-from surefoot.core.state_machine import alpha_per_guardrail, alpha_per_shadow_gate
 
 _PASS_LEVEL = 0.05
 """DecisionThresholds to pass [probability]."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from surefoot.core.durations import format_duration
 from surefoot.core.policy.policy_types import CLASS_LOSS_METRICS, ClassGate, Gate, InputShiftGate, Metric, Policy
-from surefoot.core.verdicts.left_out_report import MAX_MISSING_SHARE
+from surefoot.core.verdicts.excluded_report import MAX_MISSING_SHARE
 
 
 def list_policy_notes(policy: Policy) -> tuple[str, ...]:

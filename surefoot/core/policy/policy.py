@@ -11,6 +11,7 @@ from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.corners import Corners
 from surefoot.core.policy.gates.any_gate import PolicyGate
 from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.gates.implicit import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.recovery.bundle import BundleSection
 from surefoot.core.policy.recovery.data_layer import DataLayerSection
@@ -33,12 +34,6 @@ from surefoot.core.policy.sections import (
 from surefoot.core.policy.steps import Bake, LiveShadow, PolicyStep, Shadow, ShadowStep, Step, Watch, Weight
 from surefoot.core.policy.violations import KeyPath, Violation, combined_rule_error, describe_type, rule_error
 
-DATA_GATE_NAME = "data"
-"""Name of the implicit gate that every rollout starts with: its expectation suite."""
-SHAPE_GATE_NAME = "answer_shape"
-"""Name of the implicit gate beside it: both versions give answers of the same shape."""
-CORNERS_GATE_NAME = "corners"
-"""Name of the implicit gate of a shadow whose policy declares corners."""
 _RESERVED_GATE_NAMES = {
     DATA_GATE_NAME: "suite",
     SHAPE_GATE_NAME: "comparison of answers",

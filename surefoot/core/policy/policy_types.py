@@ -5,7 +5,7 @@ from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narro
 from surefoot.core.policy.gates.distribution_shift import InputShiftGate, ShiftGate
 from surefoot.core.policy.gates.expected_loss import ExpectedLossGate
 from surefoot.core.policy.gates.golden_rows import GoldenGate
-from surefoot.core.policy.gates.implicit import ImplicitGate
+from surefoot.core.policy.gates.implicit import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME, ImplicitGate
 from surefoot.core.policy.gates.metrics import (
     BAD_EVENT_METRICS,
     BINARY_METRICS,
@@ -38,7 +38,7 @@ from surefoot.core.policy.gates.served import (
     MeasurementGate,
     ValueGate,
 )
-from surefoot.core.policy.policy import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME, Policy
+from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.sections import FailureAction, Reaction, Scoring
 from surefoot.core.policy.steps import (
     REPLAY_EVALUATION_INTERVAL_S,

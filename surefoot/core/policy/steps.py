@@ -1,4 +1,4 @@
-"""Define the steps of a rollout policy: shadow evaluation, growing traffic weights, and the bake."""
+"""Define the steps of a rollout policy: shadow evaluation, traffic weights, and the bake (judging after promotion)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal

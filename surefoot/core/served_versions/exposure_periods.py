@@ -10,7 +10,7 @@ from surefoot.core.journal.events import EffectIntended, RolloutEnded, RolloutOp
 from surefoot.core.journal.ledger import Ledger, fold_entries
 
 
-class Phase(StrEnum):
+class ServingRole(StrEnum):
     """What a version served as when it answered."""
 
     CANARY = "canary"
@@ -34,7 +34,7 @@ class ExposurePeriod:
     generation: int
     since: float
     until: float
-    phase: Phase
+    phase: ServingRole
     good: Version | None
 
 
@@ -54,9 +54,9 @@ def exposure_periods(model: str, entries: Iterable[Entry], bad: Version) -> tupl
         if not isinstance(event, RolloutEnded) or event.terminal_stage not in PROMOTED_STAGES or not found:
             continue
         last = found[-1]
-        if baked and baked.opened.candidate.digest == bad.digest and last.phase is Phase.BAKING:
+        if baked and baked.opened.candidate.digest == bad.digest and last.phase is ServingRole.BAKING:
             found[-1] = ExposurePeriod(last.generation, last.since, entry.at, last.phase, last.good)
-            found.append(ExposurePeriod(last.generation, entry.at, float("inf"), Phase.CHAMPION, last.good))
+            found.append(ExposurePeriod(last.generation, entry.at, float("inf"), ServingRole.CHAMPION, last.good))
     return tuple(found)
 
 
@@ -65,16 +65,16 @@ def _period(ledger: Ledger, seq: int, effect: SetSplit, bad: Version) -> Exposur
     rollout = ledger.rollout
     every = (float("-inf"), float("inf"))
     if effect.candidate is not None and effect.candidate.digest == bad.digest:
-        return ExposurePeriod(seq, *every, Phase.CANARY, effect.champion) if effect.weight > 0.0 else None
+        return ExposurePeriod(seq, *every, ServingRole.CANARY, effect.champion) if effect.weight > 0.0 else None
     if effect.champion.digest != bad.digest:
         return None
     promoted = rollout is not None and rollout.opened.kind == RolloutKind.PROMOTION
     if rollout is not None and promoted and rollout.opened.candidate.digest == bad.digest and not rollout.ending:
-        return ExposurePeriod(seq, *every, Phase.BAKING, rollout.opened.champion)
+        return ExposurePeriod(seq, *every, ServingRole.BAKING, rollout.opened.champion)
     known = (
         one for one in reversed(ledger.proven) if one.digest != bad.digest and one.digest not in ledger.quarantined
     )
-    return ExposurePeriod(seq, *every, Phase.CHAMPION, next(known, None))
+    return ExposurePeriod(seq, *every, ServingRole.CHAMPION, next(known, None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Choose the earlier good version that stays loaded as standby, to answer requests that the champion fails."""
+"""Choose the earlier good version that stays loaded as standby, and answers when the champion cannot."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Distinguish faulty labels from a broken label feed and labels of an outcome that has really changed."""
+"""Distinguish labels that a broken feed has corrupted from labels that show a real change of the outcome."""
 
 from surefoot.core.triage.triage_facts import CauseDetail, LabelFacts, TriageFacts
 
@@ -47,7 +47,7 @@ def find_label_fault(before: LabelFacts, after: LabelFacts) -> tuple[CauseDetail
     return CauseDetail.NONE, ""
 
 
-def describe_moved_labels(facts: TriageFacts) -> str:
+def describe_shifted_labels(facts: TriageFacts) -> str:
     """How labels have moved as a feed moves them, as a clause; empty where they have not, or an outcome may have moved.
 
     Labels in another unit keep their order, so that answers rank them as well as before. Labels of two values have no

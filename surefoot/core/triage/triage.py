@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot.core.triage.label_faults import describe_moved_labels, find_label_fault
-from surefoot.core.triage.triage_evidence import list_evidence, list_missing_facts, moved_columns
+from surefoot.core.triage.label_faults import describe_shifted_labels, find_label_fault
+from surefoot.core.triage.triage_evidence import list_evidence, list_missing_facts, shifted_columns
 from surefoot.core.triage.triage_facts import CauseDetail, TriageFacts
 
 
@@ -191,7 +191,7 @@ def _clearly_changed_column(facts: TriageFacts, found: _MakeTriage) -> Triage | 
 
 def _blamed_column(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage | None:
     """The moved column whose values of before take away most of the harm."""
-    for name, one in moved_columns(facts):
+    for name, one in shifted_columns(facts):
         if one.restored is not None and one.restored >= _RESTORES and one.gain >= one.chance:
             gone = f"{one.restored:.0%} of the additional loss of {harm:.4g}"
             said = f"with the values that {name} had before, {gone} is gone ({one.what})"
@@ -261,7 +261,7 @@ def _cause_on_trial(facts: TriageFacts, found: _MakeTriage, harm: float) -> Tria
 
 def _only_moved_column(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage | None:
     """The only column that has moved, where nothing speaks against it."""
-    moved = moved_columns(facts)
+    moved = shifted_columns(facts)
     if len(moved) != 1:
         return None
     name, one = moved[0]
@@ -273,8 +273,8 @@ def _only_moved_column(facts: TriageFacts, found: _MakeTriage, harm: float) -> T
 
 def _cause_beyond_columns(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage:
     """Why a champion got worse where no single column explains it."""
-    moved, suffers = moved_columns(facts), _good_suffers(facts)
-    labels = describe_moved_labels(facts) if suffers else ""
+    moved, suffers = shifted_columns(facts), _good_suffers(facts)
+    labels = describe_shifted_labels(facts) if suffers else ""
     if labels and not moved:
         said = f"both versions got worse while the inputs stayed as they were, and {labels}"
         return found(Cause.LABELS, said, "", "ask the owner of the labels what changed")

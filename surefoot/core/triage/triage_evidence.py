@@ -3,7 +3,7 @@
 from surefoot.core.triage.triage_facts import ColumnShift, TriageFacts
 
 
-def moved_columns(facts: TriageFacts) -> list[tuple[str, ColumnShift]]:
+def shifted_columns(facts: TriageFacts) -> list[tuple[str, ColumnShift]]:
     """Columns that moved further than chance explains: those that restore most first, then those that moved most."""
     moved = [(name, one) for name, one in facts.shifts.items() if one.distance > one.noise]
     return sorted(moved, key=lambda pair: (-(pair[1].restored or 0.0), -pair[1].distance, pair[0]))
@@ -30,7 +30,7 @@ def list_evidence(facts: TriageFacts) -> list[str]:
         said.append(
             f"the mean label was {facts.label_before:.4g} before and is {facts.label_after:.4g} after the onset"
         )
-    for name, one in moved_columns(facts)[:3]:
+    for name, one in shifted_columns(facts)[:3]:
         back = (
             ""
             if one.restored is None

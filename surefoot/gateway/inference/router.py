@@ -248,7 +248,7 @@ class VersionRouter:
             job.record_latency()
         answer = await self._ask_champion(self.current_route(), job)
         if (
-            job.error is not None and answer.stand_in is None
+            job.error is not None and answer.failover_level is None
         ):  # what the champion fails as well is not the candidate's fault
             self._counts[job.version.number].candidate_errors += 1
             reason = self._tripwire.record_failure(job.error) if blamed else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surefoot.core.domain import LogPolicy
-from surefoot.core.fallback import STAND_IN_TIME_LIMIT_S, FallbackAnswer, FallbackReference
+from surefoot.core.fallback import FAILOVER_TIME_LIMIT_S, FallbackAnswer, FallbackReference
 from surefoot.gateway.inference.tripwire import TripLimits
 
 
@@ -41,7 +41,7 @@ class GatewaySettings:
 
     root: Path
     token: str
-    candidate_timeout_s: float = STAND_IN_TIME_LIMIT_S
+    candidate_timeout_s: float = FAILOVER_TIME_LIMIT_S
     champion_timeout_s: float = 30.0
     processes: int = 1
     max_batch: int = 256

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from surefoot.core.domain import Arm, Split, StandIn, Version
+from surefoot.core.domain import Arm, FailoverLevel, Split, Version
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.models.model_protocols import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions
 
@@ -48,7 +48,7 @@ class ScoringRequest:
     tensor: bool = False
     redactor: LogRedactor | None = None
     options: RequestOptions = NO_OPTIONS
-    rung: StandIn | None = None
+    rung: FailoverLevel | None = None
 
     def age(self) -> float:
         """Time since receipt [s]."""

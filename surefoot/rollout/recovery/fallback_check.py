@@ -1,4 +1,4 @@
-"""Run the check of a model's fallback, as before a rollout, and send the gateway the version that is the fallback."""
+"""Run and judge a check of a model's fallback, as before a rollout, and send the fallback version to the gateway."""
 
 import contextlib
 

@@ -1,6 +1,6 @@
-"""Journal the periods in which standby or fallback answers in place of the champion."""
+"""Record in the journal the periods in which standby or fallback answers in place of the champion."""
 
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackEnded
 from surefoot.core.journal.ledger import Ledger
@@ -25,7 +25,7 @@ def begin_fallback(
     Raises:
         SurefootError: The journal cannot be written now.
     """
-    rung = StandIn.FALLBACK if standby is None else StandIn.PROVEN_GOOD
+    rung = FailoverLevel.FALLBACK if standby is None else FailoverLevel.PROVEN_GOOD
 
     def request() -> Ledger:
         ledger = ports.ledger(model)
@@ -38,7 +38,7 @@ def begin_fallback(
     return retry_on_conflict(request)
 
 
-def end_fallback(ports: Ports, model: str, champion: Version, rung: StandIn = StandIn.FALLBACK) -> Ledger:
+def end_fallback(ports: Ports, model: str, champion: Version, rung: FailoverLevel = FailoverLevel.FALLBACK) -> Ledger:
     """Journal that a version answers again; nothing when the journal knows of no such time.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
     FIRST_PER_REQUEST_SQL,
     StepTraffic,
@@ -17,7 +17,7 @@ from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MissingEvidence, SlicedCounts, ValueCounts, ValueStratum
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.policy.policy_types import ValueGate, narrow
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 
@@ -66,7 +66,7 @@ def _share(gate: ValueGate) -> str:
 
 def _left(
     log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequence[str]
-) -> tuple[int, LeftOutRecords]:
+) -> tuple[int, ExcludedRecords]:
     """Values below the lower bound, and everything that is clipped or cannot be read."""
     below, above, odd, named = log.query_rows(
         question.model,
@@ -83,7 +83,7 @@ def _left(
     )[0]
     requests = tuple(str(request) for request in named or ())  # type: ignore[attr-defined]
     what = "labels without a number as value" if requests else ""
-    return parse_count(below), LeftOutRecords(
+    return parse_count(below), ExcludedRecords(
         clipped=parse_count(below) + parse_count(above), odd=parse_count(odd), requests=requests, what=what
     )
 
@@ -96,7 +96,7 @@ def _values(
     column: str,
     sliced: str,
     refused: Sequence[str],
-    left: LeftOutRecords,
+    left: ExcludedRecords,
 ) -> dict[str, ValueCounts]:
     draw = "md5_number_lower(trial) / 18446744073709551616.0"
     found = log.query_rows(

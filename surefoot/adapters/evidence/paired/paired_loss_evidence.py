@@ -22,7 +22,7 @@ from surefoot.core.answers.class_mapping import (
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.evidence_validation import MAX_COUNT
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.policy.policy_types import Metric, PairedGate, gate_classes
 
 
@@ -131,7 +131,7 @@ class PairedLossEvidence:
             self.corrected,
             unknown,
             coarse,
-            LeftOutRecords(
+            ExcludedRecords(
                 records=self.requests,
                 odd=found.odd,
                 requests=tuple(found.named),

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable
 
-from surefoot.adapters.evidence.left_out_counts import MAX_EXAMPLE_REQUESTS
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS
 from surefoot.core.answers.losses import NUMBER_LOSSES
 from surefoot.core.policy.policy_types import (
     GROUP_RATE_METRICS,

@@ -1,4 +1,4 @@
-"""Ask both versions about the synthetic rows of every corner, and show the smallest row that breaks the candidate."""
+"""Score the synthetic rows of each corner case with both versions, and find the smallest failing rows."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Build the synthetic rows of each declared corner from real requests; everything follows from a seed."""
+"""Build the synthetic rows of each corner case that a policy declares, from real requests and a random seed."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""Draw values of columns with Hypothesis; run as the text of a program in a process of its own.
+"""Draw random column values with Hypothesis, in a program that runs as a separate process.
 
 Hypothesis mixes constants of loaded modules into what it draws: in a process that loads nothing else the same seed
 gives the same values, wherever Surefoot is installed and whatever its own process has loaded.

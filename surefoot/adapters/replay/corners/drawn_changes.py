@@ -1,4 +1,4 @@
-"""Run Hypothesis in a process of its own, to draw changes of columns from a seed."""
+"""Draw random changes of columns from a seed, with Hypothesis in a separate process."""
 
 import json
 import os

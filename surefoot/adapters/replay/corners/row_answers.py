@@ -1,17 +1,17 @@
-"""Ask a version about synthetic rows, and describe how each answer breaks."""
+"""Score synthetic rows with a version, and describe in what way each answer is wrong."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
-from surefoot.adapters.replay.batch_scoring import ScorableModel, claims_row_independence
+from surefoot.adapters.replay.batch_scoring import ScorableModel, declares_row_independence
 from surefoot.adapters.replay.corners.corner_rows import SyntheticRow
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.corners import CornerBounds
+from surefoot.models.child_process_scorer import ScoringAbandoned
 from surefoot.models.model_protocols import PredictorLost
-from surefoot.models.remote_scorer import ScoringAbandoned
 from surefoot.models.rows.answer_checks import check_answers, describe_error
 
 MAX_DEATHS = 8
@@ -79,7 +79,7 @@ class RowAsker:
 
     def _answers(self, rows: Sequence[SyntheticRow]) -> list[RowAnswer]:
         """Answers in the order of the rows; rows of the same params are asked together where that changes nothing."""
-        alone = claims_row_independence(self.model) is False
+        alone = declares_row_independence(self.model) is False
         groups: dict[object, list[int]] = {}
         for place, row in enumerate(rows):
             groups.setdefault(place if alone else orjson.dumps(row.real.params), []).append(place)

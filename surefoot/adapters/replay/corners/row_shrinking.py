@@ -1,4 +1,4 @@
-"""Find the row nearest to a real one that still breaks the candidate, so that a person sees which value does it."""
+"""Find the smallest change of a real row that still breaks the candidate, to show a person which value causes it."""
 
 from collections.abc import Callable, Iterator
 

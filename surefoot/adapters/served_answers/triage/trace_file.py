@@ -1,4 +1,4 @@
-"""Write traces of requests in the JSON form of OpenTelemetry's protocol, which tools for traces open, and read them."""
+"""Write request traces to a file in OpenTelemetry's JSON format, which tracing tools can open, and read them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Journal that the gateway cut off a candidate's traffic, and retry until the journal has stored this."""
+"""Record in the journal that the gateway cut off a candidate's traffic, and retry until this is stored."""
 
 import asyncio
 import contextlib

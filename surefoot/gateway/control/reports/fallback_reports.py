@@ -1,4 +1,4 @@
-"""Journal when the standby or the fallback starts and stops answering in place of the champion.
+"""Record in the journal when the standby or the fallback starts and stops answering in place of the champion.
 
 Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while
@@ -18,7 +18,7 @@ import orjson
 from surefoot.core.traffic_split_json import decode_version, encode_version
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.failover.fallback_answers import FallbackPeriod, StandInRecord
+from surefoot.gateway.inference.failover.fallback_answers import FailoverRecord, FallbackPeriod
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class FallbackReporter:
         self,
         model: str,
         root: Path,
-        answers: StandInRecord,
+        answers: FailoverRecord,
         journal: GatewayJournal,
         route_table: SharedRouteTable,
         quiet_s: float,

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 
 
 class GatewayJournal(Protocol):
@@ -18,7 +18,7 @@ class GatewayJournal(Protocol):
         """Record that callers get answers of the standby, or without one of the fallback; once, however often told."""
         ...
 
-    def record_fallback_ended(self, model: str, champion: Version, rung: StandIn) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: FailoverLevel) -> None:
         """Record that a version above this rung answers again; once, however often it is told."""
         ...
 
@@ -34,5 +34,5 @@ class NullJournal:
     ) -> None:
         """Record nothing."""
 
-    def record_fallback_ended(self, model: str, champion: Version, rung: StandIn) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: FailoverLevel) -> None:
         """Record nothing."""

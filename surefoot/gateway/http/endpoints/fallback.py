@@ -1,4 +1,4 @@
-"""Handle /models/<model>/fallback: set the version that answers requests that no other version can answer."""
+"""Handle /models/<model>/fallback: set the version that answers when no other version can."""
 
 import logging
 

@@ -104,9 +104,9 @@ def answer_headers(answer: CallerAnswer, request: str) -> list[tuple[bytes, byte
     """Give the headers that say which request was answered, by which version or fallback, under which route."""
     split, said = answer.job.split, [(b"x-request-id", request.encode())]
     routed = _route_headers(answer.answered_by, split.generation, split.rollout)
-    if answer.stand_in is None:
+    if answer.failover_level is None:
         return said + routed
-    said.append((b"x-surefoot-rung", answer.stand_in.encode()))
+    said.append((b"x-surefoot-rung", answer.failover_level.encode()))
     if answer.fallback:  # no version has answered: there is no x-model-version
         return [*said, (b"x-surefoot-fallback", answer.fallback.encode()), *routed[1:]]
     return said + routed
@@ -114,7 +114,7 @@ def answer_headers(answer: CallerAnswer, request: str) -> list[tuple[bytes, byte
 
 def mirror_after_response(controller: ModelController, answer: CallerAnswer) -> "partial[None] | None":
     """Give what mirrors a request once its answer has been sent; None when it is not mirrored."""
-    if not answer.job.split.mirror or answer.stand_in is not None:
+    if not answer.job.split.mirror or answer.failover_level is not None:
         return None
     shadow = controller.router.shadow_for_request(answer.job)
     return None if shadow is None else partial(shadow.submit, answer.job)

@@ -1,4 +1,4 @@
-"""Handle /models/<model>/standby: set the version that answers requests that the champion fails."""
+"""Handle /models/<model>/standby: set the version that answers when the champion cannot."""
 
 import logging
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from surefoot.core.domain import StandIn
+from surefoot.core.domain import FailoverLevel
 from surefoot.gateway.log.scoring_request import ScoringRequest
 
 
@@ -35,6 +35,6 @@ class CallerAnswer:
     fallback: str = ""
 
     @property
-    def stand_in(self) -> StandIn | None:
+    def failover_level(self) -> FailoverLevel | None:
         """What answered because the champion failed; None when champion or candidate answered."""
         return self.job.rung

@@ -1,11 +1,11 @@
-"""Answer a request that the champion failed: with the standby version, or else with the policy's fallback."""
+"""Answer a request that the champion could not answer: with the standby version, or else with the fallback."""
 
 from typing import TYPE_CHECKING
 
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
-from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, OpenPeriods, StandInRecord
+from surefoot.gateway.inference.failover.fallback_answers import FailoverRecord, FallbackAnswers, OpenPeriods
 from surefoot.gateway.inference.failover.timed_attempts import TimedAttempts
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
@@ -32,7 +32,7 @@ class Failover:
         """Start without a standby."""
         self.standby: VersionPool | None = None
         self.periods: OpenPeriods = {}
-        self.proven_good = StandInRecord(StandIn.PROVEN_GOOD, self.periods)
+        self.proven_good = FailoverRecord(FailoverLevel.PROVEN_GOOD, self.periods)
         self.fallback = FallbackAnswers(model, settings, log, self.periods)
         self._log, self._attempts = log, attempts
 
@@ -56,11 +56,11 @@ class Failover:
         if pool is None or pool.version == champion or error.startswith(UNFIT_INPUT_PREFIX):
             return None
         before = job.error, job.latency_ms
-        job.error, job.rung = job.error or error, StandIn.PROVEN_GOOD
+        job.error, job.rung = job.error or error, FailoverLevel.PROVEN_GOOD
         job.record_latency()
         outcome = await self._attempts.ask(pool, job, last=last and not self.fallback.refresh())
         if isinstance(outcome, Answered):
-            self.proven_good.record_answer(champion, StandIn.PROVEN_GOOD, error, pool.version)
+            self.proven_good.record_answer(champion, FailoverLevel.PROVEN_GOOD, error, pool.version)
             if self.fallback.period is not None:
                 self.fallback.period.recovered = pool.version
             return CallerAnswer(outcome.predictions, pool.version.number, job)

@@ -1,4 +1,4 @@
-"""Answer with the policy's fallback when no version can, and record since when this has been necessary.
+"""Answer with the policy's fallback when no version can, and record since when standby or fallback answers.
 
 Law: a rung is asked only for a request that all rungs above it have failed, after they have failed it. The rungs are
 the champion, the last proven-good version, and the fallback.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from surefoot.core.domain import StandIn, Version
+from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
 from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.attempts.batch_answers import NotATensor, check_tensor
@@ -51,11 +51,11 @@ class FallbackPeriod:
         return self.recovered is not None and now - self.last >= quiet_s
 
 
-OpenPeriods = dict[StandIn, FallbackPeriod]
+OpenPeriods = dict[FailoverLevel, FallbackPeriod]
 """The times of one model that are not over; empty while the champion answers everything."""
 
 
-class StandInRecord:
+class FailoverRecord:
     """What one rung below the champion has answered in this worker; its methods belong to the event loop.
 
     Attributes:
@@ -63,7 +63,7 @@ class StandInRecord:
         answered: Requests that it has answered since start [count].
     """
 
-    def __init__(self, rung: StandIn, periods: OpenPeriods) -> None:
+    def __init__(self, rung: FailoverLevel, periods: OpenPeriods) -> None:
         """Keep the time that is not over among those of the other rungs."""
         self.rung = rung
         self.answered = 0
@@ -91,7 +91,7 @@ class StandInRecord:
         self.answered += 1
 
 
-class FallbackAnswers(StandInRecord):
+class FallbackAnswers(FailoverRecord):
     """The fallback of one model in this worker; all its methods belong to the event loop.
 
     Attributes:
@@ -102,7 +102,7 @@ class FallbackAnswers(StandInRecord):
         self, model: str, settings: GatewaySettings, log: PredictionLogWriter, periods: OpenPeriods | None = None
     ) -> None:
         """Answer by the policy of this model."""
-        super().__init__(StandIn.FALLBACK, {} if periods is None else periods)
+        super().__init__(FailoverLevel.FALLBACK, {} if periods is None else periods)
         self._model, self._settings, self._log = model, settings, log
         self._fallback: FallbackAnswer | FallbackReference | None = None
         self._policy_read = False

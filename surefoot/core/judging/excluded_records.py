@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOutRecords:
+class ExcludedRecords:
     """What stands in the records of a question and was not counted as it came; no verdict is silent about it.
 
     Attributes:
@@ -38,4 +38,4 @@ class LeftOutRecords:
     what: str = ""
 
 
-NOTHING_LEFT_OUT = LeftOutRecords()
+NOTHING_EXCLUDED = ExcludedRecords()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from surefoot.core.domain import Outcome, Verdict
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 
 _MAX_REPEATED_SHARE = 0.05
 """Share of the records that may repeat an id before nothing is judged: retries are rare, recycled ids are not."""
@@ -14,7 +14,7 @@ MAX_MISSING_SHARE = 0.2
 busy, so it may differ from what was answered."""
 _MIN_DECIDING_RECORDS = 10
 """So many of either decide nothing, however few records there are [count]."""
-LEFT_OUT_REASON_TEXTS = {
+EXCLUSION_REASON_TEXTS = {
     "refused": "requests that no version could answer, which are evidence about none",
     "repeated": "records with the id of a request that was counted already",
     "unkept": "requests whose features are not kept in the log",
@@ -26,25 +26,25 @@ LEFT_OUT_REASON_TEXTS = {
     "dropped": "mirrored requests that the shadow had no room for, which are missing",
     "odd": "values that cannot be read",
 }
-"""Count of `LeftOutRecords` -> what it counts, as a verdict says it."""
+"""Count of `ExcludedRecords` -> what it counts, as a verdict says it."""
 
 
-def report_left_out_records(verdict: Verdict, left: LeftOutRecords) -> Verdict:
+def report_excluded_records(verdict: Verdict, left: ExcludedRecords) -> Verdict:
     """The verdict with every count that is not zero in its sentence and its details; an ERROR where one is too large.
 
     Law: without anything left out the verdict is what it was.
     """
-    counts = {name: int(getattr(left, name)) for name in LEFT_OUT_REASON_TEXTS}
+    counts = {name: int(getattr(left, name)) for name in EXCLUSION_REASON_TEXTS}
     found = {name: n for name, n in counts.items() if n}
     if not found:
         return verdict
     named = f" ({left.what}; request {', '.join(left.requests)})" if left.odd and left.requests else ""
     said = ", ".join(
-        f"{n:,} {LEFT_OUT_REASON_TEXTS[name]}{named if name == 'odd' else ''}" for name, n in found.items()
+        f"{n:,} {EXCLUSION_REASON_TEXTS[name]}{named if name == 'odd' else ''}" for name, n in found.items()
     )
     rows = tuple(
         {
-            "left out": LEFT_OUT_REASON_TEXTS[name],
+            "left out": EXCLUSION_REASON_TEXTS[name],
             "n": n,
             **({"requests": list(left.requests)} if name == "odd" else {}),
         }
@@ -62,7 +62,7 @@ def report_left_out_records(verdict: Verdict, left: LeftOutRecords) -> Verdict:
     return verdict
 
 
-def _too_much(left: LeftOutRecords) -> str:
+def _too_much(left: ExcludedRecords) -> str:
     """Why the records cannot be judged; empty when they can."""
     total = max(left.records, 1)
     if left.repeated >= _MIN_DECIDING_RECORDS and left.repeated > _MAX_REPEATED_SHARE * total:

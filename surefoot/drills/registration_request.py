@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 
 GOOD, FAULTY = "1", "2"
 """Version numbers in the registry of a twin."""
-USUAL_FILE = "usual.json"
+TYPICAL_INPUTS_FILE = "usual.json"
 """What was usual among the requests, beside the versions."""
 
 
 @dataclass(frozen=True, slots=True)
-class VersionOrder:
+class RegistrationRequest:
     """What a process is asked to register.
 
     Attributes:

@@ -7,7 +7,7 @@ from surefoot.adapters.evidence.live_counts.arm_assignment import SERVED_CONDITI
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.adapters.evidence.live_counts.trial_counts import parse_count
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, ShiftGate
 
 _REFUSED_SQL = "(error IS NOT NULL AND answered_by IS NULL)"
@@ -20,9 +20,9 @@ MAX_EXAMPLE_REQUESTS = 5
 """Requests that are named [count]."""
 
 
-def count_left_out_records(
+def count_excluded_records(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] | None = None
-) -> LeftOutRecords:
+) -> ExcludedRecords:
     """Count it.
 
     Args:
@@ -50,7 +50,7 @@ def count_left_out_records(
     )[0]
     examined = refused is None and gate_samples_rows(log, question)
     sampled = log.sampled + (max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if examined else 0)
-    made = LeftOutRecords(
+    made = ExcludedRecords(
         records=parse_count(records) + log.repeated,
         refused=parse_count(unanswered) if refused is None else len(refused),
         repeated=parse_count(records) - parse_count(rows) + log.repeated,
@@ -59,7 +59,7 @@ def count_left_out_records(
     )
     if not gate_waits_for_labels(question):
         return made
-    return count_left_out_labels(log, question, made, where, parameters, since)
+    return count_excluded_labels(log, question, made, where, parameters, since)
 
 
 def gate_waits_for_labels(question: EvidenceRequest) -> bool:
@@ -75,14 +75,14 @@ def gate_samples_rows(log: SqlLog, question: EvidenceRequest) -> bool:
     return gate.metric is Metric.VALIDATION
 
 
-def count_left_out_labels(
+def count_excluded_labels(
     log: SqlLog,
     question: EvidenceRequest,
-    made: LeftOutRecords,
+    made: ExcludedRecords,
     where: str,
     parameters: tuple[object, ...],
     since: float,
-) -> LeftOutRecords:
+) -> ExcludedRecords:
     """Count labels of unknown requests, and those whose times cannot be.
 
     Args:
@@ -114,9 +114,9 @@ def count_left_out_labels(
     )
 
 
-def merge_left_out_counts(one: LeftOutRecords, other: LeftOutRecords) -> LeftOutRecords:
+def merge_excluded_counts(one: ExcludedRecords, other: ExcludedRecords) -> ExcludedRecords:
     """What two counts of the same records found; neither counts what the other does."""
-    return LeftOutRecords(
+    return ExcludedRecords(
         records=max(one.records, other.records),
         **{name: getattr(one, name) + getattr(other, name) for name in _SUMS},
         requests=(*one.requests, *other.requests)[:MAX_EXAMPLE_REQUESTS],

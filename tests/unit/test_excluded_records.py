@@ -17,11 +17,11 @@ from surefoot.core.errors import NotFound
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum, PairedSums
 from surefoot.core.judging.evidence_json import decode_evidence, encode_evidence
+from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Metric
-from surefoot.core.verdicts.left_out_report import LEFT_OUT_REASON_TEXTS, report_left_out_records
+from surefoot.core.verdicts.excluded_report import EXCLUSION_REASON_TEXTS, report_excluded_records
 from tests.gates import make_gate
 from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
 from tests.unit.test_counts import record as served
@@ -65,7 +65,7 @@ def test_what_every_version_refuses_is_no_failure_of_any(tmp_path: Path) -> None
     assert found.left.refused == 1001
     verdict = judge(ERRORS, found, DecisionThresholds())
     assert "1,001 requests that no version could answer" in verdict.reason
-    assert {"left out": LEFT_OUT_REASON_TEXTS["refused"], "n": 1001} in verdict.details
+    assert {"left out": EXCLUSION_REASON_TEXTS["refused"], "n": 1001} in verdict.details
 
 
 def test_a_failure_of_one_version_stays_its_own(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> 
     rows = [record(i, 100.0 + i, features={"x": 1.0}) for i in range(5)]
     write(tmp_path, "predictions", [*rows, record(9, 200.0, features={"x": "oops"}, **NO)])
     found = measured(tmp_path).gather(replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA))
-    assert found == ValidationResult("sha256:s", 5, 1, (), left=LeftOutRecords(records=6, refused=1))
+    assert found == ValidationResult("sha256:s", 5, 1, (), left=ExcludedRecords(records=6, refused=1))
     shadow = measured(tmp_path).gather(replace(ASKED, gate=ERRORS))
     assert isinstance(shadow, BadEventCounts)
     assert shadow.strata == (BadEventStratum(0.5, 0, 5, 0, 5),)
@@ -154,7 +154,7 @@ def test_every_live_gate_says_what_was_left_out(tmp_path: Path) -> None:
     """The latency gate tells of refused requests as the error gate does."""
     write(tmp_path, "predictions", [*garbage(10), served("a"), served("b", arm="candidate")])
     found = measured(tmp_path).gather(replace(LIVE, gate=LATENCY))
-    assert found.left == LeftOutRecords(records=12, refused=10)  # type: ignore[union-attr]
+    assert found.left == ExcludedRecords(records=12, refused=10)  # type: ignore[union-attr]
 
 
 def test_labels_of_nothing_and_labels_before_their_request(tmp_path: Path) -> None:
@@ -193,12 +193,12 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
 SOME = Verdict("g", "error_rate", Outcome.PASS, Role.GUARDRAIL, "it holds", details=({"slice": "all"},))
 
 
-@given(st.builds(LeftOutRecords, **{name: st.integers(0, 3) for name in LEFT_OUT_REASON_TEXTS}))
-def test_every_count_is_in_the_sentence_and_in_the_details(left: LeftOutRecords) -> None:
+@given(st.builds(ExcludedRecords, **{name: st.integers(0, 3) for name in EXCLUSION_REASON_TEXTS}))
+def test_every_count_is_in_the_sentence_and_in_the_details(left: ExcludedRecords) -> None:
     """A count that is not zero is told twice; without any the verdict is what it was, and it survives the journal."""
-    verdict = report_left_out_records(SOME, left)
+    verdict = report_excluded_records(SOME, left)
     told = {str(row["left out"]): row["n"] for row in verdict.details if "left out" in row}
-    assert told == {words: getattr(left, name) for name, words in LEFT_OUT_REASON_TEXTS.items() if getattr(left, name)}
+    assert told == {words: getattr(left, name) for name, words in EXCLUSION_REASON_TEXTS.items() if getattr(left, name)}
     assert all(words in verdict.reason for words in told)
     assert told or verdict == SOME
     assert decode_evidence(encode_evidence(BadEventCounts((), left=left))) == BadEventCounts((), left=left)

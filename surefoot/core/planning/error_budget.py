@@ -1,0 +1,24 @@
+"""Divide a policy's budget of false alarms among its gates: the error probability of each gate."""
+
+from collections.abc import Iterable
+
+from surefoot.core.domain import Role
+from surefoot.core.policy.policy_types import Policy
+
+PRE_TRAFFIC_ALPHA = 0.05
+"""Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
+
+
+def alpha_per_guardrail(policy: Policy, names: Iterable[str]) -> float:
+    """Half of the budget, shared by the guardrails among these gates; signals take no part of it.
+
+    One e-process a gate runs over the whole ramp, so its steps share nothing; the bake has the other half.
+    """
+    guardrails = sum(policy.gates[name].role is Role.GUARDRAIL for name in set(names))
+    return policy.false_rollback_budget / 2.0 / max(guardrails, 1)
+
+
+def alpha_per_shadow_gate(policy: Policy) -> float:
+    """The level of each gate of a shadow step: all of them, replayed and live, share what may be turned away."""
+    steps = (policy.shadow, policy.live_shadow)
+    return PRE_TRAFFIC_ALPHA / max(sum(len(step.gates) for step in steps if step), 1)
