@@ -1,4 +1,4 @@
-"""Provide clocks: the clock of the host, and a replay clock whose time the caller sets."""
+"""Provide the host's clock, a replay clock whose time is a number in a file, and the interface of both."""
 
 import math
 import os

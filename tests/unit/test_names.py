@@ -41,10 +41,27 @@ DEFINITIONS = frozenset(
         *("WrongCount", "Sliced", "Alarms", "Recipe", "Outline", "Examined", "Opened"),
         *("unwrap", "share_of_budget", "shadow_alpha", "workers_behind", "record_deaths", "growth_of", "carry_out"),
         *("GIVE_UP", "MICRO", "OLD_LOOKS", "ONE_IN", "SPOKEN"),
+        *("CasePlayer", "DemoScene", "DemoStory", "FallbackVersionControl", "LeftOutRecords", "LogFileCounter"),
+        *("PlayedPolicy", "RemoteScorer", "StandIn", "StandInRecord", "UsualInputs", "VersionOrder"),
+        *("claim_rows", "looks_json", "play_case", "print_looks", "watch_level"),
     ]
 )
 """Classes, functions, constants and modules that had these names: none says what it is the name of."""
-MODULES = frozenset(["arms", "say", "tell", "question", "sums", "following", "answers", "speed", "left", "words"])
+MODULES = frozenset(
+    [
+        *("arms", "say", "tell", "question", "sums", "following", "answers", "speed", "left", "words"),
+        *(
+            "case_output",
+            "drift",
+            "fallback_drill",
+            "last_flow_runs",
+            "left_out_records",
+            "matured_labels",
+            "play_case",
+        ),
+        *("recorded_blocks", "remote_scorer", "service_events", "story", "version_order"),
+    ]
+)
 """Modules of the package that had these names."""
 WORDS = re.compile(
     r"\b(keepers?|nursery|nurseries|foundlings?|leisure|haunts?|sinks?|stretch(?:es)?|whoever)\b", re.IGNORECASE

@@ -1,4 +1,4 @@
-"""Compute daily statistics of a champion from the prediction log: rates, and samples of columns other than dates."""
+"""Compute daily statistics of a champion from the prediction log: rates, and samples of non-calendar columns."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

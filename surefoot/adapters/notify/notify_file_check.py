@@ -1,4 +1,4 @@
-"""Check `configs/notify.yaml`: Apprise accepts each address, and each kind of message has a receiver."""
+"""Check `configs/notify.yaml`: Apprise accepts each address, and each audience that a policy names has a receiver."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

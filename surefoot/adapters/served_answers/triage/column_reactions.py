@@ -12,9 +12,9 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.triage.triage_facts import CauseDetail, ColumnReaction, ContractRepair, FailureCondition
 
 Row = dict[str, object]
-Ask = Callable[[Sequence[Row]], list[object] | None]
+ScoreRows = Callable[[Sequence[Row]], list[object] | None]
 """Answers of a version to rows; None where it fails them."""
-Losses = Callable[[Sequence[Row], Sequence[object]], "np.ndarray | None"]
+ComputeLosses = Callable[[Sequence[Row], Sequence[object]], "np.ndarray | None"]
 """Losses of a version on rows with these labels; None where they cannot be computed."""
 
 PROBED_ROWS = 300
@@ -35,7 +35,7 @@ _LARGEST_GROUP = 0.5
 """A group is a part: what most requests have is no group [fraction]."""
 
 
-def measure_reactions(own: Ask, good: Ask | None, rows: Sequence[Row]) -> dict[str, ColumnReaction]:
+def measure_reactions(own: ScoreRows, good: ScoreRows | None, rows: Sequence[Row]) -> dict[str, ColumnReaction]:
     """How the answers of both versions react to each column of the requests.
 
     Args:
@@ -80,7 +80,7 @@ def _other_values(values: Sequence[object], *, constant: bool) -> Iterator[list[
             yield [number] * len(values)
 
 
-def _numbers(ask: Ask, rows: Sequence[Row]) -> "np.ndarray | None":
+def _numbers(ask: ScoreRows, rows: Sequence[Row]) -> "np.ndarray | None":
     """Answers as numbers; None where they are none, or not one for each row."""
     answers = ask(rows)
     numbers = None if answers is None else score_numbers(answers)
@@ -98,7 +98,11 @@ def score_numbers(values: Sequence[object]) -> "np.ndarray | None":
 
 
 def find_repair(
-    losses: Losses, rows: Sequence[Row], labels: Sequence[object], more: "np.ndarray", good: Losses | None = None
+    losses: ComputeLosses,
+    rows: Sequence[Row],
+    labels: Sequence[object],
+    more: "np.ndarray",
+    good: ComputeLosses | None = None,
 ) -> ContractRepair | None:
     """The change of one column that takes away most of the additional loss: a unit, an hour, or swapped codes.
 
@@ -144,7 +148,7 @@ def find_repair(
 
 
 def _common_gains(
-    good: Losses, rows: Sequence[Row], labels: Sequence[object], name: str, change: Callable[[object], object]
+    good: ComputeLosses, rows: Sequence[Row], labels: Sequence[object], name: str, change: Callable[[object], object]
 ) -> float | None:
     """Mean loss that the good version gains from the same change; None where it cannot be asked."""
     plain, changed = (
@@ -158,7 +162,7 @@ _Half = tuple[list[Row], list[object]]
 
 
 def _changes(
-    name: str, values: Sequence[object], tried: tuple[Losses, _Half, float], *, rescaled: bool
+    name: str, values: Sequence[object], tried: tuple[ComputeLosses, _Half, float], *, rescaled: bool
 ) -> Iterator[_Change]:
     """Changes of a column that undo a mistake that people make with such a column."""
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v)]
@@ -189,7 +193,7 @@ def _shift_hours(step: int) -> Callable[[object], object]:
     return change
 
 
-def _best_swaps(name: str, values: Sequence[object], losses: Losses, half: _Half, base: float) -> _Change | None:
+def _best_swaps(name: str, values: Sequence[object], losses: ComputeLosses, half: _Half, base: float) -> _Change | None:
     """The swaps of codes in pairs that lower the loss, the best first, each code in one pair at most."""
     known = Counter(value for value in values if isinstance(value, str))
     if not 1 < len(known) <= _LARGE_VALUES:
@@ -224,7 +228,7 @@ def _swap(pairs: Mapping[str, str]) -> Callable[[object], object]:
     return change
 
 
-def _mean(losses: Losses, rows: Sequence[Row], labels: Sequence[object]) -> float | None:
+def _mean(losses: ComputeLosses, rows: Sequence[Row], labels: Sequence[object]) -> float | None:
     found = losses(rows, labels)
     return None if found is None or not len(found) else float(np.mean(found))
 
