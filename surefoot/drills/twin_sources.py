@@ -21,6 +21,8 @@ DEMO_MODEL = "flights-late"
 """The model whose versions and requests can be made from public data, without any server."""
 _LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook")
 """Sections of a policy that act on something outside of the gateway, or that a twin must not wait for."""
+_EXTRAPOLATED = ("max_difference", "answers")
+"""What a policy says of answers to corner cases: the candidate of a twin extrapolates far on purpose."""
 _MOST_ROWS = 20_000
 """Requests of the log that a twin replays at most, the latest first [count]."""
 _LEAST_ROWS = 500
@@ -103,6 +105,8 @@ def copy_project(source: Path, folder: Path, model: str) -> Policy:
     (folder / "expectations").mkdir()
     shutil.copy(suite, folder / "expectations" / suite.name)
     kept = {key: item for key, item in value.items() if key not in _LEFT_OUT}
+    if isinstance(corners := kept.get("corners"), dict):
+        kept["corners"] = {key: item for key, item in corners.items() if key not in _EXTRAPOLATED}
     (folder / "configs" / f"{model}.yaml").write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
     return policy
 

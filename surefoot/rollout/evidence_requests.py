@@ -43,6 +43,7 @@ def evidence_requests(
     elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:
         lasts = policy.live_shadow.hold
     opened = rollout.opened
+    replayed = policy.shadow if look.kind == EvidenceKind.SHADOW and policy.corners else None
     return tuple(
         EvidenceRequest(
             model=model,
@@ -60,7 +61,8 @@ def evidence_requests(
             mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
             max_rows=policy.shadow.max_rows if policy.shadow and look.kind == EvidenceKind.SHADOW else None,
             look_gates=tuple(look.gates),
-            corners=policy.corners if look.kind == EvidenceKind.SHADOW else None,
+            corners=policy.corners if replayed else None,
+            shadow_gates=tuple(policy.gates[name] for name in replayed.gates) if replayed else (),
         )
         for gate in look.gates
     )

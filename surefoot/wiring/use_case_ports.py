@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,8 @@ def open_ports(
     evidence = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     files = ConfigFileStore(config.project, config.home / "bundle", make_artifact_cache(config).verified)
-    with open_journal(config) as journal, open_traffic(config) as traffic:
+    # The processes of both versions end here, and not when they happen to be collected.
+    with open_journal(config) as journal, open_traffic(config) as traffic, closing(replay):
         clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
         sources = FallbackCheckSources(config.project, config.log, found.resolve, models.start_scorer)
 

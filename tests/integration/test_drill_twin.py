@@ -17,7 +17,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from surefoot.adapters.config.policy_file import read_policy
+from surefoot.core.domain import Outcome
 from surefoot.core.drills.drill_faults import DrillFault
+from surefoot.core.journal.events import GateJudged, decode_event
 from surefoot.drills.drill_session import DrillSession, prepare_session
 from surefoot.drills.twin_sources import TwinSource, copy_project
 
@@ -28,13 +30,17 @@ POLICY = {
     "traffic": {"requests_per_minute": 60},
     "data": {"suite": MODEL, "window": "7d"},
     "gates": {"errors": {"metric": "error_rate", "margin": "5pp"}},
-    "steps": [{"weight": 40, "hold": {"for": "5m", "gates": ["errors"]}}],
+    "steps": [
+        {"shadow": {"window": "1h", "gates": ["errors"]}},
+        {"weight": 40, "hold": {"for": "5m", "gates": ["errors"]}},
+    ],
     "bake": {"for": "1h", "gates": ["errors"]},
     "data_layer": [
         {"name": "t", "kind": "sql", "url_variable": "NOT_SET", "table": "t", "valid_from": "at",
          "version_column": "v", "key": ["id"]}
     ],
     "drill": {"every": "7d", "expires": "14d"},
+    "corners": {"rows": 8, "extremes": ["price"], "missing": ["price"], "unseen": ["shop"], "max_difference": 0.1},
 }  # fmt: skip
 
 
@@ -112,8 +118,23 @@ def _environment(process: psutil.Process) -> list[str]:
 def test_a_twin_touches_nothing_outside_of_its_gateway(session: DrillSession) -> None:
     """Tables, files and fallbacks of production are left out of the twin's policy; its gates are the same."""
     kept, _ = read_policy(session.source.project / "configs" / f"{MODEL}.yaml")
-    assert kept == {key: value for key, value in POLICY.items() if key not in {"data_layer", "drill"}}
+    left = {key: value for key, value in POLICY.items() if key not in {"data_layer", "drill", "corners"}}
+    assert {key: value for key, value in kept.items() if key != "corners"} == left
     assert [(stage.name, stage.weight) for stage in session.stages] == [("ramp 40 %", 40.0), ("bake", 100.0)]
+
+
+def test_a_twin_asks_the_corners_of_production(session: DrillSession) -> None:
+    """Its promotion asks both versions about synthetic rows, but not how far apart their answers are."""
+    kept, _ = read_policy(session.source.project / "configs" / f"{MODEL}.yaml")
+    assert kept["corners"] == {"rows": 8, "extremes": ["price"], "missing": ["price"], "unseen": ["shop"]}
+    judged = [
+        event
+        for one in session.stages[-1].twin.entries()
+        if isinstance(event := decode_event(one.kind, one.data), GateJudged)
+    ]
+    (verdict,) = [one.verdict for one in judged if one.verdict.gate == "corners"]
+    assert (verdict.outcome, verdict.n) == (Outcome.PASS, 48)
+    assert "both versions break on 8 rows, which stops no candidate" in verdict.reason
 
 
 def test_a_version_that_fails_is_taken_back_and_its_cause_named(session: DrillSession) -> None:

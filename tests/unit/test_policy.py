@@ -62,6 +62,7 @@ FULL = {
         "unseen": ["origin"],
         "drawn": ["distance", "carrier"],
         "values": {"pressure": [101325, "n/a"]},
+        "rare_groups": {"reach": "90d"},
         "max_difference": 0.5,
         "answers": {"min": 0, "max": 1},
         "seed": 7,

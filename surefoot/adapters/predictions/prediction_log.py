@@ -133,8 +133,7 @@ class PredictionLog:
 
     def slice_sql(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
-        key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
-        return f"canonical_text(CAST(json_extract(features, '$.\"{key}\"') AS VARCHAR))"
+        return f"canonical_text({_feature_sql(column)})"
 
     def read_requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[LoggedRequest]:
         """Requests of a window with the labels known at its end, oldest first.
@@ -142,36 +141,42 @@ class PredictionLog:
         Labels of unknown requests match nothing. A window that holds more than `limit` rows is sampled by request id,
         evenly over its time. Rows whose features are not kept, and requests that nobody could answer, are left out.
         """
-        found = self.query_rows(
-            model,
-            """
-            WITH reported AS (
-              SELECT request, "row",
-                     list({'at': "at", 'label': label} ORDER BY "at", received NULLS FIRST, label::VARCHAR) AS labels
-              FROM labels WHERE "at" <= $2 GROUP BY ALL
-            ), once AS (
-              SELECT * FROM log WHERE "at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL)
-              QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at") = 1
-            )
-            SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, r.labels,
-                   o.params
-            FROM once o LEFT JOIN reported r ON o.request = r.request AND o."row" = r."row"
-            ORDER BY hash(o.request), o."row" LIMIT $3
-            """,
-            (since, until, limit),
-        )
-        made = []
-        for request, row, at, answered_by, arm, prediction, features, labels, params in found:
-            asked = parse_logged_json(features)
-            if asked is not None:
-                key = (str(request), int(str(row)))
-                answer = (str(answered_by), str(arm), parse_logged_json(prediction))
-                reported = tuple((float(item["at"]), parse_logged_json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
-                row_ = (asked, None) if isinstance(asked, dict) else ({}, [asked])
-                made.append(
-                    LoggedRequest(key, float(str(at)), *answer, row_[0], reported, parse_logged_json(params), row_[1])
-                )
-        return sorted(made, key=lambda served: (served.at, served.key))
+        found = self.query_rows(model, _requests_sql("", 'hash(o.request), o."row"', 3), (since, until, limit))
+        return sorted(map(_logged, _with_features(found)), key=lambda served: (served.at, served.key))
+
+    def read_group(
+        self,
+        model: str,
+        since: float,
+        until: float,
+        column: str,
+        texts: Sequence[str],
+        limit: int,
+        known: float,
+    ) -> list[LoggedRequest]:
+        """Requests of a window with one value in a column, and their labels, newest first.
+
+        Args:
+            model: Registered model.
+            since: Beginning, not included [Unix seconds].
+            until: End [Unix seconds].
+            column: The column.
+            texts: JSON texts that the value is written as.
+            limit: Most rows [count].
+            known: Labels that were reported until then count [Unix seconds].
+        """
+        condition = f"AND list_contains($3, {_feature_sql(column)})"
+        sql = _requests_sql(condition, 'o."at" DESC, o.request DESC, o."row" DESC', 4, known=5)
+        return [*map(_logged, _with_features(self.query_rows(model, sql, (since, until, list(texts), limit, known))))]
+
+    def count_feature_values(self, model: str, column: str, since: float, until: float) -> list[tuple[str, int]]:
+        """JSON texts of a column in the requests of a window, each with its rows; missing values are left out."""
+        sql = f"""
+            SELECT {_feature_sql(column)} AS value, count(DISTINCT (request, "row")) FROM log
+            WHERE "at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL)
+            GROUP BY value HAVING value IS NOT NULL ORDER BY value
+            """  # noqa: S608 - quoted
+        return [(str(text), int(str(count))) for text, count in self.query_rows(model, sql, (since, until))]
 
     def mirrored_requests(
         self, model: str, rollout: str, candidate: str, until: float, limit: int
@@ -239,6 +244,54 @@ class PredictionLog:
         """When the last request until then was received [Unix seconds]; None without any."""
         found = self.query_rows(model, 'SELECT max("at") FROM log WHERE "at" <= $1', (until,))[0][0]
         return None if found is None else float(str(found))
+
+
+def _feature_sql(column: str) -> str:
+    """SQL that reads one feature of a row of `log` as the JSON text that the caller has sent."""
+    key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
+    return f"CAST(json_extract(features, '$.\"{key}\"') AS VARCHAR)"
+
+
+def _requests_sql(condition: str, order: str, limit: int, known: int = 2) -> str:
+    """SQL of the requests after $1 until $2, each once, with the labels known at the end.
+
+    Args:
+        condition: More that must hold of a row of `log`.
+        order: The rows that come first are taken.
+        limit: Number of the parameter that says how many are taken.
+        known: Number of the parameter until when labels count.
+    """
+    return f"""
+        WITH reported AS (
+          SELECT request, "row",
+                 list({{'at': "at", 'label': label}} ORDER BY "at", received NULLS FIRST, label::VARCHAR) AS labels
+          FROM labels WHERE "at" <= ${known} GROUP BY ALL
+        ), once AS (
+          SELECT * FROM log
+          WHERE "at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL) {condition}
+          QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at") = 1
+        )
+        SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, r.labels,
+               o.params
+        FROM once o LEFT JOIN reported r ON o.request = r.request AND o."row" = r."row"
+        ORDER BY {order} LIMIT ${limit}
+        """  # noqa: S608 - quoted, and our own words
+
+
+def _with_features(found: Sequence[Sequence[object]]) -> list[Sequence[object]]:
+    """Rows whose features are kept."""
+    return [cells for cells in found if parse_logged_json(cells[6]) is not None]
+
+
+def _logged(cells: Sequence[object]) -> LoggedRequest:
+    """A request of a row of `_requests_sql`."""
+    request, row, at, answered_by, arm, prediction, features, labels, params = cells
+    asked = parse_logged_json(features)
+    reported = tuple((float(item["at"]), parse_logged_json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+    named, bare = (asked, None) if isinstance(asked, dict) else ({}, [asked])
+    key = (str(request), int(str(row)))
+    answer = (str(answered_by), str(arm), parse_logged_json(prediction))
+    return LoggedRequest(key, float(str(at)), *answer, named, reported, parse_logged_json(params), bare)
 
 
 def register_sql_functions(db: duckdb.DuckDBPyConnection) -> None:

@@ -144,9 +144,10 @@ class IncrementalReplay(OfflineReplay):
                 names.append(piece.name)
         if not rows:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+        raised = self._merge_older(question, total, tail)
         table, facts = encode_paired_sums(tail)
         kept = self._keep_look(question, names, table, {**facts, "kind": "sums", "unknown": counts.cut.unknown})
-        return replace(total.evidence(counts.cut.unknown), kept=kept)
+        return replace(total.evidence(counts.cut.unknown), kept=kept, raised=raised)
 
     def _keep_look(self, question: EvidenceRequest, names: list[str], table: pa.Table, facts: dict[str, object]) -> str:
         """Keep what an evidence was made of, where something of it was kept; give the digest of that."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,14 @@ from surefoot.adapters.predictions.prediction_log import LoggedRequest, Predicti
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
 from surefoot.adapters.replay.batch_scoring import ScorableModel, score_requests
 from surefoot.adapters.replay.corners.corner_replay import replay_corners
+from surefoot.adapters.replay.corners.rare_groups import merge_older_requests
 from surefoot.adapters.replay.labelled_scores import read_labelled_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
-from surefoot.core.judging.corner_answers import CornerAnswers
+from surefoot.core.judging.corner_answers import CornerAnswers, RaisedGroup
 from surefoot.core.judging.evidence import (
     AnswerShapes,
     BadEventCounts,
@@ -154,7 +156,12 @@ class OfflineReplay:
         tally = candidate.tally
         if tally.tried < tally.total:  # given up early: what was not tried counts at the rate of what was
             made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
-        return made.evidence(self.window(question).count_unknown_labels())
+        raised = self._merge_older(question, made)
+        return replace(made.evidence(self.window(question).count_unknown_labels()), raised=raised)
+
+    def _merge_older(self, question: EvidenceRequest, *sums: PairedLossEvidence) -> tuple[RaisedGroup, ...]:
+        """Add older requests of rare groups to some sums, the first of which are those of the window."""
+        return merge_older_requests(self._log, question, lambda version: self._model(question, version), *sums)
 
     def sum_losses(self, *questions: EvidenceRequest) -> list[PairedLossEvidence]:
         """Add up what both versions make of the window, for the gates of some questions in one pass."""

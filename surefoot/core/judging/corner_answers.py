@@ -1,4 +1,4 @@
-"""Define the evidence of corner cases: how both versions answered the synthetic rows of each corner case."""
+"""Define the evidence of corner cases, and of groups that were too rare and have got older requests."""
 
 from dataclasses import dataclass
 
@@ -65,3 +65,24 @@ class CornerAnswers:
     seed: int
     digest: str
     samples: tuple[BrokenRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedGroup:
+    """A group that was too rare in the window, and the older real requests that were added to it alone.
+
+    Attributes:
+        name: The group, for example "origin=LGA".
+        recorded: Its requests in the window that count [count].
+        added: Older requests that were added [count].
+        needed: Requests that its gate needs [count].
+        since: When the oldest of the added ones was received [Unix seconds].
+        unanswered: Older requests that the champion can answer and the candidate cannot [count].
+    """
+
+    name: str
+    recorded: int
+    added: int
+    needed: int
+    since: float
+    unanswered: int = 0

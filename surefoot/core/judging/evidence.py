@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.corner_answers import CornerAnswers
+from surefoot.core.judging.corner_answers import CornerAnswers, RaisedGroup
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.excluded_records import NOTHING_EXCLUDED, ExcludedRecords
 
@@ -230,6 +230,7 @@ class PairedSums:
         coarse: How many millionths one unit of the sums is, where millionths would not fit the journal [>= 1].
         left: What was not counted as it came.
         kept: Digest of the file that says which kept sums these were added up from; empty without one.
+        raised: Groups that older requests were added to.
     """
 
     slices: dict[str, tuple[PairedBlock, ...]]
@@ -244,6 +245,7 @@ class PairedSums:
     coarse: int = 1
     left: ExcludedRecords = NOTHING_EXCLUDED
     kept: str = ""
+    raised: tuple[RaisedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

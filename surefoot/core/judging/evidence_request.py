@@ -27,6 +27,7 @@ class EvidenceRequest:
         max_rows: Most rows of the window that are replayed [count]; None for all.
         look_gates: All gates that the same look asks about, this one among them, so that rows are read once for all.
         corners: Corner cases that the policy declares; None where the look does not ask them.
+        shadow_gates: All gates of the shadow whose groups corner cases look at.
     """
 
     model: str
@@ -45,3 +46,4 @@ class EvidenceRequest:
     max_rows: int | None = None
     look_gates: tuple[Gate, ...] = ()
     corners: Corners | None = None
+    shadow_gates: tuple[Gate, ...] = ()

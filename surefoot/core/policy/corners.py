@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import Count, Number, OptionalKey, Text, Texts
+from surefoot.core.policy.scalars import Count, Number, OptionalKey, PositiveDuration, Text, Texts, optional_duration
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 MAX_CORNER_ROWS = 1000
@@ -60,6 +60,14 @@ Scalars = Annotated[
 ]
 
 
+class RareGroups(PolicyModel):
+    """Groups of the shadow's gates that have too few requests in its window."""
+
+    reach: PositiveDuration = optional_duration(
+        "180d", "How far before the rollout real requests of such a group are taken from the log."
+    )
+
+
 class CornerBounds(PolicyModel):
     """Smallest and largest number of an answer."""
 
@@ -90,6 +98,9 @@ class Corners(PolicyModel):
     explicit: dict[Text, Scalars] = Field(
         default_factory=dict, alias="values", description="Values by column; each is a corner of its own."
     )
+    rare_groups: OptionalKey[RareGroups] = Field(
+        None, description="Groups of the shadow's gates with too few requests are raised with older real ones."
+    )
     max_difference: OptionalKey[Annotated[float, Field(gt=0.0, le=1e12, allow_inf_nan=False)]] = Field(
         None,
         description="Largest distance of a number in the two versions' answers to a synthetic row; any without it.",
@@ -115,7 +126,7 @@ class Corners(PolicyModel):
 
     def broken_rules(self) -> Iterator[Violation]:
         """Something is declared, each column once under a key, and no column is both a text and a number."""
-        if not self.columns:
+        if not self.columns and self.rare_groups is None:
             yield Violation(
                 (), "declares no corner: name columns under empty, missing, extremes, unseen, drawn or values"
             )

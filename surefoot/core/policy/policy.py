@@ -10,7 +10,7 @@ from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.corners import Corners
 from surefoot.core.policy.gates.any_gate import PolicyGate
-from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.gates.base import PolicyModel, SlicedGate
 from surefoot.core.policy.gates.implicit import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.recovery.bundle import BundleSection
@@ -148,9 +148,19 @@ class Policy(PolicyModel):
             return
         if self.shadow is None:
             yield Violation(("corners",), "are asked in a shadow that replays: add such a step, or leave them out")
+        elif self.corners.rare_groups is not None:
+            yield from self._rare_groups_cannot_be_found(self.shadow, self.corners.rare_groups.reach)
         for column in self.corners.columns:
             if column in self.log.dropped:
                 yield Violation(("log", "drop"), f"corners change '{column}': keep it, or leave it out there")
+
+    def _rare_groups_cannot_be_found(self, shadow: Shadow, reach: float) -> Iterator[Violation]:
+        """Groups are those of gates of the shadow, and older requests lie before its window."""
+        if not any(isinstance(gate, SlicedGate) and gate.by for gate in map(self.gates.get, shadow.gates)):
+            yield Violation(("corners", "rare_groups"), "no gate of the shadow has groups: give one the key 'by'")
+        if reach <= shadow.window:
+            rule = "must be longer than the shadow's window: older requests lie before it"
+            yield Violation(("corners", "rare_groups", "reach"), rule)
 
     def _outline(self) -> PolicyOutline:
         """What the rules between several parts look at."""

@@ -12,9 +12,11 @@ from surefoot.adapters.replay.corners.corner_rows import (
     ReferenceColumns,
     SyntheticRow,
     build_corners,
+    build_rare_corner,
     rollout_seed,
     rows_digest,
 )
+from surefoot.adapters.replay.corners.rare_groups import rare_in_window
 from surefoot.adapters.replay.corners.row_answers import RowAnswer, RowAsker, largest_difference
 from surefoot.adapters.replay.corners.row_shrinking import shrink_row
 from surefoot.core.domain import Outcome
@@ -28,6 +30,8 @@ MAX_REFERENCE_REQUESTS = 5_000
 """Real requests of the window that rows are made from, drawn by request id [count]."""
 _USUAL_ROWS = 100
 """Real requests whose answers tell what a version's answers look like [count]."""
+_MAX_RARE_CORNERS = 20
+"""Rare groups that have a corner of their own [count]."""
 _MAX_SAMPLES = 5
 """Broken rows that are shown, one a corner [count]."""
 
@@ -68,6 +72,9 @@ def replay_corners(
         return MissingEvidence(Outcome.ERROR, f"corners.{wrong}")
     seed = rollout_seed(question.rollout) if declared.seed is None else declared.seed
     corners = build_corners(declared, requests, columns, seed)
+    corners += _rare_corners(log, question, declared, corners, seed)
+    if not corners:
+        return CornerAnswers((), 0, seed, rows_digest(corners))
     usual = [SyntheticRow(request, {}) for request in requests[:: max(len(requests) // _USUAL_ROWS, 1)][:_USUAL_ROWS]]
     old, new = RowAsker(champion, declared.answers), RowAsker(candidate, declared.answers)
     for asker in (old, new):
@@ -81,6 +88,23 @@ def replay_corners(
         if broken is not None and len(samples) < _MAX_SAMPLES:
             samples.append(broken)
     return CornerAnswers(tuple(results), declared.rows, seed, rows_digest(corners), tuple(samples))
+
+
+def _rare_corners(
+    log: PredictionLog, question: EvidenceRequest, declared: Corners, corners: Sequence[Corner], seed: int
+) -> list[Corner]:
+    """A corner for each group that is too rare for its gate: its real requests, and these with the other corners."""
+    groups = declared.rare_groups
+    if groups is None:
+        return []
+    made = []
+    for name, group in [*rare_in_window(log, question)][:_MAX_RARE_CORNERS]:
+        since, until = question.opened - groups.reach, min(question.opened, question.until)
+        found = log.read_group(question.model, since, until, group.column, group.texts, declared.rows, until)
+        if real := [request for request in found if request.features]:
+            changes = [row.change for corner in corners for row in corner.rows if group.column not in row.change]
+            made.append(build_rare_corner(f"{name} rare", changes, real, declared.rows, seed))
+    return made
 
 
 def _input_types(model: ScorableModel) -> dict[str, object]:

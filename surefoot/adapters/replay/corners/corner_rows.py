@@ -141,6 +141,23 @@ def build_corners(
     ]
 
 
+def build_rare_corner(
+    name: str, changes: Sequence[Change], requests: Sequence[LoggedRequest], least: int, seed: int
+) -> Corner:
+    """Make the corner of a rare group: every other row is a real request as it was, the others have a change.
+
+    Args:
+        name: The corner.
+        changes: Changes of other corners, which leave the group as it is.
+        requests: Real requests of the group, at least one.
+        least: Fewest rows [count].
+        seed: What is drawn from.
+    """
+    chance = random.Random(_number(seed, name))  # noqa: S311 - a sample, no secret
+    some = [change for _ in range(least // 2) for change in ({}, chance.choice(changes))] if changes else [{}]
+    return Corner(name, _rows(name, some or [{}], requests, least, seed))
+
+
 def _changes(declared: Corners, columns: ReferenceColumns, seed: int) -> Iterator[tuple[str, Sequence[Change]]]:
     """Every corner and its different changes."""
     for name in declared.empty:
