@@ -11,6 +11,7 @@ from tasks.reconcile import (
     check_fallbacks,
     compact_all_logs,
     count_ended_rollouts,
+    end_overdue_live_drills,
     final_reconcile_state,
     journal_heads,
     mark_dead_runs_crashed,
@@ -29,6 +30,7 @@ def reconcile() -> State[dict[str, list[str]]]:
     before = journal_heads()
     reaped = mark_dead_runs_crashed()
     aborted = abort_cancelled_rollouts()
+    left = end_overdue_live_drills()
     serve_champions()
     changes = apply_registry_changes()
     started = resume_rollouts()
@@ -38,7 +40,7 @@ def reconcile() -> State[dict[str, list[str]]]:
     incidents = report_incidents()
     shown = show_ended_rollouts()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
-    done |= {"drilled": drilled, "incidents": incidents, "shown": shown}
+    done |= {"live drills": left, "drilled": drilled, "incidents": incidents, "shown": shown}
     return final_reconcile_state(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before
     )

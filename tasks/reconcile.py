@@ -28,6 +28,7 @@ from surefoot.rollout import (
     check_due_checkpoints,
     check_fallback,
     end_cancelled_rollouts,
+    end_overdue_live_drill,
     end_withdrawn_rollout,
     finish_decided_ending,
     is_exposure_list_due,
@@ -116,6 +117,20 @@ def abort_cancelled_rollouts() -> list[str]:
             get_run_logger().warning("%s: %s", model, run.reason)
             _try_to_finish(ports, model)
     return [f"{model} {run.version}: {run.reason}" for model, run in ended.items()]
+
+
+@task(name="end live drills", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
+def end_overdue_live_drills() -> list[str]:
+    """Take each live drill back whose time is over and whose command is gone.
+
+    Returns:
+        One line a model.
+    """
+    with open_flow_ports() as ports:
+        ended = [model for model in ports.journal.models() if end_overdue_live_drill(ports, model)]
+    for model in ended:
+        get_run_logger().warning("%s: its live drill was taken back, since its command is gone", model)
+    return [f"{model}: live drill taken back" for model in ended]
 
 
 @task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)

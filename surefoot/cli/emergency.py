@@ -39,11 +39,13 @@ from surefoot.rollout import (
     Ports,
     drive_rollout,
     end_rollout,
+    is_live_drill_left,
     open_rollback,
     pending_alias_changes,
     pending_tables,
     repeat_alias_changes,
     retry_on_conflict,
+    stop_live_drill,
 )
 from surefoot.rollout import repair_champion_alias as mend
 from surefoot.settings import Settings, read_settings
@@ -63,7 +65,7 @@ _REGISTRY_TIMEOUT_S = 10.0
 def abort(
     context: typer.Context, model: ModelArgument, reason: _ReasonOption = _DEFAULT_REASON, json_: JsonOption = False
 ) -> None:
-    """Stop the open rollout, or call a stepped rollback off: all traffic to the champion, now."""
+    """Stop the open rollout or the live drill, or call a stepped rollback off: all traffic to the champion, now."""
 
     def ask(ports: Ports, why: str) -> Ledger:
         return end_rollout(ports, model, Stage.ABORTED, why)
@@ -94,6 +96,7 @@ def rollback(
             ledger = ports.ledger(model)
             if to is None and (pending_alias_changes(ledger) or pending_tables(ledger)):
                 return ledger  # traffic is back; what is left is the registry or a table, and `_finish` sees to it
+            stop_live_drill(ports, model, why)  # no other version can answer, but one arm less can fail
             raise
 
     _act(model, _typed(context, reason), ask, wanted=Stage.FAST_ROLLED_BACK, json_=json_)
@@ -214,6 +217,12 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
             try:
                 ledger = ports.ledger(model)
                 rollout = ledger.rollout
+                if is_live_drill_left(ledger):
+                    retry_on_conflict(partial(stop_live_drill, ports, model, why))
+                    ended[model] = "live drill"
+                    if not quiet:
+                        console.print(f"{model}: its live drill is stopped")
+                    continue
                 if rollout is not None and is_rolling_back_in_steps(ledger, rollout):
                     _finish_steps(ports, model, why)
                     ended[model] = rollout.opened.rollout

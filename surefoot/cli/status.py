@@ -24,7 +24,14 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.incidents.notifications import read_notifier_state
-from surefoot.rollout import Ports, journal_behind_gateway_message, split_mismatch, table_problems
+from surefoot.rollout import (
+    Ports,
+    is_live_drill_left,
+    is_live_drill_overdue,
+    journal_behind_gateway_message,
+    split_mismatch,
+    table_problems,
+)
 from surefoot.settings import Settings, read_settings
 
 _MAX_MISSED_TICKS = 2.0
@@ -126,6 +133,7 @@ def _look(
     notes += tried
     notes += _incidents(ledger)
     notes += _stale_drill(config, ports, ledger)
+    (trouble if is_live_drill_overdue(ledger, ports.clock.now()) else notes).extend(_live_drill(ledger))
     alarms, early = _watched(ledger)
     trouble += alarms
     notes += early
@@ -139,6 +147,16 @@ def _stale_drill(config: Settings, ports: Ports, ledger: Ledger) -> list[str]:
         return []
     problem = ledger.drills.promotion_problem(ledger.model, policy.drill, ports.clock.now())
     return [f"no version is promoted now: {problem}"] if problem else []
+
+
+def _live_drill(ledger: Ledger) -> list[str]:
+    """That the champion is its own candidate for now, or was left so."""
+    if not is_live_drill_left(ledger) or ledger.champion is None:
+        return []
+    name = ledger.drills.live.drill if ledger.drills.live is not None else "an earlier one"
+    return [
+        f"live drill: version {ledger.champion.number} is in both arms ({name}); 'surefoot drill --stop-all' ends it"
+    ]
 
 
 def _incidents(ledger: Ledger) -> list[str]:

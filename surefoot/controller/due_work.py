@@ -36,6 +36,7 @@ from surefoot.rollout import (
     is_count_due,
     is_exposure_list_due,
     is_fallback_check_due,
+    is_live_drill_overdue,
     is_rehearsal_due,
     journal_model_drift,
     next_evaluation_time,
@@ -251,9 +252,13 @@ def _tables(ports: CachedPorts) -> _DueRuns:
 
 
 def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
-    """Rollbacks and fallbacks that were not tried for too long."""
+    """Rollbacks and fallbacks that were not tried for too long, and live drills whose command is gone."""
     now = ports.clock.now()
-    wanted: _DueRuns = {}
+    wanted: _DueRuns = {
+        f"{model}: a live drill is to be taken back": ledger.head
+        for model, ledger in ports.ledgers.items()
+        if is_live_drill_overdue(ledger, now)
+    }
     for model, policy in policies.items():
         ledger = ports.ledger(model)
         if is_rehearsal_due(ledger, policy, now):

@@ -144,6 +144,11 @@ class Split:
     mirror: float = 0.0
     units: tuple[str, ...] = ()
 
+    @property
+    def is_live_drill(self) -> bool:
+        """Whether one version is in both arms, as in a live drill only: no rollout has equal bytes in its arms."""
+        return self.candidate is not None and self.candidate.digest == self.champion.digest
+
     def lists(self, unit: str | None) -> bool:
         """Whether a unit is assigned to the candidate because it is listed."""
         return bool(self.units and self.weight) and self.candidate is not None and unit in self.units

@@ -59,6 +59,8 @@ def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
         seq, effect = ledger.intent
         if rollout and rollout.ending and effect not in rollout_end_effects(ledger, rollout):
             return AbandonEffect(seq)
+        if rollout and isinstance(effect, SetSplit) and effect.is_live_drill:
+            return AbandonEffect(seq)  # a rollout never waits for a drill
         return FinishEffect(seq, effect)
     if rollout is None:
         return NoRollout()

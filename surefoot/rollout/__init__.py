@@ -42,6 +42,15 @@ from surefoot.rollout.reconcile import (
 from surefoot.rollout.recovery.daily_fallback_check import check_fallback, is_fallback_check_due
 from surefoot.rollout.recovery.drills import DRILL_RETRY_S, is_rehearsal_due, record_drill
 from surefoot.rollout.recovery.fallback_periods import begin_fallback, end_fallback
+from surefoot.rollout.recovery.live_drill import (
+    begin_live_drill,
+    end_overdue_live_drill,
+    is_live_drill_left,
+    is_live_drill_overdue,
+    live_drill_problem,
+    stop_live_drill,
+    take_back_live_drill,
+)
 from surefoot.rollout.recovery.quarantine import release_version
 from surefoot.rollout.recovery.standby import is_rollback_target, wanted_standby
 from surefoot.rollout.recovery.table_restores import (
@@ -76,6 +85,7 @@ __all__ = [
     "adopt_champions",
     "advance_rollout",
     "begin_fallback",
+    "begin_live_drill",
     "cancelled_by_person_at",
     "candidate_requests",
     "check_due_checkpoints",
@@ -87,6 +97,7 @@ __all__ = [
     "end_cancelled_rollouts",
     "end_cut_rollout",
     "end_fallback",
+    "end_overdue_live_drill",
     "end_rollout",
     "end_withdrawn_rollout",
     "ended_outcomes",
@@ -96,6 +107,8 @@ __all__ = [
     "is_count_due",
     "is_exposure_list_due",
     "is_fallback_check_due",
+    "is_live_drill_left",
+    "is_live_drill_overdue",
     "is_rehearsal_due",
     "is_rollback_target",
     "journal_answer_counts",
@@ -104,6 +117,7 @@ __all__ = [
     "journal_model_drift",
     "leave_table",
     "lift_hold",
+    "live_drill_problem",
     "lost_entries_message",
     "next_evaluation_time",
     "next_step",
@@ -124,7 +138,9 @@ __all__ = [
     "retry_on_conflict",
     "retry_table",
     "split_mismatch",
+    "stop_live_drill",
     "table_problems",
+    "take_back_live_drill",
     "wanted_change",
     "wanted_standby",
     "watch_requests",

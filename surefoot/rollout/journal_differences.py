@@ -79,12 +79,12 @@ def split_mismatch(ledger: Ledger, live: Split | None) -> str:
 def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Ledger:
     """Journal that the gateway does not serve the split of the journal, once for each value; and that it does again.
 
-    A rollout that is open moves the split itself and reads it back: nothing is journalled meanwhile.
+    An open rollout and a live drill move the split themselves and read it back: nothing is journalled meanwhile.
 
     Raises:
         Conflict: Another process has appended to the journal.
     """
-    if ledger.split is None or ledger.open or ledger.intent:
+    if ledger.split is None or ledger.open or ledger.intent or ledger.drills.live:
         return ledger
     known = ledger.drifts.get(LIVE_SPLIT_DRIFT)
     if ledger.split.routes_same_as(live):

@@ -197,6 +197,6 @@ def journal_model_drift(ports: Ports, model: str) -> list[str]:
         return [f"{model}: {error}"]
     lines = [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]
     mismatch = split_mismatch(ledger, live)
-    if mismatch and ledger.open:  # no drift is journalled while a rollout moves the split itself
+    if mismatch and (ledger.open or ledger.drills.live):  # no drift is journalled while these move the split themselves
         lines.append(f"{model}: {mismatch}")
     return lines

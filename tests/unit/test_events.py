@@ -12,6 +12,7 @@ from surefoot.adapters.journal.sql_journal import parse_canonical_json
 from surefoot.core.domain import FigureKind, Outcome, Role, Verdict, VerdictFigure, Version
 from surefoot.core.drills.drill_events import DrillResult
 from surefoot.core.drills.drill_faults import DrillFault
+from surefoot.core.drills.live_drill_events import LiveDrillResult
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.journal.chain import canonical_bytes
 from surefoot.core.journal.codec import JsonCodec
@@ -98,6 +99,8 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
     RollbackSchedule: STEPS,
     RollbackSchedule | None: st.none() | STEPS,  # type: ignore[dict-item]
+    LiveDrillResult | None: st.none()  # type: ignore[dict-item]
+    | st.builds(LiveDrillResult, WHOLE, WHOLE, FLOAT, FLOAT, WHOLE, WHOLE, TEXT),
     tuple[DrillResult, ...]: st.lists(DRILLS, max_size=2).map(tuple),
     TableCheckpoint: st.builds(TableCheckpoint, TEXT, st.builds(TableDigest, WHOLE, TEXT, TEXT), TEXT),
 }
@@ -132,7 +135,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 41
+    assert len(EVENT_TYPES) == 43
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ class ExposureQuery:
         rollout: Only answers under the splits of this rollout; empty for all.
         units: Spellings of the one unit that is asked about; empty for all.
         good: The one good version that is asked about every answer; empty to ask that of each split.
+        arm: Only answers to requests of this arm; empty for both.
     """
 
     model: str
@@ -56,6 +57,7 @@ class ExposureQuery:
     rollout: str = ""
     units: tuple[str, ...] = ()
     good: str = ""
+    arm: str = ""
 
 
 def list_exposed_requests(log: PredictionLog, question: ExposureQuery, folder: Path) -> Path:
@@ -92,6 +94,9 @@ def _write(db: duckdb.DuckDBPyConnection, question: ExposureQuery, folder: Path,
     if question.rollout:
         wanted.append("rollout = $rollout")
         asked["rollout"] = question.rollout
+    if question.arm:
+        wanted.append("arm = $arm")
+        asked["arm"] = question.arm
     if question.units:
         wanted.append("list_contains($units, unit)")
         asked["units"] = list(question.units)

@@ -210,6 +210,18 @@ class GatewayTraffic:
             notes.append(f"fallback {fallback.get('uri')} is not loaded: it cannot answer when no version can")
         return (*notes, *(f"version {number} is asked one request at a time: {why}" for number, why in alone.items()))
 
+    def standby(self, model: str) -> tuple[str, bool] | None:
+        """Number of the version that stays loaded as the target of a rollback, and whether it is; None without one.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer.
+        """
+        try:
+            told = self._get("/health").json()["models"][model].get("standby") or {}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None  # an earlier release says less
+        return (str(told["version"]), bool(told.get("loaded", True))) if told else None
+
     def generations(self) -> dict[str, int]:
         """The generation that is in force of every model that the gateway knows.
 

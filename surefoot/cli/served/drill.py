@@ -17,7 +17,7 @@ from rich.table import Table
 from surefoot import wiring
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import console, print_table
-from surefoot.cli.read_only import ModelArgument
+from surefoot.cli.served.live_drill import rehearse_in_production, stop_all_live_drills
 from surefoot.cli.shared.actor import current_actor
 from surefoot.core.drills.drill_events import DrillFinished, DrillResult
 from surefoot.core.drills.drill_faults import FAULTS, DrillFault
@@ -47,7 +47,7 @@ class _Played:
 
 
 def drill(
-    model: ModelArgument,
+    model: Annotated[str, typer.Argument(help="Registered model; not needed with --stop-all.")] = "",
     fault: Annotated[
         list[str] | None, typer.Option("--fault", help=f"Fault to inject; again for another: {', '.join(FAULTS)}.")
     ] = None,
@@ -60,12 +60,34 @@ def drill(
     tabletop: Annotated[
         bool, typer.Option("--tabletop", help="Show a person the facts step by step, who types decisions.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="In production: the champion is its own candidate, and no fault is injected.")
+    ] = False,
+    weight: Annotated[float, typer.Option(help="With --live: share of the units in the candidate's arm, percent.")] = 5,
+    span: Annotated[str, typer.Option("--for", help="With --live: how long, such as 30s or 10m.")] = "5m",
+    unit: Annotated[
+        list[str] | None, typer.Option("--unit", help="With --live: unit in the candidate's arm; again for another.")
+    ] = None,
+    stop_all: Annotated[
+        bool, typer.Option("--stop-all", help="Take every live drill of every model back, now.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="With --stop-all: why.")] = "operator's decision",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder of the twins.")] = False,
     project: Annotated[
         Path, typer.Option(help="Folder of configs/ and expectations/, where no stack was started here.")
     ] = Path(),
 ) -> int:
-    """Rehearse the rollback in a staging twin: real gateway and policy, replayed traffic, an injected fault."""
+    """Rehearse the rollback in a staging twin under an injected fault, or with --live in production without one."""
+    if stop_all:
+        return stop_all_live_drills(read_settings(), reason)
+    if not model:
+        raise Rejected("name the model whose rollback is rehearsed: surefoot drill MODEL")
+    if live:
+        if fault or all_ or runs or tabletop or keep:
+            raise Rejected(
+                "--live injects no fault and makes no twin: leave --fault, --all, --runs, --tabletop, --keep out"
+            )
+        return rehearse_in_production(read_settings(), model, weight, span, unit or [], json_)
     from surefoot.drills.drill_session import open_session  # noqa: PLC0415 - pandas costs a second
 
     config = _settings()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import Version
 from surefoot.core.drills.drill_faults import DrillFault
+from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded, LiveDrillResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class DrillFinished:
         seed: Seed of what was drawn at random.
         took_s: How long it took [seconds].
         notes: What a person decided in a tabletop drill, and after which time, each as a sentence.
+        live: What a live drill has shown, which injects no fault; None for other drills.
     """
 
     drill: str
@@ -64,23 +66,40 @@ class DrillFinished:
     seed: int
     took_s: float
     notes: tuple[str, ...] = ()
+    live: LiveDrillResult | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the way back worked under every fault."""
+        """Whether the way back worked under every fault, or in production."""
+        if self.live is not None:
+            return not self.live.problem
         return bool(self.results) and all(result.ok for result in self.results)
+
+
+DrillEvent = DrillFinished | LiveDrillBegan | LiveDrillEnded
+"""A rehearsed rollback has come to a result, or a live drill has begun or ended."""
 
 
 def describe_problems(event: DrillFinished) -> str:
     """The faults under which the way back did not work, and why; empty where it worked under all."""
+    if event.live is not None:
+        return event.live.problem
     return ", ".join(f"{result.fault} ({result.problem})" for result in event.results if not result.ok)
 
 
 def describe_drill(event: DrillFinished) -> str:
     """What a drill has shown, as one line for a person."""
+    if event.live is not None:
+        return _describe_live_drill(event.version.number, event.live)
     count = len(event.results)
     where = {"twin": "in a twin of production", "live": "in production"}.get(event.mode, "as a tabletop exercise")
     under = f"under {count} fault{'' if count == 1 else 's'}"
     done = f"rollback from version {event.version.number} rehearsed {where} {under}"
     failed = sum(not result.ok for result in event.results)
     return f"{done}: {f'{failed} failed: {describe_problems(event)}' if failed else 'the way back works'}"
+
+
+def _describe_live_drill(number: str, live: LiveDrillResult) -> str:
+    back = "" if live.restore_ms is None else f", traffic back in {live.restore_ms:.0f} ms"
+    answered = f"{live.requests:,} requests answered, {live.differed:,} of {live.compared:,} answers differ{back}"
+    return f"rollback rehearsed in production with version {number} in both arms: {live.problem or answered}"

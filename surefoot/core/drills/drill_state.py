@@ -1,8 +1,11 @@
 """Hold the latest rollback drills of a model, and decide whether they are recent enough to allow a promotion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import assert_never
 
-from surefoot.core.drills.drill_events import DrillFinished
+from surefoot.core.domain import Version
+from surefoot.core.drills.drill_events import DrillEvent, DrillFinished
+from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
 from surefoot.core.durations import format_duration
 from surefoot.core.policy.recovery.drill import DrillSection
 
@@ -18,17 +21,35 @@ class DrillState:
         last: The last drill that was no tabletop exercise; None before the first.
         last_at: When it ended [Unix seconds].
         passed_at: When the last one ended under whose every fault the way back worked [Unix seconds]; None before it.
+        live: The live drill that is under way, or whose traffic was not taken back yet; None without one.
     """
 
     last: DrillFinished | None = None
     last_at: float = 0.0
     passed_at: float | None = None
+    live: LiveDrillBegan | None = None
 
-    def after_drill(self, event: DrillFinished, at: float) -> "DrillState":
-        """The state after one more drill."""
-        if event.mode == TABLETOP_MODE:
-            return self
-        return DrillState(event, at, at if event.passed else self.passed_at)
+    def after_drill(self, event: DrillEvent, at: float) -> "DrillState":
+        """The state after one more event of a drill."""
+        match event:
+            case LiveDrillBegan():
+                return replace(self, live=event)
+            case LiveDrillEnded():
+                return self.without_live_drill()
+            case DrillFinished(mode=mode) if mode == TABLETOP_MODE:
+                return self
+            case DrillFinished():
+                return replace(self, last=event, last_at=at, passed_at=at if event.passed else self.passed_at)
+            case _:
+                assert_never(event)
+
+    def without_live_drill(self) -> "DrillState":
+        """The state once another route replaces that of a live drill: a rollout that opens ends it."""
+        return replace(self, live=None) if self.live is not None else self
+
+    def split_names(self, candidate: Version | None) -> tuple[str, str]:
+        """Salt and name of a split outside of a rollout: the live drill's id; empty where no candidate answers."""
+        return ("", "") if self.live is None or candidate is None else (self.live.drill, self.live.drill)
 
     def is_due(self, section: DrillSection | None, now: float) -> bool:
         """Whether a scheduled drill is to be started.

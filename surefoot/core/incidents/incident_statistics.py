@@ -47,8 +47,12 @@ def compute_incident_statistics(
     model: str, incidents: Iterable[Incident], drills: Iterable[DrillFinished] = ()
 ) -> IncidentStatistics:
     """Summarize the incidents of one model; false alarms count in no time to detect, for nothing was to be detected."""
-    rehearsed = [result for drill in drills for result in drill.results]
-    rehearsed_ms = [result.restore_ms for result in rehearsed if result.restore_ms is not None]
+    rehearsed = [
+        (result.restore_ms, result.problem)
+        for drill in drills
+        for result in (*drill.results, *(() if drill.live is None else (drill.live,)))
+    ]
+    rehearsed_ms = [restore_ms for restore_ms, _ in rehearsed if restore_ms is not None]
     found = list(incidents)
     back = [one for one in found if one.rollback]
     real = [one.reported for one in found if one.reported and not (one.closed and one.closed.false_alarm)]
@@ -66,6 +70,6 @@ def compute_incident_statistics(
         time_to_restore=statistics.median(restore) if restore else None,
         longest_to_restore=max(restore, default=None),
         drills=len(rehearsed),
-        failed_drills=sum(not result.ok for result in rehearsed),
+        failed_drills=sum(bool(problem) for _, problem in rehearsed),
         drill_to_restore=statistics.median(rehearsed_ms) / 1000.0 if rehearsed_ms else None,
     )

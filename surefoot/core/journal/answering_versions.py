@@ -14,6 +14,7 @@ def may_have_answered(effects: Iterable[Effect], digest: str) -> bool:
     """
     return any(
         isinstance(effect, SetSplit)
+        and not effect.is_live_drill
         and (effect.champion.digest == digest or (effect.candidate is not None and effect.weight > 0.0))
         for effect in effects
     )

@@ -4,7 +4,8 @@ from typing import assert_never
 
 from surefoot.core.assignment import describe_share
 from surefoot.core.domain import FailoverLevel, RolloutKind, Stage
-from surefoot.core.drills.drill_events import DrillFinished, describe_drill
+from surefoot.core.drills.drill_events import DrillEvent, DrillFinished, describe_drill
+from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_sentences import describe_incident_event
 from surefoot.core.journal.bundled_files import SetConfig
@@ -50,7 +51,7 @@ from surefoot.core.tables.data_events import (
 
 _WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
 _ServiceEvent = (
-    VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten | DrillFinished
+    VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten | DrillEvent
 )
 
 
@@ -200,6 +201,11 @@ def _describe_service_event(event: _ServiceEvent) -> str:
     match event:
         case DrillFinished():
             return describe_drill(event)
+        case LiveDrillBegan():
+            share = describe_share(event.weight, event.units)
+            return f"live drill {event.drill}: version {event.champion.number} is to be its own candidate for {share}"
+        case LiveDrillEnded():
+            return f"live drill {event.drill} {'is over' if event.completed else 'was stopped'}: {event.reason}"
         case VersionReleased():
             how = " by --force" if event.forced else ""
             return f"the quarantine of version {event.version.number} was lifted{how}: {event.reason}"

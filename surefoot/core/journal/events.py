@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import cast, get_args
 
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
-from surefoot.core.drills.drill_events import DrillFinished
+from surefoot.core.drills.drill_events import DrillEvent
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.journal.bundled_files import BundledFile, SetConfig
@@ -41,6 +41,11 @@ class SetSplit:
     weight: float
     mirror: float = 0.0
     units: tuple[str, ...] = ()
+
+    @property
+    def is_live_drill(self) -> bool:
+        """Whether one version is in both arms, as in a live drill only: no rollout has equal bytes in its arms."""
+        return self.candidate is not None and self.candidate.digest == self.champion.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +308,7 @@ Event = (
     | FallbackBegan
     | FallbackEnded
     | FallbackDrilled
-    | DrillFinished
+    | DrillEvent
     | DataEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import assert_never
 
 from surefoot.core.domain import PROMOTED_STAGES, FailoverLevel, RolloutKind, Split, Stage, Verdict, Version
-from surefoot.core.drills.drill_events import DrillFinished
+from surefoot.core.drills.drill_events import DrillEvent, DrillFinished
 from surefoot.core.drills.drill_state import DrillState
+from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
 from surefoot.core.fallback import FallbackVersion
 from surefoot.core.incidents.incident_fold import fold_incidents
 from surefoot.core.incidents.incident_state import IncidentState
@@ -48,7 +50,7 @@ from surefoot.core.tables.tables_to_restore import table_state_after_end
 
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""
-_ServiceEvent = VersionReleased | ServiceCounted | ExposureListed | FallbackEvent | DrillFinished
+_ServiceEvent = VersionReleased | ServiceCounted | ExposureListed | FallbackEvent | DrillEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +164,8 @@ class Ledger:
 
     def attempts(self, version: Version) -> tuple[Rollout, ...]:
         """Earlier promotions of the same bytes, oldest first."""
-        return tuple(
-            item
-            for item in self.rollouts.values()
-            if item.opened.kind == RolloutKind.PROMOTION and item.opened.candidate.digest == version.digest
-        )
+        promotions = (item for item in self.rollouts.values() if item.opened.kind == RolloutKind.PROMOTION)
+        return tuple(item for item in promotions if item.opened.candidate.digest == version.digest)
 
     def rollback_of(self, digest: str) -> Rollout | None:
         """The rollback that took these bytes back after their last promotion; None when none has."""
@@ -192,18 +191,12 @@ class Ledger:
         return self._last_fit({version.digest for version in both} | {*rollout.unfit, *unfit})
 
     def _last_fit(self, unfit: set[str]) -> Version | None:
-        known = (v for v in reversed(self.proven) if v.digest not in unfit and v.digest not in self.quarantined)
-        return next(known, None)
+        return next((v for v in reversed(self.proven) if v.digest not in {*unfit, *self.quarantined}), None)
 
     def skipped_targets(self, target: Version) -> tuple[str, ...]:
         """Numbers of the proven-good versions after a target that are quarantined, latest first."""
-        found = []
-        for version in reversed(self.proven):
-            if version.digest == target.digest:
-                break
-            if version.digest in self.quarantined:
-                found.append(version.number)
-        return tuple(found)
+        later = takewhile(lambda version: version.digest != target.digest, reversed(self.proven))
+        return tuple(version.number for version in later if version.digest in self.quarantined)
 
 
 _TIMED_BY_SPLIT = {Stage.LIVE_SHADOWING, Stage.RAMPING}
@@ -217,7 +210,7 @@ def _prove(proven: tuple[Version, ...], version: Version) -> tuple[Version, ...]
 def split_of_effect(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
     """The full split that an effect asks for; the intent's sequence is its generation."""
     rollout = ledger.rollout
-    named = (rollout.opened.salt, rollout.opened.rollout) if rollout else ("", "")
+    named = (rollout.opened.salt, rollout.opened.rollout) if rollout else ledger.drills.split_names(effect.candidate)
     return Split(effect.champion, effect.candidate, effect.weight, *named, seq, effect.mirror, effect.units)
 
 
@@ -235,7 +228,8 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             opened = Rollout(event, entry.at, entered_at=entry.at, reason=event.reason)
             rollouts = {**ledger.rollouts, event.rollout: opened}
             refusals = {n: one for n, one in ledger.refusals.items() if n != event.candidate.number}
-            return replace(ledger, open=event.rollout, rollouts=rollouts, refusals=refusals)
+            drills = ledger.drills.without_live_drill()  # its route is replaced by one of the rollout
+            return replace(ledger, open=event.rollout, rollouts=rollouts, refusals=refusals, drills=drills)
         case EffectIntended():
             return replace(ledger, intent=(entry.seq, event.effect))
         case EffectDone() | EffectRefused():
@@ -276,14 +270,15 @@ def _after_service_event(ledger: Ledger, event: _ServiceEvent, at: float) -> Led
             return replace(ledger, counted=event, uncounted=())
         case DrillFinished():  # what was refused for want of a drill is looked at again
             return replace(ledger, drills=ledger.drills.after_drill(event, at), refusals={})
+        case LiveDrillBegan() | LiveDrillEnded():
+            return replace(ledger, drills=ledger.drills.after_drill(event, at))
         case FallbackDrilled():
             return replace(ledger, drilled=(event, at), fallback=event.usable_version(ledger.fallback))
         case FallbackBegan():
             return replace(ledger, fallbacks={**ledger.fallbacks, event.rung: (event, at)})
         case FallbackEnded():
-            return replace(
-                ledger, fallbacks={rung: one for rung, one in ledger.fallbacks.items() if rung != event.rung}
-            )
+            left = {rung: one for rung, one in ledger.fallbacks.items() if rung != event.rung}
+            return replace(ledger, fallbacks=left)
         case ExposureListed():
             return replace(ledger, unlisted=tuple(one for one in ledger.unlisted if one != event.rollout))
         case _:
@@ -371,11 +366,11 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
     seq, effect = ledger.intent
     ledger, rollout = replace(ledger, intent=None), ledger.rollout
     if isinstance(event, EffectRefused):
-        if rollout is None:
+        if rollout is None or (isinstance(effect, SetSplit) and effect.is_live_drill):
             return ledger
         reason = rollout.reason if rollout.ending else event.reason  # why it ends matters more than what that meets
-        unfit = (*rollout.unfit, *event.unfit)
-        changed = replace(rollout, refused=(*rollout.refused, effect), reason=reason, unfit=unfit)
+        refused, unfit = (*rollout.refused, effect), (*rollout.unfit, *event.unfit)
+        changed = replace(rollout, refused=refused, reason=reason, unfit=unfit)
         return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})
     if isinstance(effect, SetSplit):
         # The split was read back after the change: what the gateway served before is no drift any more.

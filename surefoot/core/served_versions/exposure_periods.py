@@ -64,7 +64,7 @@ def _period(ledger: Ledger, seq: int, effect: SetSplit, bad: Version) -> Exposur
     """The time that an intended split begins, if the version answers callers under it."""
     rollout = ledger.rollout
     every = (float("-inf"), float("inf"))
-    if effect.candidate is not None and effect.candidate.digest == bad.digest:
+    if effect.candidate is not None and effect.candidate.digest == bad.digest and not effect.is_live_drill:
         return ExposurePeriod(seq, *every, ServingRole.CANARY, effect.champion) if effect.weight > 0.0 else None
     if effect.champion.digest != bad.digest:
         return None

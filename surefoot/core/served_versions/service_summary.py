@@ -71,7 +71,8 @@ class _Times:
         """Count the time until then for the versions of the split in force."""
         if self.split is None:
             return
-        lasted, shared = max(at - self.since, 0.0), self.split.candidate is not None and self.split.weight > 0.0
+        trial = self.split.candidate is not None and not self.split.is_live_drill
+        lasted, shared = max(at - self.since, 0.0), trial and self.split.weight > 0.0
         self._add(self.split.champion, 0.0 if shared else lasted, lasted if shared else 0.0)
         if self.split.candidate is not None and shared:
             self._add(self.split.candidate, 0.0, lasted)

@@ -51,7 +51,7 @@ def latest_checks(model: str, entries: Iterable[Entry]) -> Mapping[str, VersionC
                 opened[event.rollout] = event.champion.number
             case FallbackDrilled(source=source) if source is not None and source.model == model:
                 found[source.number][FALLBACK_CHECK] = entry.at, event.problem
-            case DrillFinished(target=target) if target is not None and event.mode != TABLETOP_MODE:
+            case DrillFinished(target=target) if target and event.mode != TABLETOP_MODE and event.live is None:
                 found[target.number][ROLLBACK_DRILL] = entry.at, describe_problems(event)
             case DataCheckpointed() if event.rollout in opened:
                 checkpoints[entry.seq] = opened[event.rollout]

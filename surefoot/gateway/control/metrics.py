@@ -31,6 +31,9 @@ class _PrometheusSeries:
 _MIB = float(2**20)
 _COUNTERS = {
     "requests": _PrometheusSeries("requests", "Requests that the split assigned to a version."),
+    "candidate_requests": _PrometheusSeries(
+        "candidate_requests", "Requests that the split assigned to a version as the candidate."
+    ),
     "candidate_errors": _PrometheusSeries("candidate_errors", "Requests that a candidate failed."),
     "late": _PrometheusSeries("candidate_timeouts", "Requests that a candidate did not answer in time."),
     "caller_errors": _PrometheusSeries("rejected_requests", "Requests that no version could answer."),

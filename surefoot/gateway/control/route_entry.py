@@ -68,10 +68,15 @@ def request_policy_fields(entry: Mapping[str, object]) -> dict[str, object]:
 def policy_of_rollout(
     entry: Mapping[str, object] | None, split: Split, settings: GatewaySettings, model: str
 ) -> dict[str, object]:
-    """Give what the policy says of requests now when a rollout begins, else what it said when the rollout began."""
-    if split.rollout and entry is not None and "route" in entry:
+    """Give what the policy says of requests now when a rollout begins, else what it said when the rollout began.
+
+    A live drill begins no rollout: what is logged, and which column is the unit, stays as it was there and back.
+    """
+    if entry is not None and "route" in entry:
         before = decode_traffic_split(entry["route"])
-        if before.rollout == split.rollout:
+        same = bool(split.rollout) and before.rollout == split.rollout
+        drill = (split.is_live_drill or before.is_live_drill) and before.champion == split.champion
+        if same or drill:
             return request_policy_fields(entry)
     return read_request_policy(settings, model).encode()
 

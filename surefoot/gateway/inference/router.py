@@ -228,6 +228,7 @@ class VersionRouter:
         """
         self._counts[job.version.number].requests += 1
         if job.arm is Arm.CANDIDATE and route.candidate is not None:
+            self._counts[job.version.number].candidate_requests += 1
             return self._ask_both(route, route.candidate, job)
         return self._ask_champion(route, job)
 
@@ -311,6 +312,7 @@ class VersionRouter:
             counts, pool = self._counts[number], pools.get(number)
             versions[number] = {
                 "requests": counts.requests,
+                "candidate_requests": counts.candidate_requests,
                 "candidate_errors": counts.candidate_errors,
                 "late": counts.late,
                 "caller_errors": counts.caller_errors,

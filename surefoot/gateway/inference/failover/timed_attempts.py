@@ -20,6 +20,7 @@ class VersionCounts:
     """Requests of one version since the gateway started [count]."""
 
     requests: int = 0
+    candidate_requests: int = 0
     candidate_errors: int = 0
     late: int = 0
     caller_errors: int = 0

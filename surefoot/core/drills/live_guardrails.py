@@ -1,0 +1,88 @@
+"""Decide from the gateway's counts whether a live drill must be stopped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+MAX_LATE_SHARE = 0.01
+"""Share of the candidate arm's requests that may be late: a busy host makes some late in any arm [fraction]."""
+MIN_LATE = 3
+"""Late requests below which none is told from chance [count]."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCounts:
+    """What the gateway has counted of one model.
+
+    Attributes:
+        requests: Requests, in both arms [count].
+        candidate_requests: Requests in the candidate's arm [count].
+        candidate_errors: Requests that the candidate's arm failed and the champion's answered [count].
+        late: Requests that the candidate's arm did not answer in time [count].
+        caller_errors: Requests of callers that no version answered [count].
+        process_ends: Processes of a version that ended by themselves [count].
+        stand_in_answers: Requests that the last proven-good version or the fallback answered [count].
+        lost_records: Records that could not be written to the prediction log [count].
+    """
+
+    requests: int = 0
+    candidate_requests: int = 0
+    candidate_errors: int = 0
+    late: int = 0
+    caller_errors: int = 0
+    process_ends: int = 0
+    stand_in_answers: int = 0
+    lost_records: int = 0
+
+    @staticmethod
+    def from_stats(stats: Mapping[str, Any]) -> "LiveCounts":
+        """Read the gateway's counts of one model, of all versions together.
+
+        Raises:
+            KeyError: A count is missing, as from a gateway of an earlier release.
+        """
+        versions = list(stats["versions"].values())
+
+        def total(name: str) -> int:
+            return sum(int(one[name]) for one in versions)
+
+        return LiveCounts(
+            requests=total("requests"),
+            candidate_requests=total("candidate_requests"),
+            candidate_errors=total("candidate_errors"),
+            late=total("late"),
+            caller_errors=total("caller_errors"),
+            process_ends=total("deaths"),
+            stand_in_answers=int(stats["proven_good_answers"]) + int(stats["fallback_answers"]),
+            lost_records=int(stats["log_dropped"]),
+        )
+
+    def since(self, before: "LiveCounts") -> "LiveCounts":
+        """What was counted after an earlier reading; negative where a worker has started again since."""
+        return LiveCounts(*(getattr(self, one.name) - getattr(before, one.name) for one in fields(self)))
+
+
+def live_drill_breach(counts: LiveCounts) -> str:
+    """Why a live drill must be stopped, in one clause; empty where nothing is wrong.
+
+    The arms have the same bytes, so the candidate's arm has no excuse to fail what the champion's answers.
+
+    Args:
+        counts: What was counted since the drill began.
+    """
+    if min(getattr(counts, one.name) for one in fields(counts)) < 0:
+        return "a worker of the gateway has started again"
+    if counts.caller_errors:
+        return f"{counts.caller_errors:,} requests of callers were answered by no version"
+    if counts.stand_in_answers:
+        return f"{counts.stand_in_answers:,} requests were answered by the proven-good version or the fallback"
+    if counts.process_ends:
+        return f"{counts.process_ends:,} processes of the version have ended"
+    failed = counts.candidate_errors - counts.late
+    if failed > 0:
+        return f"the candidate's arm has failed {failed:,} requests that the champion's arm answered"
+    if counts.late >= MIN_LATE and counts.late > MAX_LATE_SHARE * counts.candidate_requests:
+        return f"{counts.late:,} of {counts.candidate_requests:,} requests of the candidate's arm were late"
+    if counts.lost_records:
+        return f"{counts.lost_records:,} records could not be written to the prediction log"
+    return ""

@@ -1,0 +1,1 @@
+"""Rehearse a rollback in production, with the champion in both arms."""

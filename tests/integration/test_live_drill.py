@@ -1,0 +1,171 @@
+"""A live drill on a real gateway and journal, under load, with MLflow and Prefect down."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from surefoot.adapters.clock import SystemClock
+from surefoot.core.drills.live_drill_events import LiveDrillBegan
+from surefoot.rollout import begin_live_drill, end_overdue_live_drill
+from tests.integration.emergency import MODEL, Emergency
+from tests.integration.gateway_harness import GOOD, wait_for
+
+
+class LaterClock(SystemClock):
+    """A clock that is an hour ahead."""
+
+    def now(self) -> float:
+        """The time in an hour."""
+        return super().now() + 3600.0
+
+
+class Callers:
+    """Callers that ask for one unit after the other until they are stopped, and what they saw."""
+
+    def __init__(self, emergency: Emergency) -> None:
+        self.gateway = emergency.gateway
+        self.statuses: list[int] = []
+        self.versions: set[str] = set()
+        self._over = threading.Event()
+
+    def ask(self, first: int) -> None:
+        """Ask until it is over."""
+        number = first
+        while not self._over.is_set():
+            answer = self.gateway.ask(unit=f"N{number}", x=float(number % 7), y=float(number % 5))
+            self.statuses.append(answer.status_code)
+            self.versions.add(answer.headers.get("x-model-version", "none"))
+            number += 2
+
+    @contextmanager
+    def asking(self) -> Iterator["Callers"]:
+        """Ask meanwhile."""
+        threads = [threading.Thread(target=self.ask, args=(first,)) for first in (0, 1)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            for thread in threads:
+                thread.join()
+
+
+@pytest.fixture
+def callers(emergency: Emergency, models: object) -> Iterator[Callers]:
+    """Callers under way, of a champion whose files are on this host."""
+    digest = emergency.champion.digest.removeprefix("sha256:")
+    shutil.copytree(Path(emergency.gateway.models.root) / GOOD, emergency.home / "artifacts" / digest)
+    with Callers(emergency).asking() as asking:
+        yield asking
+
+
+def is_drilling(emergency: Emergency) -> bool:
+    """Whether the champion is in both arms now, and callers are in the candidate's."""
+    if not emergency.live().is_live_drill:
+        return False
+    return any(record["arm"] == "candidate" for record in emergency.gateway.records())
+
+
+def start(emergency: Emergency) -> "subprocess.Popen[str]":
+    """Start a long live drill in a process of its own, and wait until it is under way."""
+    command = [sys.executable, "-m", "surefoot", "drill", MODEL, "--live", "--weight", "50", "--for", "10m"]
+    plain = {**os.environ, "SUREFOOT_HOME": str(emergency.home)}
+    started = subprocess.Popen(command, env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: is_drilling(emergency) or started.poll() is not None)
+    assert started.poll() is None
+    return started
+
+
+def test_a_live_drill_proves_the_way_back_under_load(
+    emergency: Emergency, callers: Callers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No caller sees an error, the candidate's arm answers, each answer is the champion's own, and traffic is back."""
+    made = tmp_path / "drill.json"
+    assert emergency.command("drill", MODEL, "--live", "--weight", "40", "--for", "3s", "--json", str(made)) == 0
+    assert "the way there and back works in production" in capsys.readouterr().out
+    told = json.loads(made.read_text())
+    rows = {row["name"]: row["value"] for row in told["rows"]}
+    assert all(row["ok"] for row in told["rows"])
+    assert rows["answers that differ"] == rows["requests that callers saw fail"] == 0
+    logged = [record for record in emergency.gateway.records() if record["rollout"] == told["drill"]]
+    arm = [record for record in logged if record["arm"] == "candidate"]
+    assert rows["answers compared with the champion's"] == rows["requests in the candidate's arm"] == len(arm) > 0
+    assert {record["answered_by"] for record in arm} == {GOOD}
+    assert {record["arm"] for record in logged} == {"candidate", "champion"}
+    assert set(callers.statuses) == {200}
+    assert callers.versions == {GOOD}
+    live, ledger = emergency.live(), emergency.ports.ledger(MODEL)
+    assert (live.champion, live.candidate) == (emergency.champion, None)
+    assert ledger.drills.passed_at is not None
+    assert (ledger.open, ledger.rollouts, ledger.quarantined, ledger.drifts) == ("", {}, {}, {})
+    assert not ledger.incidents.known
+
+
+def test_stop_all_ends_a_drill_and_its_command_says_who_did(emergency: Emergency, callers: Callers) -> None:
+    """`drill --stop-all` takes the traffic back at once; the command ends with 1 and says who did, and why."""
+    running = start(emergency)
+    assert emergency.command("drill", "--stop-all", "--reason", "too much at once") == 0
+    assert emergency.live().candidate is None
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "stopped by cli:" in said
+    assert "too much at once" in said
+    assert [entry.kind for entry in emergency.journal.read(MODEL)].count("LiveDrillEnded") == 1
+    assert emergency.ports.ledger(MODEL).drills.last is None
+    assert set(callers.statuses) == {200}
+    assert emergency.command("drill", "--stop-all") == 0
+
+
+def test_a_killed_command_leaves_a_drill_that_reconcile_takes_back(emergency: Emergency, callers: Callers) -> None:
+    """After `kill -9` of the command the drill's route stays until its time is over, then `reconcile` takes it back."""
+    running = start(emergency)
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=60)
+    assert not end_overdue_live_drill(emergency.ports, MODEL)
+    assert emergency.live().is_live_drill
+    late = replace(emergency.ports, clock=LaterClock())
+    assert end_overdue_live_drill(late, MODEL)
+    assert emergency.live().candidate is None
+    assert emergency.ports.ledger(MODEL).drills.live is None
+    assert set(callers.statuses) == {200}
+
+
+@pytest.mark.parametrize("words", [("abort", MODEL), ("kill",), ("rollback", MODEL)], ids=lambda words: words[0])
+def test_emergency_commands_end_a_drill(emergency: Emergency, callers: Callers, words: tuple[str, ...]) -> None:
+    """Abort and kill end a live drill; so does a rollback, also where there is no other version to go back to."""
+    began = LiveDrillBegan("d1", emergency.champion, 50.0, (), emergency.ports.clock.now() + 600.0)
+    begin_live_drill(emergency.ports, emergency.ports.ledger(MODEL), began)
+    wait_for(lambda: is_drilling(emergency))
+    assert emergency.command(*words) == (2 if words[0] == "rollback" else 0)
+    assert emergency.live().candidate is None
+    assert emergency.ports.ledger(MODEL).drills.live is None
+    assert set(callers.statuses) == {200}
+
+
+def test_a_drill_is_refused_in_one_line(emergency: Emergency, capfd: pytest.CaptureFixture[str]) -> None:
+    """The kill switch, an open rollout, a wrong weight and a fault beside --live are each refused before anything."""
+    emergency.gateway.traffic.set_kill_switch("test")
+    head = emergency.ports.ledger(MODEL).head
+    for words, said in (
+        (("--live",), "the kill switch is set (test)"),
+        (("--live", "--weight", "0"), "--weight 0 is no share of the units"),
+        (("--live", "--for", "soon"), "--for soon is no length of time above 0s"),
+        (("--live", "--fault", "nan"), "--live injects no fault"),
+    ):
+        assert emergency.command("drill", MODEL, *words) == 2
+        assert said in capfd.readouterr().err
+    assert emergency.ports.ledger(MODEL).head == head
+    emergency.ramp()
+    assert emergency.command("drill", MODEL, "--live") == 2
+    assert "a live drill waits for its end" in capfd.readouterr().err
