@@ -1,4 +1,4 @@
-"""`python bench/judge.py [--quick] [--rows N ...] [--seed N] [--json FILE]`: the judge beside others, row by row.
+"""`python bench/judge.py [--quick] [--share F] [--rows N ...] [--seed N] [--json FILE]`: the judge beside others.
 
 A rollout is simulated once and every method sees the same requests. Ours is looked at after every single request, by
 running sums of the increments that the judge itself adds up; where it stops, its own functions are asked about the
@@ -36,6 +36,7 @@ def main() -> int:
     """Print the table; 1 when a row misses its demand."""
     parser = argparse.ArgumentParser(prog="python bench/judge.py", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rollouts; a miss must then be beyond bad luck")
+    parser.add_argument("--share", type=float, default=1.0, help="simulate only so much of the rollouts [fraction]")
     parser.add_argument("--rows", type=int, nargs="+", default=[], help="only these of the twenty")
     parser.add_argument("--seed", type=int, default=20130616, help="start of the chance")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
@@ -47,6 +48,7 @@ def main() -> int:
             options.seed,
             executor,
             lambda what: notes.print(f"{time.monotonic() - began:6.0f} s  {what}"),
+            options.share,
         )
         rows = measured(plan, set(options.rows))
     show(rows, Console(width=230))

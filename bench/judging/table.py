@@ -59,6 +59,10 @@ class Row:
         }
 
 
+FEWEST = 40
+"""Rollouts of a scene that are always simulated [count]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How much is simulated, and how strictly it is read.
@@ -68,12 +72,14 @@ class Plan:
         seed: Start of the chance.
         pool: Where the rollouts run.
         seen: Called with the name of what begins.
+        share: So much of the rollouts is simulated [fraction], but never fewer than FEWEST.
     """
 
     quick: bool
     seed: int
     pool: Executor
     seen: Callable[[str], None]
+    share: float = 1.0
 
     def each(
         self,
@@ -85,7 +91,8 @@ class Plan:
     ) -> list[dict[str, float]]:
         """Simulate a scene many times; the same seed gives the same rollouts on however many processors."""
         self.seen(what)
-        runs = quick if self.quick else full
+        planned = quick if self.quick else full
+        runs = min(planned, max(round(planned * self.share), FEWEST))
         key = int.from_bytes(what.encode()[-8:], "big")
         seeds = np.random.SeedSequence([self.seed, key]).spawn(runs)
         size = max(runs // (4 * WORKERS), 1)

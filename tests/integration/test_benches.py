@@ -11,25 +11,31 @@ from pathlib import Path
 
 import pytest
 
+from tests.sweeps import EVERYTHING
+
 ROOT = Path(__file__).parents[2]
 TIMED = 19
 """The demand that measures processor time."""
+RATIO = 11
+"""The demand on a ratio of medians, which knows no bad luck: a part of the rollouts does not do for it."""
+WANTED = set(range(1, 21)) - ({TIMED} if EVERYTHING else {TIMED, RATIO})
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     """What the quick form says, once."""
     file = tmp_path_factory.mktemp("bench") / "judge.json"
-    wanted = [str(number) for number in range(1, 21) if number != TIMED]
-    command = [sys.executable, "bench/judge.py", "--quick", "--json", str(file), "--rows", *wanted]
+    wanted = list(map(str, sorted(WANTED)))
+    share = "1" if EVERYTHING else "0.25"
+    command = [sys.executable, "bench/judge.py", "--quick", "--share", share, "--json", str(file), "--rows", *wanted]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     return list(json.loads(file.read_text())["rows"])
 
 
 def test_every_demand_is_met(rows: list[dict[str, object]]) -> None:
-    """Nineteen demands have rows of their own, and every row is within its demand or beyond it by bad luck only."""
-    assert {str(row["name"]).split(".")[0] for row in rows} == {str(n) for n in range(1, 21) if n != TIMED}
+    """Each demand has rows of its own, and every row is within its demand or beyond it by bad luck only."""
+    assert {str(row["name"]).split(".")[0] for row in rows} == set(map(str, WANTED))
     assert all(row["ok"] for row in rows)
 
 

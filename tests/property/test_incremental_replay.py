@@ -16,6 +16,7 @@ from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.judging.evidence import BadEventCounts, Evidence, PairedSums
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import changed, make_gate
+from tests.sweeps import EVERYTHING
 from tests.unit.test_replay import ASKED, DAY, QUALITY, Model, label, record
 
 GATES: tuple[Gate, ...] = (
@@ -78,7 +79,7 @@ def plain(found: Evidence) -> Evidence:
     return replace(found, kept="") if isinstance(found, PairedSums | BadEventCounts) else found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20 if EVERYTHING else 6, deadline=None)
 @given(CUTS, st.sampled_from([0.0, 0.0, 3 * DAY]), st.sampled_from([12 * DAY, 12 * DAY, 6 * DAY]), st.booleans())
 def test_stored_evidence_is_that_of_one_pass(
     cuts: list[tuple[bool, list[tuple[int, int, float, object, str]], list[tuple[int, int, float, object]]]],

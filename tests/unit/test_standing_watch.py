@@ -32,6 +32,7 @@ from surefoot.rollout import (
     retraining_to_start,
 )
 from tests.fakes import POLICY, FakeJournal, Killed, Scenario
+from tests.sweeps import swept
 
 LOSS = {"metric": "brier", "role": "guardrail", "margin": 0.02, "block": "1d", "labels": {"maturity": "12h"}}
 QUIET = list(years(3, FAULT_DAY + 10))
@@ -296,8 +297,8 @@ def test_a_kill_at_any_port_call_ends_where_it_would_have_ended() -> None:
     plain.look()
     calls = plain.scenario.faults.calls - before
     assert calls > 5
-    for place in range(1, calls + 1):
-        for how in ("before", "after"):
+    for turn, how in enumerate(("before", "after")):
+        for place in swept(calls, turn):
             world = World({}, old=0.2, new=0.3)
             world.scenario.faults.at = {world.scenario.faults.calls + place: how}
             try:
