@@ -1,4 +1,4 @@
-"""Carry out the next change of a rollout: journal the intent, apply and verify the change, journal its completion."""
+"""Carry out the next change of a rollout: record the intent, apply and verify the change, record its completion."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Count what each version has answered, and journal the counts before the prediction log expires."""
+"""Count what each version has answered, and record the counts in the journal before log records expire."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Find where registry, traffic split or configuration files differ from the journal, and journal or repair it."""
+"""Find where registry, traffic split or files differ from the journal, and record or repair each difference."""
 
 from dataclasses import replace
 

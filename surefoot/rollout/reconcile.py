@@ -1,4 +1,4 @@
-"""Decide what reconciliation must do: flow runs to start, rollouts to end, and differences to journal."""
+"""Decide what reconciliation must do: flow runs to start, rollouts to end, and differences to record."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

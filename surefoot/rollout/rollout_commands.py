@@ -1,4 +1,4 @@
-"""Handle commands to adopt, promote, abort or roll back a version; each is journalled as one event, or refused."""
+"""Handle commands to adopt, promote, abort or roll back a version; each is refused or recorded as one event."""
 
 import difflib
 from collections.abc import Callable, Mapping

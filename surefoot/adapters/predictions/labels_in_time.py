@@ -1,4 +1,4 @@
-"""Select the label of each logged request that was reported in time, and count late labels."""
+"""Select, for each logged request, the label that arrived in time, and count the labels that arrived late."""
 
 import json
 import math

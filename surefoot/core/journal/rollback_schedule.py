@@ -1,4 +1,4 @@
-"""Define the schedule of a rollback, as journalled: each step's traffic weight and hold time."""
+"""Define the schedule of a rollback, as the journal stores it: the traffic weight and hold time of each step."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Decide which traffic and alias changes undo a rollout that ends without success, or a promotion."""
+"""Decide the traffic and alias changes that undo an unsuccessful rollout or roll back a promoted version."""
 
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.journal.events import Effect, SetAlias, SetSplit

@@ -1,4 +1,4 @@
-"""Decide a gate on live traffic from its evidence of harm and of safety, unless the traffic split is broken."""
+"""Decide a gate on live traffic from its evidence of harm and of safety, if the traffic split is as assigned."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Check the fallback of each serving model once a day, and journal the result."""
+"""Check the fallback of each serving model once a day, and record the result in the journal."""
 
 from surefoot.core.fallback import FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled

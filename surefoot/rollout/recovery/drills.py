@@ -1,4 +1,4 @@
-"""Decide when the rollback of a model is due to be rehearsed, and journal the result of a drill."""
+"""Decide when the rollback of a model is due to be rehearsed, and record the result of a drill in the journal."""
 
 from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.errors import Rejected

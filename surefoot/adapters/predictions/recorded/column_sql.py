@@ -1,4 +1,4 @@
-"""Build the SQL that reads the columns of a file of recorded requests, each in its type."""
+"""Build the SQL that reads the columns of a file of recorded requests, converted to their types."""
 
 from collections.abc import Iterator, Mapping
 
