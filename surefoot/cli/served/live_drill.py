@@ -1,4 +1,4 @@
-"""Run a live drill, print and write what it has shown, and stop every live drill of every model."""
+"""Run a live drill (a rollback rehearsal in production), print and write its result, and stop all live drills."""
 
 import json
 import time

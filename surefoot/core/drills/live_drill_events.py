@@ -1,4 +1,4 @@
-"""Define the journal events of a live drill, which has the champion in both arms of production, and its result."""
+"""Define the journal events and the result of a live drill: a rollback rehearsed with the champion in both arms."""
 
 from dataclasses import dataclass
 

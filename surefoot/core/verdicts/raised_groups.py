@@ -1,4 +1,4 @@
-"""Report in a verdict which groups were too rare in its window, and got older real requests."""
+"""Report in a verdict which groups were too rare in its time window, so that older requests were added."""
 
 import datetime as dt
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Compare the answers of a live drill's candidate arm with what the champion answers to the same rows again."""
+"""Compare the answers of a live drill's candidate arm with the champion's answers to the same rows."""
 
 import tempfile
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Run a live drill: begin it, watch its guardrails, take the traffic back, and compare the answers."""
+"""Run a live drill in production: start it, check its guardrails, roll the traffic back, and compare the answers."""
 
 import contextlib
 import secrets

@@ -1,4 +1,4 @@
-"""Start and end a live drill: the champion serves as its own candidate for a part of the units, and back."""
+"""Start and end a live drill: for some units the champion serves as its own candidate, and is then rolled back."""
 
 from surefoot.core.actions import FinishEffect
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded

@@ -1,4 +1,4 @@
-"""Take older real requests of groups that are too rare in a window, until their gate can decide about them."""
+"""Add older real requests of groups that are too rare in a time window, until a gate can judge these groups."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
