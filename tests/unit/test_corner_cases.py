@@ -33,6 +33,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.planning.policy_notes import list_policy_notes
 from surefoot.core.policy.corners import ColumnKind, Corners, column_kind
 from surefoot.core.policy.gates.implicit import CORNERS_GATE
 from surefoot.core.policy.parse import examine_policy, parse_policy
@@ -96,6 +97,7 @@ def test_each_declared_corner_has_its_rows_and_each_row_is_one_real_row(
     for key, names in told.items():
         for name in names if isinstance(names, (list, dict)) else ():
             assert any(corner.name.startswith(name) for corner in made), (key, name)
+    assert len(made) == wanted.count
     for corner in made:
         assert len(corner.rows) >= wanted.rows
         for row in corner.rows:
@@ -459,3 +461,16 @@ def test_lint_asks_the_log_of_the_running_stack(tmp_path: Path, monkeypatch: pyt
     logged(config.log, 5)
     (wrong,) = linted(tmp_path, {"empty": ["carrier", "number"], "extremes": ["pressure"]}, SUITE[1:])
     assert "'number' holds whole numbers" in wrong
+
+
+def test_lint_says_what_the_shadow_will_ask() -> None:
+    """A valid section is told in words: how many corners and rows, and how far back groups are raised."""
+    gates = {**POLICY["gates"], "o": {"metric": "disagreement", "max": 0.1, "by": "origin"}}
+    steps = [{"shadow": {"window": "7d", "gates": ["errors", "o"]}}, *POLICY["steps"][1:]]
+    declared = {"rows": 9, "empty": "a", "extremes": "b", "drawn": ["b", "c"], "values": {"d": [1, 2]}}
+    policy = parse_policy(
+        {**POLICY, "gates": gates, "steps": steps, "corners": {**declared, "rare_groups": {"reach": "30d"}}}
+    )
+    asked_, raised = list_policy_notes(policy)
+    assert asked_.startswith("the shadow asks both versions about 9 synthetic rows or more of each of 10 corners; ")
+    assert "up to 30 d old" in raised

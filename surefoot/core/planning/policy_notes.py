@@ -11,7 +11,31 @@ def list_policy_notes(policy: Policy) -> tuple[str, ...]:
     """One sentence for each key with an old name, and for each thing that a gate takes for granted or cannot see."""
     renamed = (f"'{old}' has a new name: write '{new}'" for old, new in policy.renamed_keys.items())
     of_gates = (note for gate in policy.gates.values() for note in _of_gate(gate))
-    return (*renamed, *of_gates, *_of_live_shadow(policy), *_of_rollback(policy), *_of_fallback(policy))
+    return (
+        *renamed,
+        *of_gates,
+        *_of_live_shadow(policy),
+        *_of_rollback(policy),
+        *_of_fallback(policy),
+        *_of_corners(policy),
+    )
+
+
+def _of_corners(policy: Policy) -> Iterator[str]:
+    declared = policy.corners
+    if declared is None:
+        return
+    if count := declared.count:
+        yield (
+            f"the shadow asks both versions about {declared.rows} synthetic rows or more of each of {count} corners; a"
+            " candidate that breaks on one that the champion answers is rejected before any traffic"
+        )
+    if declared.rare_groups is not None:
+        reach = format_duration(declared.rare_groups.reach)
+        yield (
+            f"groups that are too rare in the shadow's window get older real requests, up to {reach} old: their"
+            " verdicts say since when"
+        )
 
 
 def _of_fallback(policy: Policy) -> Iterator[str]:

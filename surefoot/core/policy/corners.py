@@ -116,6 +116,13 @@ class Corners(PolicyModel):
         named = (*self.empty, *self.missing, *self.extremes, *self.unseen, *self.drawn, *self.explicit)
         return tuple(dict.fromkeys(named))
 
+    @property
+    def count(self) -> int:
+        """Corners that are made, without those of rare groups [count]."""
+        plain = len(self.empty) + len(self.missing) + 4 * len(self.extremes) + len(self.unseen)
+        drawn = len(self.drawn) + (len(self.drawn) > 1)
+        return plain + drawn + sum(map(len, self.explicit.values()))
+
     def _named(self) -> Iterator[tuple[str, int | str, str]]:
         """Each key, the place under it, and the column that stands there."""
         for key in ("empty", "missing", "extremes", "unseen", "drawn"):

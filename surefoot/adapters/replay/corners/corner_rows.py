@@ -184,7 +184,9 @@ def _drawn(declared: Corners, columns: ReferenceColumns, seed: int) -> Iterator[
     specs = []
     for name in declared.drawn:
         below, above = columns.beyond(name) if columns.kinds[name] in NUMERIC_KINDS else ([0.0], [0.0])
-        specs.append({"name": name, "kind": _DRAWN_KINDS[columns.kinds[name]], "low": min(below), "high": max(above)})
+        specs.append(
+            {"name": name, "kind": _DRAWN_KINDS.get(columns.kinds[name], "text"), "low": min(below), "high": max(above)}
+        )
     parts = [(f"{name} drawn", [spec]) for name, spec in zip(declared.drawn, specs, strict=True)]
     parts += [("several drawn", specs)] if len(specs) > 1 else []
     wanted = [
