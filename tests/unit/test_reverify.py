@@ -9,6 +9,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.codec import journal_name
 from surefoot.core.journal.events import GateJudged, encode_event
+from surefoot.core.judging.corner_answers import BrokenRow, CornerAnswers, CornerResult
 from surefoot.core.judging.data_validation import FailedExpectation, ValidationResult
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
@@ -52,6 +53,13 @@ SOME: tuple[Evidence, ...] = (
     ScoreBins(((1, 0, 3),), ((2, 1, 5),), ((4, 0, 7),)),
     DistributionShift("the champion", (FeatureShift("hour", 0.5, 10, 11, 3),), same=True),
     AnswerShapes(("a number",), ("a text",), 200, 190, ("x", "y")),
+    CornerAnswers(
+        (CornerResult("carrier empty", 20, 3, 1, 2, 4),),
+        20,
+        2**48 - 1,
+        "sha256:r",
+        (BrokenRow("carrier empty", "r1", "KeyError: ", '{"a":""}', '{"a":"x"}', '{"a":"","b":1}', "0.5"),),
+    ),
     GoldenRows(5, 1, 0.25, ({"row": {"x": 1}, "expected": 0.5},)),
     ValidationResult("m", 100, 3, (FailedExpectation("e", "c", "why", (1, None, "x")),), (), "report.html"),
     MissingEvidence(Outcome.STALE, "old"),
@@ -70,7 +78,7 @@ def test_evidence_keeps_its_names_in_the_journal() -> None:
             "PairedSums",
             "ScoreBins",
         ),
-        *("AnswerShapes", "GoldenRows", "InputShift", "Validation", "Missing"),
+        *("AnswerShapes", "CornerAnswers", "GoldenRows", "InputShift", "Validation", "Missing"),
     }
 
 
