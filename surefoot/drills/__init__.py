@@ -1,1 +1,1 @@
-"""Replay traffic in a staging twin with a real gateway, inject a fault, and see whether the rollback works."""
+"""Rehearse rollbacks in a twin, an isolated copy of production: replay traffic, inject a fault, check the rollback."""
