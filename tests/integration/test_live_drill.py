@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,13 @@ import pytest
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.core.drills.live_drill_events import LiveDrillBegan
+from surefoot.core.journal.events import ChampionAdopted, SetSplit
+from surefoot.drills.live.live_drill import LiveDrillOrder, LiveDrillOutcome, run_live_drill
 from surefoot.rollout import begin_live_drill, end_overdue_live_drill
+from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.integration.emergency import MODEL, Emergency
-from tests.integration.gateway_harness import GOOD, wait_for
+from tests.integration.gateway_harness import GOOD, PATIENCE, SLEEPING, listening, wait_for
+from tests.integration.gateway_process import Models
 
 
 class LaterClock(SystemClock):
@@ -46,6 +51,7 @@ class Callers:
             self.statuses.append(answer.status_code)
             self.versions.add(answer.headers.get("x-model-version", "none"))
             number += 2
+            self._over.wait(0.02)  # the gateway shares this process
 
     @contextmanager
     def asking(self) -> Iterator["Callers"]:
@@ -139,6 +145,64 @@ def test_a_killed_command_leaves_a_drill_that_reconcile_takes_back(emergency: Em
     assert emergency.live().candidate is None
     assert emergency.ports.ledger(MODEL).drills.live is None
     assert set(callers.statuses) == {200}
+
+
+def drill_in_thread(emergency: Emergency, weight: float = 50.0) -> "Future[LiveDrillOutcome]":
+    """Start a long live drill in a thread of this process, and wait until it is under way."""
+    order = LiveDrillOrder(weight, (), 600.0)
+    pool = ThreadPoolExecutor(1)
+    running = pool.submit(run_live_drill, emergency.config, MODEL, order, "test", lambda _text: None)
+    pool.shutdown(wait=False)
+    wait_for(lambda: is_journalled(emergency) or running.done())
+    return running
+
+
+def is_journalled(emergency: Emergency) -> bool:
+    """Whether the journal says that the champion is in both arms."""
+    split = emergency.ports.ledger(MODEL).split
+    return split is not None and split.is_live_drill
+
+
+def test_a_kill_switch_that_is_set_is_no_failure_of_the_drill(emergency: Emergency, callers: Callers) -> None:
+    """A cut by the kill switch ends a drill that has shown nothing; the champion alone answers, and none has failed."""
+    running = drill_in_thread(emergency)
+    emergency.gateway.traffic.set_kill_switch("alerts doubled")
+    outcome = running.result(60)
+    assert (outcome.by, outcome.reason, outcome.result) == ("the kill switch", "it is set (alerts doubled)", None)
+    assert emergency.live().candidate is None
+    assert emergency.ports.ledger(MODEL).drills.last is None
+    assert set(callers.statuses) == {200}
+
+
+def test_a_promotion_that_opens_ends_the_drill(emergency: Emergency) -> None:
+    """The drill's command says which rollout has begun, takes nothing back from it, and no result is journalled."""
+    running = drill_in_thread(emergency)
+    emergency.ramp()
+    outcome = running.result(60)
+    assert (outcome.by, outcome.reason) == ("test", "the promotion of version 2 has begun")
+    assert emergency.live().candidate == emergency.candidate
+    assert emergency.ports.ledger(MODEL).drills.last is None
+
+
+def test_a_late_arm_stops_the_drill_and_fails_it(tmp_path: Path, models: Models) -> None:
+    """Where the candidate's time limit is too short, the drill ends by itself and has failed; callers have answers."""
+    with listening(tmp_path / "home" / "gateway", models, candidate_timeout_s=PATIENCE) as gateway:
+        emergency = Emergency(tmp_path / "home", gateway)
+        slow = gateway.models.version(SLEEPING)
+        emergency.champion = slow
+        emergency.append(ChampionAdopted(slow))
+        journal_and_apply(emergency.ports, emergency.ports.ledger(MODEL), SetSplit(slow, None, 0.0))
+        running = drill_in_thread(emergency, 100.0)
+        with ThreadPoolExecutor(4) as pool:
+            assert {answer.status_code for answer in pool.map(lambda _: gateway.ask(), range(6))} == {200}
+        outcome = running.result(60)
+        assert outcome.result is not None
+        assert "requests of the candidate's arm were late" in outcome.result.problem
+        assert emergency.live().candidate is None
+        drills = emergency.ports.ledger(MODEL).drills
+        emergency.journal.close()
+    assert drills.last is not None
+    assert (drills.last.passed, drills.passed_at, drills.live) == (False, None, None)
 
 
 @pytest.mark.parametrize("words", [("abort", MODEL), ("kill",), ("rollback", MODEL)], ids=lambda words: words[0])

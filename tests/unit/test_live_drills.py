@@ -366,10 +366,32 @@ def test_what_is_logged_of_requests_stays_as_it_was(tmp_path: Path) -> None:
         (LiveCounts(1000, 100, process_ends=1), "1 processes of the version have ended"),
         (LiveCounts(1000, 100, stand_in_answers=4), "4 requests were answered by the proven-good version or"),
         (LiveCounts(1000, 100, lost_records=1), "1 records could not be written"),
-        (LiveCounts(5, 1).since(LiveCounts(6, 1)), "a worker of the gateway has started again"),
     ],
 )
 def test_each_guardrail_stops_a_drill(counts: LiveCounts, said: str) -> None:
-    """Errors, lateness beyond a few, ends of processes, fallback answers and restarts each stop a drill by name."""
+    """Errors, lateness beyond a few, ends of processes and fallback answers each stop a drill by name."""
     assert said in live_drill_breach(counts)
     assert bool(said) is bool(live_drill_breach(counts))
+    assert counts.is_whole
+    assert not LiveCounts(5, 1).since(LiveCounts(6, 1)).is_whole, "a worker is not in the later reading"
+
+
+def test_a_rollback_that_cannot_be_served_leaves_no_drill_behind() -> None:
+    """Where the target of a rollback cannot be served, `reconcile` takes back the drill's route that it left."""
+    env = promoted()
+    drilling(env)
+    real = env.traffic.shift
+
+    def refuse(model: str, split: Split) -> None:
+        if split.champion.number == "1":
+            raise Rejected("version 1 cannot be loaded")
+        real(model, split)
+
+    env.traffic.shift = refuse  # type: ignore[method-assign]
+    roll_back(env)
+    ledger = env.ports().ledger("m")
+    assert (ledger.open, serves(env)) == ("", ("2", "2", 10.0))
+    assert is_live_drill_overdue(ledger, env.clock.now())
+    assert end_overdue_live_drill(env.ports(), "m")
+    assert serves(env) == ("2", None, 0.0)
+    assert not is_live_drill_left(env.ports().ledger("m"))

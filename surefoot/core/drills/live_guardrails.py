@@ -57,8 +57,13 @@ class LiveCounts:
             lost_records=int(stats["log_dropped"]),
         )
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the counts are those of every worker since the earlier reading: none of them has fallen."""
+        return all(getattr(self, one.name) >= 0 for one in fields(self))
+
     def since(self, before: "LiveCounts") -> "LiveCounts":
-        """What was counted after an earlier reading; negative where a worker has started again since."""
+        """What was counted after an earlier reading; negative where a worker is not in it, or has started again."""
         return LiveCounts(*(getattr(self, one.name) - getattr(before, one.name) for one in fields(self)))
 
 
@@ -70,8 +75,6 @@ def live_drill_breach(counts: LiveCounts) -> str:
     Args:
         counts: What was counted since the drill began.
     """
-    if min(getattr(counts, one.name) for one in fields(counts)) < 0:
-        return "a worker of the gateway has started again"
     if counts.caller_errors:
         return f"{counts.caller_errors:,} requests of callers were answered by no version"
     if counts.stand_in_answers:

@@ -12,7 +12,15 @@ from surefoot.core.domain import Split
 from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded, LiveDrillResult
 from surefoot.core.drills.live_guardrails import LiveCounts, live_drill_breach
-from surefoot.core.errors import Conflict, OutcomeUnknown, Rejected, SurefootError, Unavailable
+from surefoot.core.errors import (
+    Conflict,
+    GatewayUnavailable,
+    OutcomeUnknown,
+    Rejected,
+    RouteSuperseded,
+    SurefootError,
+    Unavailable,
+)
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.event_sentences import rollout_headline
 from surefoot.core.journal.events import EffectDone, EffectIntended, RolloutOpened, SetSplit, decode_event
@@ -37,6 +45,8 @@ MAX_RESTORE_MS = 1000.0
 """Longest time until the champion alone answers in every worker [milliseconds]."""
 _PATIENCE_S = 60.0
 """How long taking back is tried again while the gateway or the journal does not answer [seconds]."""
+_FINAL_READINGS = 20
+"""How often the counts are read at the end until every worker has told its own [count]."""
 _INTERRUPTED = "the command that ran it was interrupted"
 _Tell = Callable[[str], None]
 
@@ -85,13 +95,15 @@ class _Stop:
 
     Attributes:
         reason: Why.
-        breach: Whether a guardrail has stopped it.
-        by: Who else has taken the traffic back already; empty where this command has to.
+        breach: Whether a guardrail has stopped it, so that it has failed.
+        by: Who else has ended it, so that it has shown nothing; empty where it came to its end or has failed.
+        taken_back: Whether the traffic was taken back already, or another rollout has it.
     """
 
     reason: str
     breach: bool = False
     by: str = ""
+    taken_back: bool = False
 
 
 def run_live_drill(config: Settings, model: str, order: LiveDrillOrder, actor: str, tell: _Tell) -> LiveDrillOutcome:
@@ -115,7 +127,7 @@ def run_live_drill(config: Settings, model: str, order: LiveDrillOrder, actor: s
         if champion is None:
             raise Rejected(f"{model} has no champion: there is nothing to rehearse")
         standby = engine.standby(model)
-        before = LiveCounts.from_stats(engine.stats(model))
+        before = _read_counts(engine, model)
         drill = LiveDrillBegan(
             secrets.token_hex(6), champion, order.weight, order.units, ports.clock.now() + order.span
         )
@@ -126,13 +138,11 @@ def run_live_drill(config: Settings, model: str, order: LiveDrillOrder, actor: s
         except BaseException:
             _take_back(ports, model, drill, _INTERRUPTED, completed=False)
             raise
-        if not stop.by:
+        if not stop.taken_back:
             tell("traffic is taken back")
-            _take_back(ports, model, drill, stop.reason, completed=not stop.breach)
+            _take_back(ports, model, drill, stop.reason, completed=not stop.breach and not stop.by)
             stop = _ended_by_other(ports.journal.read(model, after=head), drill, actor) or stop
-        counts = LiveCounts()
-        with contextlib.suppress(SurefootError, KeyError):
-            counts = LiveCounts.from_stats(engine.stats(model)).since(before)
+        counts = _final_counts(engine, model, before)
         if stop.by:
             return LiveDrillOutcome(drill, stop.reason, stop.by, None, counts, None, standby)
         shift, restore = _times(ports.journal.read(model, after=head))
@@ -188,8 +198,11 @@ def _watch(
             if (ended := _ended_by_other(ports.journal.read(model, after=head), drill, "")) is not None:
                 return ended
             if reason := _route_problem(ports.traffic.live(model), expected):
-                return _Stop(reason, breach=True)
-            counts = LiveCounts.from_stats(engine.stats(model)).since(before)
+                killed = engine.kill_switch_reason()
+                return _Stop(f"it is set ({killed})", by="the kill switch") if killed else _Stop(reason, breach=True)
+            counts = _read_counts(engine, model).since(before)
+            if not counts.is_whole:
+                raise GatewayUnavailable("a worker of the gateway has started again, or does not tell its counts")
             answered_at = time.monotonic()
         except (Unavailable, OutcomeUnknown) as error:
             if time.monotonic() - answered_at > MAX_SILENCE_S:
@@ -208,11 +221,15 @@ def _watch(
 
 
 def _route_problem(live: Split | None, expected: Split | None) -> str:
-    """Why the gateway does not serve the drill's route any more; empty where it does."""
+    """Why the gateway does not serve the drill's route any more; empty where it does.
+
+    Raises:
+        GatewayUnavailable: It serves no version just now, as a worker that was started a moment ago.
+    """
     if live == expected:
         return ""
     if live is None:
-        return "the gateway serves no version"
+        raise GatewayUnavailable("the gateway serves no version")
     if expected is not None and live.generation == expected.generation:
         return "the gateway has cut the candidate's arm"
     return f"another route is in force, of generation {live.generation}"
@@ -229,9 +246,9 @@ def _ended_by_other(entries: Sequence[Entry], drill: LiveDrillBegan, actor: str)
     for entry in entries:
         event = decode_event(entry.kind, entry.data)
         if isinstance(event, LiveDrillEnded) and event.drill == drill.drill:
-            return None if entry.actor == actor else _Stop(event.reason, by=entry.actor)
+            return None if entry.actor == actor else _Stop(event.reason, by=entry.actor, taken_back=True)
         if isinstance(event, RolloutOpened):
-            return _Stop(f"the {rollout_headline(event)} has begun", by=entry.actor)
+            return _Stop(f"the {rollout_headline(event)} has begun", by=entry.actor, taken_back=True)
     return None
 
 
@@ -252,12 +269,37 @@ def _take_back(ports: Ports, model: str, drill: LiveDrillBegan, reason: str, *, 
     while True:
         try:
             retry_on_conflict(take_back)
+        except RouteSuperseded:
+            raise  # another route is in force that this journal does not know: it is not replaced blindly
         except (Unavailable, OutcomeUnknown, Conflict):
             if time.monotonic() - since > _PATIENCE_S:
                 raise
             time.sleep(CHECK_INTERVAL_S / 4.0)
         else:
             return
+
+
+def _read_counts(engine: GatewayTraffic, model: str) -> LiveCounts:
+    """The gateway's counts of a model.
+
+    Raises:
+        GatewayUnavailable: It does not answer, or is of a release that counts less.
+    """
+    try:
+        return LiveCounts.from_stats(engine.stats(model))
+    except (KeyError, TypeError, ValueError) as error:
+        raise GatewayUnavailable(f"the gateway does not tell the counts of {model}: it lacks {error}") from error
+
+
+def _final_counts(engine: GatewayTraffic, model: str, before: LiveCounts) -> LiveCounts:
+    """What was counted since the drill began; zeros where the gateway does not tell it."""
+    for _ in range(_FINAL_READINGS):
+        with contextlib.suppress(SurefootError):
+            counts = _read_counts(engine, model).since(before)
+            if counts.is_whole:
+                return counts
+        time.sleep(CHECK_INTERVAL_S / 4.0)
+    return LiveCounts()
 
 
 def _times(entries: Sequence[Entry]) -> tuple[float | None, float | None]:
