@@ -1,4 +1,4 @@
-"""Define the command `spread`, which measures on past requests the rates and deviations that plans assume."""
+"""Define the command `spread`: measure on past requests the rates, and their variation, that a plan assumes."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Prepare the staging twins of a rollback drill, and run each drill in a copy of one of them."""
+"""Prepare the twins (isolated copies of production) of a rollback drill, and run each drill in a copy of one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Define the request to the process that registers the versions of a staging twin."""
+"""Define the request to the process that registers the model versions of a drill's twin (copy of production)."""
 
 import json
 from dataclasses import asdict, dataclass

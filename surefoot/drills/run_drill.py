@@ -1,4 +1,4 @@
-"""Run one drill in a staging twin: inject a fault, wait for the rollback, and triage the incident."""
+"""Run one rollback drill in a twin (isolated copy of production): inject a fault, wait for the rollback, triage it."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Start and stop a staging twin: an isolated copy with its own journal, registry, policy and gateway process."""
+"""Start and stop a twin, an isolated copy of production with its own journal, registry, policy and gateway."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""Send the requests and labels of a drill to the gateway of its staging twin, and count the callers' results."""
+"""Send the requests and labels of a drill to the gateway of its twin, and count the answers and errors of callers."""
 
 import http.client
 import math

@@ -1,4 +1,4 @@
-"""Find the policy, the good version and the requests for a staging twin, from production or from the demo."""
+"""Find and copy what a twin (an isolated copy of production) is made from: policy, known-good version, requests."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Promote a version in a staging twin by the policy's own gates, and save a copy of the twin at each stage."""
+"""Promote a version in a twin (isolated copy of production) by the policy's gates, and save a copy at each stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Register the versions of a staging twin: a good version, and a copy of it that can be made to misbehave."""
+"""Register the versions of a drill's twin: a known-good version, and a copy of it that can be made to misbehave."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Open rollouts of versions with alias `candidate` or stage Staging, and end those whose version has lost it."""
+"""Start a rollout for each version with alias `candidate` or stage Staging, and end it when that mark is removed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Compute daily statistics of a champion from the prediction log: rates, and samples of non-calendar columns."""
+"""Read a champion's daily counts and column samples from the prediction log, without columns that follow the date."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

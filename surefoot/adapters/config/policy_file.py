@@ -10,7 +10,7 @@ from surefoot.core.policy.parse import examine_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.vacuous_settings import vacuous_settings
 from surefoot.core.policy.violations import KeyPath as Place
-from surefoot.core.policy.violations import MistakeKind, Violation
+from surefoot.core.policy.violations import Violation, ViolationKind
 
 _GATE_PATH_LENGTH = 2
 """Length of a path that leads to a gate or to all of them [keys]."""
@@ -70,10 +70,10 @@ def _own(unread: Sequence[Violation], broken: Sequence[Violation]) -> list[Viola
     # What could not be read as a value is told as that, and not again as what it is no value for.
     kept = [v for v in broken if not any(v.path[: len(one.path)] == one.path for one in unread)]
     unnamed = [one.path[:-1] for one in unread if one.path and one.path[-1] in {"?", "<<"}]
-    kept = [v for v in kept if not (v.path in unnamed and v.mistake is MistakeKind.MISSING_KEY)]
-    strange = [v for v in kept if v.mistake is MistakeKind.STRANGE_NAME]
+    kept = [v for v in kept if not (v.path in unnamed and v.mistake is ViolationKind.MISSING_KEY)]
+    strange = [v for v in kept if v.mistake is ViolationKind.STRANGE_NAME]
     if any(v.path[:1] == ("gates",) and len(v.path) <= _GATE_PATH_LENGTH for v in (*unread, *strange)):
-        kept = [v for v in kept if v.mistake is not MistakeKind.NO_SUCH_GATE]  # it may be the one that is unread
+        kept = [v for v in kept if v.mistake is not ViolationKind.NO_SUCH_GATE]  # it may be the one that is unread
     return kept
 
 

@@ -1,4 +1,4 @@
-"""Measure the champion's past failure rate and latency spread, to plan how many requests its gates need."""
+"""Measure the champion's past failure rate and the variation of its latency, to plan how many requests gates need."""
 
 import math
 from statistics import NormalDist

@@ -15,7 +15,7 @@ import orjson
 
 from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS, Feature, choose_features
 from surefoot.adapters.predictions.feature_samples import sample_segment_features, sample_table_features
-from surefoot.adapters.predictions.feature_sql import footer_option, typed_columns_sql
+from surefoot.adapters.predictions.feature_sql import parquet_footer_option, typed_columns_sql
 from surefoot.adapters.predictions.log_files import (
     COMPACTION_FOLDER,
     COMPACTION_NOTE_SUFFIX,
@@ -301,7 +301,7 @@ class _Run:
         """Write rows to a table, and give how many they are."""
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}"
         options += f", ROW_GROUP_SIZE_BYTES '{group or GROUP_BYTES}'"
-        options += f", {footer_option(features)}" if features else ""
+        options += f", {parquet_footer_option(features)}" if features else ""
         return self._row(f"COPY ({select}) TO {quote_sql_string(str(target))} ({options})")[0]
 
     def _publish(self, kind: FileKind, ending: str, sources: Sequence[Path], contents: _Contents) -> Path:

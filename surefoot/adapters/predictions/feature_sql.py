@@ -1,4 +1,4 @@
-"""Build the SQL that stores JSON features in typed columns where the conversion loses nothing."""
+"""Build the SQL that writes JSON features to Parquet as typed columns, where the conversion loses nothing."""
 
 import itertools
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _FITTING = {
 }
 
 
-def footer_option(features: Sequence[Feature]) -> str:
+def parquet_footer_option(features: Sequence[Feature]) -> str:
     """SQL of the option of COPY that lists the features in the table's footer."""
     return f"KV_METADATA {{{FOOTER_KEY}: {quote_sql_string(write_footer(features))}}}"
 

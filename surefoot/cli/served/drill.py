@@ -1,4 +1,4 @@
-"""Define the command `drill`, which rehearses a model's rollback in a staging twin with injected faults."""
+"""Define the command `drill`, which rehearses a model's rollback in an isolated copy of production."""
 
 import json
 import random

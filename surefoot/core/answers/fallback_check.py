@@ -1,4 +1,4 @@
-"""Check a fallback's answers to logged requests: they must have the same shape as the champion's answers."""
+"""Check that the fallback, which answers when no version can, gives answers of the same shape as the champion's."""
 
 import json
 from collections.abc import Iterable, Sequence

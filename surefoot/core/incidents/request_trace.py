@@ -1,4 +1,4 @@
-"""Define the trace of a request: its value after each stage of the versions that scored it."""
+"""Define the trace of a request: what each processing step of each model version made of it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Estimate planning inputs (base rates, deviation between time blocks) from past requests."""
+"""Estimate from past requests what planning a rollout needs: base rates, and their variation between time blocks."""
 
 import math
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, 
 from surefoot.core.policy.scalars import Name
 from surefoot.core.policy.sections import Log, PolicyReaction, Reaction
 from surefoot.core.policy.steps import GateNames, WeightShare, step_kind
-from surefoot.core.policy.violations import KeyPath, MistakeKind, Violation
+from surefoot.core.policy.violations import KeyPath, Violation, ViolationKind
 
 _GATE_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(GateNames)
 _WEIGHT: TypeAdapter[float] = TypeAdapter(WeightShare)
@@ -96,12 +96,12 @@ def _without_misspelt(broken: Sequence[Violation]) -> tuple[Violation, ...]:
     """Leave out a key that is missing only because it is misspelt beside: the unknown key says what is known."""
     unknown: dict[KeyPath, list[str]] = defaultdict(list)
     for violation in broken:
-        if violation.mistake is MistakeKind.UNKNOWN_KEY:
+        if violation.mistake is ViolationKind.UNKNOWN_KEY:
             unknown[violation.path[:-1]].append(violation.key)
     return tuple(
         violation
         for violation in broken
-        if violation.mistake is not MistakeKind.MISSING_KEY
+        if violation.mistake is not ViolationKind.MISSING_KEY
         or not get_close_matches(violation.key, unknown[violation.path])
     )
 

@@ -17,8 +17,8 @@ from surefoot.core.policy.steps import APPROVE_NOT_SUPPORTED, STEP_CLASSES
 from surefoot.core.policy.violations import (
     RULE_ERROR_TYPE,
     KeyPath,
-    MistakeKind,
     Violation,
+    ViolationKind,
     describe_type,
     missing_key,
     one_line_text,
@@ -67,11 +67,11 @@ def _translated(details: ErrorDetails, value: object, under: KeyPath, root: type
     elif kind == "extra_forbidden":
         known = ", ".join(_known_keys(place, root))
         rule = f"unknown key {one_line_text(path[-1])}; known here: {known}"
-        yield Violation(path, rule, MistakeKind.UNKNOWN_KEY, str(path[-1]))
+        yield Violation(path, rule, ViolationKind.UNKNOWN_KEY, str(path[-1]))
     elif kind.startswith("union_tag"):
         yield _unknown_kind(path, found)
     else:
-        strange = MistakeKind.STRANGE_NAME if kind == "string_pattern_mismatch" else MistakeKind.OTHER
+        strange = ViolationKind.STRANGE_NAME if kind == "string_pattern_mismatch" else ViolationKind.OTHER
         yield Violation(path, _rule(kind, found, context), strange)
 
 

@@ -12,7 +12,7 @@ from surefoot.core.policy.gates.metrics import (
     PAIRED_METRICS,
     Metric,
 )
-from surefoot.core.policy.violations import KeyPath, MistakeKind, Violation
+from surefoot.core.policy.violations import KeyPath, Violation, ViolationKind
 
 _SPOKEN_METRIC_NAMES = {Metric.LATENCY: "live latency"}
 """How a metric is called where its own word would not say what it is."""
@@ -107,7 +107,7 @@ def _judged_where_possible(named: NamedGates, gates: Mapping[str, Gate | None]) 
     for name in named.names:
         if name not in gates:
             rule = f"there is no gate '{name}'; gates: {', '.join(gates)}"
-            yield Violation(named.path, rule, MistakeKind.NO_SUCH_GATE)
+            yield Violation(named.path, rule, ViolationKind.NO_SUCH_GATE)
             continue
         gate = gates[name]
         if gate is not None and (why := _impossible(gate.metric, named.phase)):

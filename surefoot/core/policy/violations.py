@@ -1,4 +1,4 @@
-"""Describe a violation of a policy rule: the key path, and one sentence that states the requirement."""
+"""Define a violation, which is a mistake in a policy file: its key path, and what the file must contain."""
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
@@ -10,7 +10,7 @@ RULE_ERROR_TYPE = "policy_rules"
 """Type of the pydantic errors that carry violations of ours."""
 
 
-class MistakeKind(Enum):
+class ViolationKind(Enum):
     """What kind of mistake it is, where another one may follow from it."""
 
     MISSING_KEY = auto()
@@ -30,7 +30,7 @@ class Violation(Exception):
         key: The key that is missing or unknown; empty for other mistakes.
     """
 
-    def __init__(self, path: KeyPath, rule: str, mistake: MistakeKind = MistakeKind.OTHER, key: str = "") -> None:
+    def __init__(self, path: KeyPath, rule: str, mistake: ViolationKind = ViolationKind.OTHER, key: str = "") -> None:
         """Remember where and why."""
         self.mistake, self.key = mistake, key
         self.path = path
@@ -40,7 +40,7 @@ class Violation(Exception):
 
 def missing_key(path: KeyPath, key: str, advice: str = "") -> Violation:
     """A key that must be there is not."""
-    return Violation(path, f"'{key}' is missing{advice}", MistakeKind.MISSING_KEY, key)
+    return Violation(path, f"'{key}' is missing{advice}", ViolationKind.MISSING_KEY, key)
 
 
 def rule_error(rule: str) -> PydanticCustomError:

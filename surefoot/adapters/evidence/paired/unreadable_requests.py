@@ -1,4 +1,4 @@
-"""Choose example requests whose answers or labels a metric cannot read, and describe what it can read."""
+"""Choose example requests whose answers or labels a metric cannot use, and describe the values it accepts."""
 
 import heapq
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Record the value of one request after each stage of a model: typed input, pipeline steps, and output."""
+"""Record what each processing step of a model makes of one request: typed input, pipeline steps, output."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Trace a few requests of an incident through each stage of both versions: typed input, pipeline steps, output."""
+"""Trace a few requests of an incident through each processing step of both versions: input, pipeline, output."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

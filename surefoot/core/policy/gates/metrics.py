@@ -1,4 +1,4 @@
-"""Define the metrics that a gate can measure, and groups of metrics that are judged alike."""
+"""Define the metrics that a gate can measure, groups of them, and why some cannot be measured on mirrored requests."""
 
 from enum import StrEnum
 
