@@ -1,4 +1,4 @@
-"""Checkpoint and restore an append-only SQL table, by a column with the time from which each row is valid."""
+"""Checkpoint and restore an append-only SQL table, using its column of valid-from times."""
 
 import json
 from collections.abc import Iterator

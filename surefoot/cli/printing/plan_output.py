@@ -1,4 +1,4 @@
-"""Print the plan of a policy: its stages, the result of a trial load, and what each gate can detect."""
+"""Print the plan of a policy: its stages, whether the version loads here, and what each gate can detect."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Define the journal events about served versions: answer counts, exposure, corrections, and quarantine release."""
+"""Define the journal events about served versions: answer counts, lists of bad answers, corrections, quarantine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

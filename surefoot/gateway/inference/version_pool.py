@@ -1,4 +1,4 @@
-"""Run the replicas of one version: queue its requests, form batches, and restart replicas that die."""
+"""Run the replicas of one version: queue its requests, form batches, and start and stop its replicas."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Run and judge a check of a model's fallback, as before a rollout, and send the fallback version to the gateway."""
+"""Check that a model's fallback works, for example before a rollout, and send the fallback version to the gateway."""
 
 import contextlib
 

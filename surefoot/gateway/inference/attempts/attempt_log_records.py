@@ -1,4 +1,4 @@
-"""Build the prediction-log records of an attempt: answers to callers, by a fallback, or by a shadow version."""
+"""Build the prediction-log records of an attempt: of answers to callers, of fallback answers, of shadow answers."""
 
 import orjson
 
