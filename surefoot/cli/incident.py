@@ -1,4 +1,4 @@
-"""Define the `incident` commands: list, statistics, report, triage, message drafts, notes, close, evidence release."""
+"""Define the `incident` commands: list, show, explain, report and close incidents, and end the hold on evidence."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Run one replica of a model version: take batches from the shared queue, predict them, restart a dead process."""
+"""Run one replica of a version: take batches from its queue, predict them in its process, and restart that process."""
 
 import asyncio
 import logging
