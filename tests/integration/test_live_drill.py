@@ -1,6 +1,7 @@
 """A live drill on a real gateway and journal, under load, with MLflow and Prefect down."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,14 +17,17 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.clock import SystemClock
+from surefoot.controller.due_work import DueWork
+from surefoot.controller.tick_state import TickState
 from surefoot.core.drills.live_drill_events import LiveDrillBegan
 from surefoot.core.journal.events import ChampionAdopted, SetSplit
 from surefoot.drills.live.live_drill import LiveDrillOrder, LiveDrillOutcome, run_live_drill
-from surefoot.rollout import begin_live_drill, end_overdue_live_drill
+from surefoot.rollout import begin_live_drill, end_overdue_live_drill, stop_live_drill
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import GOOD, PATIENCE, SLEEPING, listening, wait_for
 from tests.integration.gateway_process import Models
+from tests.unit.test_controller import FakeScheduler
 
 
 class LaterClock(SystemClock):
@@ -118,9 +122,13 @@ def test_a_live_drill_proves_the_way_back_under_load(
     assert not ledger.incidents.known
 
 
-def test_stop_all_ends_a_drill_and_its_command_says_who_did(emergency: Emergency, callers: Callers) -> None:
+def test_stop_all_ends_a_drill_and_its_command_says_who_did(
+    emergency: Emergency, callers: Callers, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`drill --stop-all` takes the traffic back at once; the command ends with 1 and says who did, and why."""
     running = start(emergency)
+    emergency.command("status", MODEL)
+    assert "live drill: version 1 is in both arms" in " ".join(capsys.readouterr().out.split())
     assert emergency.command("drill", "--stop-all", "--reason", "too much at once") == 0
     assert emergency.live().candidate is None
     said, _ = running.communicate(timeout=60)
@@ -145,6 +153,18 @@ def test_a_killed_command_leaves_a_drill_that_reconcile_takes_back(emergency: Em
     assert emergency.live().candidate is None
     assert emergency.ports.ledger(MODEL).drills.live is None
     assert set(callers.statuses) == {200}
+
+
+def test_the_controller_has_reconcile_run_for_a_drill_whose_time_is_over(emergency: Emergency) -> None:
+    """A tick names the model whose live drill is to be taken back, with MLflow down, once its time is over."""
+    now, due = emergency.ports.clock.now(), f"{MODEL}: a live drill is to be taken back"
+    tick = DueWork(TickState(emergency.config), FakeScheduler(), full_at=math.inf)
+    for until, expected in ((now + 600.0, False), (now - 600.0, True)):
+        began = LiveDrillBegan("d1", emergency.champion, 50.0, (), until)
+        begin_live_drill(emergency.ports, emergency.ports.ledger(MODEL), began)
+        assert (due in tick.find_due_work(["reconcile"])["reconcile"]) is expected
+        stop_live_drill(emergency.ports, MODEL, "test")
+    assert due not in tick.find_due_work(["reconcile"])["reconcile"]
 
 
 def drill_in_thread(emergency: Emergency, weight: float = 50.0) -> "Future[LiveDrillOutcome]":

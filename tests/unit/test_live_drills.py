@@ -361,11 +361,11 @@ def test_what_is_logged_of_requests_stays_as_it_was(tmp_path: Path) -> None:
         (LiveCounts(1000, 100, late=2, candidate_errors=2), ""),
         (LiveCounts(100_000, 1000, late=10, candidate_errors=10), ""),
         (LiveCounts(1000, 100, late=3, candidate_errors=3), "3 of 100 requests of the candidate's arm were late"),
-        (LiveCounts(1000, 100, candidate_errors=1), "has failed 1 requests that the champion's arm answered"),
-        (LiveCounts(1000, 100, caller_errors=1), "1 requests of callers were answered by no version"),
-        (LiveCounts(1000, 100, process_ends=1), "1 processes of the version have ended"),
-        (LiveCounts(1000, 100, stand_in_answers=4), "4 requests were answered by the proven-good version or"),
-        (LiveCounts(1000, 100, lost_records=1), "1 records could not be written"),
+        (LiveCounts(1000, 100, candidate_errors=1), "has failed 1 request that the champion's arm answered"),
+        (LiveCounts(1000, 100, caller_errors=1), "no version answered 1 request of callers"),
+        (LiveCounts(1000, 100, process_ends=1), "the version's process has ended 1 time"),
+        (LiveCounts(1000, 100, stand_in_answers=4), "the proven-good version or the fallback answered 4 requests"),
+        (LiveCounts(1000, 100, lost_records=1), "the prediction log lacks 1 record that could not be written"),
     ],
 )
 def test_each_guardrail_stops_a_drill(counts: LiveCounts, said: str) -> None:

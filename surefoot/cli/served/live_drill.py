@@ -73,12 +73,11 @@ def _seconds(span: str) -> float:
 def live_drill_rows(outcome: LiveDrillOutcome) -> list[dict[str, object]]:
     """Figures of a live drill with what is demanded of them."""
     result, counts, answers = outcome.result, outcome.counts, outcome.answers
-    ended = result is not None
     shift, restore = (result.shift_ms, result.restore_ms) if result is not None else (None, None)
     compared, differed = (answers.compared, answers.differed) if answers is not None else (0, 0)
     asked, back = counts.candidate_requests, restore is not None and restore <= MAX_RESTORE_MS
     rows = [
-        _row("the drill came to its end", int(ended), "", "1", ok=ended),
+        _row("the drill came to its end", int(outcome.completed), "", "1", ok=outcome.completed),
         _row("requests in the candidate's arm", asked, "requests", ">= 1", ok=asked >= 1),
         _row("requests in both arms", counts.requests, "requests", "", ok=True),
         _row("requests that callers saw fail", counts.caller_errors, "requests", "0", ok=counts.caller_errors == 0),

@@ -76,16 +76,20 @@ def live_drill_breach(counts: LiveCounts) -> str:
         counts: What was counted since the drill began.
     """
     if counts.caller_errors:
-        return f"{counts.caller_errors:,} requests of callers were answered by no version"
+        return f"no version answered {_count(counts.caller_errors, 'request')} of callers"
     if counts.stand_in_answers:
-        return f"{counts.stand_in_answers:,} requests were answered by the proven-good version or the fallback"
+        return f"the proven-good version or the fallback answered {_count(counts.stand_in_answers, 'request')}"
     if counts.process_ends:
-        return f"{counts.process_ends:,} processes of the version have ended"
+        return f"the version's process has ended {_count(counts.process_ends, 'time')}"
     failed = counts.candidate_errors - counts.late
     if failed > 0:
-        return f"the candidate's arm has failed {failed:,} requests that the champion's arm answered"
+        return f"the candidate's arm has failed {_count(failed, 'request')} that the champion's arm answered"
     if counts.late >= MIN_LATE and counts.late > MAX_LATE_SHARE * counts.candidate_requests:
-        return f"{counts.late:,} of {counts.candidate_requests:,} requests of the candidate's arm were late"
+        return f"{counts.late:,} of {_count(counts.candidate_requests, 'request')} of the candidate's arm were late"
     if counts.lost_records:
-        return f"{counts.lost_records:,} records could not be written to the prediction log"
+        return f"the prediction log lacks {_count(counts.lost_records, 'record')} that could not be written"
     return ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

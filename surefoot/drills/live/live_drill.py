@@ -77,6 +77,7 @@ class LiveDrillOutcome:
         result: What it has shown; None where a person or a rollout has ended it before its time.
         counts: What the gateway counted meanwhile.
         answers: What the comparison has found; None where nothing was compared.
+        completed: Whether its time was over, and nothing has stopped it.
         standby: Version that a rollback would go to, and whether it was loaded; None where there is none.
     """
 
@@ -86,6 +87,7 @@ class LiveDrillOutcome:
     result: LiveDrillResult | None
     counts: LiveCounts
     answers: ComparedAnswers | None
+    completed: bool
     standby: tuple[str, bool] | None
 
 
@@ -144,7 +146,7 @@ def run_live_drill(config: Settings, model: str, order: LiveDrillOrder, actor: s
             stop = _ended_by_other(ports.journal.read(model, after=head), drill, actor) or stop
         counts = _final_counts(engine, model, before)
         if stop.by:
-            return LiveDrillOutcome(drill, stop.reason, stop.by, None, counts, None, standby)
+            return LiveDrillOutcome(drill, stop.reason, stop.by, None, counts, None, False, standby)
         shift, restore = _times(ports.journal.read(model, after=head))
         tell("the champion is asked the same rows again")
         generation = ledger.split.generation if ledger.split else 0
@@ -163,7 +165,7 @@ def run_live_drill(config: Settings, model: str, order: LiveDrillOrder, actor: s
         record_drill(
             ports, model, DrillFinished(drill.drill, "live", champion, ledger.target(), (), 0, took, live=result)
         )
-        return LiveDrillOutcome(drill, stop.reason, actor, result, counts, answers, standby)
+        return LiveDrillOutcome(drill, stop.reason, actor, result, counts, answers, not stop.breach, standby)
 
 
 def _checked(ports: Ports, engine: GatewayTraffic, model: str) -> Ledger:
