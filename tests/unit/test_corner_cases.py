@@ -80,7 +80,7 @@ REAL = [real(number) for number in range(9)]
         | {
             "values": st.dictionaries(
                 st.sampled_from(sorted(COLUMNS)),
-                st.lists(st.text() | st.integers(-(2**53), 2**53) | st.booleans(), min_size=1),
+                st.lists(st.text() | st.integers(1 - 2**53, 2**53 - 1) | st.booleans(), min_size=1),
             )
         },
     ).filter(lambda made: any(value for key, value in made.items() if key != "rows")),
@@ -166,6 +166,9 @@ def test_what_a_corner_is() -> None:
         ({"empty": ["a"], "extremes": ["a"]}, "corners.extremes.0", "a text under 'empty' and a number here"),
         ({"values": {"a": []}}, "corners.values.a", "at least one value"),
         ({"values": {"a": [None]}}, "corners.values.a", "expected texts, numbers or true/false, found nothing"),
+        ({"values": {"a": [10**400]}}, "corners.values.a", "is not a number that can be compared"),
+        ({"values": {"a": ["\ud800"]}}, "corners.values.a", "half a character"),
+        ({"values": {"": 1}}, "corners.values.", "expected text"),
         ({"empty": ["a"], "answers": {}}, "corners.answers", "needs 'min', 'max' or both"),
         ({"empty": ["a"], "answers": {"min": 2, "max": 1}}, "corners.answers.min", "must not be above max (1)"),
         ({"empty": ["a"], "row": 5}, "corners.row", "rows"),

@@ -99,6 +99,13 @@ PLACES = [
     ("steps", 1, "hold", "min_requests"),
     ("bake", "for"),
     ("false_rollback_budget",),
+    ("corners",),
+    ("corners", "rows"),
+    ("corners", "empty"),
+    ("corners", "values"),
+    ("corners", "values", "pressure"),
+    ("corners", "rare_groups", "reach"),
+    ("corners", "answers", "min"),
 ]
 WORDS = ["model", "gates", "errors", "hold", "rollback", "5%", "1pp", "10m", "9" * 400 + "d", "data", "\ud800", "٣d"]
 LEAVES = (
@@ -196,7 +203,7 @@ def test_violation_names_its_place(place: tuple[str | int, ...], value: object) 
     else:
         return
     related = violation.path[: len(place)] == place or place[: len(violation.path)] == violation.path
-    assert related or violation.path[0] in {"steps", "bake", "gates"}
+    assert related or violation.path[0] in {"steps", "bake", "gates", "corners"}
     assert violation.rule
 
 

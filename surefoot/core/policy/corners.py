@@ -4,10 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import Count, Number, OptionalKey, PositiveDuration, Text, Texts, optional_duration
+from surefoot.core.policy.scalars import (
+    MAX_NUMBER,
+    NOT_A_NUMBER_MESSAGE,
+    Count,
+    Number,
+    OptionalKey,
+    PositiveDuration,
+    Text,
+    Texts,
+    optional_duration,
+)
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 MAX_CORNER_ROWS = 1000
@@ -49,13 +59,22 @@ def _scalars(value: object) -> object:
     for item in found:
         if not isinstance(item, str | int | float | bool):
             raise rule_error(f"expected texts, numbers or true/false, found {describe_type(item)}")
+        if not isinstance(item, str) and not -MAX_NUMBER <= item <= MAX_NUMBER:  # false for NaN as well
+            raise rule_error(f"{describe_type(item)} {NOT_A_NUMBER_MESSAGE}")
+        if isinstance(item, str) and not item.isascii() and _is_half(item):
+            raise rule_error(f"{item!a} holds half a character, which cannot be written down")
     return tuple(found)
+
+
+def _is_half(text: str) -> bool:
+    """Whether a text holds half a character."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 _SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
 Scalars = Annotated[
     tuple[bool | int | float | str, ...],
-    BeforeValidator(_scalars),
+    PlainValidator(_scalars),
     WithJsonSchema({"anyOf": [_SCALAR_SCHEMA, {"type": "array", "items": _SCALAR_SCHEMA, "minItems": 1}]}),
 ]
 

@@ -26,6 +26,8 @@ from surefoot.core.policy.violations import (
 
 _TAGGED = {"gates", "steps", "data_layer"}
 """Keys under which pydantic's path holds, third, which member of a union was tried."""
+_NAME_SIGN = "[key]"
+"""What pydantic puts behind a name of a mapping that is wrong itself."""
 _BOUNDS = {
     "greater_than": "must be above",
     "greater_than_equal": "must be at least",
@@ -127,7 +129,8 @@ def _path(place: Sequence[str | int], value: object) -> KeyPath:
 
 
 def _keys(place: Sequence[str | int]) -> KeyPath:
-    """The place without what is third in gates, steps and tables: the tag of a union, or a sign for a name."""
+    """The place without what is third in gates, steps and tables, the tag of a union, and without a sign for a name."""
+    place = place[:-1] if place and place[-1] == _NAME_SIGN else place
     return tuple(key for index, key in enumerate(place) if index != 2 or place[0] not in _TAGGED)  # noqa: PLR2004
 
 
