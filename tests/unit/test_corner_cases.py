@@ -477,3 +477,11 @@ def test_lint_says_what_the_shadow_will_ask() -> None:
     asked_, raised = list_policy_notes(policy)
     assert asked_.startswith("the shadow asks both versions about 9 synthetic rows or more of each of 10 corners; ")
     assert "up to 30 d old" in raised
+
+
+def test_a_column_without_any_value_has_corners_too() -> None:
+    """A column that is null in every request, and that no signature types, has texts that are drawn, and extremes."""
+    bare = [replace(one, features={"a": None, "b": 1}) for one in REAL]
+    made = build_corners(corners(rows=3, drawn="a", extremes="a"), bare, ReferenceColumns(bare, {}), 1)
+    assert {len(corner.rows) >= 3 for corner in made} == {True}
+    assert all(isinstance(row.change["a"], str) for corner in made if "drawn" in corner.name for row in corner.rows)
