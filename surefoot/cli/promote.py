@@ -16,6 +16,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.domain import Stage
+from surefoot.core.errors import Unavailable
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports, drive_rollout, open_promotion
 from surefoot.settings import Settings, read_settings
@@ -29,7 +30,9 @@ def promote(
     version: Annotated[str, typer.Argument(help="Version to promote.")],
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")] = "asked for by hand",
     force: Annotated[bool, typer.Option(help="Try again a version that has been turned away.")] = False,
-    here: Annotated[bool, typer.Option("--here", help="Run in this process instead of Prefect.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Run in this process instead of Prefect; only then is no Prefect needed.")
+    ] = False,
     json_: JsonOption = False,
 ) -> int:
     """Promote a version through every stage; a rollout that is already open is joined and resumed.
@@ -42,6 +45,12 @@ def promote(
         wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S, report) as ports,
     ):
         head = len(ports.journal.read(model))
+        if not here and (why := _prefect_problem(config)):
+            # Nothing would look at the version after its promotion: the looks of a bake are flow runs.
+            raise Unavailable(
+                f"version {version} of {model} is not promoted, for Prefect starts no flow run ({why}): 'surefoot up'"
+                " starts Prefect; --here promotes in this process, and a rollback needs no Prefect"
+            )
         rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
         run = None if here else _flow_run(config, model, version)
         if run and not json_:
@@ -70,6 +79,17 @@ def promote(
 def _over(ledger: Ledger) -> bool:
     """Whether nothing is left to watch: the rollout has ended, or bakes for days."""
     return ledger.rollout is None or (ledger.rollout.stage is Stage.BAKING and ledger.rollout.ending is None)
+
+
+def _prefect_problem(config: Settings) -> str:
+    """Why Prefect starts no flow run now; empty where it would start one."""
+    try:
+        with httpx.Client(base_url=f"{config.prefect}/api", timeout=_PREFECT_TIMEOUT_S, trust_env=False) as api:
+            found = api.get("/deployments/name/promote/promote")
+    except httpx.HTTPError as error:
+        return str(error) or repr(error)
+    busy = found.status_code == httpx.codes.SERVICE_UNAVAILABLE  # it answers soon: the run is asked for again then
+    return "" if found.is_success or busy else f"{found.status_code} {found.text[:100]}"
 
 
 def _flow_run(config: Settings, model: str, version: str) -> str | None:
