@@ -130,7 +130,11 @@ def test_rollback_needs_no_mlflow(taken_back: TakenBack) -> None:
 
 @pytest.mark.parametrize(
     ("what", "code", "reason"),
-    [("mlflow", 4, "MLflow"), ("prefect", 4, "Prefect"), ("project", 2, f"surefoot drill {MODEL}")],
+    [
+        ("mlflow", 4, "the registry does not answer"),
+        ("prefect", 4, "Prefect"),
+        ("project", 2, f"surefoot drill {MODEL}"),
+    ],
 )
 def test_a_promotion_is_blocked_where_the_rollback_is_not(
     taken_back: TakenBack, what: str, code: int, reason: str
