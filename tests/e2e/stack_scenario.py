@@ -211,7 +211,7 @@ class Scenario(Home):
         """Ask MLflow's REST interface."""
         url = f"{self.settings.mlflow}/api/2.0/mlflow/{path}"
         params, data = (body, None) if method == "GET" else (None, body)
-        said = local_http.request(method, url, timeout=30.0, params=params, json=data)
+        said = local_http.request(method, url, timeout=90.0, params=params, json=data)
         return said.raise_for_status().json()
 
     def point(self, model: str, alias: str, number: str) -> None:
@@ -229,7 +229,7 @@ class Scenario(Home):
 
         def asked() -> httpx.Response | None:
             try:
-                answer = local_http.request(method, url, json=body, timeout=60.0)
+                answer = local_http.request(method, url, json=body, timeout=90.0)
             except httpx.TimeoutException:  # with SQLite a writer waits for up to 60 s for the one before
                 return None
             # With SQLite, 503 is its way to say that somebody else was writing: ask again.
@@ -324,12 +324,12 @@ class Scenario(Home):
     def live(self, model: str) -> dict[str, Any]:
         """The split that the gateway says it serves."""
         url = f"{self.settings.gateway}/models/{model}/route"
-        return dict(local_http.get(url, timeout=30.0).json())
+        return dict(local_http.get(url, timeout=90.0).json())
 
     def serves(self, model: str) -> bool:
         """Whether the gateway answers for a model."""
         url = f"{self.settings.gateway}/models/{model}/route"
-        return local_http.get(url, timeout=30.0).status_code == http.client.OK
+        return local_http.get(url, timeout=90.0).status_code == http.client.OK
 
 
 def leftovers(home: Path) -> Iterator[str]:

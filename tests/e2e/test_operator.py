@@ -53,7 +53,7 @@ def test_abort_in_the_ramp_costs_no_caller_anything(cabins: Cabins) -> None:
     wait_for(lambda: cabins.scenario.serving(model) == ("1", "2", 25.0), "the weight is live")
     with asking(callers):
         done = cabins.home.run("abort", model, "--reason", "the agents complain")
-    said, _ = promotion.communicate(timeout=60)
+    said, _ = promotion.communicate(timeout=180)
     assert (done.returncode, done.stderr) == (0, "")
     assert "will end as Aborted: the agents complain" in done.stdout
     assert "traffic was back" in done.stdout

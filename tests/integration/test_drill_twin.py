@@ -104,7 +104,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillSession]:
     source = TwinSource(MODEL, root / "project", policy, str(root / "good"), root / "traffic.parquet")
     yield prepare_session(source, root / "twins", root / "cache", lambda _text: None)
     left = [one for one in psutil.process_iter() if str(root) in " ".join(_environment(one))]
-    _, alive = psutil.wait_procs(left, timeout=20.0)
+    _, alive = psutil.wait_procs(left, timeout=60.0)
     assert not [(one.cmdline(), one.create_time()) for one in alive]
 
 

@@ -41,7 +41,7 @@ def test_mlflows_own_client_is_understood(
 
     host, port = gateway.url.removeprefix("http://").split(":")
     client = ScoringServerClient(host, int(port))
-    client.wait_server_ready(timeout=10)
+    client.wait_server_ready(timeout=60)
     assert client.invoke(FRAME).get_predictions().to_numpy().tolist() == expected
 
 

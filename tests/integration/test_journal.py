@@ -148,7 +148,7 @@ def test_processes_race_and_one_wins_each_number(journal_url: str, journal: SqlJ
         subprocess.Popen([sys.executable, "-c", RACER, journal_url, name, "40"], stdout=subprocess.PIPE, text=True)
         for name in "abc"
     ]
-    said = {name: racer.communicate(timeout=60)[0].split() for name, racer in zip("abc", racers, strict=True)}
+    said = {name: racer.communicate(timeout=180)[0].split() for name, racer in zip("abc", racers, strict=True)}
     assert [racer.returncode for racer in racers] == [0, 0, 0]
     entries = journal.read("m")
     assert check_chain(entries) == len(entries) >= 40

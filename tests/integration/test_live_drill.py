@@ -131,7 +131,7 @@ def test_stop_all_ends_a_drill_and_its_command_says_who_did(
     assert "live drill: version 1 is in both arms" in " ".join(capsys.readouterr().out.split())
     assert emergency.command("drill", "--stop-all", "--reason", "too much at once") == 0
     assert emergency.live().candidate is None
-    said, _ = running.communicate(timeout=60)
+    said, _ = running.communicate(timeout=180)
     assert running.returncode == 1
     assert "stopped by cli:" in said
     assert "too much at once" in said
@@ -145,7 +145,7 @@ def test_a_killed_command_leaves_a_drill_that_reconcile_takes_back(emergency: Em
     """After `kill -9` of the command the drill's route stays until its time is over, then `reconcile` takes it back."""
     running = start(emergency)
     running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=60)
+    running.communicate(timeout=180)
     assert not end_overdue_live_drill(emergency.ports, MODEL)
     assert emergency.live().is_live_drill
     late = replace(emergency.ports, clock=LaterClock())

@@ -105,7 +105,7 @@ def asking(url: str) -> Iterator[list[str]]:
     def ask() -> None:
         while not enough.is_set():
             try:
-                local_http.get(f"{url}/version", timeout=30.0).raise_for_status()
+                local_http.get(f"{url}/version", timeout=90.0).raise_for_status()
             except httpx.HTTPError as error:
                 troubles.append(repr(error))
             asked.set()
@@ -307,7 +307,7 @@ def test_down_finds_what_nothing_has_written_down(tmp_path: Path, written: str) 
         done = home.run("down")
         assert (done.returncode, done.stderr) == (0, "")
         assert "stopped 1 processes" in done.stdout
-        assert lost.wait(timeout=60) == -signal.SIGTERM
+        assert lost.wait(timeout=180) == -signal.SIGTERM
     assert home.run("down").returncode == 2
 
 

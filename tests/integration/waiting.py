@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psutil
 
 
-def wait_for(ready: Callable[[], bool], patience: float = 60.0) -> None:
+def wait_for(ready: Callable[[], bool], patience: float = 180.0) -> None:
     """Wait until something is so, but no longer than this [s]."""
     deadline = time.monotonic() + patience
     while not ready():
