@@ -56,6 +56,8 @@ from surefoot.rollout.recovery.table_restores import checkpoint_table
 
 _MAX_OUTAGE_S = 600.0
 """How long `drive_rollout` keeps trying while the outside world does not answer [seconds]."""
+_READ_BACKS, _READ_BACK_PAUSE_S = 150, 0.1
+"""How often the split is read back while a worker of the gateway still loads a version [count], and the pause [s]."""
 
 
 def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
@@ -241,8 +243,11 @@ def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bo
         return True, ports.clock.monotonic()
     ports.traffic.shift(ledger.model, wanted)
     acknowledged = ports.clock.monotonic()
-    live = ports.traffic.live(ledger.model)
-    if live is None:  # one of its workers was started a moment ago: that is no sign of another hand
+    for _ in range(_READ_BACKS):
+        if (live := ports.traffic.live(ledger.model)) is not None:
+            break
+        ports.clock.sleep(_READ_BACK_PAUSE_S)  # one of its workers was started a moment ago: it loads the version still
+    else:
         raise OutcomeUnknown(f"the gateway has acknowledged generation {seq}, and serves no version of {ledger.model}")
     if live != wanted:
         raise RouteSuperseded(f"the gateway serves generation {live.generation}, not {seq}")
