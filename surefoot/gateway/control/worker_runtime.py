@@ -186,6 +186,8 @@ class WorkerRuntime:
         while first or self._preload_generation != self._route_table.preload_generation:
             first = False
             preload, routes = self._route_table.preload_generation, self._route_table.read_preloads()
+            # A preload is withdrawn once its route is in force: read in this order, one of both always names a version.
+            self.follow_routes()
             failures = {}
             for name in {*self.models, *routes}:
                 failure = await self.controller(name).load_versions(routes.get(name))
