@@ -196,6 +196,20 @@ def test_the_timeline_of_a_champion_begins_with_the_last_clean_look() -> None:
     assert (line.time_to_detect, line.time_to_restore) == (3300.0, 2.0)
 
 
+@pytest.mark.parametrize(("days", "onset"), [(35.0, 1.0), (60.0, 62.0)])
+def test_a_sign_belongs_to_an_incident_that_is_detected_late(days: float, onset: float) -> None:
+    """A sign somewhat older than the window of the watch is the first sign; one of long ago is not."""
+    told = Told()
+    told.promote(100.0)
+    looks: list[tuple[float, tuple[str, ...]]] = [(1.0, ()), (2.0, ("pressure has moved",)), (days + 2.0, ())]
+    for day, early in looks:
+        told.at(day * DAY_S, ChampionWatched("r1", TWO, (), early, (), (), 0.0))
+    told.at((days + 2.1) * DAY_S, IncidentOpened("abc", "r1", TWO, "worse than before by loss", "gate loss fails"))
+    incident = told.ports.ledger("m").incidents.known["abc"]
+    line = build_timeline(told.ports.journal.read("m"), incident, None)
+    assert line.at(Moment.ONSET) == onset * DAY_S
+
+
 def test_a_rollback_by_hand_is_detected_by_its_person() -> None:
     """Without a gate that failed, the detection is the decision, and the timeline says who it was."""
     told = Told()

@@ -131,6 +131,8 @@ _ANSWERED = "version {} answered a caller for the last time before the rollback 
 
 _DEFAULT_WINDOW_S = 28 * 86400.0
 """The window of a watch whose policy cannot be read [seconds]."""
+_SIGN_WINDOWS = 1.5
+"""How long before its detection a sign still belongs to an incident [windows]: labels are late, looks may be."""
 _LAST_CLEAN_LOOK = (
     "the trouble began after this: the last look of the standing watch that found nothing had labels up to here"
 )
@@ -253,7 +255,7 @@ def _onset(
         if not found and sign is None:
             seen = entry.at - event.label_delay
             clean = TimelineRow(Moment.ONSET, seen, _LAST_CLEAN_LOOK, entry.actor, entry.seq)
-        elif found and sign is None and entry.at >= detected - window:
+        elif found and sign is None and entry.at >= detected - _SIGN_WINDOWS * window:
             sign = TimelineRow(Moment.FIRST_SIGN, entry.at, found[0], entry.actor, entry.seq)
     if clean is None:
         clean = _promotion(read, incident)
