@@ -135,6 +135,24 @@ def test_a_worker_without_its_warm_versions_is_known(tmp_path: Path, processes: 
     assert route_table.workers_without_warm() == []
 
 
+def test_a_worker_that_is_late_for_a_change_answers_callers(tmp_path: Path, processes: Any) -> None:
+    """A worker counts as one that answers also before it has acknowledged the newest route and the newest preload."""
+    one = processes("work", "a")
+    slot = one.hear()["slot"]
+    route_table = SharedRouteTable(tmp_path)
+    one.ask("look")
+    one.ask("ready")
+    one.ask("serves", WorkerState.SERVES.value)
+    assert route_table.answering_workers() == route_table.ready_workers() == [slot]
+    with route_table.lock():
+        route_table.publish({"m": {"route": 1}})
+    assert route_table.answering_workers() == [slot]
+    one.ask("look")
+    route_table.request_preload("m", {"champion": "2"})
+    assert route_table.answering_workers() == [slot]
+    assert route_table.ready_workers() == []
+
+
 def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> None:
     """However many processes ask at the same time who lives, none of them sees a killed worker alive."""
     worker = processes("work", "a")

@@ -254,9 +254,13 @@ class SharedRouteTable:
         return [slot for slot in self._current_workers() if self._state(slot) & awaited == WorkerState.SERVES]
 
     def answering_workers(self) -> list[int]:
-        """List the living workers that have acknowledged everything, have every champion, and take callers."""
+        """List the living workers that have every champion, and take callers.
+
+        One that has not acknowledged the newest change yet is among them: each is late for a moment after each change,
+        and answers callers all the while.
+        """
         awaited = WorkerState.SERVES | WorkerState.STARTING
-        return [slot for slot in self._current_workers() if self._state(slot) & awaited == WorkerState.SERVES]
+        return [slot for slot in self.live_workers() if self._state(slot) & awaited == WorkerState.SERVES]
 
     def workers_without_warm(self) -> list[int]:
         """List the living workers that take callers and lack a version that is to be kept warm."""
