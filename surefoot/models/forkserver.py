@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import orjson
 
@@ -69,8 +70,60 @@ class ChildProcess:
             os.close(watched)
 
 
-class Forkserver:
-    """The forkserver as its worker sees it."""
+class ForkserverClient:
+    """Asks a running forkserver for processes, one at a time.
+
+    Attributes:
+        pid: Process id of the forkserver, a child of this process.
+    """
+
+    def __init__(self, end: socket.socket, pid: int, answer_s: float = _ANSWER_S) -> None:
+        """Ask over this socket, and wait so long for an answer [s]."""
+        self._end, self.pid = end, pid
+        self._lock = threading.Lock()
+        self._gone = ""
+        end.settimeout(answer_s)
+
+    def close(self) -> None:
+        """Ask nothing any more, which ends the forkserver; whoever started it waits for its end."""
+        with self._lock:
+            if not self._gone:
+                self._gone = "it was closed"
+                self._end.close()
+
+    def fork(self, arguments: Sequence[str], descriptor: int) -> ChildProcess:
+        """Start a process that runs with these arguments and this socket.
+
+        Raises:
+            ForkserverGone: It does not answer; it is killed, so that no late answer is taken for the next one.
+        """
+        return ChildProcess(int(self.ask(list(arguments), descriptor)))
+
+    def ask(self, request: object, *descriptors: int) -> bytes:
+        """Send one request with the descriptors that belong to it, and wait for its answer; raises ForkserverGone."""
+        with self._lock:
+            if self._gone:
+                raise ForkserverGone(self._gone)
+            try:
+                socket.send_fds(self._end, [orjson.dumps(request)], descriptors)
+                said = self._end.recv(_LONGEST)
+            except OSError as error:
+                self._kill(str(error))
+                raise ForkserverGone(self._gone) from error
+            if not said:
+                self._kill("it has ended")
+                raise ForkserverGone(self._gone)
+        return said
+
+    def _kill(self, why: str) -> None:
+        self._gone = why
+        self._end.close()
+        os.kill(self.pid, signal.SIGKILL)  # only this process waits for it, so this is still its process id
+        os.waitpid(self.pid, 0)
+
+
+class Forkserver(ForkserverClient):
+    """A forkserver that is forked from its worker; what it forks are children of the worker."""
 
     def __init__(self, run: ProcessMain, *shut: socket.socket) -> None:
         """Fork the forkserver; call this while the process has one thread.
@@ -81,15 +134,13 @@ class Forkserver:
         """
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # a forked process becomes our child when its parent ends
-        self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._lock = threading.Lock()
-        self._gone = ""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         worker = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
+        pid = os.fork()
+        if pid == 0:
             code = 1
             try:
-                for end in (self._end, *shut):
+                for end in (ours, *shut):
                     end.close()
                 libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -98,33 +149,7 @@ class Forkserver:
             finally:
                 os._exit(code)
         theirs.close()
-        self._end.settimeout(_ANSWER_S)
-
-    def fork(self, arguments: Sequence[str], descriptor: int) -> ChildProcess:
-        """Start a process that runs with these arguments and this socket.
-
-        Raises:
-            ForkserverGone: It does not answer; it is killed, so that no late answer is taken for the next one.
-        """
-        with self._lock:
-            if self._gone:
-                raise ForkserverGone(self._gone)
-            try:
-                socket.send_fds(self._end, [orjson.dumps(list(arguments))], [descriptor])
-                said = self._end.recv(_LONGEST)
-            except OSError as error:
-                self._kill(str(error))
-                raise ForkserverGone(self._gone) from error
-            if not said:
-                self._kill("it has ended")
-                raise ForkserverGone(self._gone)
-        return ChildProcess(int(said))
-
-    def _kill(self, why: str) -> None:
-        self._gone = why
-        self._end.close()
-        os.kill(self.pid, signal.SIGKILL)  # only this process waits for it, so this is still its process id
-        os.waitpid(self.pid, 0)
+        super().__init__(ours, pid)
 
 
 def _serve(end: socket.socket, run: ProcessMain, worker: int) -> None:
@@ -138,30 +163,46 @@ def _serve(end: socket.socket, run: ProcessMain, worker: int) -> None:
         if between == 0:
             try:
                 # The grandchild belongs to the worker once this process has gone.
-                if (grandchild := os.fork()) == 0:
-                    _run_model(end, run, worker, [*orjson.loads(body), str(descriptors[0])])
-                os.write(writing, str(grandchild).encode())
+                if os.fork() == 0:
+                    run_forked_process(end, run, worker, [*orjson.loads(body), str(descriptors[0])], writing)
             finally:
                 os._exit(0)
         os.waitpid(between, 0)
         os.close(descriptors[0])
-        os.close(writing)
-        pid = os.read(reading, 32)
-        os.close(reading)
-        end.send(pid)
+        end.send(read_started_pid(reading, writing))
 
 
-def _run_model(end: socket.socket, run: ProcessMain, worker: int, arguments: list[str]) -> None:
-    """Run as the process of a model, once it is a child of the worker."""
+def read_started_pid(reading: int, writing: int) -> bytes:
+    """Read the process id that a forked process writes once it leads its own session; empty where none was forked."""
+    os.close(writing)
+    pid = os.read(reading, 32)
+    os.close(reading)
+    return pid
+
+
+def run_forked_process(
+    end: socket.socket, run: ProcessMain, parent: int, arguments: list[str], writing: int
+) -> NoReturn:
+    """Run as the process of a model, once it is a child of the process that it is to end with.
+
+    Args:
+        end: The socket of the forkserver, which is closed here.
+        run: What it does with its arguments.
+        parent: Process id of the process that it ends with.
+        arguments: Of this process.
+        writing: Where it writes its process id, once a signal to its process group reaches it.
+    """
     code = 1
     try:
         end.close()
         os.setsid()
+        os.write(writing, str(os.getpid()).encode())
+        os.close(writing)
         deadline = time.monotonic() + _ANSWER_S
-        while os.getppid() != worker and time.monotonic() < deadline:
+        while os.getppid() != parent and time.monotonic() < deadline:
             time.sleep(0.001)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == worker:  # else the worker has ended meanwhile, and this process would outlive it
+        if os.getppid() == parent:  # else the parent has ended meanwhile, and this process would outlive it
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             run(arguments)
             code = 0

@@ -18,7 +18,7 @@ import orjson
 from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, SurefootError
 from surefoot.models import process_messages
 from surefoot.models.blocking_calls import run_in_daemon_thread
-from surefoot.models.forkserver import Forkserver, ForkserverGone
+from surefoot.models.forkserver import ForkserverGone
 from surefoot.models.model_connection import ModelConnection
 from surefoot.models.model_protocols import (
     NO_OPTIONS,
@@ -83,7 +83,15 @@ def spawn_process(command: Sequence[str]) -> StartProcess:
     return start
 
 
-def fork_process(forkserver: Forkserver, arguments: Sequence[str], otherwise: StartProcess) -> StartProcess:
+class ForksProcesses(Protocol):
+    """A forkserver."""
+
+    def fork(self, arguments: Sequence[str], descriptor: int) -> StartedProcess:
+        """Start a process that runs with these arguments and this socket. Raises ForkserverGone."""
+        ...
+
+
+def fork_process(forkserver: ForksProcesses, arguments: Sequence[str], otherwise: StartProcess) -> StartProcess:
     """Give a start function that forks, which takes a tenth of the time; without a forkserver it runs the program."""
 
     def start(descriptor: int) -> StartedProcess:

@@ -1,5 +1,6 @@
 """A worker with a forkserver, for tests that end the one or the other; it does what the lines of its input say.
 
+With the argument `program` its forkserver is a program of its own; with `serve FD` this is that program.
 What is forked says who it is on its socket, and then does what its first argument says.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from surefoot.models import process_messages
 from surefoot.models.forkserver import ChildProcess, Forkserver, ForkserverGone
+from surefoot.models.forkserver_program import ForkedChild, ForkserverProgram, serve_forks
 from surefoot.models.model_process import StartedProcess, fork_process, spawn_process
 
 SLOWLY = "import os,sys;from surefoot.models import process_messages;import socket;"
@@ -48,15 +50,23 @@ def shut() -> bool:
 
 def main() -> None:
     """Be the worker."""
+    if sys.argv[1:2] == ["serve"]:
+        serve_forks(int(sys.argv[2]), be)
+        return
     with socket.socket() as kept:
         os.environ["NOT_KEPT"] = str(kept.fileno())
         os.environ["NOT_KEPT_IS"] = str(Path(f"/proc/self/fd/{kept.fileno()}").readlink())
-        forkserver = Forkserver(be, kept)
+        if sys.argv[1:2] == ["program"]:
+            program = ForkserverProgram([sys.executable, "-m", "tests.integration.forkserver_process", "serve"])
+            program.start()
+            forkserver: Forkserver | ForkserverProgram = program
+        else:
+            forkserver = Forkserver(be, kept)
         say({"worker": os.getpid(), "forkserver": forkserver.pid})
         obey(forkserver)
 
 
-def obey(forkserver: Forkserver) -> None:
+def obey(forkserver: Forkserver | ForkserverProgram) -> None:
     """Do what the test says."""
     started: dict[int, StartedProcess] = {}
     ends: list[socket.socket] = []  # held open: what is forked stays until its own end comes
@@ -77,7 +87,7 @@ def obey(forkserver: Forkserver) -> None:
                 say({"gone": str(error)})
                 continue
             started[made.pid] = made
-            say({"known": made.pid, "forked": isinstance(made, ChildProcess), **heard(ours)})
+            say({"known": made.pid, "forked": isinstance(made, ChildProcess | ForkedChild), **heard(ours)})
         elif verb == "wait":
             pid, timeout = rest
             try:
@@ -85,7 +95,9 @@ def obey(forkserver: Forkserver) -> None:
             except subprocess.TimeoutExpired:
                 say("not ended")
         elif verb == "patience":
-            forkserver._end.settimeout(rest[0])
+            client = forkserver._server if isinstance(forkserver, ForkserverProgram) else forkserver
+            assert client is not None
+            client._end.settimeout(rest[0])
             say("ok")
         elif verb == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)

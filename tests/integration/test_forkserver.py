@@ -14,15 +14,17 @@ from typing import Any
 import psutil
 import pytest
 
-from surefoot.models.forkserver import ChildProcess
+from surefoot.models.forkserver import ChildProcess, ForkserverGone
+from surefoot.models.forkserver_program import ForkserverProgram
 from tests.integration.waiting import ended, wait_for
 
 
 class Worker:
     """A worker in a process of its own."""
 
-    def __init__(self, log: Path) -> None:
-        command = [sys.executable, "-m", "tests.integration.forkserver_process"]
+    def __init__(self, log: Path, *, program: bool = False) -> None:
+        command = [sys.executable, "-m", "tests.integration.forkserver_process", *(["program"] if program else [])]
+        self.program = program
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -51,8 +53,22 @@ class Worker:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    """A worker with a forkserver; nothing of it is left afterwards."""
-    made = Worker(tmp_path / "worker.log")
+    """A worker with a forkserver that was forked from it; nothing of it is left afterwards."""
+    with running(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["forked", "program"])
+def any_worker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """A worker with a forkserver of either kind; nothing of it is left afterwards."""
+    with running(tmp_path, program=request.param == "program") as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running(root: Path, *, program: bool = False) -> Iterator[Worker]:
+    """A worker, and nothing of it afterwards."""
+    made = Worker(root / "worker.log", program=program)
     with made.process:
         yield made
         made.process.kill()
@@ -81,29 +97,54 @@ def test_what_is_forked_is_the_workers(worker: Worker) -> None:
         (("crash",), -signal.SIGSEGV),
     ],
 )
-def test_how_it_ended_is_told(worker: Worker, words: tuple[str, ...], code: int) -> None:
+def test_how_it_ended_is_told(any_worker: Worker, words: tuple[str, ...], code: int) -> None:
     """Its exit code, or minus the signal that ended it, is what the worker waits for; asked again it is the same."""
-    pid = worker.ask("fork", *words)["pid"]
-    assert worker.ask("wait", pid, 60.0) == code
-    assert worker.ask("wait", pid, 0.0) == code
+    pid = any_worker.ask("fork", *words)["pid"]
+    assert any_worker.ask("wait", pid, 60.0) == code
+    assert any_worker.ask("wait", pid, 0.0) == code
     assert ended(pid)
 
 
-def test_a_wait_may_be_too_short(worker: Worker) -> None:
+def test_a_wait_may_be_too_short(any_worker: Worker) -> None:
     """A wait for a process that runs on times out, and returns once the process is killed."""
-    pid = worker.ask("fork", "stay")["pid"]
-    assert worker.ask("wait", pid, 0.0) == "not ended"
+    pid = any_worker.ask("fork", "stay")["pid"]
+    assert any_worker.ask("wait", pid, 0.0) == "not ended"
     os.kill(pid, signal.SIGKILL)
-    assert worker.ask("wait", pid, 60.0) == -signal.SIGKILL
+    assert any_worker.ask("wait", pid, 60.0) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_everything_ends_with_the_worker(worker: Worker, how: signal.Signals) -> None:
+def test_everything_ends_with_the_worker(any_worker: Worker, how: signal.Signals) -> None:
     """However the worker ends, its forkserver and what that has forked end too."""
-    pids = [worker.ask("fork", "stay")["pid"] for _ in range(3)]
-    os.kill(worker.pid, how)
-    worker.process.wait()
-    wait_for(lambda: all(map(ended, [worker.forkserver, *pids])))
+    pids = [any_worker.ask("fork", "stay")["pid"] for _ in range(3)]
+    os.kill(any_worker.pid, how)
+    any_worker.process.wait()
+    wait_for(lambda: all(map(ended, [any_worker.forkserver, *pids])))
+
+
+def test_what_a_program_forks_ends_with_it(tmp_path: Path) -> None:
+    """It has its arguments and a session of its own; when the program is killed it ends, and others start slowly."""
+    with running(tmp_path, program=True) as worker:
+        told = worker.ask("fork or spawn", "stay", "ä b")
+        assert told["known"] == told["pid"] == told["session"]
+        assert told["arguments"] == ["stay", "ä b"]
+        assert told["parent"] == worker.forkserver
+        os.kill(worker.forkserver, signal.SIGKILL)
+        wait_for(lambda: ended(told["pid"]))
+        assert worker.ask("wait", told["pid"], 60.0) == -signal.SIGKILL
+        later = worker.ask("fork or spawn", "stay")
+        assert later["slow"] is True
+        assert worker.ask("wait", later["pid"], 60.0) == 0
+
+
+def test_a_program_that_does_not_start_is_said_to_be_gone() -> None:
+    """Where the program ends before it serves, or there is none, the caller is told, and told again at once."""
+    for command in ([sys.executable, "-c", "raise SystemExit(3)"], ["/no/such/program"]):
+        program = ForkserverProgram(command)
+        for _ in range(2):
+            with pytest.raises(ForkserverGone, match="does not start"):
+                program.start()
+        program.close()
 
 
 def test_children_outlive_the_forkserver(worker: Worker) -> None:
@@ -121,28 +162,28 @@ def test_children_outlive_the_forkserver(worker: Worker) -> None:
     assert worker.forkserver not in psutil.pids()  # not even as a zombie
 
 
-def test_a_forkserver_that_hangs_is_given_up(worker: Worker) -> None:
+def test_a_forkserver_that_hangs_is_given_up(any_worker: Worker) -> None:
     """One that does not answer in time is ended, so that its late answer is not taken for another process."""
-    worker.ask("patience", 0.1)
-    os.kill(worker.forkserver, signal.SIGSTOP)
-    assert "gone" in worker.ask("fork", "stay", "first")
-    wait_for(lambda: ended(worker.forkserver))
-    told = worker.ask("fork or spawn", "stay", "second")
+    any_worker.ask("patience", 0.1)
+    os.kill(any_worker.forkserver, signal.SIGSTOP)
+    assert "gone" in any_worker.ask("fork", "stay", "first")
+    wait_for(lambda: ended(any_worker.forkserver))
+    told = any_worker.ask("fork or spawn", "stay", "second")
     assert told["slow"] is True
     assert told["known"] == told["pid"]
-    assert psutil.Process(worker.pid).children() == [psutil.Process(told["pid"])]
+    assert psutil.Process(any_worker.pid).children() == [psutil.Process(told["pid"])]
 
 
-def test_many_are_forked_one_after_the_other(worker: Worker) -> None:
+def test_many_are_forked_one_after_the_other(any_worker: Worker) -> None:
     """Of forty processes each is the one that was asked for, and the forkserver keeps no child and no descriptor."""
-    forkserver = psutil.Process(worker.forkserver)
-    worker.ask("fork", "end")
+    forkserver = psutil.Process(any_worker.forkserver)
+    any_worker.ask("wait", any_worker.ask("fork", "end")["pid"], 60.0)
     before = forkserver.num_fds()
     for number in range(40):
-        told = worker.ask("fork", "exit", str(number))
+        told = any_worker.ask("fork", "exit", str(number))
         assert told["known"] == told["pid"]
         assert told["arguments"] == ["exit", str(number)]
-        assert worker.ask("wait", told["pid"], 60.0) == number
+        assert any_worker.ask("wait", told["pid"], 60.0) == number
     assert forkserver.num_fds() == before
     assert forkserver.children() == []
 

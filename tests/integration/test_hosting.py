@@ -23,7 +23,7 @@ from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.blocking_calls import run_in_daemon_thread
-from surefoot.models.forkserver import Forkserver
+from surefoot.models.forkserver_program import ForkserverProgram
 from surefoot.models.model_connection import ModelConnection
 from surefoot.models.model_process import ModelProcess, ProcessDied, spawn_process
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
@@ -103,14 +103,14 @@ class SpawnedModels(Models):
 
 
 @pytest.fixture(scope="module")
-def forkserver() -> Iterator[Forkserver]:
+def forkserver() -> Iterator[ForkserverProgram]:
     """Forks the processes of models, which then need no seconds to start."""
     with running_forkserver() as made:
         yield made
 
 
 @pytest.fixture
-def hosted(models: Models, forkserver: Forkserver) -> ForkedModels:
+def hosted(models: Models, forkserver: ForkserverProgram) -> ForkedModels:
     """Two good models and some that end their process."""
     bad = {EXITS: exits, CRASHES: crashes, ALLOCATES: allocates, FORKS: forks, RAISES: raises, HANGS: hangs}
     with warnings.catch_warnings():
@@ -248,6 +248,7 @@ def test_a_request_that_ends_every_process_is_refused_alone(gateway: Gateway) ->
     gateway.shift(0, None, champion=POISONED)
     assert gateway.ask(x=4.0).json() == {"predictions": [2.0]}
     with callers(gateway, 2) as seen:
+        wait_for(lambda: len(seen) > 10)
         poison = gateway.post({"dataframe_records": [{"unit": "n", "x": 666.0, "y": 0.0}]})
     assert poison.status_code == 400
     assert "ProcessDied" in poison.json()["message"]

@@ -13,12 +13,15 @@ from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.models.child_process_scorer import ChildProcessScorer
-from surefoot.models.model_process import ModelProcess, ProcessDied, StartProcess, spawn_process
+from surefoot.models.forkserver_program import ForkserverProgram
+from surefoot.models.model_process import ModelProcess, ProcessDied, StartProcess, fork_process, spawn_process
 from surefoot.models.rows.independence import IndependenceResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_FORKSERVER = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"])
+"""One for this process: it imports MLflow once for all versions, which takes seconds."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -119,7 +122,8 @@ class VersionProcesses:
 
     def _start(self, path: Path, version: Version) -> StartProcess:
         arguments = [str(path), version.digest, str(self._memory_mb), "0"]
-        return spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
+        slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
+        return fork_process(_FORKSERVER, arguments, slowly)
 
 
 def _line(text: str) -> str:

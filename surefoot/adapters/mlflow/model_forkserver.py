@@ -1,0 +1,22 @@
+"""Run a forkserver of model hosts: import MLflow once, then fork a process for each version that is asked for.
+
+Usage: `python -m surefoot.adapters.mlflow.model_forkserver FD`
+"""
+
+import sys
+import warnings
+
+from surefoot.adapters.mlflow.model_host import run_model_host
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
+from surefoot.models.forkserver_program import serve_forks
+
+
+def main() -> None:
+    """Serve until the process that asks has ended."""
+    warnings.simplefilter("ignore")
+    import_libraries_early()
+    serve_forks(int(sys.argv[1]), run_model_host)
+
+
+if __name__ == "__main__":
+    main()
