@@ -12,6 +12,7 @@ from surefoot.core.triage.triage_facts import (
     CauseDetail,
     ColumnReaction,
     ColumnShift,
+    ConfusedCodes,
     ContractRepair,
     FailureCondition,
     LabelFacts,
@@ -43,6 +44,10 @@ LATE = ColumnReaction(0.4, 0.0, 1.0, "is missing")
 IGNORED = ColumnReaction(0.001, 0.2, 0.1, "is 7")
 BOTH = ColumnReaction(0.2, 0.2, 0.1, "is 7")
 FOLLOWED = LabelFacts(0.4, 0.4, 2)
+SWAPPED = ColumnShift(
+    0.4, 0.1, "AA and UA come with each other's requests", 0.1, CauseDetail.CODES, 0.01, 0.02, {"AA": "UA", "UA": "AA"}
+)
+CONFUSED = ConfusedCodes("carrier", "AA and UA", 0.3)
 STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
 
 
@@ -94,6 +99,12 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(WELL, too_large=True, memory_mb=900.0, good_memory_mb=300.0), Cause.RESOURCES, ""),
         (replace(WELL, memory_mb=900.0, good_memory_mb=300.0), Cause.UNKNOWN, ""),
         (replace(WELL, trial=True, loss_after=1.2), Cause.UNKNOWN, ""),
+        (replace(WELL, shifts={"carrier": SWAPPED}), Cause.FEATURE, "carrier"),
+        (replace(HARMED, good_after=3.0, shifts={"carrier": SWAPPED, "a": HALF}), Cause.FEATURE, "carrier"),
+        (replace(HARMED, shifts={"carrier": SWAPPED, "pressure": replace(MOVED, gain=1.8)}), Cause.FEATURE, "pressure"),
+        (replace(WELL, trial=True, confused=CONFUSED), Cause.ENCODING, "carrier"),
+        (replace(TRIAL, confused=CONFUSED, reactions={"delay": LATE}), Cause.ENCODING, "carrier"),
+        (replace(TRIAL, confused=CONFUSED, repair=UNIT), Cause.ENCODING, "visib"),
     ],
 )
 def test_the_facts_decide(facts: TriageFacts, cause: Cause, column: str) -> None:
@@ -113,6 +124,14 @@ def test_exact_facts_come_before_statistics(loss: float, moved: float, failed: i
     )
     assert decide_cause(replace(facts, artifact_problem="broken")).cause is Cause.ARTIFACT
     assert decide_cause(replace(facts, replay_differs=400)).cause is Cause.SERVING
+
+
+def test_a_swap_that_explains_little_says_so() -> None:
+    """Swapped codes that take away a small part of the loss are named, with the advice to look for a second cause."""
+    found = decide_cause(replace(HARMED, good_after=3.0, shifts={"carrier": SWAPPED}))
+    assert found.detail is CauseDetail.CODES
+    assert any("second cause" in one for one in found.would_tell)
+    assert not any("second cause" in one for one in decide_cause(replace(WELL, shifts={"carrier": SWAPPED})).would_tell)
 
 
 def test_no_harm_blames_no_column() -> None:

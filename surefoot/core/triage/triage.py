@@ -111,6 +111,8 @@ def decide_cause(facts: TriageFacts) -> Triage:
             return cause
     if harm is not None:
         return _cause_of_harm(facts, found, harm)
+    if (cause := _swapped_codes(facts, found)) is not None:
+        return cause
     return found(Cause.UNKNOWN, "nothing that was measured explains it", "", *list_missing_facts(facts))
 
 
@@ -168,7 +170,7 @@ def _harm(facts: TriageFacts) -> float | None:
 
 def _cause_of_harm(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage:
     """Why the answers of a version are worse than they should be: what is surest comes first."""
-    for look in (_blamed_column, _repaired_column, _cause_on_trial, _only_moved_column):
+    for look in (_blamed_column, _repaired_column, _swapped_codes, _cause_on_trial, _only_moved_column):
         if (cause := look(facts, found, harm)) is not None:
             return cause
     return _cause_beyond_columns(facts, found, harm)
@@ -219,6 +221,26 @@ def _repaired_column(facts: TriageFacts, found: _MakeTriage, harm: float) -> Tri
         told = f"compare what the version makes of {fix.column} with what it was trained on"
         return found(Cause.ENCODING, said, fix.column, told, detail=fix.detail)
     return found(Cause.FEATURE, said, fix.column, f"ask the owner of {fix.column} what changed", detail=fix.detail)
+
+
+def _swapped_codes(facts: TriageFacts, found: _MakeTriage, harm: float | None = None) -> Triage | None:
+    """Codes that stand for each other, by the requests or the answers alone: a mistake, whatever it costs."""
+    for name, one in shifted_columns(facts):
+        if one.swapped:
+            part = harm is not None and one.gain < _RESTORES * harm
+            told = f"look for a second cause: the swap takes away {one.gain:.2g} of the additional loss" if part else ""
+            said = f"since the onset {one.what} in {name}, which costs about {max(one.gain, 0.0):.2g} of loss"
+            asked = f"ask the owner of {name} what changed"
+            return found(Cause.FEATURE, said, name, asked, *filter(None, [told]), detail=CauseDetail.CODES)
+    if facts.confused is None:
+        return None
+    name, share = facts.confused.column, facts.confused.share
+    said = (
+        f"it answers {facts.confused.what} of {name} as the good version answers the other one of each pair;"
+        f" {share:.0%} of the requests have one of them"
+    )
+    told = f"compare the codes that the version was trained with to those of the requests, in {name}"
+    return found(Cause.ENCODING, said, name, told, detail=CauseDetail.CODES)
 
 
 def _cause_on_trial(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage | None:

@@ -53,6 +53,9 @@ def list_evidence(facts: TriageFacts) -> list[str]:
     if facts.repair is not None:
         fix = facts.repair
         said.append(f"{fix.column} {fix.what} takes away {fix.restored:.0%} of the additional loss")
+    if facts.confused is not None:
+        mixed = facts.confused
+        said.append(f"it answers {mixed.what} of {mixed.column} as the good version answers the other one of each pair")
     if facts.group is not None:
         group = facts.group
         said.append(f"requests where {group.column} {group.what} have {group.explained:.0%} of the additional loss")

@@ -44,6 +44,7 @@ class ColumnShift:
         detail: How the values have changed, where that is clear.
         gain: Mean loss that is gone with the values of before, or that those of now add to the requests of before.
         chance: Largest such gain that chance makes.
+        swapped: Each code that came with another one's requests, with that other one.
     """
 
     distance: float
@@ -53,6 +54,7 @@ class ColumnShift:
     detail: CauseDetail = CauseDetail.NONE
     gain: float = 0.0
     chance: float = 0.0
+    swapped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_clear(self) -> bool:
@@ -127,6 +129,21 @@ class ContractRepair:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfusedCodes:
+    """Codes of a column that a version takes for each other, as its answers show beside those of the good version.
+
+    Attributes:
+        column: Name of the column.
+        what: The codes in words, such as "AA and UA, B6 and DL".
+        share: Share of the requests that have one of them [fraction].
+    """
+
+    column: str
+    what: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class LabelFacts:
     """What labels are like, and how well answers follow them.
 
@@ -173,6 +190,7 @@ class TriageFacts:
         good_memory_mb: The same of the other version.
         reactions: How answers react to each column, by column; only of a version on trial.
         repair: The change of a column that restores the version's loss; None without one.
+        confused: The codes that the version takes for each other; None without any.
         group: The group of requests that has most of the additional loss; None without one.
         labels_before: Labels before the onset; None where they are not known.
         labels_after: The same after it.
@@ -206,6 +224,7 @@ class TriageFacts:
     good_memory_mb: float | None = None
     reactions: Mapping[str, ColumnReaction] = field(default_factory=dict)
     repair: ContractRepair | None = None
+    confused: ConfusedCodes | None = None
     group: FailureCondition | None = None
     labels_before: LabelFacts | None = None
     labels_after: LabelFacts | None = None

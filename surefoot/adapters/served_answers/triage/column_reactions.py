@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, swap_codes
 from surefoot.adapters.served_answers.triage.column_shifts import UNIT_CHANGES, is_hour_column, value_text
 from surefoot.core.answers.answer_values import answer_number, answer_probability
 from surefoot.core.errors import InvariantBroken
@@ -44,7 +45,7 @@ def measure_reactions(own: ScoreRows, good: ScoreRows | None, rows: Sequence[Row
         rows: Rows of requests.
     """
     rows = list(rows[:PROBED_ROWS])
-    before = {name: _numbers(ask, rows) for name, ask in (("own", own), ("good", good)) if ask is not None}
+    before = {name: answer_numbers(ask, rows) for name, ask in (("own", own), ("good", good)) if ask is not None}
     plain = before.get("own")
     if plain is None or not rows:
         return {}
@@ -61,7 +62,7 @@ def measure_reactions(own: ScoreRows, good: ScoreRows | None, rows: Sequence[Row
         for fresh in _other_values(values, constant=count == len(rows)):
             tried = [{**row, name: value} for row, value in zip(rows, fresh, strict=True)]
             for side, (ask, base) in enumerate(((own, plain), (good, other))):
-                answers = None if ask is None or base is None else _numbers(ask, tried)
+                answers = None if ask is None or base is None else answer_numbers(ask, tried)
                 if answers is not None and base is not None:
                     changed[side] = max(changed[side], float(np.mean(np.abs(answers - base))) / spread)
         what = "is missing" if commonest is None else f"is {commonest}"
@@ -80,8 +81,8 @@ def _other_values(values: Sequence[object], *, constant: bool) -> Iterator[list[
             yield [number] * len(values)
 
 
-def _numbers(ask: ScoreRows, rows: Sequence[Row]) -> "np.ndarray | None":
-    """Answers as numbers; None where they are none, or not one for each row."""
+def answer_numbers(ask: ScoreRows, rows: Sequence[Row]) -> "np.ndarray | None":
+    """Ask a version; its answers as numbers, None where they are none, or not one for each row."""
     answers = ask(rows)
     numbers = None if answers is None else score_numbers(answers)
     return numbers if numbers is not None and len(numbers) == len(rows) else None
@@ -103,6 +104,7 @@ def find_repair(
     labels: Sequence[object],
     more: "np.ndarray",
     good: ComputeLosses | None = None,
+    swaps: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ContractRepair | None:
     """The change of one column that takes away most of the additional loss: a unit, an hour, or swapped codes.
 
@@ -116,6 +118,8 @@ def find_repair(
         more: Loss of the version beyond what it should be, row by row.
         good: Losses of the good version, which has the column right: what it gains from a change counts for nothing.
             None of a champion, whose columns were right before; then neither units nor hours are tried.
+        swaps: Codes of each column that the version takes for each other, by its answers; None where that is not
+            known, and swaps are looked for by the losses.
     """
     step = max(len(rows) // _CHOOSING_ROWS, 2)
     half = list(rows[::step]), list(labels[::step])
@@ -125,7 +129,10 @@ def find_repair(
     best: dict[CauseDetail, tuple[float, str, str, Callable[[object], object]]] = {}
     for name in dict.fromkeys(name for row in half[0] for name in row):
         values = [row.get(name) for row in half[0]]
-        for what, detail, change in _changes(name, values, (losses, half, base), rescaled=good is not None):
+        known_swaps = None if swaps is None else swaps.get(name, {})
+        for what, detail, change in _changes(
+            name, values, (losses, half, base), known_swaps, rescaled=good is not None
+        ):
             loss = _mean(losses, [{**row, name: change(row.get(name))} for row in half[0]], half[1])
             if loss is not None and loss < min(base, best[detail][0] if detail in best else base):
                 best[detail] = loss, name, what, change
@@ -162,7 +169,12 @@ _Half = tuple[list[Row], list[object]]
 
 
 def _changes(
-    name: str, values: Sequence[object], tried: tuple[ComputeLosses, _Half, float], *, rescaled: bool
+    name: str,
+    values: Sequence[object],
+    tried: tuple[ComputeLosses, _Half, float],
+    swaps: Mapping[str, str] | None,
+    *,
+    rescaled: bool,
 ) -> Iterator[_Change]:
     """Changes of a column that undo a mistake that people make with such a column."""
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v)]
@@ -174,7 +186,9 @@ def _changes(
     elif len(set(numbers)) > 1 and rescaled:
         for what, (factor, offset) in UNIT_CHANGES.items():
             yield what, CauseDetail.UNIT, _scale(factor, offset)
-    elif not numbers and (change := _best_swaps(name, values, *tried)) is not None:
+    elif swaps:
+        yield _swap(swaps)
+    elif swaps is None and not numbers and (change := _best_swaps(name, values, *tried)) is not None:
         yield change
 
 
@@ -201,7 +215,7 @@ def _best_swaps(name: str, values: Sequence[object], losses: ComputeLosses, half
     frequent = [value for value, _ in known.most_common(_SWAPPED_VALUES)]
     gains = []
     for one, other in itertools.combinations(frequent, 2):
-        swap = _swap({one: other, other: one})
+        swap = swap_codes({one: other, other: one})
         loss = _mean(losses, [{**row, name: swap(row.get(name))} for row in half[0]], half[1])
         if loss is not None and loss < base:
             gains.append((base - loss, one, other))
@@ -211,21 +225,15 @@ def _best_swaps(name: str, values: Sequence[object], losses: ComputeLosses, half
         if one in pairs or other in pairs or len(pairs) >= 2 * _MOST_SWAPS:
             continue
         tried = {**pairs, one: other, other: one}
-        change = _swap(tried)
+        change = swap_codes(tried)
         loss = _mean(losses, [{**row, name: change(row.get(name))} for row in half[0]], half[1])
         if loss is not None and loss < lowest:
             pairs, lowest = tried, loss
-    if not pairs:
-        return None
-    named = ", ".join(f"{one} and {other}" for one, other in pairs.items() if one < other)
-    return f"where {named} are swapped", CauseDetail.CODES, _swap(pairs)
+    return _swap(pairs) if pairs else None
 
 
-def _swap(pairs: Mapping[str, str]) -> Callable[[object], object]:
-    def change(value: object) -> object:
-        return pairs.get(value, value) if isinstance(value, str) else value
-
-    return change
+def _swap(pairs: Mapping[str, str]) -> _Change:
+    return f"where {describe_pairs(pairs)} are swapped", CauseDetail.CODES, swap_codes(pairs)
 
 
 def _mean(losses: ComputeLosses, rows: Sequence[Row], labels: Sequence[object]) -> float | None:

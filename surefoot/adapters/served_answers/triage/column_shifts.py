@@ -2,12 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
+from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swapped_requests, swap_codes
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.triage.triage_facts import CauseDetail, ColumnShift
 
@@ -49,6 +51,9 @@ _STAYS, _VARIED = 0.9, 0.6
 _SAME_CODES = 0.5
 """Codes are swapped when the frequencies without their names differ by less than so much of the whole [fraction]."""
 
+_LEAST_SWAPPED = 0.02
+"""Swapped codes that fewer requests have are no cause of an incident [fraction]."""
+
 
 def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest]) -> dict[str, ColumnShift]:
     """How far each column has moved; values without a name are left out.
@@ -58,7 +63,7 @@ def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest
     if min(len(before), len(after)) < MIN_ROWS:
         return {}
     names = dict.fromkeys(name for row in (*before, *after) for name in row.features)
-    found = {}
+    found, texts = {}, []
     for name in names:
         if is_hour_column(name):
             if (moved := _shifted_hours(name, before, after)) is not None:
@@ -67,7 +72,30 @@ def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest
             old, new = ([row.features.get(name) for row in rows] for rows in (before, after))
             if (shift := _shift_of(old, new)) is not None:
                 found[name] = shift
-    return found
+                if any(map(_text, old)):
+                    texts.append(name)
+    return {**found, **_swapped_codes({name: found[name] for name in texts}, before, after)}
+
+
+def _swapped_codes(
+    shifts: Mapping[str, ColumnShift], before: Sequence[LoggedRequest], after: Sequence[LoggedRequest]
+) -> dict[str, ColumnShift]:
+    """The column whose codes have come with each other's requests since the onset, if there is one.
+
+    Codes that are swapped in one column change the requests that codes of others come with: the most requests decide.
+    """
+    found = []
+    rows = [[row.features for row in side] for side in (before, after)]
+    for name, shift in shifts.items():
+        if pairs := find_swapped_requests(name, *rows):
+            touched = sum(row.get(name) in pairs for row in rows[1]) / len(after)
+            if touched < _LEAST_SWAPPED:
+                continue
+            what = f"{describe_pairs(pairs)} come with each other's requests"
+            distance = max(shift.distance, touched)
+            swapped = replace(shift, distance=distance, what=what, detail=CauseDetail.CODES, swapped=pairs)
+            found.append((touched, name, swapped))
+    return {name: shift for _, name, shift in sorted(found, key=lambda one: one[:2])[-1:]}
 
 
 def is_hour_column(name: str) -> bool:
@@ -197,6 +225,9 @@ def values_as_before(old: Sequence[object], new: Sequence[object], shift: Column
     if shift.detail is CauseDetail.HOURS:
         step = int(shift.what.split()[0])
         yield [(float(v) - step) % 24.0 if isinstance(v, int | float) else v for v in new]
+        return
+    if shift.swapped:
+        yield list(map(swap_codes(shift.swapped), new))
         return
     yield [old[place % len(old)] for place in range(len(new))]
     kept = sorted(float(v) for v in old if isinstance(v, int | float) and not math.isnan(v))

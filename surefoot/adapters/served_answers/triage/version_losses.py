@@ -10,7 +10,9 @@ import numpy as np
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.replay.version_processes import ProcessScorer
+from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swapped_answers
 from surefoot.adapters.served_answers.triage.column_reactions import (
+    answer_numbers,
     find_harmed_group,
     find_repair,
     measure_reactions,
@@ -22,7 +24,14 @@ from surefoot.core.answers.losses import compute_losses
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken, SurefootError
 from surefoot.core.policy.policy_types import PairedGate
-from surefoot.core.triage.triage_facts import CauseDetail, ColumnShift, FailureCondition, LabelFacts, TriageFacts
+from surefoot.core.triage.triage_facts import (
+    CauseDetail,
+    ColumnShift,
+    ConfusedCodes,
+    FailureCondition,
+    LabelFacts,
+    TriageFacts,
+)
 from surefoot.models.child_process_scorer import ScoringAbandoned
 from surefoot.models.model_process import ProcessDied, RemoteModelError
 
@@ -206,18 +215,44 @@ def _look_closer(both: _Comparison, new: _Labelled, now: _Answered, facts: Triag
     harm = 0.0 if reference is None else now.mean - reference
     harmed = reference is not None and harm > facts.tolerance
     facts = replace(facts, shifts=_counterfactuals(both, new, now, harm if harmed else None, facts.shifts))
+    swaps = _swapped_answers(both, new)
+    facts = replace(facts, confused=_confused_codes(swaps, new))
     if not harmed or any(_explains(one) for one in facts.shifts.values()):
         return facts
     more = (
         now.losses - both.good_losses if both.trial and both.good_losses is not None else np.full(len(now.losses), harm)
     )
     tried = _Labelled(new.rows[: len(more)], new.labels[: len(more)])
-    facts = replace(facts, repair=find_repair(both.losses, tried.rows, tried.labels, more, both.losses_of_good()))
+    repair = find_repair(both.losses, tried.rows, tried.labels, more, both.losses_of_good(), swaps)
+    facts = replace(facts, repair=repair)
     if not both.trial:
         return facts
     good = both.good
     ask_good = None if good is None else lambda rows: ask_version(good, rows)
     return replace(facts, reactions=measure_reactions(lambda rows: ask_version(both.own, rows), ask_good, new.rows))
+
+
+def _swapped_answers(both: _Comparison, new: _Labelled) -> dict[str, dict[str, str]] | None:
+    """The codes of each column that a version on trial takes for each other; None where that cannot be told."""
+    good = both.good
+    if good is None or not both.trial:
+        return None
+    own_numbers, good_numbers = (partial(answer_numbers, partial(ask_version, scorer)) for scorer in (both.own, good))
+    names = dict.fromkeys(name for row in new.rows for name in row if isinstance(row.get(name), str))
+    return {name: find_swapped_answers(name, new.rows, own_numbers, good_numbers) for name in names}
+
+
+def _confused_codes(swaps: Mapping[str, Mapping[str, str]] | None, new: _Labelled) -> ConfusedCodes | None:
+    """The column whose swapped codes most requests have; None where no version takes codes for each other."""
+    found = [
+        (sum(row.get(name) in pairs for row in new.rows) / len(new.rows), name, describe_pairs(pairs))
+        for name, pairs in (swaps or {}).items()
+        if pairs
+    ]
+    if not found:
+        return None
+    share, name, what = max(found)
+    return ConfusedCodes(name, what, share)
 
 
 def _explains(one: ColumnShift) -> bool:
