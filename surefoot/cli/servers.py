@@ -23,6 +23,7 @@ _PRELOADED = (
     "flows.watch",
     "flows.reconcile",
     "mlflow.client",
+    "surefoot.adapters.mlflow.model_host",
     "surefoot.adapters.mlflow.runs.projection",
     "surefoot.reports.verdict_plots",
     "surefoot.reports.evidence_over_time",

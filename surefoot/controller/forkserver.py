@@ -21,10 +21,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from surefoot.adapters.mlflow.model_host import run_model_host
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
+from surefoot.adapters.replay.version_processes import use_forkserver
 from surefoot.controller.forked_run import SOCKET_NAME, socket_address
+from surefoot.models.forkserver import Forkserver
 
 _ANSWERED_S = 5.0
 """How long a client may take to send its request [s]."""
+MODEL_HOST = "surefoot.adapters.mlflow.model_host"
+"""Where this module is among those that are imported, each run has a forkserver of model processes from its start."""
 _reply: list[tuple[socket.socket, int]] = []
 """Where this process says its exit code, once it is the process of a run."""
 
@@ -41,6 +47,9 @@ def main() -> None:
     home, modules = Path(os.environ["SUREFOOT_HOME"]), sys.argv[1:]
     for module in modules:
         importlib.import_module(module)
+    hosts_models = MODEL_HOST in modules
+    if hosts_models:
+        import_libraries_early()
     stamp = _newest_source()
     gc.collect()
     gc.freeze()  # what is shared with the processes of runs stays shared
@@ -60,7 +69,7 @@ def main() -> None:
             if _newest_source() != stamp:  # this run starts an interpreter; the next ones are forked from what is new
                 listening.close()
                 os.execv(sys.executable, [sys.executable, "-m", "surefoot.controller.forkserver", *modules])  # noqa: S606 - ours
-            _serve(connection, listening)
+            _serve(connection, listening, hosts_models=hosts_models)
 
 
 def _newest_source() -> float:
@@ -82,7 +91,7 @@ def _reap(_number: int, _frame: FrameType | None) -> None:
             pass
 
 
-def _serve(connection: socket.socket, listening: socket.socket) -> None:
+def _serve(connection: socket.socket, listening: socket.socket, *, hosts_models: bool) -> None:
     """Fork a process for one run; a client that asks for nothing sensible is left without an answer."""
     connection.settimeout(_ANSWERED_S)
     server = os.getpid()
@@ -113,7 +122,7 @@ def _serve(connection: socket.socket, listening: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
-        _await_start(connection)
+        _await_start(connection, hosts_models=hosts_models)
         _run(connection, [module, *arguments])
     except SystemExit:
         raise
@@ -144,7 +153,7 @@ def _plain(value: str) -> str | float:
         return value.lower()
 
 
-def _await_start(connection: socket.socket) -> None:
+def _await_start(connection: socket.socket, *, hosts_models: bool) -> None:
     """Begin only when the client says so: one that did not wait for this process runs the module itself."""
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -152,6 +161,8 @@ def _await_start(connection: socket.socket) -> None:
     if connection.recv(1) != b"g":
         os._exit(0)
     connection.settimeout(None)
+    if hosts_models:  # a thread of this process could hold a lock, so it is forked before there is one
+        use_forkserver(Forkserver(run_model_host, connection))
     threading.Thread(target=_end_with, args=(connection.dup(),), daemon=True).start()
 
 

@@ -85,7 +85,7 @@ class ForkserverClient:
         end.settimeout(answer_s)
 
     def close(self) -> None:
-        """Ask nothing any more, which ends the forkserver; whoever started it waits for its end."""
+        """Close the socket, which ends the forkserver; the process that started it waits for its end."""
         with self._lock:
             if not self._gone:
                 self._gone = "it was closed"

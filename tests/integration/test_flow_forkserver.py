@@ -14,6 +14,7 @@ import pytest
 
 from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.forked_run import KILLED_EXIT_CODE, SOCKET_NAME
+from surefoot.controller.forkserver import MODEL_HOST
 from tests.integration.waiting import ended, wait_for
 
 IMPORTED = """\
@@ -37,6 +38,13 @@ def story():
             raise ValueError("no good")
         case ["child"]:
             sys.exit(subprocess.run([sys.executable, "-c", "raise SystemExit(7)"]).returncode)
+        case ["models"]:
+            import socket
+            from surefoot.adapters.replay import version_processes
+            from surefoot.models.forkserver import Forkserver
+            server, (ours, theirs) = version_processes._forkservers[-1], socket.socketpair()
+            child = server.fork(["no arguments of a model"], theirs.fileno())
+            print(isinstance(server, Forkserver), server.pid, child.wait(60), flush=True)
         case ["wait"]:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
             while not Path("go").exists():
@@ -131,6 +139,27 @@ def test_forked_runs_import_nothing_again(project: Project, server: "subprocess.
     assert (code, out) == (1, "told first \n")
     assert "ValueError: no good" in err
     assert project.imports() == 1
+
+
+def test_a_run_has_a_forkserver_of_model_processes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run can fork model processes from its start, without importing MLflow again; they end with the run."""
+    monkeypatch.setenv("SUREFOOT_HOME", str(project.folder))
+    processes = FlowForkserver(project.folder, ("slow_to_import", MODEL_HOST))
+    processes.ensure()
+    found = processes._server
+    assert found is not None
+    assert found.stdin is not None
+    try:
+        wait_for((project.folder / SOCKET_NAME).exists)
+        code, out, err = project.run("models")
+        assert code == 0, err
+        forked, pid, exit_code = out.splitlines()[-1].split()
+        assert (forked, exit_code) == ("True", "1")  # it is told nothing that it could load
+        wait_for(lambda: ended(int(pid)))
+        assert project.imports() == 1
+    finally:
+        found.stdin.close()
+        found.wait(60)
 
 
 def test_changed_code_is_run_as_it_is_now(project: Project, server: "subprocess.Popen[bytes]") -> None:

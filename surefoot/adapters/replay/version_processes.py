@@ -14,14 +14,22 @@ from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.models.child_process_scorer import ChildProcessScorer
 from surefoot.models.forkserver_program import ForkserverProgram
-from surefoot.models.model_process import ModelProcess, ProcessDied, StartProcess, fork_process, spawn_process
+from surefoot.models.model_process import (
+    ForksProcesses,
+    ModelProcess,
+    ProcessDied,
+    StartProcess,
+    fork_process,
+    spawn_process,
+)
 from surefoot.models.rows.independence import IndependenceResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORKSERVER = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"])
-"""One for this process: it imports MLflow once for all versions, which takes seconds."""
+_program = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"])
+_forkservers: list[ForksProcesses] = [_program]
+"""The last one forks all versions of this process: MLflow is imported once for them, which takes seconds."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -123,7 +131,12 @@ class VersionProcesses:
     def _start(self, path: Path, version: Version) -> StartProcess:
         arguments = [str(path), version.digest, str(self._memory_mb), "0"]
         slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
-        return fork_process(_FORKSERVER, arguments, slowly)
+        return fork_process(_forkservers[-1], arguments, slowly)
+
+
+def use_forkserver(forkserver: ForksProcesses) -> None:
+    """Have versions forked by a forkserver that this process has already, in place of one that it starts."""
+    _forkservers.append(forkserver)
 
 
 def _line(text: str) -> str:

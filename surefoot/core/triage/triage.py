@@ -105,7 +105,7 @@ def decide_cause(facts: TriageFacts) -> Triage:
         return _cause_of_failures(facts, found)
     if (resource := _cause_in_resources(facts, found)) is not None:
         return resource
-    harm = _harm(facts)
+    harm = facts.harm
     for look in (_clearly_changed_column, _broken_labels):
         if (cause := look(facts, found)) is not None:
             return cause
@@ -157,15 +157,6 @@ def _cause_in_resources(facts: TriageFacts, found: _MakeTriage) -> Triage | None
 def _is_larger(facts: TriageFacts) -> bool:
     """Whether the version's process has much more memory than the other one's."""
     return bool(facts.memory_mb and facts.good_memory_mb and facts.memory_mb > _LARGER * facts.good_memory_mb)
-
-
-def _harm(facts: TriageFacts) -> float | None:
-    """By how much the version's mean loss is too high after the onset; None where it is not, or not known."""
-    if facts.loss_after is None:
-        return None
-    other = facts.good_after if facts.trial else facts.loss_before
-    worse = None if other is None else facts.loss_after - other
-    return worse if worse is not None and worse > facts.tolerance else None
 
 
 def _cause_of_harm(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage:
@@ -308,10 +299,18 @@ def _cause_beyond_columns(facts: TriageFacts, found: _MakeTriage, harm: float) -
     known = before is not None and after is not None and before.own is not None and after.own is not None
     if not moved and (not suffers or known):
         kept = "and both versions suffer" if suffers else "and the good version's is not"
-        said = f"its loss is {harm:.4g} higher than before on inputs that have not moved, {kept}"
+        said = f"its loss is {harm:.4g} {_reference(facts)} on inputs that have not moved, {kept}"
         return found(Cause.RELATION, said, "", "train again on requests after the onset, and compare")
     said = f"its loss is {harm:.4g} too high, and what was measured fits no single cause"
     return found(Cause.UNKNOWN, said, "", *list_missing_facts(facts))
+
+
+def _reference(facts: TriageFacts) -> str:
+    """What the harm of a champion was measured against."""
+    own = None if facts.loss_after is None or facts.loss_before is None else facts.loss_after - facts.loss_before
+    if own is not None and own > facts.tolerance:
+        return "higher than before"
+    return "higher than before beside the good version's"
 
 
 def _good_suffers(facts: TriageFacts) -> bool:

@@ -26,6 +26,11 @@ def list_evidence(facts: TriageFacts) -> list[str]:
         if after is not None:
             was = "" if before is None else f", {before:.4g} before the onset"
             said.append(f"{who} mean loss on {facts.labelled:,} requests with labels is {after:.4g}{was}")
+    if facts.is_worse_against_good and facts.against_good is not None:
+        said.append(
+            f"beside the good version's on the same requests its loss is {facts.against_good:.4g} higher than before"
+            f" the onset, where chance explains {facts.against_tolerance:.4g}"
+        )
     if facts.label_before is not None and facts.label_after is not None:
         said.append(
             f"the mean label was {facts.label_before:.4g} before and is {facts.label_after:.4g} after the onset"

@@ -180,6 +180,9 @@ class TriageFacts:
         good_before: Mean loss of the good version on the same requests before the onset.
         good_after: The same after the onset.
         tolerance: Change of a mean loss that chance explains.
+        against_good: By how much the version's mean loss beside the good version's, on the same requests, is higher
+            than before the onset; None where it is not known.
+        against_tolerance: Such a change that chance explains.
         label_before: Mean label before the onset; None where labels are no numbers.
         label_after: The same after it.
         label_tolerance: Change of the mean label that chance explains.
@@ -214,6 +217,8 @@ class TriageFacts:
     good_before: float | None = None
     good_after: float | None = None
     tolerance: float = 0.0
+    against_good: float | None = None
+    against_tolerance: float = 0.0
     label_before: float | None = None
     label_after: float | None = None
     label_tolerance: float = 0.0
@@ -234,3 +239,22 @@ class TriageFacts:
     def fails_more(self) -> bool:
         """Whether the version fails so many more requests than the other one that this is what is to be explained."""
         return bool(self.asked) and self.failed / self.asked - self.good_failed > _FAILS
+
+    @property
+    def harm(self) -> float | None:
+        """By how much the version's mean loss is too high after the onset; None where it is not, or not known.
+
+        A version on trial is held against the good one, a champion against itself before. Where other outcomes hide
+        what a champion has lost, such as fewer late flights, the good version on the same requests still shows it.
+        """
+        if self.loss_after is None:
+            return None
+        other = self.good_after if self.trial else self.loss_before
+        if other is not None and self.loss_after - other > self.tolerance:
+            return self.loss_after - other
+        return self.against_good if self.is_worse_against_good else None
+
+    @property
+    def is_worse_against_good(self) -> bool:
+        """Whether a champion has lost more since the onset than the good version has on the same requests."""
+        return not self.trial and self.against_good is not None and self.against_good > self.against_tolerance

@@ -15,7 +15,7 @@ from surefoot.core.answers.disagreement import disagreeing_requests
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, InvariantBroken, SurefootError
 from surefoot.core.policy.policy_types import PairedGate
-from surefoot.core.triage.triage_facts import FailureCondition, TriageFacts
+from surefoot.core.triage.triage_facts import ColumnShift, FailureCondition, TriageFacts
 
 _ROWS = 1500
 """Most rows before and after the onset that are asked again, chosen by their request ids [count]."""
@@ -76,7 +76,8 @@ def measure_triage_facts(
     rows = log.read_requests(query.model, query.before, query.now, limit=4 * _ROWS)
     before = _thinned([row for row in rows if row.at <= query.onset])
     after = _thinned([row for row in rows if query.onset < row.at <= query.until])
-    facts = replace(facts, shifts=column_shifts(before, after))
+    before, shifts = _shifts(before, after)
+    facts = replace(facts, shifts=shifts)
     tracer.choose(after, query.version.number, _errors(log, query) if facts.failed else {})
     if problem := versions.find_copy_problem(query.version):
         return replace(facts, artifact_problem=problem)
@@ -95,6 +96,21 @@ def measure_triage_facts(
         return measure_losses(scorer, versions.start_scorer, sought, before, after, facts)
     finally:
         scorer.close()
+
+
+def _shifts(before: _Rows, after: _Rows) -> tuple[_Rows, dict[str, ColumnShift]]:
+    """How the columns have moved since the onset, and the requests before it that they are held against.
+
+    An onset is the last time at which nothing was found, and the trouble may have begun before. Where a mistake shows
+    only against the first half of the requests before the onset, that half is what is held against.
+    """
+    shifts = column_shifts(before, after)
+    if any(one.detail for one in shifts.values()):
+        return before, shifts
+    first = before[: len(before) // 2]
+    earlier = column_shifts(first, after)
+    clear = any(one.detail and one.distance > one.noise for one in earlier.values())
+    return (first, earlier) if clear else (before, shifts)
 
 
 def _thinned(rows: _Rows) -> _Rows:

@@ -170,9 +170,24 @@ def measure_losses(
             paired = now.losses - paired_with  # on the same requests: their difference varies less than each of them
             chance = _ERRORS_OF_CHANCE * float(np.std(paired) / math.sqrt(len(paired)))
             facts = replace(facts, tolerance=chance, group=_harmed_group(new, paired, chance))
+        facts = _against_good(facts, (then, good_then), (now, good_now))
         return _look_closer(replace(alone, good=good, good_losses=paired_with), new, now, facts)
     finally:
         good.close()
+
+
+def _against_good(
+    facts: TriageFacts, before: tuple[_Answered | None, _Answered | None], after: tuple[_Answered | None, ...]
+) -> TriageFacts:
+    """By how much the loss beside the good version's has risen, on the same requests of each time."""
+    apart = []
+    for own, good in (before, after):
+        if own is None or good is None or len(own.losses) != len(good.losses):
+            return facts
+        apart.append(own.losses - good.losses)
+    error = math.sqrt(sum(float(np.var(side)) / len(side) for side in apart))
+    rise = float(np.mean(apart[1]) - np.mean(apart[0]))
+    return replace(facts, against_good=rise, against_tolerance=_ERRORS_OF_CHANCE * error)
 
 
 def _harmed_group(new: _Labelled, paired: "np.ndarray", chance: float) -> FailureCondition | None:
@@ -211,13 +226,11 @@ class _Comparison:
 
 def _look_closer(both: _Comparison, new: _Labelled, now: _Answered, facts: TriageFacts) -> TriageFacts:
     """What takes the additional loss away, such as old values of a moved column; and what answers react to."""
-    reference = facts.good_after if both.trial else facts.loss_before
-    harm = 0.0 if reference is None else now.mean - reference
-    harmed = reference is not None and harm > facts.tolerance
-    facts = replace(facts, shifts=_counterfactuals(both, new, now, harm if harmed else None, facts.shifts))
+    harm = facts.harm
+    facts = replace(facts, shifts=_counterfactuals(both, new, now, harm, facts.shifts))
     swaps = _swapped_answers(both, new)
     facts = replace(facts, confused=_confused_codes(swaps, new))
-    if not harmed or any(_explains(one) for one in facts.shifts.values()):
+    if harm is None or any(_explains(one) for one in facts.shifts.values()):
         return facts
     more = (
         now.losses - both.good_losses if both.trial and both.good_losses is not None else np.full(len(now.losses), harm)
