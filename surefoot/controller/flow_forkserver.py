@@ -1,6 +1,7 @@
 """Start the forkserver that Prefect flow runs are forked from, and restart it when it has died."""
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -45,4 +46,6 @@ class FlowForkserver:
             self._pause = min(2.0 * self._pause, _LONGEST_PAUSE_S)
         self._again = now + self._pause
         command = [sys.executable, "-m", "surefoot.controller.forkserver", *self.modules]
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.project)  # noqa: S603 - ours
+        # Models that runs fork have as many threads as their libraries were told when this process imported them.
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.project, env=environment)  # noqa: S603 - ours

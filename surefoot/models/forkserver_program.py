@@ -82,13 +82,14 @@ class ForkedChild:
 class ForkserverProgram:
     """A forkserver that is started as a program when the first process is wanted."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], **environment: str) -> None:
         """Start nothing yet.
 
         Args:
             command: The program, which calls `serve_forks` with the socket whose number is its last argument.
+            environment: What the program's environment has unless this process's own says something else.
         """
-        self._command = list(command)
+        self._command, self._environment = list(command), environment
         self._lock = threading.Lock()
         self._server: ForkserverClient | None = None
         self._program: subprocess.Popen[bytes] | None = None
@@ -136,6 +137,7 @@ class ForkserverProgram:
                     [*self._command, str(theirs.fileno())],
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
+                    env={**self._environment, **os.environ},
                     start_new_session=True,  # a Ctrl-C at the terminal is for the process that started it
                 )
             atexit.register(self.close)

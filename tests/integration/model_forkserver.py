@@ -18,7 +18,7 @@ from tests.integration.waiting import ended
 @contextlib.contextmanager
 def running_forkserver() -> Iterator[ForkserverProgram]:
     """Give a forkserver of model hosts, which starts with the first of them; all of them end with it."""
-    made = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"])
+    made = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"], OMP_NUM_THREADS="1")
     try:
         yield made
     finally:

@@ -147,6 +147,21 @@ def test_a_program_that_does_not_start_is_said_to_be_gone() -> None:
         program.close()
 
 
+def test_a_program_has_the_settings_that_its_libraries_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting of libraries is there before the program imports them, and one of this process comes first."""
+    told = "import os, socket, sys; e = socket.socket(fileno=int(sys.argv[1])); e.send(b'1'); e.recv(1); "
+    wrong = "sys.exit(os.environ['OMP_NUM_THREADS'] != '{}')"
+    for own, expected in ((None, "1"), ("3", "3")):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if own is not None:
+            monkeypatch.setenv("OMP_NUM_THREADS", own)
+        program = ForkserverProgram([sys.executable, "-c", told + wrong.format(expected)], OMP_NUM_THREADS="1")
+        program.start()
+        program.close()
+        assert program._program is not None
+        assert program._program.returncode == 0
+
+
 def test_children_outlive_the_forkserver(worker: Worker) -> None:
     """When the forkserver is killed what it has forked stays, and later processes are started the slow way."""
     pid = worker.ask("fork or spawn", "stay")["pid"]

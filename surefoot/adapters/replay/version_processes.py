@@ -27,7 +27,9 @@ from surefoot.models.rows.independence import IndependenceResult
 if TYPE_CHECKING:
     import pandas as pd
 
-_program = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"])
+# Libraries read the number of their threads when they are imported; two versions beside each other, each with a thread
+# for each processor, take ten times as long.
+_program = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"], OMP_NUM_THREADS="1")
 _forkservers: list[ForksProcesses] = [_program]
 """The last one forks all versions of this process: MLflow is imported once for them, which takes seconds."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
