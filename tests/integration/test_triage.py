@@ -23,6 +23,7 @@ from surefoot.adapters.served_answers.triage.triage_facts import TriageQuery, me
 from surefoot.core.domain import Version
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.triage.triage import Cause, Triage, decide_cause
+from surefoot.core.triage.triage_facts import CauseDetail
 from tests.integration.log_writing import label, record, write
 
 with warnings.catch_warnings():
@@ -133,12 +134,18 @@ def log_of(root: Path, versions: Versions, number: str, change: Change, shared: 
 
 
 def triage(
-    versions: Versions, log: PredictionLog, number: str, *, trial: bool = False, tracer: RequestTracer | None = None
+    versions: Versions,
+    log: PredictionLog,
+    number: str,
+    *,
+    trial: bool = False,
+    tracer: RequestTracer | None = None,
+    onset: float = ONSET,
 ) -> Triage:
     """The cause that is found."""
     processes = VersionProcesses(ArtifactCache(versions.root / "artifacts", "http://127.0.0.1:9"), 4000)
     good = versions.saved["1"]
-    query = TriageQuery("m", versions.saved[number], good, trial, 0.0, ONSET, UNTIL, UNTIL + 10 * HOUR, GATE)
+    query = TriageQuery("m", versions.saved[number], good, trial, 0.0, onset, UNTIL, UNTIL + 10 * HOUR, GATE)
     return decide_cause(measure_triage_facts(log, processes, query, tracer))
 
 
@@ -204,6 +211,13 @@ def test_an_injected_cause_is_found(
     found = triage(versions, log_of(tmp_path, versions, number, change), number)
     assert (found.cause, found.column) == (cause, column), json.dumps([found.sentence, *found.evidence], indent=1)
     assert found.evidence
+
+
+def test_trouble_that_began_before_its_onset_is_found(versions: Versions, tmp_path: Path) -> None:
+    """Where the onset is estimated too late, and requests before it are harmed too, the cause is found all the same."""
+    late = ONSET + 0.2 * (UNTIL - ONSET)
+    found = triage(versions, log_of(tmp_path, versions, "2", pascal), "2", onset=late)
+    assert (found.cause, found.column, found.detail) == (Cause.FEATURE, "pressure", CauseDetail.UNIT), found.evidence
 
 
 def test_requests_are_traced_through_each_stage_of_both_versions(versions: Versions, tmp_path: Path) -> None:
