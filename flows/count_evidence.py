@@ -14,7 +14,7 @@ from tasks.evidence_counting import count_file_evidence, find_waiting_log_files,
 
 @flow(name="score", flow_run_name="score {model}", retries=0)
 def count_evidence(home: str, model: str, rollout: str, parts: Mapping[str, str], asked_at: float) -> State[Any]:
-    """Count closed parts of a model's log, each in a task of its own on a worker of this flow's task runner.
+    """Count the evidence in closed prediction-log files, each in a Prefect task of its own on a worker.
 
     Args:
         home: Folder of all state.
@@ -33,7 +33,7 @@ def count_evidence(home: str, model: str, rollout: str, parts: Mapping[str, str]
 
 
 def count_evidence_before_replay(model: str, rollout: str) -> None:
-    """Spread out what a replay's look would have to count, where its policy says so and it is worth it.
+    """Run `count_evidence` before a replay's gate evaluation, where the policy asks for it and enough is uncounted.
 
     Whatever goes wrong is no failure of the rollout: the look counts what was not kept.
 

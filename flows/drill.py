@@ -10,7 +10,7 @@ from tasks.drill import rehearse_rollback
 
 @flow(name="drill", flow_run_name="drill {model}")
 def drill(model: str, faults: list[str] | None = None) -> State[Any]:
-    """Take a version back in a staging twin that has its own gateway and journal; production is not touched.
+    """Roll a version back, once for each fault, in a staging twin with its own gateway; production is not touched.
 
     Args:
         model: Registered model, for example flights-late.

@@ -1,4 +1,4 @@
-"""Promote one version of a model through its stages: data validation, shadow, live shadow and canary ramp."""
+"""Promote a model version stage by stage: data validation, offline shadow, live shadow, canary ramp, champion."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

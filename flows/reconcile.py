@@ -1,4 +1,4 @@
-"""Reconcile the journal with registry, gateway and Prefect: adopt changes, resume rollouts, report differences."""
+"""Reconcile the journal with registry, gateway and Prefect, and do due work, such as resuming interrupted rollouts."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -26,7 +26,7 @@ from tasks.reconcile import (
 
 @flow(name="reconcile")
 def reconcile() -> State[dict[str, list[str]]]:
-    """Run when there is something to do; each part finds what it needs by itself and is safe to repeat."""
+    """Run all reconciliation steps; each one finds by itself what is to be done, and is safe to repeat."""
     before = journal_heads()
     reaped = mark_dead_runs_crashed()
     aborted = abort_cancelled_rollouts()

@@ -14,7 +14,7 @@ from tasks.rollback import roll_back
 def rollback(
     model: str, reason: str, to: str | None = None, mode: Literal["immediate", "stepped"] | None = None
 ) -> State[str]:
-    """Take back the version under rollout, or the promoted champion.
+    """Roll back the version under rollout, or the promoted champion.
 
     Args:
         model: Registered model, for example flights-late.

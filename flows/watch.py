@@ -1,4 +1,4 @@
-"""Judge promoted versions for as long as they serve, and roll back those that have become worse."""
+"""Evaluate the gates of promoted versions while they serve; roll back or retrain those that have become worse."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tasks.watch import due_champions, watch_champion_once
 
 @flow(name="watch", retries=0)
 def watch() -> State[Any] | list[State[Any]]:
-    """Take one look at every version that is due; one that cannot be looked at does not hide the others."""
+    """Evaluate the gates once for every version that is due; an error of one version does not stop the others."""
     looks = {model: judge_bake_once(model, rollout, return_state=True) for model, rollout in due_bakes().items()}
     looks |= {model: watch_champion_once(model, return_state=True) for model in due_champions() if model not in looks}
     return final_watch_state(looks)

@@ -1,4 +1,4 @@
-"""Count the evidence in closed prediction-log files in advance; a later gate evaluation adds up the counts."""
+"""Replay closed prediction-log files through both versions in advance; a gate evaluation then only sums the counts."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from surefoot.settings import Settings
 
 
 class EvidenceCounter:
-    """Counts closed parts of a model's log before the look of a rollout's replay, which then adds them up.
+    """Counts a model's closed prediction-log files before the replay gates are evaluated, which then add up the counts.
 
     The processes of both versions stay until it is closed.
     """

@@ -46,7 +46,7 @@ _CORRECTION_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Whose answers are listed, and what of them the log hides.
+    """A list of exposed requests to make: the version whose answers it holds, and what the log's policy hides of them.
 
     Attributes:
         version: The version that answered.
@@ -71,7 +71,7 @@ class Exposure:
 def find_exposure(
     config: Settings, model: str, entries: Sequence[Entry], *, number: str = "", rollout: str = "", unit: str = ""
 ) -> Exposure:
-    """Find whose answers are to be listed: those of a version, under a rollout, or of the version taken back last.
+    """Find the version whose answers are to be listed: by number, by rollout, or else the last one rolled back.
 
     Args:
         config: Where everything is.
@@ -258,7 +258,7 @@ def _journal_once(ports: Ports, model: str, event: ExposureListed | CorrectionsW
 
 
 def list_due_exposure(config: Settings, ports: Ports, model: str) -> str:
-    """List what the version answered that was taken back first among those not yet listed; no version is asked.
+    """Write the exposure list of the earliest rollback that has none yet, if there is one; no model is called.
 
     Returns:
         One line about what was listed; empty when nothing was.
@@ -297,7 +297,7 @@ class Correction:
 
 
 def correct_answers(config: Settings, ports: Ports, model: str, number: str = "") -> Correction:
-    """Ask the proven-good version again about everything that a version answered, and journal the table of it.
+    """Score all requests that a version answered with the proven-good version, and journal the table of corrections.
 
     Args:
         config: Where everything is.

@@ -12,7 +12,7 @@ from surefoot.core.errors import Rejected
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where everything is; written by `surefoot up`, read by everything else.
+    """Paths, addresses and token of an installation; written by `surefoot up`, read by everything else.
 
     Attributes:
         home: Folder of all state.

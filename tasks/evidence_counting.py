@@ -1,4 +1,4 @@
-"""Find closed prediction-log files to count, and define the Prefect task that counts the evidence in one of them."""
+"""Count evidence ahead of a gate evaluation, in parallel: find closed log files; a Prefect task counts one of them."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ class _WaitingLogFiles:
 
 
 def find_waiting_log_files(model: str, rollout: str) -> _WaitingLogFiles | None:
-    """Find what is worth spreading out before the look of a replay; None where there is nothing, or no engine.
+    """Find log files worth counting in parallel before the replay gates are evaluated; None without files or engine.
 
     Args:
         model: Registered model.
@@ -121,7 +121,7 @@ WORKER_COUNTER = _WorkerCounter()
 
 @task(name="count part", task_run_name="count {title}", retries=0)
 def count_file_evidence(home: str, model: str, rollout: str, name: str, title: str, asked_at: float) -> bool:
-    """Count one closed part of a model's log, and keep what a look needs of it.
+    """Count the evidence in one closed prediction-log file, and store the counts for the next gate evaluation.
 
     Args:
         home: Folder of all state.

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that open a rollout, make its version champion, and judge it after promotion."""
+"""Define the Prefect tasks that open a rollout, make its version champion, and evaluate it after promotion (bake)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -62,7 +62,7 @@ def open_rollout(
     timeout_seconds=3600,
 )
 def make_champion(model: str, rollout: str) -> State[str]:
-    """Move `previous`, then `champion`, then all traffic."""
+    """Make the rollout's version champion: move alias `previous`, then `champion`, then all traffic."""
     return drive_stage(model, rollout, Stage.PROMOTING)
 
 
@@ -75,12 +75,12 @@ def make_champion(model: str, rollout: str) -> State[str]:
     timeout_seconds=3600,
 )
 def judge_bake_once(model: str, rollout: str) -> State[str]:
-    """Take one look at a version that serves everything; the `watch` flow comes back for the next one."""
+    """Evaluate a promoted version once in its bake, when it serves everything; the `watch` flow evaluates it again."""
     return drive_stage(model, rollout, Stage.BAKING, wait=False)
 
 
 def due_bakes() -> dict[str, str]:
-    """Rollouts that bake and of which something is due, by model: one pass over all of them.
+    """Rollouts in their bake (observed after promotion) that are due for an evaluation, by model.
 
     A rollout whose policy cannot be read is among them: its own task fails of that, and no other.
     """

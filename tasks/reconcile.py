@@ -141,7 +141,7 @@ def end_overdue_live_drills() -> list[str]:
 
 @task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
 def apply_registry_changes() -> dict[str, list[str]]:
-    """Open what the registry asks for, end what it no longer asks for, and journal what cannot be done, once.
+    """Open rollouts that the registry asks for, end those it no longer asks for, and journal each refusal once.
 
     Returns:
         What was opened, withdrawn and refused.
@@ -273,7 +273,7 @@ def report_incidents() -> list[str]:
 
 @task(name="show the journals")
 def show_ended_rollouts() -> list[str]:
-    """Show in MLflow what is over; a rollout that is open is shown by the run that drives it.
+    """Show ended rollouts in MLflow; an open one is shown by the run that drives it.
 
     Returns:
         Models of which something was drawn.
@@ -287,7 +287,7 @@ def show_ended_rollouts() -> list[str]:
 
 @task(name="compare with the journal")
 def report_drift() -> list[str]:
-    """Journal and report where the gateway or the registry does not say what the journal says."""
+    """Journal and report each difference of gateway or registry from the journal."""
     found = []
     with open_flow_ports() as ports:
         for model in ports.journal.models():
@@ -299,7 +299,7 @@ def report_drift() -> list[str]:
 
 @task(name="restore tables and test restores")
 def restore_all_due_tables() -> list[str]:
-    """Restore what rollbacks have left to be restored, and test once a day that checkpoints can be.
+    """Restore the tables that a rollback requires to be restored, and test daily that checkpoints can be restored.
 
     Returns:
         What was done, one line a table.
@@ -343,7 +343,7 @@ def check_fallbacks() -> list[str]:
 
 @task(name="compact the log")
 def compact_all_logs() -> list[str]:
-    """Turn what is closed of every model's log into Parquet and remove what is too old; a bounded amount a run.
+    """Compact closed log files of every model to Parquet and delete expired records; a bounded amount each run.
 
     Returns:
         What was done, one line a model.

@@ -42,7 +42,7 @@ def open_flow_ports(report: ProgressReport = lambda _done, _total: None) -> Abst
 
 
 def is_retryable_failure(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: ignore[type-arg]
-    """Retry what is known to pass: the class of the error decides, never its text."""
+    """Whether a task failed by a temporary error, by the error's class and never its text, and is to be retried."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, SurefootError) and error.retryable
 
@@ -124,5 +124,5 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -
 
 
 def limit_openmp_threads() -> None:
-    """One thread a model: two on a small machine wait for each other."""
+    """Limit OpenMP to one thread for each model: on a small machine more threads wait for each other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that judge a serving champion repeatedly, and start retraining when it gets worse."""
+"""Define the Prefect tasks that evaluate each serving champion, and on harm roll it back or start retraining."""
 
 from prefect import task
 from prefect.client.schemas.objects import State
@@ -16,7 +16,7 @@ from tasks.states import MAX_MESSAGE_LENGTH
 
 
 def due_champions() -> list[str]:
-    """Models whose champion is to be looked at now; one whose policy cannot be read is among them, and fails there."""
+    """Models whose champion is due for an evaluation; one whose policy cannot be read is included, and fails later."""
     with open_flow_ports() as ports:
         return [model for model in ports.journal.models() if _is_due(ports, model)]
 
@@ -38,7 +38,7 @@ def _is_due(ports: Ports, model: str) -> bool:
     timeout_seconds=3600,
 )
 def watch_champion_once(model: str) -> State[str]:
-    """Take one look at a champion; roll it back, or have it trained again, where its policy says so."""
+    """Evaluate a champion once; roll it back or start its retraining where its policy says so."""
     log = get_run_logger()
     with open_flow_ports() as ports:
         head = len(ports.journal.read(model))

@@ -1,4 +1,4 @@
-"""Provide the host's clock, a replay clock whose time is a number in a file, and the interface of both."""
+"""Provide the host's clock, a replay clock that reads a simulated time from a file, and the interface of both."""
 
 import math
 import os
@@ -15,7 +15,7 @@ _DOUBLE = struct.Struct("<d")  # one aligned word: a reader sees the old time or
 
 
 class HostClock(Clock, Protocol):
-    """A clock that also knows the host's own time."""
+    """Interface of a clock that may be simulated, and that also tells the host's real time."""
 
     def wall(self) -> float:
         """Time of the host [Unix seconds]."""

@@ -1,4 +1,4 @@
-"""Store the progress of scheduled flows: last heartbeat, last entry shown in MLflow, last outcomes set in Prefect."""
+"""Store the progress of scheduled flows: last heartbeat, last journal entry in MLflow, last outcomes in Prefect."""
 
 import contextlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 
 def record_heartbeat(home: Path, name: str) -> None:
-    """Remember that a scheduled flow has come just now.
+    """Record that a scheduled flow has run just now.
 
     Args:
         home: Folder of all state.
@@ -19,7 +19,7 @@ def record_heartbeat(home: Path, name: str) -> None:
 
 
 def last_heartbeat(home: Path, name: str) -> float | None:
-    """When a scheduled flow came last, by the host's clock [Unix seconds]; None before the first.
+    """When a scheduled flow last ran, by the host's clock [Unix seconds]; None before the first run.
 
     Args:
         home: Folder of all state.
@@ -32,7 +32,7 @@ def last_heartbeat(home: Path, name: str) -> float | None:
 
 
 def record_entry_shown_in_mlflow(home: Path, model: str, head: int) -> None:
-    """Remember that MLflow shows the journal of a model up to an entry.
+    """Record up to which journal entry MLflow shows a model's history.
 
     Args:
         home: Folder of all state.
@@ -54,7 +54,7 @@ def last_entry_shown_in_mlflow(home: Path, model: str) -> int:
 
 
 def record_flow_run_outcomes(home: Path, outcomes: str) -> None:
-    """Remember which outcomes the ended flow runs tell.
+    """Record a digest of the outcomes that ended Prefect flow runs show.
 
     Args:
         home: Folder of all state.

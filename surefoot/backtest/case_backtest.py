@@ -25,7 +25,7 @@ _STOPPED = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK, Stage.FA
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What a policy makes of a case.
+    """Result of back-testing a policy on a regression case.
 
     Attributes:
         stopped_at: When a gate stopped the version [Unix seconds]; None where none did.

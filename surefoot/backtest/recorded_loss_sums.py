@@ -1,4 +1,4 @@
-"""Sum the losses of recorded answers by time block once, for use in every gate evaluation of a back-test."""
+"""Sum the losses of recorded answers once for each time block, for reuse in all gate evaluations of a back-test."""
 
 import math
 
@@ -10,7 +10,7 @@ from surefoot.core.policy.policy_types import PairedGate
 
 
 class RecordedLossSums:
-    """Answers the paired questions of many looks at one file.
+    """Loss sums by time block of one file of recorded requests, for many gate evaluations.
 
     Law: the sums are those of `RecordedAnswers`: a label counts when it came within its request's maturity, and a block
         counts when all its labels have had their time, so that no later label changes its sums. What came too late is

@@ -27,7 +27,7 @@ _GOOD = ValidationResult("not run", 1, 1, ())
 
 @dataclass(frozen=True, slots=True)
 class GateEvaluation:
-    """What one gate said at one look.
+    """The verdict of one gate at one evaluation.
 
     Attributes:
         at: When [Unix seconds].
@@ -181,7 +181,7 @@ def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateEvaluatio
 
 
 def rollout_milestones(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
-    """The turns that a rollout took: (when, what), without its looks."""
+    """Milestones of a rollout as (time, text), without its gate evaluations."""
     made = []
     for entry in entries:
         event = decode_event(entry.kind, entry.data)

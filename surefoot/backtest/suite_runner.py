@@ -19,7 +19,7 @@ def file_digest(file: Path) -> str:
 
 
 def make_suite_runner(suite: Path) -> SuiteRunner:
-    """Holds a window's requests against a suite file."""
+    """Make a function that runs a suite file on a window's requests."""
     known: dict[str, ValidationResult | MissingEvidence] = {}
 
     def validate(_digest: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:

@@ -1,4 +1,4 @@
-"""Define the command line: one verb a command, one line an error, exit codes by kind of error."""
+"""Build the command-line interface, which loads only the run command's module and prints each error as one line."""
 
 import io
 import os

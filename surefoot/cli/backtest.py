@@ -1,4 +1,4 @@
-"""Define the command `backtest`, which runs a policy on recorded traffic."""
+"""Define the command `backtest`, which runs a policy on recorded traffic or on an incident's regression case."""
 
 import json
 import sys

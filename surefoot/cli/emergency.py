@@ -1,4 +1,4 @@
-"""Define the emergency commands `abort`, `rollback` and `kill`, and `repair`, which resets the alias `champion`."""
+"""Define the commands `abort`, `rollback`, `kill` (stops all candidates) and `repair` (resets alias `champion`)."""
 
 import contextlib
 import re

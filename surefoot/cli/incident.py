@@ -1,4 +1,4 @@
-"""Define the `incident` commands: list, show, explain, report and close incidents, and end the hold on evidence."""
+"""Define the `incident` commands: list, show, triage, annotate, review and close incidents, and release evidence."""
 
 from collections import defaultdict
 from collections.abc import Iterator

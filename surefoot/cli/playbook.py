@@ -1,4 +1,4 @@
-"""Define the command `playbook`, which lists the steps that people must take now, and records completed steps."""
+"""Define the command `playbook`, which lists the steps people must take in an open incident, and records done ones."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the commands that change nothing: `lint`, `plan`, `schema`, `history` and `verify`."""
+"""Define the read-only commands `lint` (checks policies), `plan`, `schema`, `history`, `verify` (checks journals)."""
 
 import contextlib
 from collections import Counter

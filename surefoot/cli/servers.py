@@ -1,4 +1,4 @@
-"""Define the commands that start and stop servers: `up` and `down`, and their parts `gateway` and `controller`."""
+"""Define commands that start or stop servers: `up` and `down` (all of them), `gateway` and `controller` (one each)."""
 
 import logging
 import os

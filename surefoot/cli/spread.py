@@ -1,4 +1,4 @@
-"""Define the command `spread`: measure on past requests the rates, and their variation, that a plan assumes."""
+"""Define the command `spread`: estimate the `expect:` values of a policy (rates, deviations) from logged requests."""
 
 from collections.abc import Sequence
 from decimal import Decimal

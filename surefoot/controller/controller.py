@@ -1,4 +1,4 @@
-"""Run the controller: skip each due run of a scheduled flow that has no work to do, and leave the rest to Prefect.
+"""Run the controller: skip each due run of a scheduled Prefect flow that has no work, and let Prefect start the others.
 
 The controller never acts on a model. A tick that it leaves, or that it does not come to, is run by the scheduler's
 worker as it always was: with the controller gone nothing is missed, it only costs more.
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def single_controller_lock(home: Path) -> Iterator[None]:
-    """Be the only controller of a home; the kernel ends that with this process.
+    """Hold the lock of the only controller of a state folder; the kernel releases it when this process ends.
 
     Raises:
         Conflict: Another one runs.
@@ -52,7 +52,7 @@ def single_controller_lock(home: Path) -> Iterator[None]:
 
 @dataclass
 class Controller:
-    """Looks before each tick.
+    """Skips due runs of scheduled flows that have no work to do, and marks runs without a process as crashed.
 
     Attributes:
         work: Finds what is to be done.

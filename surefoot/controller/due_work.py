@@ -61,7 +61,7 @@ _DueRuns = dict[str, object]
 
 @dataclass
 class DueWork:
-    """What is to be done by the flows of one installation.
+    """Finds the work that the scheduled flows of one installation have to do now.
 
     Attributes:
         snapshot: What is read.

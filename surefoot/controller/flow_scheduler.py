@@ -1,4 +1,4 @@
-"""Define the interface to the flow scheduler: list runs, skip runs without work, and mark dead runs as crashed."""
+"""Define the interface to the flow scheduler (Prefect): list runs, skip idle ones, mark dead ones as crashed."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence

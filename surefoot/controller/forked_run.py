@@ -1,4 +1,4 @@
-"""Run a Python module in a process forked from the forkserver, which has already imported all libraries.
+"""Ask the forkserver to run a Python module, and wait for its end: a fast replacement for `python -m MODULE`.
 
 A worker starts this in the place of `python -m MODULE`, and supervises it as before: it lives as long as the run,
 passes signals on, and ends with its exit code. Without a forkserver it becomes `python -m MODULE`.
@@ -34,7 +34,7 @@ def socket_address(home: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Run the flow; its exit code."""
+    """Run the module that the command line names; its exit code."""
     try:
         connection, pid = _begin(Path(os.environ["SUREFOOT_HOME"]))
     except (OSError, KeyError, ValueError):  # no controller, or one that has to import changed files first

@@ -1,4 +1,4 @@
-"""Send the gateway each model's standby version and fallback version, whenever they may have changed."""
+"""Tell the gateway which standby version and fallback version to load for each model, whenever they change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from surefoot.rollout import is_rollback_target, wanted_standby
 
 @dataclass
 class StandbySender:
-    """What was named, by model."""
+    """Sends standby and fallback versions to the gateway, and remembers the last ones sent for each model."""
 
     _named: dict[str, object] = field(default_factory=dict)
     _fallbacks: dict[str, object] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Read what the controller needs at each tick (rollouts, policies, registry), and cache what has not changed."""
+"""Read the state that the controller needs at each tick (journals, policies, registry, routes), cached if unchanged."""
 
 import logging
 import time
@@ -30,7 +30,7 @@ JournalHead = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class CachedPorts(Ports):
-    """Ports that have folded the journals already."""
+    """Ports with the state of each model's journal as it was at the beginning of the tick."""
 
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
 

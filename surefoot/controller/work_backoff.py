@@ -1,4 +1,4 @@
-"""Choose the due work for which a flow is started now; wait longer after each start that did not finish the work."""
+"""Choose the due work for which a flow starts at this tick, with back-off for work that earlier runs did not finish."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ MAX_WAIT_TICKS = 10
 
 @dataclass(frozen=True, slots=True)
 class OneTimeWork:
-    """What work rests on that is asked for a single time, until this changes."""
+    """Signature of work for which a flow is started only once, until the signature changes."""
 
     signature: object
 
@@ -21,7 +21,7 @@ class _Attempt:
 
 
 class Backoff:
-    """Remembers for which work a flow was asked already.
+    """Remembers for which work a flow was started already, and when it is started again.
 
     Work of which nothing has changed since is asked for again after 1, 2, 4 and 8 ticks, and then every ten.
     """

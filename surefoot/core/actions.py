@@ -19,21 +19,21 @@ class FinishEffect:
 
 @dataclass(frozen=True, slots=True)
 class AbandonEffect:
-    """Give up a change on the way forward: it would stand in the way of moving traffic back."""
+    """Give up an intended change of a promotion, because it would prevent moving traffic back."""
 
     seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyEffect:
-    """Intend an effect, then carry it out."""
+    """Journal the intention of an effect, then carry it out."""
 
     effect: Effect
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeGates:
-    """Ask these gates, one look.
+    """Evaluate these gates once.
 
     Attributes:
         kind: Where the evidence comes from.

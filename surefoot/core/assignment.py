@@ -1,4 +1,4 @@
-"""Assign a unit, such as a customer, to champion or candidate by hashing its key with a salt."""
+"""Assign a unit (such as a customer) or a request to champion or candidate, by hashing its key with a salt."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _BELOW_100 = math.nextafter(100.0, 0.0)
 
 
 def assignment_bucket(salt: str, key: str) -> float:
-    """Place a key on the ruler that every ramp of one salt is cut on.
+    """Hash a key to a percentage from 0 to 100; the candidate gets the keys below its weight.
 
     The salt and the key are hashed with a NUL between them, so that no salt can finish another one's keys. A
     checksum such as CRC-32 must not stand here: it is affine, and the groups of two salts would not be independent.

@@ -328,7 +328,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class RegistryView:
-    """One registered model.
+    """What the registry holds of one registered model: aliases, stages, and statuses of versions.
 
     Attributes:
         exists: Whether it is there under this name.

@@ -1,4 +1,4 @@
-"""Define what answers when no version can: a fixed fallback answer, or another model version."""
+"""Define the fallback of a model, which answers when no version can: a constant, a table, or another model version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -9,7 +9,7 @@ NO_REASON_TEXT = "no reason given"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A reason that can be kept.
+    """A reason that the journal can store.
 
     Attributes:
         text: One line of printable text, never empty, at most LONGEST characters.

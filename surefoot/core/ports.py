@@ -1,4 +1,4 @@
-"""Define the ports, which are interfaces to the outside world: journal, registry, traffic, evidence, tables, clock."""
+"""Define the ports (interfaces to the outside world): journal, registry, traffic, evidence, files, tables, clock."""
 
 from typing import Protocol
 

@@ -128,7 +128,7 @@ def expected_result_rows(
     incidents: Sequence[Incident],
     extra: Mapping[str, object],
 ) -> list[dict[str, object]]:
-    """One row a claim of the story.
+    """One row for each expected result of the demo, and whether it occurred.
 
     Args:
         story: What was played.
@@ -234,7 +234,7 @@ def expected_result_rows(
 def review_result_rows(
     review: IncidentReview | None, again: BacktestedPolicy | None, problem: str
 ) -> list[dict[str, object]]:
-    """Claims about the review of an incident.
+    """Rows of the expected results of an incident's review, and whether they occurred.
 
     Args:
         review: What the review says; None without one.

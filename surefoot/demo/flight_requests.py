@@ -1,4 +1,4 @@
-"""Build model requests from the public data set of flights that left New York City in 2013."""
+"""Build the demo's model requests from the public data set of 2013 New York flights, and fill missing values."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train and register the demo's model versions: a champion, a better one, and two that must be stopped."""
+"""Train and register the demo's model versions (a champion, a better one, two bad ones), and move registry aliases."""
 
 import contextlib
 import io

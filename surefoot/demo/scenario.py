@@ -1,4 +1,4 @@
-"""Run the demo scenario: a champion serves, three candidates are tried, and the promoted one gets worse."""
+"""Run the demo scenario: serve a champion, try three candidates, roll the promoted one back when it gets worse."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ _SCENE_TIMEOUT_S = 240.0
 
 
 class DemoActions(Protocol):
-    """What the story needs of the running stack; the command line provides it."""
+    """Actions on the running stack that the scenario needs; the command line provides them."""
 
     mlflow: str
     gateway: str
@@ -59,7 +59,7 @@ class DemoActions(Protocol):
 
 @dataclass
 class CandidateResult:
-    """What became of one candidate.
+    """The rollout of one candidate of the demo.
 
     Attributes:
         story: Letter of the scene.
@@ -76,7 +76,7 @@ class CandidateResult:
 
 @dataclass
 class DemoScenario:
-    """Plays every scene and remembers what it saw."""
+    """Plays the demo, one candidate after another, and records the result of each."""
 
     theatre: DemoActions
     flights: pd.DataFrame

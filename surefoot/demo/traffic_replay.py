@@ -1,4 +1,4 @@
-"""Send a year of flight requests to the gateway in compressed time, and report their labels with realistic delay."""
+"""Send the demo's flight requests to the gateway in compressed time, and report labels with a realistic delay."""
 
 import asyncio
 import heapq
@@ -23,7 +23,7 @@ _LABEL_BATCH = 200
 
 @dataclass
 class CallerCounts:
-    """What the callers saw.
+    """Counts of requests, failures and answers by version, as the callers saw them.
 
     Attributes:
         sent: Requests [count].

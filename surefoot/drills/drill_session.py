@@ -1,4 +1,4 @@
-"""Prepare the twins (isolated copies of production) of a rollback drill, and run each drill in a copy of one."""
+"""Prepare twins (isolated copies of production) at each rollout stage, and run each rollback drill in a copy of one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Choose the plan of a drill: how the version fails, how its requests change, and which service is down."""
+"""Choose the fault plan of a rollback drill: when and how the version, its requests or a service (registry...) fail."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ HARM_FAULTS = DATA_FAULTS | {DrillFault.ONE_GROUP}
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """What happens in one drill.
+    """The plan of one drill: its fault, when it begins, and how the version and its requests change.
 
     Attributes:
         fault: The fault.
@@ -54,7 +54,7 @@ class FaultPlan:
 
 @dataclass(frozen=True, slots=True)
 class TrafficFacts:
-    """What a plan is chosen from.
+    """Facts about the twin's requests and stages from which a plan is chosen.
 
     Attributes:
         usual: What is usual among the requests.

@@ -1,4 +1,4 @@
-"""Define the candidate model of a drill: a good version that fails as a fault file describes."""
+"""Define the MLflow model under test in a drill: it wraps a good version, and misbehaves as a fault file says."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Define how the faulty version of a drill misbehaves, and which inputs are typical of its requests."""
+"""Define data classes for a drill's faulty version: how it misbehaves, and which request inputs are typical."""
 
 import json
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Misbehaviour:
 
 @dataclass(frozen=True, slots=True)
 class TypicalInputs:
-    """What was usual among the requests from which a drill was made.
+    """Typical values of each input column, and the form of answers, in the requests from which a drill was made.
 
     Attributes:
         numbers: First and last usual value of each column of numbers.

@@ -1,4 +1,4 @@
-"""Define the request to the process that registers the model versions of a drill's twin (copy of production)."""
+"""Define the arguments of the process that registers the model versions of a drill's twin (copy of production)."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ TYPICAL_INPUTS_FILE = "usual.json"
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRequest:
-    """What a process is asked to register.
+    """The versions that a process is to register, and where; passed as its argument.
 
     Attributes:
         model: Registered model.

@@ -1,4 +1,4 @@
-"""Run one rollback drill in a twin (isolated copy of production): inject a fault, wait for the rollback, triage it."""
+"""Run one rollback drill in a twin (copy of production): inject a fault, wait for the rollback, triage the incident."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ _Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DrillOutcome:
-    """What came of one drill.
+    """The result of one drill, and the same in a sentence.
 
     Attributes:
         result: What it has shown.

@@ -1,4 +1,4 @@
-"""Start and stop a twin, an isolated copy of production with its own journal, registry, policy and gateway."""
+"""Build, start, stop and copy a twin: an isolated copy of production with its own journal, registry and gateway."""
 
 import ctypes
 import gc

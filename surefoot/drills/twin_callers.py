@@ -1,4 +1,4 @@
-"""Send the requests and labels of a drill to the gateway of its twin, and count the answers and errors of callers."""
+"""Simulate the callers of a drill's twin (copy of production): send requests and labels, count answers and errors."""
 
 import http.client
 import math

@@ -26,7 +26,7 @@ _STARTS_WITH = 1.1
 
 @dataclass(frozen=True, slots=True)
 class TwinStage:
-    """A twin that stands in one stage of a promotion, not running.
+    """A stopped twin, saved at one stage of a promotion.
 
     Attributes:
         name: Such as "ramp 5 %" or "bake".

@@ -1,4 +1,4 @@
-"""Back-test policies on the regression cases of incidents, and report policies that fail to stop a bad version."""
+"""Back-test policies on recorded incidents (regression cases), and report each that does not stop the bad version."""
 
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _YEAR_S = 365.25 * 86400.0
 
 
 class CaseBacktester:
-    """Plays policies over one case, whose records are read once; a context manager that closes them.
+    """Back-tests policies on one incident case, whose records are read once; a context manager that closes them.
 
     Attributes:
         stored: The case.
@@ -99,7 +99,7 @@ def _write_against_itself(stored: StoredCase, file: Path) -> None:
 
 
 def backtested_policy(change: PolicyChange | None, case: IncidentCase, found: CaseResult) -> BacktestedPolicy:
-    """What a back-test says, for comparisons and sentences."""
+    """The result of a back-test, in the form that reviews compare and describe."""
     years = max(case.onset - case.opened, 0.0) / _YEAR_S if case.kind is CaseKind.WATCH else 0.0
     return BacktestedPolicy(
         change, found.stopped_at, found.gate, found.where, found.requests, found.reason, found.false_alarms, years
@@ -108,7 +108,7 @@ def backtested_policy(change: PolicyChange | None, case: IncidentCase, found: Ca
 
 @dataclass(frozen=True, slots=True)
 class CheckedCase:
-    """A policy held against one case.
+    """The result of a back-test of a policy on one incident case.
 
     Attributes:
         folder: Folder of the case.

@@ -1,4 +1,4 @@
-"""Review an incident: record its regression case, back-test changes of the policy on it, and propose the best."""
+"""Review an incident: record it as a regression case, back-test policy changes on it, propose the best or apply it."""
 
 import tempfile
 from collections.abc import Sequence

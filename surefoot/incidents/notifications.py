@@ -1,4 +1,4 @@
-"""Queue the messages that journal entries require, deliver them with retries, and report delivery problems."""
+"""Queue notifications for journal entries, deliver them with retries, send heartbeats, report delivery problems."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def open_outbox(config: Settings) -> Iterator[Outbox]:
 
 
 class MessageQueue:
-    """Reads what is new in the journals, and queues what people are to be told of it."""
+    """Reads new journal entries, and queues the notifications that they require."""
 
     def __init__(self, config: Settings, journal: SqlJournal, outbox: Outbox) -> None:
         """Read nothing yet.
@@ -233,7 +233,7 @@ def unjournalled_deliveries(config: Settings) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverBacklog:
-    """What was not delivered to one receiver.
+    """Messages that were not delivered to one receiver, and why.
 
     Attributes:
         receiver: Its name.
@@ -252,7 +252,7 @@ class ReceiverBacklog:
 
 @dataclass(frozen=True, slots=True)
 class NotifierState:
-    """What is wrong with the way messages leave.
+    """Problems in the delivery of notifications: routing file, backlogs, heartbeat.
 
     Attributes:
         file_problem: What is wrong with `configs/notify.yaml`; empty where nothing is.
@@ -268,7 +268,7 @@ class NotifierState:
 
 
 def read_notifier_state(config: Settings) -> NotifierState:
-    """What is wrong with the way messages leave; nothing where no file says who is told.
+    """Read the problems in the delivery of notifications; none where no receivers are configured.
 
     Raises:
         SurefootError: The outbox cannot be read.

@@ -1,4 +1,4 @@
-"""Score logged requests in a child process, which is restarted when a crash of the model has ended it."""
+"""Score logged requests with one version in a child process, which is restarted after the model has crashed it."""
 
 import logging
 import threading

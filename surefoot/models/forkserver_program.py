@@ -1,4 +1,4 @@
-"""Fork model processes from a program that has imported all libraries, for a process that has threads already.
+"""Run the forkserver as a separate program, for a parent process with several threads, which must not fork itself.
 
 Law: what the program forks ends with the program, and the program ends with the process that started it.
 """

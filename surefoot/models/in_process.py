@@ -1,4 +1,4 @@
-"""Run a model in a thread of the calling process, without isolation, for tests and small installations."""
+"""Run a model in a thread of the calling process, without isolation, where it has no process of its own."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Define the protocols of a loaded model: `Model` for direct calls, `Predictor` for calls from an event loop."""
+"""Define the interfaces of a loaded model: `Model` for direct calls, `Predictor` for calls from an event loop."""
 
 import threading
 from collections.abc import Callable
@@ -72,7 +72,7 @@ class TableColumn(NamedTuple):
 
 
 class RowChecks(NamedTuple):
-    """Rows that were answered in a batch and asked again alone, since the model was loaded.
+    """Counts of rows that were predicted in a batch and again alone, and of those whose two answers differed.
 
     Attributes:
         checked: How many [count].

@@ -1,4 +1,4 @@
-"""Serve one model in its own process: load it, test whether it answers rows independently, and answer batches."""
+"""Serve one model in its own process: load it, test whether it answers rows independently, answer batches of rows."""
 
 import contextlib
 import gc

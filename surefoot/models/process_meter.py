@@ -1,4 +1,4 @@
-"""Measure the memory of this process and the time that its model takes to answer."""
+"""Measure, in a model's process, its memory and the time that the model takes to answer."""
 
 import contextlib
 import os

@@ -41,7 +41,7 @@ _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "second
 
 
 def evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
-    """A row a gate: estimate and band over time against what the owner accepts, and the evidence beside it.
+    """Draw one row for each gate: estimate and interval over time against the accepted margin, and the e-values.
 
     Args:
         looks: Every look of a rollout so far; gates that never gave a number are left out.

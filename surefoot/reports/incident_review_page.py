@@ -59,7 +59,7 @@ def _later(review: IncidentReview, detected: float | None) -> str:
 
 
 def describe_costs(review: IncidentReview) -> list[str]:
-    """What the proposal costs, each as one sentence; nothing without a proposal."""
+    """The costs of the proposed policy, such as false alarms, each as one sentence; nothing without a proposal."""
     one = review.proposed
     if one is None or one.change is None:
         return []

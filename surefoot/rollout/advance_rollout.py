@@ -1,4 +1,4 @@
-"""Carry out the next change of a rollout: record the intent, apply and verify the change, record its completion."""
+"""Advance a rollout step by step: evaluate gates, or make a change (record intent, apply, verify, record the end)."""
 
 from collections.abc import Callable
 
@@ -61,7 +61,7 @@ _READ_BACKS, _READ_BACK_PAUSE_S = 150, 0.1
 
 
 def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
-    """Take one step; look at the world before changing it, and read it back after.
+    """Take one step of a rollout; a change is made only where it is still missing, and read back after.
 
     Raises:
         Unavailable: The world does not answer; the journal says how far things came.
@@ -121,14 +121,14 @@ def _gather(ports: Ports, rollout: Rollout, question: EvidenceRequest) -> Eviden
 
 
 def journal_and_apply(ports: Ports, ledger: Ledger, effect: Effect) -> Ledger:
-    """Journal the intent, then carry the effect out."""
+    """Journal the intended change, then make it."""
     started = ports.clock.monotonic()
     ledger = ports.append(ledger, EffectIntended(ledger.open, effect))
     return carry_out_effect(ports, ledger, FinishEffect(ledger.head, effect), started)
 
 
 def carry_out_effect(ports: Ports, ledger: Ledger, settle: FinishEffect, started: float | None = None) -> Ledger:
-    """Look, apply, read back, journal; an effect that is already there is only journalled."""
+    """Make a change (look, apply, read back, journal); one that was already made is only journalled."""
     began = ports.clock.monotonic() if started is None else started
     try:
         if isinstance(settle.effect, SetSplit):

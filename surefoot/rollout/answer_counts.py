@@ -1,4 +1,4 @@
-"""Count what each version has answered, and record the counts in the journal before log records expire."""
+"""Count the requests that each version answered, and record the counts in the journal before log records expire."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Start a rollout for each version with alias `candidate` or stage Staging, and end it when that mark is removed."""
+"""Start a rollout for a version with alias `candidate` or stage Staging; end it when that alias or stage is removed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ _BEFORE_PROMOTION = STAGES_BEFORE_TRAFFIC | {Stage.RAMPING, Stage.AWAITING_APPRO
 
 @dataclass(frozen=True, slots=True)
 class CandidateRequest:
-    """A version that the registry asks for.
+    """A version that an alias or stage of the registry asks to be promoted.
 
     Attributes:
         number: Version.
@@ -40,7 +40,7 @@ class CandidateRequest:
 
 
 def candidate_requests(view: RegistryView) -> tuple[CandidateRequest, ...]:
-    """Everything that is asked for: the alias first, then versions in Staging, newest first."""
+    """All versions that the registry asks to be promoted: by alias first, then those in Staging, newest first."""
     found = []
     if (number := view.aliases.get(_CANDIDATE_ALIAS)) is not None:
         found.append(CandidateRequest(number, ALIAS_SOURCE, "alias candidate was set on it"))
@@ -71,7 +71,7 @@ def _withdrawal_reason(rollout: Rollout, view: RegistryView, model: str) -> str:
 
 
 def end_withdrawn_rollout(ports: Ports, model: str, view: RegistryView) -> str:
-    """End the open rollout when the registry has taken its wish back; the reason, or nothing."""
+    """End the open rollout when its alias or stage was removed in the registry; returns the reason, or nothing."""
     rollout = ports.ledger(model).rollout
     reason = _withdrawal_reason(rollout, view, model) if rollout else ""
     if reason:
@@ -98,7 +98,7 @@ def _promotes(rollout: Rollout, number: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OpenedCandidate:
-    """What came of the wishes of one model.
+    """The result of one model's candidate requests: the version whose rollout was opened, and messages.
 
     Attributes:
         number: Version whose rollout was opened; empty when none was.
@@ -112,7 +112,7 @@ class OpenedCandidate:
 def open_requested_rollout(
     ports: Ports, model: str, view: RegistryView, request: Callable[[CandidateRequest], PromotionRequest], facts: object
 ) -> OpenedCandidate:
-    """Open a rollout for the first wish that can be granted; a wish that is refused is journalled once.
+    """Open a rollout for the first candidate request that can be accepted; each refusal is journalled once.
 
     Args:
         ports: The outside world.

@@ -1,4 +1,4 @@
-"""Evaluate a serving champion against the previous good version and against its own past, and react to harm."""
+"""Evaluate a champion against the last proven-good version and its own past; on harm open an incident or roll back."""
 
 from dataclasses import dataclass
 from math import floor
@@ -78,7 +78,7 @@ def next_evaluation_time(ledger: Ledger) -> float | None:
 
 
 def evaluate_champion(ports: Ports, model: str) -> Ledger:
-    """Take one look at a champion, journal what was found, and do what its policy says.
+    """Evaluate a champion once, journal the result, and react as its policy says.
 
     Raises:
         Rejected: The champion is not watched.
@@ -148,7 +148,7 @@ def _label_delay(watched: WatchedChampion) -> float:
 def watch_requests(
     policy: Policy, watch: Watch, champion: Version, proven: Version, now: float, promotion: tuple[str, str, float]
 ) -> tuple[EvidenceRequest, ...]:
-    """What is asked about the champion, with the proven-good version in the place of the one that served before.
+    """The requests for evidence on the champion, compared with the proven-good version before it.
 
     Args:
         policy: The policy of the champion's promotion.
@@ -180,7 +180,7 @@ def watch_requests(
 
 
 def watch_thresholds(policy: Policy, watch: Watch) -> DecisionThresholds:
-    """How sure a verdict must be in a watch without an end: so many false alarms a year, over all gates."""
+    """Decision thresholds for a watch without an end: at most so many false alarms a year, over all gates."""
     alpha = min(watch.false_alarms * _LEVEL_SHARE, 0.5) / max(len(watch.gates), 1)
     return DecisionThresholds(
         alpha=alpha,

@@ -1,4 +1,4 @@
-"""Record, write and compare the configuration files that are deployed together with a version."""
+"""Record and write the configuration files that are deployed with a version, and report one that cannot be written."""
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown
@@ -9,7 +9,7 @@ from surefoot.rollout.ports import Ports
 
 
 def resolve_bundle(ports: Ports, policy: Policy, candidate: Version) -> tuple[BundledFile, ...]:
-    """Keep the candidate's configuration files, and what they replace, before anything is opened.
+    """Store the candidate's configuration files, and the files that they replace, before its rollout is opened.
 
     Raises:
         Rejected: The candidate's artifact has no such file.
@@ -48,10 +48,10 @@ def write_config(ports: Ports, effect: SetConfig) -> bool:
 
 
 def config_drift(rollout: str, effect: SetConfig, error: Exception) -> DriftFound:
-    """What a configuration file that could not be written leaves behind."""
+    """The event that records that a configuration file could not be written."""
     return DriftFound(rollout, config_drift_name(effect.name), short_digest(effect.content), str(error))
 
 
 def short_digest(content: str) -> str:
-    """A content for people."""
+    """A file's digest, shortened for people."""
     return content[:19] if content else "no file"

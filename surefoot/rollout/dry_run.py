@@ -124,7 +124,7 @@ def _read_only(ports: Ports) -> Ports:
 
 
 def wanted_change(use_case: Callable[[Ports], object], ports: Ports) -> str:
-    """What a use case would change first; empty when it would change nothing.
+    """The first change that an operation would make, in words; empty when it would change nothing.
 
     Args:
         use_case: Acts through the ports that it is given.

@@ -1,4 +1,4 @@
-"""Build the evidence requests for a rollout's gates, and find the policy whose gates judge a stepped rollback."""
+"""Build the requests for the evidence that a rollout's gates need; find the policy that judges a stepped rollback."""
 
 from surefoot.core.actions import (
     JudgeGates,
@@ -26,7 +26,7 @@ def rollback_policy(rollout: Rollout | None) -> Policy | None:
 def evidence_requests(
     model: str, rollout: Rollout, policy: Policy, look: JudgeGates, asked_at: float
 ) -> tuple[EvidenceRequest, ...]:
-    """What a look asks for each of its gates, all at one moment: they are asked about the same requests.
+    """The evidence request of each gate of one evaluation; all are about the same requests.
 
     Args:
         model: Registered model.
@@ -69,7 +69,7 @@ def evidence_requests(
 
 
 def due_replay_requests(ledger: Ledger, rollout: str, asked_at: float) -> tuple[EvidenceRequest, ...]:
-    """What the look of a rollout's replay asks that is due; nothing where no such look is.
+    """The evidence requests of a rollout's replay gates that are due; nothing where none are.
 
     Args:
         ledger: The model's ledger.

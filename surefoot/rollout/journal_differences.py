@@ -48,7 +48,7 @@ def repeat_alias_changes(ports: Ports, ledger: Ledger) -> Ledger:
 
 
 def journal_champion_drift(ports: Ports, ledger: Ledger) -> Ledger:
-    """Journal that alias `champion` does not say what is served, once for each value; and that it says so again.
+    """Journal, once for each value, that alias `champion` is not the version that is served; and when it is again.
 
     Raises:
         Unavailable: The registry does not answer.
@@ -96,7 +96,7 @@ def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Led
 
 
 def journal_config_drift(ports: Ports, ledger: Ledger) -> Ledger:
-    """Journal that a configuration file does not hold what goes with the champion, once for each content; and its end.
+    """Journal, once for each content, that a configuration file is not the champion's; and when it is again.
 
     Raises:
         Unavailable: A file cannot be read.

@@ -1,4 +1,4 @@
-"""Define the class Ports: the interfaces to the outside world that one operation uses, and its actor."""
+"""Define class Ports: an operation's interfaces (journal, registry, traffic, evidence, clock...) and its actor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def _no_standby(model: str, generation: int, standby: Version | None, *, going_b
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside world, and who acts on it."""
+    """The interfaces to the outside world that an operation uses, and the actor in whose name it runs."""
 
     journal: Journal
     registry: Registry

@@ -1,4 +1,4 @@
-"""Decide what reconciliation must do: flow runs to start, rollouts to end, and differences to record."""
+"""Reconcile rollouts: adopt champions, end cancelled rollouts, choose what open ones need next, record differences."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +83,7 @@ def cancelled_by_person_at(states: Iterable[tuple[str, str, float]]) -> float | 
 
 
 class NextStep(StrEnum):
-    """What an open rollout needs of a scheduler."""
+    """What an open rollout needs next: a flow run, an ending, or nothing."""
 
     NOTHING = "nothing"
     RUN = "run"
@@ -182,7 +182,7 @@ def finish_decided_ending(ports: Ports, model: str) -> None:
 
 
 def journal_model_drift(ports: Ports, model: str) -> list[str]:
-    """Journal where the gateway or the registry does not say what the journal says; one line for each difference.
+    """Journal each difference of gateway or registry from the journal; returns one line for each.
 
     Registry changes of a rollback that could not be made are repeated; what another person has changed is left alone.
     """

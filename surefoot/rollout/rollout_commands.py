@@ -1,4 +1,4 @@
-"""Handle commands to adopt, promote, abort or roll back a version; each is refused or recorded as one event."""
+"""Handle commands to adopt a champion, promote, abort or roll back; each is refused or recorded as a journal event."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ _GONE_BACK = {Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK, Stage.ABORTED, Stage.WI
 
 @dataclass(frozen=True, slots=True)
 class PromotionRequest:
-    """What a promotion is asked to do.
+    """A request to promote a version: policy, expectation suite, version and reason.
 
     Attributes:
         policy: The policy as a mapping of JSON values; it is journalled whole.

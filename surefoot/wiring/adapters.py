@@ -28,7 +28,7 @@ def make_clock(config: Settings) -> HostClock:
 
 @contextmanager
 def open_journal(config: Settings) -> Iterator[SqlJournal]:
-    """The record of everything; its connections are closed at the end."""
+    """The journal; its connections are closed at the end."""
     journal = SqlJournal(config.journal_url, make_clock(config))
     try:
         yield journal
@@ -48,7 +48,7 @@ def make_registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
 
 @contextmanager
 def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
-    """The engine that splits live requests; its client is closed at the end."""
+    """The client of the gateway, which splits live traffic; it is closed at the end."""
     engine = GatewayTraffic(config.gateway, config.token)
     try:
         yield engine
@@ -57,14 +57,14 @@ def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
 
 
 def make_version_processes(config: Settings) -> VersionProcesses:
-    """Versions in processes of their own, for those who do not serve them."""
+    """A starter of processes that load versions outside of the gateway, one process each, for replays and checks."""
     return VersionProcesses(make_artifact_cache(config), model_memory_mb(2))
 
 
 def make_replay(
     config: Settings, models: VersionProcesses, report: ProgressReport = lambda _done, _total: None
 ) -> IncrementalReplay:
-    """What both versions answer to logged requests, and what was kept of it.
+    """The replay, which asks both versions logged requests and stores the counts.
 
     Args:
         config: Where everything is.
@@ -81,10 +81,10 @@ def model_memory_mb(workers: int) -> int:
 
 
 def open_evidence_store(config: Settings, model: str) -> EvidenceStore:
-    """What was counted of a model's log."""
+    """The store of evidence that was counted in a model's prediction log."""
     return EvidenceStore(evidence_folder(config), model)
 
 
 def evidence_folder(config: Settings) -> Path:
-    """Folder of everything that was counted of the prediction logs."""
+    """Folder of all evidence that was counted in the prediction logs."""
     return config.home / "evidence"

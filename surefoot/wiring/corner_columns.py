@@ -1,4 +1,4 @@
-"""Check the corner cases of a policy against the columns of the expectation suite and of the prediction log."""
+"""Check that a policy's corner cases of model inputs fit the columns of the expectation suite or the prediction log."""
 
 import contextlib
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _TEXT_EXPECTATIONS = ("expect_column_value_lengths_", "expect_column_values_to_m
 
 
 def find_corner_problems(file: Path, policy: Policy, suite: Path) -> list[str]:
-    """What is wrong with the corners of a policy, a line each with file, line and what to do.
+    """Problems of a policy's corner cases, one line each: file, line and what to do.
 
     Args:
         file: The policy file.

@@ -1,4 +1,4 @@
-"""Build the gateway of one worker from the adapters of an installation."""
+"""Build one worker's gateway from an installation's settings, with its model loaders and access to the journal."""
 
 import sys
 from functools import partial
@@ -22,7 +22,7 @@ from surefoot.wiring.use_case_ports import open_ports
 
 
 def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> Gateway:
-    """The data plane of one worker, with the verified loader that it may not reach by itself."""
+    """The gateway of one worker, with loaders of verified artifacts, which it may not import itself."""
     cache = make_artifact_cache(config)
     knobs = GatewaySettings(
         config.home / "gateway",

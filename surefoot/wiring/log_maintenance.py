@@ -21,7 +21,7 @@ LOG_RETENTION_DAYS = 90
 
 
 def logged_models(config: Settings) -> tuple[str, ...]:
-    """Models of which something was logged."""
+    """Models that have a prediction log."""
     return tuple(sorted(path.name for path in config.log.glob("*/") if not path.name.startswith(".")))
 
 
@@ -37,7 +37,7 @@ def closed_segments(config: Settings, model: str) -> tuple[str, ...]:
 def compact_model_log(
     config: Settings, model: str, keep: float = LOG_RETENTION_DAYS, batches: int | None = None
 ) -> CompactionResult:
-    """Turn what is closed of a model's log into Parquet, and remove what is older than is kept.
+    """Convert the closed segments of a model's log to Parquet, and delete expired records.
 
     While a rollout is open nothing is removed: its gates compare with a past that must stay as it was. What an incident
     rests on is kept until a person lifts that hold.

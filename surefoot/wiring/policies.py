@@ -1,4 +1,4 @@
-"""Read the policies of one installation, and build promotion requests from policy, suite and fallback."""
+"""Read the policies of one installation, and build promotion requests from policy, expectation suite and fallback."""
 
 import hashlib
 from contextlib import suppress
@@ -70,7 +70,7 @@ def candidate_promotion(config: Settings, model: str, candidate: CandidateReques
 
 
 def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]:
-    """Digests of the files that a refusal may rest on."""
+    """Digests of the files on which the refusal of a promotion may depend."""
     files = {
         "policy": config.configs / f"{model}.yaml",
         "suite": config.project / "expectations" / f"{policy.suite}.json",

@@ -45,7 +45,7 @@ def open_ports(
     registry_deadline_s: float = 20.0,
     report: ProgressReport = lambda _done, _total: None,
 ) -> Iterator[Ports]:
-    """Open everything that a rollout needs, for one actor, and close it at the end.
+    """Open the ports that an operation needs (journal, registry, gateway...), for one actor; close them at the end.
 
     Args:
         config: Where everything is.

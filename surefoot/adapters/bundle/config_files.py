@@ -1,4 +1,4 @@
-"""Store the contents of configuration files by their SHA-256, and write each configuration file atomically."""
+"""Store configuration files that ship with a model version by their SHA-256, and write them back atomically."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ _VerifiedArtifact = Callable[[Version, str], Path]
 
 
 class ConfigFileStore:
-    """Configuration files on this host."""
+    """Store of configuration files: digests of what they hold now, stored contents, and atomic writes."""
 
     def __init__(self, project: Path, kept: Path, artifact: _VerifiedArtifact) -> None:
         """Remember where everything is; nothing is read yet.
@@ -41,7 +41,7 @@ class ConfigFileStore:
         return "" if content is None else _digest(content)
 
     def keep_current(self, file: str) -> str:
-        """Keep what a file holds now.
+        """Store the present content of a file.
 
         Returns:
             Its SHA-256; empty where there is no file.
@@ -57,7 +57,7 @@ class ConfigFileStore:
         return "" if content is None else self._keep(content)
 
     def keep_bundled(self, model: str, version: Version, source: str) -> str:
-        """Keep a file of a version's artifact.
+        """Store the content of a file that is in a version's artifact.
 
         Returns:
             Its SHA-256.
@@ -78,7 +78,7 @@ class ConfigFileStore:
         return self._keep(_bounded(content, source))
 
     def write(self, file: str, content: str) -> None:
-        """Let a file hold a content that was kept, or remove it where that is empty; whole or not at all.
+        """Write a stored content to a file atomically; an empty digest removes the file.
 
         Raises:
             ArtifactTampered: What was kept is gone or altered.

@@ -1,4 +1,4 @@
-"""Read a champion's daily counts and column samples from the prediction log, without columns that follow the date."""
+"""Count requests, failures, labels and column values per day in the prediction log, to detect a declining champion."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ _SAMPLE_SQL = f"""
 
 
 class LoggedDayCounts:
-    """Counts days of the prediction log."""
+    """Counts requests, failures, labels and column values for each of the latest days of the prediction log."""
 
     def __init__(self, log: PredictionLog) -> None:
         """Remember the log."""
@@ -81,7 +81,7 @@ class LoggedDayCounts:
         until: int,
         value: LabelValue | None = None,
     ) -> tuple[DayCounts, ...]:
-        """Count the latest days.
+        """Count each of the latest days.
 
         Args:
             model: Registered model.
@@ -140,7 +140,7 @@ def _value_sql(value: LabelValue | None) -> str:
 
 
 def follows_calendar(name: str) -> bool:
-    """Whether a column follows the calendar by its name, so that its drift says nothing."""
+    """Whether a column's name says that it holds a date or time, so that its drift is expected."""
     return name.lower().replace("-", "_") in _CALENDAR_COLUMNS
 
 

@@ -1,4 +1,4 @@
-"""Read the fallback that a policy names: a constant answer, an answer table (CSV or Parquet), or a version."""
+"""Read a policy's fallback for requests that no version can answer: a constant, a table (CSV, Parquet) or a version."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ _MAX_FILE_BYTES = 64 << 20
 
 
 def read_named_fallback(project: Path, policy: Policy) -> FallbackAnswer | FallbackReference | None:
-    """What answers a request that no version can answer: answers, or the version that is asked; None refuses it.
+    """Fallback for a request that no version can answer: fixed answers, or a version to ask; None refuses the request.
 
     Args:
         project: Folder in which the file of a table is looked for.

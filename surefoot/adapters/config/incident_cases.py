@@ -1,4 +1,4 @@
-"""Read and write the regression cases of incidents, one folder each below configs/incidents/."""
+"""Read and write regression cases for back-tests, each made from an incident, in folders below configs/incidents/."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _CASE_FILE = "case.json"
 
 @dataclass(frozen=True, slots=True)
 class StoredCase:
-    """A case and the files of its records.
+    """A regression case and the files of its recorded requests and labels.
 
     Attributes:
         folder: Its folder.
@@ -24,12 +24,12 @@ class StoredCase:
 
     @property
     def records(self) -> Path:
-        """The answers of both versions, as docs/record-schema.md has it for back-tests."""
+        """The file of requests with both versions' answers, in the format of docs/record-schema.md."""
         return self.folder / "records.parquet"
 
     @property
     def labels(self) -> Path:
-        """What was reported to have come true."""
+        """The file of labels that were reported for the requests."""
         return self.folder / "labels.parquet"
 
 
@@ -63,7 +63,7 @@ def read_case(folder: Path) -> StoredCase:
 
 
 def write_case(folder: Path, case: IncidentCase) -> StoredCase:
-    """Write what must be stopped; the records are there already.
+    """Write the description of a case, which says what a policy must stop; its records are written elsewhere.
 
     Raises:
         EvidenceUnavailable: The disk is full, or refuses something else.

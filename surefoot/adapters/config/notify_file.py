@@ -1,4 +1,4 @@
-"""Read `configs/notify.yaml` (receivers of messages and routing rules), and find the line of an entry."""
+"""Read `configs/notify.yaml` (message receivers and routing rules), and find the line number of an entry in it."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ NOTIFY_FILE = "notify.yaml"
 
 
 def read_notify_config(configs: Path) -> NotifyConfig | None:
-    """What the file says; None where there is none, so that no message is sent.
+    """Read and check the file; None where there is none, so that no message is sent.
 
     Args:
         configs: Folder of the policies.
@@ -43,7 +43,7 @@ def read_notify_config(configs: Path) -> NotifyConfig | None:
 
 
 def find_notify_line(configs: Path, place: tuple[str | int, ...]) -> int:
-    """Line of a place in the file [one-based].
+    """Line number of an entry in the file [one-based].
 
     Raises:
         PolicyInvalid: It cannot be read any more.

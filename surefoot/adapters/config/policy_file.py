@@ -55,7 +55,7 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
 
 
 def find_line(path: Path, place: Place) -> int:
-    """Line of a place in a policy file that can be read [one-based].
+    """Line number of an entry in a readable policy file [one-based].
 
     Raises:
         PolicyInvalid: It cannot be read any more.

@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 class SettingByModel(Mapping[str, _T]):
-    """What the gateway needs of each model's policy, as it is written now; a broken policy says nothing.
+    """One setting of each model's policy file, read again when the file changes; invalid policies are absent.
 
     The gateway asks when a rollout begins and keeps to that, for an edit must not send the units of an open rollout
     somewhere else.

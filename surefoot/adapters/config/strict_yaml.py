@@ -19,7 +19,7 @@ _MAX_NESTING_LEVELS = 20
 
 
 def load_yaml(path: Path, document: "Document", what: str = "policy") -> dict[str, object]:
-    """The mapping that a file holds, as JSON values.
+    """Read the mapping that a YAML file holds, as JSON values.
 
     Args:
         path: The file.
@@ -75,7 +75,7 @@ def _surprises(text: str) -> Iterator[tuple[int, str]]:
 
 @dataclass
 class Document:
-    """What is known of a file beside its values.
+    """Reads YAML nodes, and collects the line number of each key and the forbidden constructs of a file.
 
     Attributes:
         lines: Line of each place [one-based].

@@ -17,7 +17,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFiles:
-    """The files that were kept of one table.
+    """Content-addressed store of the checkpoint files of one table.
 
     Attributes:
         folder: Where they are.

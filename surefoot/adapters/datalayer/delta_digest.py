@@ -1,4 +1,4 @@
-"""Compute the digest of a Delta Lake table with DuckDB, from the data files that the transaction log lists."""
+"""Compute a Delta Lake table's digest with DuckDB, as a check that is independent of the deltalake library."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _TYPES = {
 
 
 def duckdb_delta_digest(table: Path, version: LoggedVersion) -> TableDigest:
-    """What a version of a table holds.
+    """Digest of the rows of one table version, read by DuckDB.
 
     Args:
         table: Folder of the table.

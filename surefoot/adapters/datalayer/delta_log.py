@@ -1,4 +1,4 @@
-"""Read a Delta Lake table's transaction log: its commits and active data files."""
+"""Read a Delta Lake table's transaction log: its commits, active data files and retention time of deleted files."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Checkpoint and restore a Delta Lake table by its table versions, with the deltalake library."""
+"""Checkpoint a Delta Lake table as its current table version, and restore that version, with the deltalake library."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ _VERSION_KEY, _INTENT_KEY = "model_version", "surefoot_restore"
 
 @dataclass(frozen=True, slots=True)
 class DeltaLakeTable:
-    """One table in a folder.
+    """One Delta Lake table, which can be checkpointed and restored.
 
     Attributes:
         folder: The folder.

@@ -16,7 +16,7 @@ _BATCH_ROWS = 50_000
 
 
 def arrow_digest(files: Sequence[Path]) -> TableDigest:
-    """What Parquet files hold, read by pyarrow.
+    """Digest of the rows of Parquet files, read by pyarrow.
 
     Raises:
         DataTampered: A file is no Parquet file.
@@ -33,7 +33,7 @@ def arrow_digest(files: Sequence[Path]) -> TableDigest:
 
 
 def duckdb_digest(files: Sequence[Path]) -> TableDigest:
-    """What Parquet files hold, read by DuckDB.
+    """Digest of the rows of Parquet files, read by DuckDB.
 
     Raises:
         DataTampered: A file is no Parquet file.
@@ -53,7 +53,7 @@ def duckdb_digest(files: Sequence[Path]) -> TableDigest:
 
 
 def check_restored_copy(expected: TableDigest, found: TableDigest, name: str) -> None:
-    """Compare what a reader finds in a scratch copy with what the checkpoint says.
+    """Compare the digest of a restored scratch copy with the checkpoint's, and raise where they differ.
 
     Raises:
         DataTampered: It finds other rows, another schema or another digest.

@@ -1,4 +1,4 @@
-"""Checkpoint and restore a table stored as a folder of Parquet files, which are added but never changed."""
+"""Checkpoint a table stored as a folder of Parquet files, and restore files that given model versions have written."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _VERSION_KEY = b"model_version"
 
 @dataclass(frozen=True, slots=True)
 class ParquetFiles:
-    """One folder.
+    """One table stored as a folder of Parquet files, which can be checkpointed and restored.
 
     Attributes:
         folder: The folder.

@@ -54,7 +54,7 @@ class RowDigest:
 
 
 def digest_record_batches(reader: pa.RecordBatchReader) -> TableDigest:
-    """The digest of everything that an Arrow reader gives."""
+    """Digest of all rows that an Arrow record-batch reader returns."""
     found = RowDigest(_canonical_column_types(reader.schema))
     for batch in reader:
         found.add_batch(batch)

@@ -1,4 +1,4 @@
-"""Checkpoint and restore an append-only SQL table, using its column of valid-from times."""
+"""Checkpoint and restore an append-only SQL table, whose column of valid-from times tells which rows are newer."""
 
 import json
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SqlTable:
-    """One table.
+    """One append-only SQL table, which can be checkpointed and restored.
 
     Attributes:
         engine: Its database.

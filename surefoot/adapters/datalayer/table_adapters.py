@@ -27,7 +27,7 @@ class _Table(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableAdapters:
-    """The data layer of one installation.
+    """Digest, checkpoint and restore of any table that a policy names.
 
     Attributes:
         project: Folder in which relative paths begin.

@@ -1,4 +1,4 @@
-"""Check the tables that a policy names, and report what would prevent restoring them."""
+"""Check the tables that a policy names, and report what would prevent restoring them at a rollback."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class TableCheckReport:
 
 
 def check_tables(policy: Policy, project: Path, environment: Mapping[str, str] | None = None) -> TableCheckReport:
-    """Look at every table of a policy from this host.
+    """Check every table that a policy names, as far as this host can see it.
 
     Args:
         policy: The policy.

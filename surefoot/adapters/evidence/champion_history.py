@@ -15,7 +15,7 @@ _MIN_HISTORY_REQUESTS = 100
 def measure_champion_history(
     log: SqlLog, model: str, version: str, gate: Gate, since: float, until: float
 ) -> PlanningInputs:
-    """A rate of failures, or the spread of the logarithm of a measurement.
+    """Measure the champion's failure rate, or the spread of the logarithm of a measurement such as latency.
 
     Args:
         log: The prediction log.

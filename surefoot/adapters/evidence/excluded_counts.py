@@ -23,7 +23,7 @@ MAX_EXAMPLE_REQUESTS = 5
 def count_excluded_records(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] | None = None
 ) -> ExcludedRecords:
-    """Count it.
+    """Count the logged requests and labels that the evidence for a gate excludes, by reason.
 
     Args:
         log: The records.
@@ -63,7 +63,7 @@ def count_excluded_records(
 
 
 def gate_waits_for_labels(question: EvidenceRequest) -> bool:
-    """Whether a gate waits for labels."""
+    """Whether a gate's metric needs labels."""
     return question.gate.metric in LABEL_METRICS
 
 
@@ -115,7 +115,7 @@ def count_excluded_labels(
 
 
 def merge_excluded_counts(one: ExcludedRecords, other: ExcludedRecords) -> ExcludedRecords:
-    """What two counts of the same records found; neither counts what the other does."""
+    """Merge two counts of the same records, which count different reasons."""
     return ExcludedRecords(
         records=max(one.records, other.records),
         **{name: getattr(one, name) + getattr(other, name) for name in _SUMS},

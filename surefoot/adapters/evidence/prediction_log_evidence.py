@@ -142,7 +142,7 @@ _SERVED_EVIDENCE_KINDS = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
 
 
 class PredictionLogEvidence:
-    """Implements the Evidences port; whatever goes wrong while measuring is an ERROR, with its reason."""
+    """Gathers evidence for gates; whatever goes wrong while measuring gives the outcome ERROR with its reason."""
 
     def __init__(
         self, log: _RequestLog, answers: _AnswerSource, validate: SuiteRunner, mirror: _MirrorSource | None = None

@@ -8,7 +8,7 @@ from surefoot.core.judging.excluded_records import ExcludedRecords
 
 @dataclass(frozen=True, slots=True)
 class ReplayFailures:
-    """What two versions made of the same requests.
+    """How many of the same requests each of two versions answered or failed.
 
     Attributes:
         requests: Requests [count].
@@ -31,7 +31,7 @@ class ReplayFailures:
         return ReplayFailures(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     def error_rate_evidence(self) -> BadEventCounts:
-        """Say it as if both had been given half of the requests; what both refuse is evidence about neither."""
+        """Make error-rate evidence as if each version had served half the requests; failures of both do not count."""
         both = self.neither
         champion_bad = self.champion_tried - self.champion_answered - both
         candidate_bad = self.candidate_tried - self.candidate_answered - both

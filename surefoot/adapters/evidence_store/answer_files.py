@@ -26,13 +26,13 @@ OPEN_GROUP_NAME = "tail"
 
 @cache
 def environment_digest() -> str:
-    """A digest of the interpreter and of every installed distribution: others may answer otherwise."""
+    """Digest of the Python version and all installed packages, since other ones may change a model's answers."""
     found = {path.name for folder in sys.path for path in Path(folder or ".").glob("*.dist-info")}
     return hashlib.sha256("\n".join([sys.version, *sorted(found)]).encode()).hexdigest()
 
 
 class AnswerFiles:
-    """Files of answers of one model's versions, by the time of the requests."""
+    """Stored answers of a model's versions, in files by the time of the requests."""
 
     def __init__(self, folder: Path) -> None:
         """Remember the folder; nothing is there before something is kept."""

@@ -1,4 +1,4 @@
-"""Read and write counts of excluded records and of replay failures as metadata of stored tables."""
+"""Convert counts of excluded records and of replay failures to metadata of stored tables, and back; add them up."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -9,13 +9,13 @@ from surefoot.core.judging.excluded_records import ExcludedRecords
 
 
 def read_excluded_counts(facts: Mapping[str, object]) -> ExcludedRecords:
-    """What was left out of some records, as its facts were kept."""
+    """Read counts of excluded records from the metadata of a stored table."""
     found: dict[str, Any] = {one.name: facts[one.name] for one in fields(ExcludedRecords)}
     return ExcludedRecords(**{**found, "requests": tuple(found["requests"])})
 
 
 def add_excluded_counts(one: ExcludedRecords, other: ExcludedRecords) -> ExcludedRecords:
-    """Count what was left out of different records."""
+    """Add up two counts of excluded records, which are of different records."""
     counts = {
         name.name: getattr(one, name.name) + getattr(other, name.name)
         for name in fields(ExcludedRecords)
@@ -25,10 +25,10 @@ def add_excluded_counts(one: ExcludedRecords, other: ExcludedRecords) -> Exclude
 
 
 def decode_replay_failures(facts: Mapping[str, Any]) -> ReplayFailures:
-    """Read counts of failures from the facts of a piece."""
+    """Read counts of replay failures from the metadata of a stored table."""
     return ReplayFailures(*(int(facts[one.name]) for one in fields(ReplayFailures)))
 
 
 def encode_replay_failures(counts: ReplayFailures) -> dict[str, object]:
-    """Counts of failures as facts of a piece."""
+    """Convert counts of replay failures to metadata of a stored table."""
     return asdict(counts)

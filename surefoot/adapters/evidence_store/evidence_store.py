@@ -1,4 +1,4 @@
-"""Store the evidence counts of groups of prediction-log files, and which stored counts each verdict used."""
+"""Store evidence counts of groups of prediction-log files on disk, and which stored counts each verdict used."""
 
 import tempfile
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from surefoot.core.journal.chain import canonical_digest
 
 @dataclass(frozen=True, slots=True)
 class StoredCounts:
-    """Sums of one part under one gate.
+    """Stored counts of one prediction-log file group for one gate.
 
     Attributes:
         name: Name of its file, which ends with the digest of its bytes.
@@ -29,7 +29,7 @@ class StoredCounts:
 
 
 class EvidenceStore:
-    """Everything that was counted of one model's log."""
+    """Stored evidence counts of one model's prediction log, and the sources of each verdict."""
 
     def __init__(self, root: Path, model: str) -> None:
         """Remember the folder; nothing is there before something is kept."""
@@ -38,7 +38,7 @@ class EvidenceStore:
         self.answers = AnswerFiles(self._folder / "answers")
 
     def load_counts(self, key: Mapping[str, object]) -> StoredCounts | None:
-        """What was counted under a key; None when nothing was.
+        """Load the counts that were stored under a key; None where there are none.
 
         Raises:
             EvidenceUnavailable: It is not as it was written.
@@ -52,7 +52,7 @@ class EvidenceStore:
         return frozenset(path.name.split("-")[0] for path in (self._folder / "sums").glob("*-*.parquet"))
 
     def load_counts_by_name(self, name: str) -> StoredCounts:
-        """Read a piece by its name.
+        """Load stored counts by their file name.
 
         Raises:
             NotFound: It is gone.
@@ -63,7 +63,7 @@ class EvidenceStore:
         return StoredCounts(name, *read_table(path))
 
     def save_counts(self, key: Mapping[str, object], table: pa.Table, facts: Mapping[str, object]) -> StoredCounts:
-        """Keep what was counted under a key.
+        """Store counts under a key.
 
         Raises:
             EvidenceUnavailable: The disk is full, or refuses something else.
@@ -72,7 +72,7 @@ class EvidenceStore:
         return StoredCounts(name, table, facts)
 
     def save_verdict_sources(self, table: pa.Table, facts: Mapping[str, object]) -> str:
-        """Keep what one verdict's evidence was made of; give its digest.
+        """Store which stored counts one verdict's evidence was made of; returns the digest of that record.
 
         Raises:
             EvidenceUnavailable: The disk is full, or refuses something else.
@@ -80,7 +80,7 @@ class EvidenceStore:
         return self._keep("looks", "", table, facts).removesuffix(".parquet")
 
     def load_verdict_sources(self, digest: str) -> tuple[pa.Table, dict[str, object]]:
-        """What one verdict's evidence was made of.
+        """Load which stored counts one verdict's evidence was made of.
 
         Raises:
             NotFound: It is gone.
@@ -104,7 +104,7 @@ class EvidenceStore:
 
 
 def stored_name_prefix(key: Mapping[str, object]) -> str:
-    """What the names of files begin with that were counted under a key."""
+    """Prefix of the file names of the counts that are stored under a key."""
     return canonical_digest(key).removeprefix("sha256:")[:32]
 
 

@@ -9,11 +9,11 @@ from surefoot.core.errors import EvidenceUnavailable
 
 
 class LogFilesReplaced(EvidenceUnavailable):
-    """A compaction has put other files in the place of some that were listed; list them again."""
+    """Raised when a compaction has replaced listed files by others; list them again."""
 
 
 class FileGroupLog(PredictionLog):
-    """Requests of some files, and the labels that may belong to them."""
+    """A prediction log that consists of one file group and the labels that may belong to its requests."""
 
     def __init__(
         self, root: Path, requests: tuple[Sequence[Path], Sequence[Path]], labels: tuple[Sequence[Path], Sequence[Path]]

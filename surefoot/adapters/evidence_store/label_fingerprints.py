@@ -1,4 +1,4 @@
-"""Compute a fingerprint of the labels of each log file group; stored sums are recomputed when it changes."""
+"""Compute a fingerprint of the labels that belong to each log file; stored sums are recomputed when it changes."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ class _LabelFile:
 
 
 class LabelFingerprints:
-    """The labels of a log as of one moment.
+    """Label fingerprints of all files of a prediction log at one moment.
 
     Attributes:
         files: Names of the closed files that have labels of each part, by its digest.
@@ -111,7 +111,7 @@ class LabelFingerprints:
         }
 
     def fingerprint(self, digest: str) -> LabelFingerprint:
-        """All labels of a part."""
+        """Fingerprint of all labels that belong to the requests of one prediction-log file."""
         return sum((file.states[digest] for file in self._closed), self._tail[digest])
 
     def closed_label_files_of(self, keys: NDArray[np.uint64]) -> list[str]:

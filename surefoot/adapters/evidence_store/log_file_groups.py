@@ -23,7 +23,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 
 @dataclass(frozen=True, slots=True)
 class LogFileGroup:
-    """Some files of a log whose requests are in no other file.
+    """A group of prediction-log files whose requests are in no file outside the group.
 
     Attributes:
         parts: Closed files of requests.
@@ -66,7 +66,7 @@ class LogFileGroup:
 
 @dataclass(frozen=True, slots=True)
 class LogFileGroups:
-    """A log in file groups.
+    """All file groups of a prediction log that have requests in a time window.
 
     Attributes:
         file_groups: Those that have requests of the window.
@@ -80,7 +80,7 @@ class LogFileGroups:
 
 
 def group_log_files(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogFileGroups:
-    """Cut a log into file groups for a window.
+    """Group the files of a prediction log that have requests in a time window.
 
     Args:
         log: The log.

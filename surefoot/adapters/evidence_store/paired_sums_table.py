@@ -21,7 +21,7 @@ _SUM_COUNTS = ("compared", "same", "odd")
 
 
 def encode_paired_sums(made: PairedLossEvidence) -> tuple[pa.Table, dict[str, object]]:
-    """Give the sums as rows, and everything else as facts."""
+    """Convert sums of paired losses to the rows of a table, and everything else to its metadata."""
     parts = [(readings, name, rows) for readings, sums in made.sums.items() for name, rows in sums.cells.by_slice()]
     columns: dict[str, pa.Array] = {}
     if parts:
@@ -48,7 +48,7 @@ def encode_paired_sums(made: PairedLossEvidence) -> tuple[pa.Table, dict[str, ob
 def decode_paired_sums(
     gate: PairedGate, since: float, until: float, table: pa.Table, facts: Mapping[str, Any]
 ) -> PairedLossEvidence:
-    """Read what `encode_paired_sums` gave.
+    """Convert a table and its metadata, as `encode_paired_sums` made them, back to sums.
 
     Raises:
         KeyError: It is not of this gate.
@@ -107,5 +107,5 @@ def _sums(column: pa.Array) -> IntegerArray:
 
 
 def empty_sums_table() -> pa.Table:
-    """A table for what is kept as facts alone."""
+    """An empty table for counts that are stored as metadata only."""
     return pa.table({"none": pa.nulls(0, pa.int64())})

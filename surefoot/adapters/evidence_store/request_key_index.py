@@ -42,7 +42,7 @@ _HASHES = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class RequestKeyIndex:
-    """Keys of the records of some files, in the order of their hashes; they stay on disk until they are asked for.
+    """Index of the request keys in some log files, sorted by hash; it stays on disk until it is opened.
 
     Attributes:
         name: Name of the file; empty for several.
@@ -90,7 +90,7 @@ _KINDS = {"key": np.uint64, "at": np.float64, "one": np.uint64, "two": np.uint64
 
 
 def read_request_key_index(folder: Path, path: Path, kind: FileKind) -> RequestKeyIndex:
-    """Read the index of a closed file, or make it.
+    """Read the stored index of a closed log file, or make and store it.
 
     Args:
         folder: Where indexes are kept.
@@ -134,12 +134,12 @@ def read_request_key_index(folder: Path, path: Path, kind: FileKind) -> RequestK
 
 
 def altered_file_message(name: str) -> str:
-    """Say that a closed part of the log is not what it was."""
+    """Error message which says that a closed log file was altered."""
     return f"part {name} of the log has changed since its requests were counted: bring back the file as it was"
 
 
 def index_growing_files(segments: Sequence[Path], kind: FileKind) -> RequestKeyIndex:
-    """Index files that still grow; nothing is kept."""
+    """Index log files that still grow; this index is not stored."""
     return _index_files(segments, [], kind)
 
 

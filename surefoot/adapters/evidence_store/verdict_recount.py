@@ -15,7 +15,7 @@ from surefoot.core.policy.policy_types import Gate, PairedGate, narrow
 
 
 def recount_verdict(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tuple[RecountResult, str]:
-    """Add up what was kept of the parts, without any row of the log.
+    """Add up the stored counts of a verdict without reading the log, and compare them with its journalled counters.
 
     Args:
         store: What was kept of the model.

@@ -20,7 +20,7 @@ _COLUMN = re.compile(r"""col\(\s*["']([^"']+)["']\s*\)""")
 
 
 def adversarial_tables(declared: Sequence[Mapping[str, Any]]) -> Iterator[pd.DataFrame]:
-    """Tables with the columns that the expectations name: of every type, extreme, constant, sorted, and with gaps.
+    """Tables with the columns that the expectations name, filled with extreme, constant, sorted or missing values.
 
     Values beside the bounds and the sets of the expectations are among them, so that some table passes each check that
     can pass, and some breaks each that can fail.

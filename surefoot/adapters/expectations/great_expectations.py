@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class CannotJudgeError(Exception):
-    """The suite gives no answer; the message is the sentence for the person."""
+    """Raised when an expectation suite cannot be evaluated; the message says why, for people."""
 
 
 def import_great_expectations() -> ModuleType:
-    """Import it late (5.5 CPU seconds) and tell it not to phone home."""
+    """Import Great Expectations late (it costs 5.5 CPU seconds), and turn its telemetry off."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     noise = logging.getLogger("great_expectations")
     if noise.level == logging.NOTSET:  # at INFO its import alone writes hundreds of lines

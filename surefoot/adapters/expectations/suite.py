@@ -41,7 +41,7 @@ def run_suite(
     *,
     checked_at: str = "",
 ) -> ValidationResult | MissingEvidence:
-    """Hold a table against an expectation suite and write a page about it.
+    """Run an expectation suite on a table, and write a page with the results.
 
     Args:
         suite_path: The suite as Great Expectations writes it in JSON.
@@ -71,7 +71,7 @@ def run_suite(
 
 
 def find_suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
-    """How many expectations a suite declares, and what is wrong with each of them that is no check."""
+    """Count a suite's expectations, and describe those that are invalid or can never fail."""
     found: list[str] = []
     try:
         _, items = _read(suite_path)

@@ -26,7 +26,7 @@ _COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
 
 @lru_cache(16)
 def find_unbreakable_expectations(declared: str) -> tuple[str, ...]:
-    """What is wrong with the expectations that no table breaks, and with those that no table can be held against.
+    """Describe the expectations that no table violates, and those that no table can be checked against.
 
     Args:
         declared: The expectations of a suite as JSON; each of them is known to be valid.

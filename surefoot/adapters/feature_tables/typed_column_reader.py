@@ -28,7 +28,7 @@ _JSON = "features"
 
 
 class TypedColumnReader:
-    """An open table of predictions that may have typed columns.
+    """An open Parquet file of the prediction log, which may have typed columns.
 
     Consecutive ranges read each row group once. Not safe for use by several threads at the same time.
 

@@ -1,4 +1,4 @@
-"""Store the journal in one SQL table, whose key (model, number) rejects the second of two concurrent appends."""
+"""Store the append-only journal in one SQL table; its key (model, number) rejects the second of two appends at once."""
 
 import json
 import math
@@ -59,7 +59,7 @@ def _number(digits: str) -> int | float:
 
 
 class SqlJournal:
-    """The append-only record of every model.
+    """The append-only, hash-chained journal of every model, in one SQL table.
 
     Attributes:
         name: The database as messages name it, without its password.

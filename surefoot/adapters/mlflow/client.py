@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class RetryingClient:
-    """One MLflow server, imported and asked late.
+    """Client of one MLflow server, with time limits and safe retries; the MLflow library is imported at the first call.
 
     MLflow's client repeats every call, writes included, for up to four minutes. Here only reads are
     repeated, until a deadline; a write whose answer was lost is looked at before it is tried again.

@@ -1,4 +1,4 @@
-"""Map MLflow client errors to Surefoot errors, which say what the caller should do."""
+"""Map MLflow client errors to Surefoot errors: not found, conflict, rejected, unavailable, or outcome unknown."""
 
 from surefoot.core.errors import Conflict, NotFound, OutcomeUnknown, RegistryUnavailable, Rejected, SurefootError
 

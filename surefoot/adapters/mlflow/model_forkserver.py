@@ -1,4 +1,4 @@
-"""Run a forkserver of model hosts: import MLflow once, then fork a process for each version that is asked for.
+"""Run a forkserver of model hosts: import MLflow once, then fork one process for each requested model version.
 
 Usage: `python -m surefoot.adapters.mlflow.model_forkserver FD`
 """
@@ -12,7 +12,7 @@ from surefoot.models.forkserver_program import serve_forks
 
 
 def main() -> None:
-    """Serve until the process that asks has ended."""
+    """Fork model hosts on request until the requesting process has ended."""
     warnings.simplefilter("ignore")
     import_libraries_early()
     serve_forks(int(sys.argv[1]), run_model_host)

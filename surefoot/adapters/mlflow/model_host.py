@@ -35,7 +35,7 @@ def _load_verified_model(path: Path, digest: str) -> Model:
 
 
 def run_model_host(arguments: Sequence[str]) -> None:
-    """Host one model until the gateway closes.
+    """Load one model version and answer requests until the parent process closes the connection.
 
     Args:
         arguments: PATH, DIGEST, MEMORY_MB, NICE and FD.

@@ -28,7 +28,7 @@ _LISTED = 20  # a message names no more versions or models than a person reads
 
 @dataclass(frozen=True, slots=True)
 class RegistryFingerprint:
-    """What MLflow says of a model without a look at each of its versions.
+    """Aliases of a registered model, and a state that changes with its versions, read without reading each version.
 
     Attributes:
         aliases: Version numbers by alias.

@@ -1,4 +1,4 @@
-"""Start the child process that sends messages with Apprise, end it after a time limit, and check addresses."""
+"""Send messages with Apprise from a child process, end it after a time limit, and check receivers' addresses."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ _MAX_PROBLEM_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """What a receiver gets.
+    """One message for a receiver.
 
     Attributes:
         id: The same whenever it is sent again, so that a receiver can leave out what it has had.

@@ -8,7 +8,7 @@ _TIMEOUT_S = 5.0
 
 
 def call_heartbeat(address: str, client: httpx.Client | None = None) -> str:
-    """Ask an address once.
+    """Call the heartbeat URL once.
 
     Args:
         address: HTTP address with its secrets.

@@ -1,4 +1,4 @@
-"""Store messages in the journal's database until they are delivered, once for each receiver."""
+"""Queue messages in the journal's database, one for each receiver, until they are delivered or expire."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ from surefoot.core.notify.message import Message, Severity
 
 
 class DeliveryState(StrEnum):
-    """What became of a message to one receiver."""
+    """Delivery state of a message to one receiver."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -60,7 +60,7 @@ _EVERY_MODEL = ""
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message to one receiver, and what became of it so far.
+    """A message to one receiver, and its delivery state.
 
     Attributes:
         id: The same whenever it is sent.
@@ -104,7 +104,7 @@ class QueuedMessage:
 
 
 class Outbox:
-    """The messages of one installation."""
+    """Queue of all messages of one installation, in the journal's database."""
 
     def __init__(self, url: str) -> None:
         """Open nothing yet; the first use creates the tables.

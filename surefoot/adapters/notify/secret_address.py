@@ -1,4 +1,4 @@
-"""Resolve an address that contains a secret, and redact the secret in texts that people read."""
+"""Resolve a message receiver's address that contains a secret, and redact the secret in texts that people read."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _HIDDEN = "***"
 
 
 def resolve_address(address: SecretAddress, project: Path) -> str:
-    """The address with its secrets.
+    """Replace the placeholders or file reference of an address by its secrets.
 
     Args:
         address: What the file says.
@@ -43,7 +43,7 @@ def resolve_address(address: SecretAddress, project: Path) -> str:
 
 
 def redact_address(text: str, address: str) -> str:
-    """A text in which no part of an address stands that may be secret: all but scheme, and host of a plain web address.
+    """Replace every part of an address in a text that may be secret: all but the scheme, and the host of a web address.
 
     Args:
         text: What a library says.

@@ -1,4 +1,4 @@
-"""List the closed segments (JSON-lines files) of a prediction log that are not compacted yet."""
+"""List the closed segments (JSON-lines files) of a prediction log that wait for compaction, and remove empty ones."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from surefoot.core.errors import EvidenceUnavailable
 
 
 def closed_segments(root: Path, model: str) -> tuple[str, ...]:
-    """Names of the segments of a model's log that wait to be compacted; empty ones are taken away.
+    """Names of the closed segments of a model's log that wait for compaction; empty ones are deleted.
 
     Args:
         root: Folder of the logs.

@@ -1,4 +1,4 @@
-"""Compact closed log segments into Parquet parts, merge parts into larger tables, and remove expired files."""
+"""Compact closed prediction-log segments into Parquet files, merge these into larger ones, and remove expired files."""
 
 import contextlib
 import fcntl
@@ -59,7 +59,7 @@ SORT_MEMORY_LIMIT = "512MB"
 
 @dataclass
 class CompactionResult:
-    """What one run did.
+    """Counts of what one compaction has converted, merged and removed.
 
     Attributes:
         model: Registered model.
@@ -103,7 +103,7 @@ def _some(count: int, what: str) -> str:
 
 
 def compact_log(root: Path, model: str, *, before: float | None = None, batches: int | None = None) -> CompactionResult:
-    """Do what is to be done with the log of one model; what is killed or fails loses no record, and doubles none.
+    """Compact the log of one model; an error or a kill at any time loses no record and duplicates none.
 
     Args:
         root: Folder of the logs.
@@ -353,7 +353,7 @@ def _batches(segments: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def is_closed_segment(segment: Path) -> bool:
-    """Whether a segment is closed for good; one with nothing in it is taken away."""
+    """Whether a segment is closed and not empty; an empty closed one is deleted."""
     descriptor = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

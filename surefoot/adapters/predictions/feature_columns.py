@@ -126,7 +126,7 @@ def _common_kind(kinds: Mapping[FeatureKind, int]) -> FeatureKind:
 
 
 def write_footer(features: Sequence[Feature]) -> str:
-    """Give the text of the footer."""
+    """Encode the list of features as text for the Parquet footer."""
     listed = [{"name": f.name, "kind": f.kind, "column": f.column} for f in features]
     return orjson.dumps({"edition": _EDITION, "features": listed}).decode()
 

@@ -19,7 +19,7 @@ _LINE_BYTES = 1 << 20
 
 
 def sample_segment_features(segments: Sequence[Path]) -> Iterator[object]:
-    """Give the parsed features of some lines.
+    """Yield the parsed features of sample lines of JSON-lines segments.
 
     Raises:
         OSError: A segment cannot be read.
@@ -43,7 +43,7 @@ def sample_segment_features(segments: Sequence[Path]) -> Iterator[object]:
 
 
 def sample_table_features(tables: Sequence[Path]) -> Iterator[object]:
-    """Give the parsed features of some rows in the middle of each table.
+    """Yield the parsed features of sample rows in the middle of each Parquet file.
 
     Raises:
         OSError: A table cannot be read.

@@ -1,4 +1,4 @@
-"""Select, for each logged request, the label that arrived in time, and count the labels that arrived late."""
+"""Select, for each logged request, the label that arrived in time, and count its labels in time and in all."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from surefoot.core.answers.answer_values import Floats
 
 
 def labels_in_time(labels: Any, number: "NDArray[np.int64]", at: Floats, maturity: float) -> dict[str, Any]:
-    """The label of each request that counts, how many came in time, and how many came at all.
+    """For each request: the last label that came in time, how many came in time, and how many came in all.
 
     Args:
         labels: Arrow table of labels in the order of n and time, with the columns n, at and label.

@@ -22,7 +22,7 @@ COMPACTION_NOTE_SUFFIX = ".replaces"
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """One of the kinds of records.
+    """A kind of log file (predictions, labels or shadow answers) with its columns.
 
     Attributes:
         name: What the names of its files begin with.

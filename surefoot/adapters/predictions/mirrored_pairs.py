@@ -28,7 +28,7 @@ answer was left out of the log, tells nothing of either version."""
 
 @dataclass(frozen=True, slots=True)
 class MirroredPair:
-    """One row of a mirrored request.
+    """Both versions' answers to one row of a mirrored request, and its labels.
 
     Attributes:
         key: (request id, row).

@@ -1,4 +1,4 @@
-"""Build the table that an expectation suite validates: logged requests, cast to the model's input types."""
+"""Build the table that an expectation suite validates (requests cast to input types), and a table of model answers."""
 
 import re
 import sys

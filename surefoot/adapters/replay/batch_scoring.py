@@ -71,7 +71,7 @@ class ScoredRequests:
 
 @dataclass(slots=True)
 class ScoringCounts:
-    """What became of the requests that one version was asked.
+    """Counts of the requests that one version answered or failed.
 
     Attributes:
         total: Requests that it is to be asked [count].
@@ -97,7 +97,7 @@ class ScoringCounts:
 
 
 def declares_row_independence(model: ScorableModel) -> bool | None:
-    """Whether a model says that each row has an answer of its own; None where it says nothing, and is taken to."""
+    """Whether a model declares that its answers to rows are independent; None where it declares nothing."""
     claimed = getattr(model, "batchable", None)
     return None if claimed is None else bool(claimed)
 

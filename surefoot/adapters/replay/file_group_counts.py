@@ -32,7 +32,7 @@ _Failures = tuple[ReplayFailures, StoredCounts | None]
 
 
 class FileGroupCounts:
-    """What is counted of the file groups of one window of a log.
+    """Evidence counts of the prediction-log file groups of one time window.
 
     Attributes:
         cut: The window in file groups.

@@ -34,7 +34,7 @@ _Found = TypeVar("_Found")
 
 
 class IncrementalReplay(OfflineReplay):
-    """An offline replay whose answers and sums outlive it. Law: the evidence is that of one pass over the window."""
+    """An offline replay that stores answers and sums for later runs. Law: the evidence equals that of one full pass."""
 
     def __init__(
         self,

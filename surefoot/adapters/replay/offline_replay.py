@@ -57,7 +57,7 @@ MAX_REFUSED_REQUESTS = 500
 
 
 class OfflineReplay:
-    """Scorable windows of the prediction log, each request once per version.
+    """Replays a time window of the prediction log: scores each request once with each version, as evidence for gates.
 
     Attributes:
         on_rows: Is told how many more requests were asked about, for all versions together [count].

@@ -49,7 +49,7 @@ def read_scored_batches(
     known_until: float | None = None,
     gate: PairedGate | None = None,
 ) -> Iterator[ScoredBatch]:
-    """Requests that both versions were asked, batch by batch.
+    """Read the requests that both versions were asked, with answers and labels, batch by batch.
 
     Args:
         records: The file.
@@ -77,7 +77,7 @@ def read_scored_batches(
 
 
 class RecordedAnswers:
-    """Answers the paired questions from a file, chunk by chunk."""
+    """Evidence that compares both versions, read in chunks from a file of recorded requests."""
 
     def __init__(self, records: RecordedRequests) -> None:
         """Remember the file."""

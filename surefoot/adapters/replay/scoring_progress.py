@@ -7,7 +7,7 @@ ProgressReport = Callable[[int, int], None]
 
 
 class ScoringProgress:
-    """How far one pass over some requests has come.
+    """Progress of one scoring pass over some requests.
 
     Attributes:
         report: Is told of each step; it must not raise.

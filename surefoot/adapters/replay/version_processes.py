@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class ProcessScorer(ChildProcessScorer):
-    """One version as the evidence asks it."""
+    """Scores rows with one version that runs in a separate process."""
 
     def preprocessed(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed after everything that goes before it but keeps the columns."""
@@ -58,7 +58,7 @@ def _column(told: dict[str, object]) -> object:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What became of loading and asking a version here.
+    """Result of loading a version on this host and scoring some rows.
 
     Attributes:
         problem: Why it cannot be served here, in one line; empty when it can.

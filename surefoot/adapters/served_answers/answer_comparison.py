@@ -38,7 +38,7 @@ _CHANGED_SQL = f"""
 
 @dataclass(frozen=True, slots=True)
 class AnswerComparison:
-    """A table that was written.
+    """Summary of a written table that compares a bad version's answers with a good version's.
 
     Attributes:
         file: Where it is.
@@ -68,7 +68,7 @@ class AnswerComparison:
 def write_answer_comparison(
     exposed: Path, good: CorrectedAnswers, groups: Sequence[str], made: Path, *, names: Mapping[str, str] | None = None
 ) -> AnswerComparison:
-    """Join exposed requests with what good versions said, and write the table; equal rows make equal bytes.
+    """Join exposed requests with corrected answers, and write the table; equal rows make equal bytes.
 
     Args:
         exposed: What `list_exposed_requests` has written.

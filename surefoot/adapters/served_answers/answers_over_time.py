@@ -23,7 +23,7 @@ _MOST_GROUPS = 20
 def count_traffic(
     log: PredictionLog, model: str, versions: Collection[str], since: float, until: float
 ) -> tuple[VersionTraffic, ...]:
-    """What versions answered, failed and took in each interval of a window.
+    """Count each version's answers and failures, and its latency, in each interval of a time window.
 
     Args:
         log: The prediction log.
@@ -79,7 +79,7 @@ def read_answered_period(exposed: Path) -> AnsweredPeriod | None:
 
 
 def measure_impact(exposed: Path, onset: float, failed: int) -> Impact:
-    """Count whom a version answered since an onset, in the list of its answers.
+    """Count the requests, units and groups that a bad version has answered since an onset.
 
     Args:
         exposed: The list, as `surefoot exposure` writes it.

@@ -41,7 +41,7 @@ _PATIENCE = 10
 
 @dataclass(frozen=True, slots=True)
 class CorrectedAnswers:
-    """What good versions said.
+    """Files of the corrected answers, and of the reasons where there is none.
 
     Attributes:
         answers: Parquet files in the form of ANSWER_SCHEMA.
@@ -60,7 +60,7 @@ _KeptAnswers = Callable[[Version, float, float], Sequence[Path]]
 
 @dataclass(frozen=True, slots=True)
 class GoodVersions:
-    """Who is asked.
+    """The good versions that compute corrected answers, and how they are loaded.
 
     Attributes:
         versions: The good versions by number.
@@ -78,7 +78,7 @@ class GoodVersions:
 def compute_corrected_answers(
     exposed: Path, question: ExposureQuery, who: GoodVersions, folder: Path
 ) -> CorrectedAnswers:
-    """Ask the good version of each exposed request what it would have said; what cannot be known gets a reason.
+    """Score each exposed request with its good version; a row without a corrected answer gets a reason.
 
     Args:
         exposed: What `list_exposed_requests` has written.

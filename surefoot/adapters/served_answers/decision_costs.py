@@ -1,4 +1,4 @@
-"""Sum the costs of a bad version's decisions and of a good version's, by the prices in the policy."""
+"""Sum what a bad version's decisions cost, and what a good version's would have cost, by the prices in the policy."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""List each answer that callers got from a bad version, its slice, and why a corrected answer is impossible."""
+"""List each answer that callers got from a bad version, with its slice and the good version that can correct it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _PERIOD_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ExposureQuery:
-    """Which answers are listed.
+    """Which of a version's served answers are to be listed.
 
     Attributes:
         model: Registered model.

@@ -1,4 +1,4 @@
-"""Run a policy's fallback on recently logged requests, to check whether callers could be given its answers."""
+"""Test a policy's fallback on recently logged requests: whether it answers them, in the champion's answer format."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ class FallbackCheckSources:
 
 
 def run_fallback_check(sources: FallbackCheckSources, model: str, champion: str, now: float) -> FallbackDrilled | None:
-    """Ask the fallback recent rows; None where the policy has none, or cannot be read.
+    """Run the fallback on recently logged rows; None where the policy names none or cannot be read.
 
     Args:
         sources: Where rows, files and versions are.

@@ -1,4 +1,4 @@
-"""Write an incident's requests, with both versions' answers and the labels, to a file for later back-tests."""
+"""Write an incident's requests, with both versions' answers and the labels, to files for later back-tests."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +46,7 @@ class RecordedRow:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCount:
-    """What was written.
+    """Counts of the written records.
 
     Attributes:
         rows: Request rows, each with the answers of both versions [count].

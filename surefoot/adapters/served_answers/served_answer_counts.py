@@ -41,7 +41,7 @@ _LABELLED_SQL = """
 
 @dataclass(frozen=True, slots=True)
 class CountWindow:
-    """Times that are counted.
+    """Time windows of the requests and of the labels that are counted.
 
     Attributes:
         since: Beginning of the requests, not included [Unix seconds].
@@ -59,7 +59,7 @@ class CountWindow:
 
 
 def primary_loss_gate(policy: Policy | None) -> PairedGate | None:
-    """The first gate of a policy that measures a loss: what the score of a version is told in; None without one."""
+    """The first gate of a policy that measures a loss, whose metric scores versions; None without one."""
     gates = policy.gates.values() if policy else ()
     return next((gate for gate in gates if isinstance(gate, PairedGate) and gate.metric in LOSS_METRICS), None)
 

@@ -1,4 +1,4 @@
-"""Control the traffic split of Surefoot's own gateway through its HTTP interface."""
+"""Control Surefoot's own gateway through its HTTP interface: traffic split, standby, fallback and kill switch."""
 
 from urllib.parse import quote
 

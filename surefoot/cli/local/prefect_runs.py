@@ -1,4 +1,4 @@
-"""List Prefect's planned and running flow runs through its REST API, and delete those that had nothing to do."""
+"""List Prefect's flow runs through its REST API; delete runs without work, and mark dead ones as crashed."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -23,7 +23,7 @@ _BEGUN_STATES = ("PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED
 
 
 class PrefectRuns:
-    """Prefect as the controller sees it."""
+    """Client for the Prefect flow runs that the controller watches, skips or ends."""
 
     def __init__(self, config: Settings) -> None:
         """Ask nothing yet."""

@@ -28,7 +28,7 @@ PAUSED_FLOW_EFFECTS = {
 
 @dataclass(frozen=True, slots=True)
 class PausedSchedules:
-    """What people have turned off of one deployment.
+    """Which schedules of one Prefect deployment people have paused.
 
     Attributes:
         paused: Whether the deployment is paused as a whole.
@@ -108,7 +108,7 @@ def _deployment(config: Settings, name: str, patience: float = PREFECT_TIMEOUT_S
 
 
 def read_paused_schedules(config: Settings, patience: float = PREFECT_TIMEOUT_S) -> dict[str, PausedSchedules]:
-    """What people have turned off of each scheduled deployment; those that are not deployed yet are left out.
+    """Read which schedules people have paused, by deployment; those that are not deployed yet are left out.
 
     Raises:
         Unavailable: Prefect does not answer.

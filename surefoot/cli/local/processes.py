@@ -1,4 +1,4 @@
-"""Find and end the server processes of the local stack."""
+"""Find and end the server processes of the local stack, and lock the stack for one start or stop at a time."""
 
 import contextlib
 import fcntl
@@ -22,7 +22,7 @@ _LEFTOVER_EXIT_TIMEOUT_S = 5.0
 
 @contextlib.contextmanager
 def hold_stack_lock(home: Path) -> Iterator[None]:
-    """Be the only command that starts or stops this home's stack.
+    """Hold the lock which lets only one command at a time start or stop the stack of a home folder.
 
     Raises:
         Conflict: Another one is at work.

@@ -1,4 +1,4 @@
-"""Handle SIGINT, SIGTERM and SIGHUP in commands that start servers, so that every started server is recorded."""
+"""Handle stop signals (SIGINT, SIGTERM, SIGHUP) in commands that start servers, so that no server is left over."""
 
 import contextlib
 import signal

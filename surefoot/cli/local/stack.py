@@ -44,7 +44,7 @@ _PrintLine = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """What the person who starts the stack may choose; 0 means any free port."""
+    """Options for starting the local stack; port 0 means any free port."""
 
     mlflow_port: int = 0
     prefect_port: int = 0

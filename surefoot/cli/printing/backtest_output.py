@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_evaluations(looks: Sequence[GateEvaluation], *, every: bool) -> None:
-    """The looks as a table.
+    """Print the gate evaluations as a table.
 
     Args:
         looks: Looks, in order.
@@ -51,7 +51,7 @@ def print_evaluations(looks: Sequence[GateEvaluation], *, every: bool) -> None:
 
 
 def evaluations_json(looks: Sequence[GateEvaluation]) -> list[dict[str, object]]:
-    """Looks as JSON values."""
+    """Convert gate evaluations to JSON values."""
     return [
         {"at": look.at, "stage": look.stage.value, "weight": look.weight, **as_json(look.verdict)} for look in looks
     ]

@@ -1,4 +1,4 @@
-"""Print the plan of a policy: its stages, whether the version loads here, and what each gate can detect."""
+"""Print the plan of a promotion: its stages, whether the version loads on this host, and what each gate can detect."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def print_load_trial(number: str, found: LoadResult) -> None:
 
 
 def print_stages(policy: Policy) -> None:
-    """Print how long each stage lasts, and how often it looks."""
+    """Print how long each stage lasts, and how often its gates are evaluated."""
     rows = [
         (
             "data",
@@ -84,7 +84,7 @@ def _format_traffic_rate(per_minute: float) -> str:
 
 
 def print_detectability(policy: Policy, found: Sequence[Detectability], a_year: float) -> None:
-    """Print what each step can see, and what is wrong with it."""
+    """Print which degradation each gate can detect at each step, and warnings about it."""
     print_stages(policy)
     console.print(
         f"  What each step sees at {_format_traffic_rate(policy.requests_per_minute)}, with a chance of 80 %:"
@@ -171,7 +171,7 @@ def format_request_count(n: float) -> str:
 
 
 def evaluation_frequency_text(lasts: float, every: float) -> str:
-    """How often a stage looks, and how many looks that makes; a replay looks until it is decided."""
+    """How often a stage evaluates its gates, and how many times in all; a replay repeats until it is decided."""
     if not lasts:
         return f"looks at once, then every {format_duration(every)} until it is decided"
     # A look that is due when the stage is over is not needed: it ends on what was seen until then.

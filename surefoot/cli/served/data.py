@@ -138,7 +138,7 @@ def _print(ledger: Ledger, problems: tuple[str, ...]) -> None:
 
 
 def restore_tables(ports: Ports, model: str) -> SurefootError | None:
-    """Restore what a rollback has still to settle; what is left, as an error, or None.
+    """Restore the tables that a rollback has left to be restored; the error of what is still left, or None.
 
     Whatever happens here, traffic has gone back already.
     """

@@ -1,4 +1,4 @@
-"""Define the command `drill`, which rehearses a model's rollback in an isolated copy of production."""
+"""Define the command `drill`: rehearse a rollback in an isolated copy of production, or (`--live`) in production."""
 
 import json
 import random
@@ -222,7 +222,7 @@ def collect_results(played: Sequence[_Played]) -> list[DrillResult]:
 
 
 def drill_rows(results: Sequence[DrillResult], took_s: float, *, every_cause: bool) -> list[dict[str, object]]:
-    """Figures with what is demanded of them.
+    """Measured figures of the drills, each with the value that is required.
 
     Args:
         results: What each drill has shown.

@@ -1,4 +1,4 @@
-"""Define the commands `exposure`, which lists a bad version's answers, and `correct`, which corrects them."""
+"""Define the commands `exposure` (list the answers of a bad version) and `correct` (recompute them with a good one)."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Define the command `fallback`, which shows a model's fallback and tests it on recent requests."""
+"""Define the command `fallback`: show what answers when no model version can, and test it on logged requests."""
 
 from typing import Annotated
 

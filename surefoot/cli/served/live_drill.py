@@ -71,7 +71,7 @@ def _seconds(span: str) -> float:
 
 
 def live_drill_rows(outcome: LiveDrillOutcome) -> list[dict[str, object]]:
-    """Figures of a live drill with what is demanded of them."""
+    """Measured figures of a live drill, each with the value that is required."""
     result, counts, answers = outcome.result, outcome.counts, outcome.answers
     shift, restore = (result.shift_ms, result.restore_ms) if result is not None else (None, None)
     compared, differed = (answers.compared, answers.differed) if answers is not None else (0, 0)
@@ -100,7 +100,7 @@ def _row(name: str, value: float | None, unit: str, demand: str, *, ok: bool) ->
 
 
 def stop_all_live_drills(config: Settings, reason: str) -> int:
-    """Take back every live drill of every model at once; one model's trouble keeps no other one.
+    """Stop every live drill of every model at once; an error of one model does not prevent the others.
 
     Raises:
         JournalUnavailable: The journal does not answer.

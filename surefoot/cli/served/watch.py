@@ -1,4 +1,4 @@
-"""Define the command `watch`, which compares the champion in service with its own past."""
+"""Define the command `watch`: compare the champion with its past; `--look` also evaluates gates and acts on them."""
 
 from typing import Annotated
 

@@ -7,7 +7,7 @@ from surefoot.core.operator_reason import clean_reason
 
 
 def current_actor() -> str:
-    """Who types: the account's name, or its number where it has none, as in many containers."""
+    """Name of the account that runs the command, or its number where it has no name, as in many containers."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""Clean the arguments of emergency commands, so that a mistake in typing a reason does not stop them."""
+"""Clean the arguments of emergency commands such as `rollback`, so that no typing mistake can stop the command."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ _FLAG_WITH_VALUE = re.compile(r"(--json|--lift|--now|--stepped)=.*", re.DOTALL)
 
 
 def ignore_malformed_options(words: Sequence[str]) -> list[str]:
-    """Arguments of an emergency command without what would stop it before it acts.
+    """Arguments of an emergency command without the malformed options that would stop it before it acts.
 
     A reason that is missing becomes an empty one, and a flag that was given a value loses that value.
     """

@@ -1,4 +1,4 @@
-"""Map a classifier's answers and labels to the policy's classes, or to the probabilities of these classes."""
+"""Map a classifier's answers and labels to the policy's classes; decide if numbers are class names or probabilities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _MAX_ODD_SHARE = 0.01
 
 
 class NumberInterpretation(StrEnum):
-    """What the numbers among a version's answers are."""
+    """Whether numbers in a version's answers are names of classes or probabilities."""
 
     NAMES = "names of classes"
     PROBABILITIES = "probabilities of the second class"
@@ -126,7 +126,7 @@ def named_class_index(value: object, classes: tuple[str, ...], reading: NumberIn
 
 @dataclass
 class NumberInterpretationCounts:
-    """What a version's numbers can be, where one may be a name or a probability.
+    """Counts of a version's numbers that can only be class names, only be probabilities, or be either.
 
     Law: the counts do not depend on how the answers are cut, so neither does the reading.
 

@@ -1,4 +1,4 @@
-"""Check that the fallback, which answers when no version can, gives answers of the same shape as the champion's."""
+"""Check that a policy's fallback answers logged requests without errors, in the shape of the champion's answers."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from surefoot.core.journal.fallback_events import FallbackDrilled
 def check_fallback_answers(
     fallback: FallbackAnswer, rows: Sequence[dict[str, object]], champion: Iterable[object]
 ) -> FallbackDrilled:
-    """Ask a fallback rows, and say whether a caller could be given its answers in place of the champion's.
+    """Compute a fallback's answers to logged rows, and check that callers could get them instead of the champion's.
 
     Args:
         fallback: The fallback.
@@ -37,7 +37,7 @@ def check_version_answers(
     champion: Iterable[object],
     seconds: float = 0.0,
 ) -> FallbackDrilled:
-    """Say whether a caller could be given the answers of a version in place of the champion's.
+    """Check that callers could get the answers of a fallback version in place of the champion's.
 
     Args:
         source: The version as the policy names it.

@@ -1,4 +1,4 @@
-"""Define the counts of a champion's requests, failures, labels and scores on one day."""
+"""Define the daily counts of a champion: requests, failures, slow answers, labels, scores, and values of columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Compute early warning signals: compare a champion's latest days with its past by rates and distributions.
+"""Compute warning signals: compare a champion's latest days with its past (errors, latency, calibration, drift).
 
 A day is one observation: its requests share weather, campaigns and customers. The null is not "nothing changes": a
 signal alarms only where the change is larger than a margin that seasons stay within, by more than the days' own spread,
@@ -43,7 +43,7 @@ _LOOKS_PER_WEEK = 3.0
 
 
 class SignalKind(StrEnum):
-    """What a signal follows."""
+    """What a signal measures."""
 
     BASE_RATE = "base rate"
     CALIBRATION = "calibration"
@@ -71,7 +71,7 @@ of columns as total variation distance; of a value, p is where its mean lies bet
 
 @dataclass(frozen=True, slots=True)
 class SignalReading:
-    """One signal at one look.
+    """One signal at one evaluation.
 
     Attributes:
         name: What is followed, such as "base rate" or "input drift of seats".
@@ -135,7 +135,7 @@ def comparison_alpha(per_year: float, signals: int) -> float:
 def compute_early_signals(
     days: Sequence[DayCounts], until: int, matured: int, per_year: float, value: LabelValue | None = None
 ) -> tuple[SignalReading, ...]:
-    """Read every signal.
+    """Compute every signal at one evaluation.
 
     Args:
         days: Counts of days, in any order; a day that is missing had no request.

@@ -1,4 +1,4 @@
-"""List the faults that a rollback drill can inject, and which causes are a correct diagnosis of each."""
+"""List the faults that a rollback drill can inject, and for each fault the causes that are a correct diagnosis."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class DrillFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FaultDescription:
-    """What a drill injects.
+    """Description of a fault that a drill injects, and the causes that are its correct diagnosis.
 
     Attributes:
         what: What goes wrong, in one sentence.

@@ -1,4 +1,4 @@
-"""Hold the latest rollback drills of a model, and decide whether they are recent enough to allow a promotion."""
+"""Track a model's latest rollback drills: whether the next drill is due, and whether promotions are still allowed."""
 
 from dataclasses import dataclass, replace
 from typing import assert_never

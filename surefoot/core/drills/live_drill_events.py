@@ -1,4 +1,4 @@
-"""Define the journal events and the result of a live drill: a rollback rehearsed with the champion in both arms."""
+"""Define the journal events and the result of a live drill: a rollback rehearsed in production with the champion."""
 
 from dataclasses import dataclass
 

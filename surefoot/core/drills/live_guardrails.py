@@ -1,4 +1,4 @@
-"""Decide from the gateway's counts of late and failed requests whether a live drill must be stopped."""
+"""Decide from the gateway's counts (failed or late requests, crashes, lost logs) whether to stop a live drill."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

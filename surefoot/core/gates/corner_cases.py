@@ -1,4 +1,4 @@
-"""Judge the answers to synthetic corner-case rows: a candidate fails if it breaks where the champion does not."""
+"""Judge answers to synthetic corner cases: a candidate fails if it has no valid answer where the champion has one."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.corner_answers import BrokenRow, CornerAnswers, CornerResult

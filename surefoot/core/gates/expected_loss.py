@@ -58,7 +58,7 @@ def _accepted(gate: ExpectedLossGate, before: float) -> float:
 
 
 def judge_expected_loss(gate: ExpectedLossGate, found: ScoreBins, _level: DecisionThresholds) -> Verdict:
-    """Say what loss is to be expected, beside how wrong the same estimate was when it could be checked.
+    """Judge the expected loss, allowing for the error of the same estimate on requests whose labels are known.
 
     Law: an estimate whose own past error is larger than what it would have to show decides nothing.
     """

@@ -1,4 +1,4 @@
-"""Judge a gauge, such as process memory, by the number of time blocks in which the candidate's is higher."""
+"""Judge a gauge, such as process memory, by the share of time blocks in which the candidate exceeds the margin."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Judge request measurements, such as latency, by how often they exceed the champion's past quantiles."""
+"""Judge quantiles of a measurement such as latency: how often each version exceeds the champion's past quantiles."""
 
 import math
 from collections.abc import Sequence

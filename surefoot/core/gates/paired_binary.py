@@ -52,7 +52,7 @@ class _Slice:
 
 
 def judge_paired_binary(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
-    """Judge every slice that is large enough; none that is not counts as passed.
+    """Judge every slice that is large enough; a smaller slice never counts as passed.
 
     Law: valid at every look, for each request speaks once and for itself; outcomes that move together need blocks.
     """

@@ -1,4 +1,4 @@
-"""Judge the loss of both versions on the same requests: the candidate's increase, and an absolute limit."""
+"""Judge the candidate's loss on requests that both versions answered: its increase, and an absolute limit."""
 
 from typing import NamedTuple
 
@@ -89,7 +89,7 @@ class _Row:
 
 
 def verdict_on_missing_values(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
-    """What can be said before any value is compared; None when there is something to compare."""
+    """Verdict where requests, answers or labels are too few to compare the versions; None where they suffice."""
     if not found.requests:
         return make_verdict(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
     if found.unscored / found.requests > _UNSCORED_LIMIT:
@@ -114,7 +114,7 @@ def loss_differences_by_slice(gate: PairedGate, found: PairedSums) -> dict[str, 
 
 
 def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
-    """Judge every slice that is large enough; none that is not counts as passed."""
+    """Judge every slice that is large enough; a smaller slice never counts as passed."""
     if refused := verdict_on_missing_values(gate, found, level):
         return refused
     coverage = found.labelled / found.requests

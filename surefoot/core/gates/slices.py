@@ -1,4 +1,4 @@
-"""Judge a gate in each slice of the served traffic, and combine the outcomes into one verdict."""
+"""Judge a gate in each slice (one value of a column) of served traffic, and combine the outcomes in one verdict."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Define the journal events of an incident: notes, reports, its cause, evidence holds, messages, and its closing."""
+"""Define the journal events of an incident: notes, reports, cause, retention holds on evidence, messages, closing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

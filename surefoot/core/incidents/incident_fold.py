@@ -1,4 +1,4 @@
-"""Update the incidents of a model after any journal entry, such as the end of a rollout."""
+"""Fold each journal entry of a model, such as the end of a rollout, into the state of the model's incidents."""
 
 from collections.abc import Iterable
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Give the reason of an incident without the texts of model errors, which may quote a caller's request."""
+"""Redact the reason of an incident: leave out the text of a model's error, which may quote a caller's request."""
 
 from surefoot.core.journal.watch_events import IncidentOpened
 

@@ -83,7 +83,7 @@ class VersionTraffic:
 
 @dataclass(frozen=True, slots=True)
 class GateEvaluationRow:
-    """One look of the gate that decided.
+    """One evaluation of the gate that decided.
 
     Attributes:
         at: When [Unix seconds].

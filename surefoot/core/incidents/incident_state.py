@@ -37,7 +37,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One incident, as far as the journal has come.
+    """State of one incident after all journal entries so far.
 
     Attributes:
         opened: The event that opened it.

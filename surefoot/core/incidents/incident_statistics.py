@@ -1,4 +1,4 @@
-"""Compute statistics of past incidents: how often and how fast versions were rolled back, and false alarms."""
+"""Compute statistics of past incidents and drills: rollbacks, false alarms, time to detect and time to restore."""
 
 import statistics
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from surefoot.core.incidents.incident_state import Incident
 
 @dataclass(frozen=True, slots=True)
 class IncidentStatistics:
-    """What the incidents of one model come to.
+    """Statistics of the incidents and drills of one model.
 
     Attributes:
         model: Registered model.

@@ -1,4 +1,4 @@
-"""List the steps that people must take now in a model's open incident, and the escalations that are due."""
+"""List the steps that people must take now in a model's open incident, and which roles are called when."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ AUDIENCES = ("users", "support", "management")
 
 @dataclass(frozen=True, slots=True)
 class PlaybookStep:
-    """One thing to do.
+    """One step that a person has to take, such as a command to run.
 
     Attributes:
         name: What it is called in commands and in the record.

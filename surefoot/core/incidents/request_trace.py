@@ -1,11 +1,11 @@
-"""Define the trace of a request: what each processing step of each model version made of it."""
+"""Define the trace of a request: the output and the duration of each processing stage, for each model version."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class TracedStage:
-    """What one stage of a version made of a request.
+    """Output and duration of one processing stage of a version for one request.
 
     Attributes:
         name: Name of the stage, such as "typed by the signature".

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SetConfig:
-    """Effect: let a configuration file hold what belongs to a version.
+    """Effect: write the content that belongs to a version into a configuration file.
 
     Attributes:
         name: Name of the file in the policy.

@@ -1,4 +1,4 @@
-"""Hash journal entries into a chain, so that any later edit can be detected."""
+"""Hash journal entries into a chain, and verify the chain, so that any later edit is detected."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -61,7 +61,7 @@ def canonical_digest(value: object) -> str:
 def seal_entry(
     model: str, seq: int, at: float, wall: float, actor: str, kind: str, data: Mapping[str, object], previous: str
 ) -> Entry:
-    """Build an entry and hash it onto the one before."""
+    """Build an entry whose hash covers its content and the hash of the entry before."""
     body = {
         "actor": actor,
         "at": at,
@@ -86,7 +86,7 @@ def seal_entry(
 
 
 def check_chain(entries: Iterable[Entry]) -> int:
-    """Re-derive a whole chain.
+    """Verify a whole chain: compute each hash again.
 
     Args:
         entries: All entries of one model, in order of `seq`.

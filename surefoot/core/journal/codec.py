@@ -1,4 +1,4 @@
-"""Convert dataclasses to JSON for the journal, and JSON written by any release back to dataclasses."""
+"""Convert dataclasses to JSON for the journal and back, also from JSON that another release of Surefoot wrote."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass

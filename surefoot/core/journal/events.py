@@ -1,4 +1,4 @@
-"""Define the events of the journal, named in the past tense, and convert them to and from JSON."""
+"""Define the main journal events (rollouts, verdicts, drift) and effects (split, alias); encode all events as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ class ChampionAdopted:
 
 @dataclass(frozen=True, slots=True)
 class RolloutOpened:
-    """One attempt to promote one version under one policy began.
+    """One attempt to promote a version, or to roll one back, began under one policy.
 
     Attributes:
         rollout: Id: a digest of model, version, artifact, policy, champion and attempt.
@@ -127,7 +127,7 @@ class StageEntered:
 
 @dataclass(frozen=True, slots=True)
 class GateJudged:
-    """A gate answered at one look.
+    """A gate was evaluated once, with this verdict.
 
     Attributes:
         rollout: Id of the rollout.
@@ -177,7 +177,7 @@ class EffectDone:
 
 @dataclass(frozen=True, slots=True)
 class EffectRefused:
-    """The change was not made, because the world had moved or its bytes were wrong.
+    """The change was not made: the outside world had changed meanwhile, or the bytes were wrong.
 
     Attributes:
         rollout: Id of the rollout; empty outside one.

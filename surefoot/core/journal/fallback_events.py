@@ -1,4 +1,4 @@
-"""Define the journal events of standby and fallback: when they start and stop answering, and checks of a fallback."""
+"""Define the journal events of failover: standby or fallback start and stop answering; a fallback is checked."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class FallbackBegan:
 
 @dataclass(frozen=True, slots=True)
 class FallbackEnded:
-    """The rung has answered nothing for a while, and a version above it answers again.
+    """The standby or fallback has answered nothing for a while: a version before it in the order answers again.
 
     Attributes:
         champion: The version that answers.

@@ -55,7 +55,7 @@ _ServiceEvent = VersionReleased | ServiceCounted | ExposureListed | FallbackEven
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One attempt, as far as the journal has come.
+    """State of one rollout after all journal entries so far.
 
     Attributes:
         opened: The event that opened it.

@@ -1,4 +1,4 @@
-"""Define the journal events about served versions: answer counts, lists of bad answers, corrections, quarantine."""
+"""Define journal events of served versions: counts, lists and corrections of answers, quarantine, rollback target."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Define the evidence of corner cases, and of groups that were too rare and have got older requests."""
+"""Define the evidence from synthetic corner-case rows, and from rare groups that were filled up with older requests."""
 
 from dataclasses import dataclass
 

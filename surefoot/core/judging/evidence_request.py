@@ -8,7 +8,7 @@ from surefoot.core.policy.policy_types import Corners, Gate
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRequest:
-    """One gate asks for its evidence.
+    """Request to measure the evidence of one gate.
 
     Attributes:
         model: Registered model.

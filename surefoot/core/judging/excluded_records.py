@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ExcludedRecords:
-    """What stands in the records of a question and was not counted as it came; no verdict is silent about it.
+    """Counts of records that a gate's evidence leaves out, or does not count as they came; verdicts report them.
 
     Attributes:
         records: Records that the question is about [count].

@@ -8,7 +8,7 @@ from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, ShiftGate
 
 
 def needs_full_replay(question: EvidenceRequest) -> bool:
-    """Whether a look with this question asks both versions about all requests of the window, part by part."""
+    """Whether both versions have to score all requests of the window, in parts, for this evidence request."""
     gate = question.gate
     shifts = isinstance(gate, ShiftGate) and gate.metric is Metric.PREDICTION_SHIFT and gate.against == "champion"
     fails = gate.metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW  # later callers' errors count
@@ -16,6 +16,6 @@ def needs_full_replay(question: EvidenceRequest) -> bool:
 
 
 def full_replay_requests(question: EvidenceRequest) -> tuple[EvidenceRequest, ...]:
-    """The questions about every request that a question's look asks; at least the question itself."""
+    """The evidence requests of the same evaluation that need a full replay; the given one is always the first."""
     others = (replace(question, gate=gate) for gate in question.look_gates if gate != question.gate)
     return (question, *(other for other in others if needs_full_replay(other)))

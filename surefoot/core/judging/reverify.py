@@ -22,7 +22,7 @@ _LOG_TOLERANCE = 1e-9
 
 
 class RecountResult(StrEnum):
-    """What became of adding up the counters of a verdict again."""
+    """Whether the stored sums of a verdict could be added up again."""
 
     NONE = "no sums were kept"
     GONE = "the kept sums are not here"
@@ -31,7 +31,7 @@ class RecountResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReverifyResult:
-    """What became of judging one entry again.
+    """Result of judging one journalled verdict again.
 
     Attributes:
         seq: The entry.
@@ -55,7 +55,7 @@ def _no_recount(_gate: Gate, _evidence: Evidence) -> tuple[RecountResult, str]:
 def reverify(
     entries: Iterable[Entry], recount: Callable[[Gate, Evidence], tuple[RecountResult, str]] = _no_recount
 ) -> Iterator[ReverifyResult]:
-    """Judge every verdict again whose counters were kept, and whose judge this is.
+    """Judge again every verdict whose evidence was journalled and whose rules this release applies.
 
     Args:
         entries: The journal of a model.

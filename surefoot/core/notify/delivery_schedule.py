@@ -1,4 +1,4 @@
-"""Define when the delivery of a message is retried, and after how long an unfinished delivery is repeated."""
+"""Define the pauses between the attempts to deliver a message, and the time limit of one attempt."""
 
 _FIRST_PAUSE_S = 15.0
 _LONGEST_PAUSE_S = 900.0

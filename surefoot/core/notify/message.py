@@ -1,4 +1,4 @@
-"""Define a message to people: its severity, its topic, and an id by which a receiver recognises duplicates."""
+"""Define a notification to people: severity, topic, and an id by which a receiver recognises duplicates."""
 
 from dataclasses import dataclass
 from enum import StrEnum

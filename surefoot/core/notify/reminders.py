@@ -1,4 +1,4 @@
-"""Find messages that become due with time: restored traffic, escalations, and legal reporting deadlines."""
+"""Derive the notifications of an incident: traffic is restored, escalations are due, legal deadlines are near."""
 
 from collections.abc import Iterator, Sequence
 

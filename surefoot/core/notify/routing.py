@@ -1,4 +1,4 @@
-"""Choose the receivers of a message by model, severity and topic."""
+"""Choose the receivers of a notification by model, severity, topic and audience."""
 
 from surefoot.core.notify.message import Message, Topic
 from surefoot.core.policy.recovery.notify_config import ALL_MODELS, NotifyConfig

@@ -1,4 +1,4 @@
-"""Define what a gate can detect in one step, and compute the smallest detectable effect."""
+"""Define the plan of a gate in one rollout step (detectable harm, time to pass); find the smallest detectable harm."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _BISECTION_STEPS = 60
 
 @dataclass(frozen=True, slots=True)
 class Detectability:
-    """What one gate can see in one step.
+    """What one gate can detect in one step, and how long a pass takes.
 
     Attributes:
         step: The step as people name it: "shadow", "weight 5 %" or "bake".

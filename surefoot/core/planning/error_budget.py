@@ -1,4 +1,4 @@
-"""Divide a policy's budget of false alarms among its gates: the error probability of each gate."""
+"""Divide the accepted probability of false alarms among a policy's gates: the error probability (alpha) of each."""
 
 from collections.abc import Iterable
 
@@ -19,6 +19,6 @@ def alpha_per_guardrail(policy: Policy, names: Iterable[str]) -> float:
 
 
 def alpha_per_shadow_gate(policy: Policy) -> float:
-    """The level of each gate of a shadow step: all of them, replayed and live, share what may be turned away."""
+    """Error probability of each shadow gate: the gates of all shadow steps share that of one false rejection."""
     steps = (policy.shadow, policy.live_shadow)
     return PRE_TRAFFIC_ALPHA / max(sum(len(step.gates) for step in steps if step), 1)

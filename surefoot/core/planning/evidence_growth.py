@@ -1,4 +1,4 @@
-"""Compute how fast evidence grows with each request of served traffic, for each kind of gate."""
+"""Compute for a plan how fast the evidence of each kind of gate grows with each request of served traffic."""
 
 import math
 from statistics import NormalDist
@@ -171,7 +171,7 @@ class _ValueGrowth:
 
 
 def evidence_growth_for_gate(gate: Gate) -> EvidenceGrowth:
-    """The law of a gate on events, speeds or values."""
+    """How evidence grows for a gate on bad events, on measurements such as latency, or on bounded values."""
     if isinstance(gate, BadEventGate):
         return _BadEventGrowth(gate)
     return _ValueGrowth(gate) if isinstance(gate, ValueGate) else _MeasurementGrowth(narrow(gate, MeasurementGate))

@@ -1,4 +1,4 @@
-"""Compute how many false alarms a policy's gates raise in a year at most."""
+"""Compute the largest number of false alarms per year that gates raise after a promotion (in the bake)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Plan the gates on live traffic: the effect that each can detect in each step, and whether it can pass."""
+"""Plan a gate on live traffic: the harm that it can detect in a rollout step, and whether it can pass there."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class TrafficSplitPeriod:
 
 @dataclass(frozen=True, slots=True)
 class StepDemand:
-    """What a step asks of a gate.
+    """What a rollout step gives a gate (traffic, time) and demands of it (error levels, fewest requests).
 
     Attributes:
         step: The step as people name it.
@@ -66,7 +66,7 @@ class StepDemand:
 
 
 def plan_live_gates(gate: Gate, asked: StepDemand) -> Detectability:
-    """What a gate on served traffic sees by the end of a step."""
+    """What a gate on served traffic can detect by the end of a step."""
     law = evidence_growth_for_gate(gate)
     alpha = asked.level / (len(gate.quantiles) if isinstance(gate, MeasurementGate) else 1)
 

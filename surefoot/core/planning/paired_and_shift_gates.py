@@ -35,7 +35,7 @@ def _passes(room: float, k: int, level: float) -> float:
 def plan_paired(
     gate: PairedGate, step: str, window: float, patience: float, level: DecisionThresholds, wanted: int, a_second: float
 ) -> Detectability:
-    """What a gate on the same requests sees in a window.
+    """What a gate that compares both versions on the same requests can detect in a window.
 
     Args:
         gate: The gate.
@@ -97,7 +97,7 @@ def _measured(gate: PairedGate, made: Detectability, longest: float, alpha: floa
 def plan_paired_binary(
     gate: PairedGate, step: str, window: float, patience: float, level: DecisionThresholds, a_second: float
 ) -> Detectability:
-    """What a gate on right and wrong answers sees where each request is for itself.
+    """What a gate on right and wrong answers can detect where requests count one by one, not in blocks.
 
     Args:
         gate: The gate.

@@ -26,7 +26,7 @@ _PASS_LEVEL = 0.05
 
 
 def plan_policy(policy: Policy) -> tuple[Detectability, ...]:
-    """What each step can and cannot see, in the order of the steps.
+    """What each gate can and cannot detect, in the order of the steps.
 
     Law: a pure function of the policy. Events and values of a unit that comes back count once, where the policy says
         how many units there are; what is served adds up over the steps, for one e-process runs over the whole ramp.

@@ -1,4 +1,4 @@
-"""Estimate from past requests what planning a rollout needs: base rates, and their variation between time blocks."""
+"""Estimate the inputs of a plan from past requests: variation between time blocks, or how often versions disagree."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from surefoot.core.policy.policy_types import PairedGate
 
 @dataclass(frozen=True, slots=True)
 class PlanningInputs:
-    """What `expect:` of a gate should say.
+    """A measured value for `expect:` of a gate in the policy.
 
     Attributes:
         gate: Name of the gate.

@@ -1,4 +1,4 @@
-"""Define the steps of a rollout policy: shadow evaluation, traffic weights, and the bake (judging after promotion)."""
+"""Define the steps of a policy: shadow (replay or live), traffic weights, bake after promotion, and standing watch."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal

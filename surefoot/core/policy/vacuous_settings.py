@@ -1,4 +1,4 @@
-"""Find policy settings under which a gate can never fail or never pass."""
+"""Find policy settings that make a gate useless: it can never fail or never pass, or its classes are ambiguous."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Choose the version that a policy names as fallback, and explain why a version must not answer as fallback."""
+"""Decide whether the model version that a policy names as fallback may answer requests, and explain why not."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def choose_fallback_version(ledger: Ledger) -> FallbackVersion | None:
 def judge_fallback_check(
     ledger: Ledger, found: FallbackDrilled, champion: Version, candidate: Version | None = None
 ) -> FallbackDrilled:
-    """The result of a check, and what the journal says of the version.
+    """Result of a fallback check, with the reason when the journal bars the version from answering.
 
     Args:
         ledger: The model's ledger.

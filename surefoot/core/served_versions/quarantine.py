@@ -1,4 +1,4 @@
-"""Define the quarantine of a version that was rejected or rolled back."""
+"""Define the quarantine of a rejected or rolled-back version: no promotion until a person releases it."""
 
 from dataclasses import dataclass
 

@@ -16,7 +16,7 @@ from surefoot.core.served_versions.quarantine import Quarantine
 
 
 class Standing(StrEnum):
-    """Where a version stands."""
+    """Standing of a version today, such as champion, on trial or quarantined."""
 
     CHAMPION = "champion"
     ON_TRIAL = "on trial"

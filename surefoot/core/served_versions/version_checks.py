@@ -1,4 +1,4 @@
-"""Find the latest checks of each version as rollback target: rollback drills, fallback checks, table restores."""
+"""Find the latest test results of each version: rollback drills, fallback checks, and test restores of tables."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -10,7 +10,7 @@ from surefoot.core.stats.rate_eprocess import HARM_FACTORS
 def evidence_against_rate_limit(
     epochs: Mapping[int, tuple[int, int]], limit: float, grid: tuple[float, ...] = HARM_FACTORS
 ) -> dict[int, tuple[float, ...]]:
-    """Log-increments by epoch, one an alternative [nats].
+    """Log-increments of the evidence against an absolute limit, by epoch; one for each alternative [nats].
 
     Args:
         epochs: (bad, good) trials by epoch [count].

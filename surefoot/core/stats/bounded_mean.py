@@ -1,4 +1,4 @@
-"""Compare the means of a bounded value in two arms by anytime-valid betting, from counts of value levels."""
+"""Compare the means of a bounded value in two arms by anytime-valid betting, from counts per level of the value."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Merge the e-values of several gates into one by their weighted mean."""
+"""Merge several e-values (the evidence of several tests) into one e-value by their weighted mean."""
 
 import math
 from collections.abc import Sequence

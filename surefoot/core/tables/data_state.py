@@ -45,7 +45,7 @@ class JournalledCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class DueRestore:
-    """A table that a rollback has still to settle.
+    """A table that a rollback has still to restore, or to leave as it is by its policy.
 
     Attributes:
         name: Name of the table in the policy.
@@ -179,7 +179,7 @@ def drop_unfinished_checkpoints(state: DataState) -> DataState:
 def add_due_restores(
     state: DataState, rollout: str, checkpoints: Iterable[JournalledCheckpoint], versions: Iterable[str]
 ) -> DataState:
-    """The state after a version was taken back: the tables of these checkpoints are to be settled.
+    """The state after a version was taken back: the tables of these checkpoints are to be restored or left.
 
     Args:
         state: The state before.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def table_state_after_end(
     data: DataState, rollouts: "Sequence[Rollout]", ended: "Rollout", terminal_stage: Stage
 ) -> DataState:
-    """The state of the tables after the end of a rollout: what its rollback has to do with them is due.
+    """The state of the tables after the end of a rollout, with the restores that are now due.
 
     Args:
         data: The state before.
@@ -61,7 +61,7 @@ def _since_replaced(
 
 
 def checkpoints_in_use(ledger: "Ledger") -> tuple[JournalledCheckpoint, ...]:
-    """The checkpoints that a rollback of now would go back to."""
+    """The checkpoints that a rollback would restore if it began now."""
     if found := ledger.data.latest_checkpoints([ledger.open]):
         return found
     target = ledger.target()

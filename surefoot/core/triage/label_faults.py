@@ -15,7 +15,7 @@ _FEW_VALUES = 2
 
 
 def find_label_fault(before: LabelFacts, after: LabelFacts) -> tuple[CauseDetail, str]:
-    """What is wrong with labels that no real outcome gives, and why; NONE where they may be real.
+    """The fault of labels that no real outcome can explain, and its reason; NONE where the labels may be real.
 
     An outcome that changes leaves answers some relation to it; two models that were right cannot both be turned round,
     or right about nothing at all, within the same hour.
@@ -48,7 +48,7 @@ def find_label_fault(before: LabelFacts, after: LabelFacts) -> tuple[CauseDetail
 
 
 def describe_shifted_labels(facts: TriageFacts) -> str:
-    """How labels have moved as a feed moves them, as a clause; empty where they have not, or an outcome may have moved.
+    """A clause on a shift of labels that a feed explains; empty without one, or where the outcome may have changed.
 
     Labels in another unit keep their order, so that answers rank them as well as before. Labels of two values have no
     unit: where they become more or less frequent, the outcome may have changed.

@@ -1,4 +1,4 @@
-"""Describe in sentences what was measured about an incident, and which missing facts would show its cause."""
+"""Describe an incident's measured facts in sentences, and list the missing facts that would show its cause."""
 
 from surefoot.core.triage.triage_facts import ColumnShift, TriageFacts
 
@@ -10,7 +10,7 @@ def shifted_columns(facts: TriageFacts) -> list[tuple[str, ColumnShift]]:
 
 
 def list_evidence(facts: TriageFacts) -> list[str]:
-    """What was measured, each as a sentence."""
+    """The measured facts, each as a sentence."""
     said = []
     if facts.replayed:
         said.append(
@@ -68,7 +68,7 @@ def list_evidence(facts: TriageFacts) -> list[str]:
 
 
 def list_missing_facts(facts: TriageFacts) -> list[str]:
-    """What would tell the cause where the facts do not."""
+    """Facts that are missing and would show the cause, each as a phrase."""
     said = []
     if not facts.labelled:
         said.append("labels of the requests after the onset: none have come yet")

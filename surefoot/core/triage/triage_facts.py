@@ -1,4 +1,4 @@
-"""Define the facts that are measured around the onset of an incident, to decide its cause."""
+"""Define the facts measured before and after an incident began (data classes), from which its cause is decided."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ class ColumnShift:
 
 @dataclass(frozen=True, slots=True)
 class FailureCondition:
-    """A property of the requests that goes along with failures.
+    """A property of the requests that is correlated with failures.
 
     Attributes:
         column: Name of the column.
@@ -130,7 +130,7 @@ class ContractRepair:
 
 @dataclass(frozen=True, slots=True)
 class ConfusedCodes:
-    """Codes of a column that a version takes for each other, as its answers show beside those of the good version.
+    """Category codes of a column that a version confuses, as a comparison with the good version's answers shows.
 
     Attributes:
         column: Name of the column.
@@ -145,7 +145,7 @@ class ConfusedCodes:
 
 @dataclass(frozen=True, slots=True)
 class LabelFacts:
-    """What labels are like, and how well answers follow them.
+    """The number of distinct labels, and the rank correlation of each version's answers with the labels.
 
     Attributes:
         own: Rank correlation of the version's answers with the labels, -1 to 1; None where it cannot be computed.

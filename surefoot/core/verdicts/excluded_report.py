@@ -1,4 +1,4 @@
-"""Report in a verdict how many records were excluded; too large a share turns the verdict into an error."""
+"""Add counts of excluded log records to a gate's verdict; with too many, it becomes an error or inconclusive."""
 
 from dataclasses import replace
 

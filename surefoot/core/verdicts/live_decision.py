@@ -1,4 +1,4 @@
-"""Decide a gate on live traffic from its evidence of harm and of safety, if the traffic split is as assigned."""
+"""Decide a gate on live traffic: fail, pass, or inconclusive (too little evidence, or a wrong traffic split)."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from surefoot.core.verdicts.verdict_builders import demanded_requests_text, make
 
 @dataclass(frozen=True, slots=True)
 class LiveEvidence:
-    """What the live metrics have in common once their numbers are on the table.
+    """Evidence for and against a candidate, in the form that all live metrics share.
 
     Attributes:
         harm: Log evidence that the candidate is worse than what is accepted as equal [nats].

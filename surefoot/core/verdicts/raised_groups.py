@@ -1,4 +1,4 @@
-"""Report in a verdict which groups were too rare in its time window, so that older requests were added."""
+"""Report in a gate's verdict the rare request groups that were enlarged with requests older than its time window."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MAX_NAMED = 2
 
 
 def report_raised_groups(verdict: Verdict, groups: Sequence[RaisedGroup]) -> Verdict:
-    """The verdict with the groups in its sentence and its details.
+    """Add the groups that got older requests to the sentence and the details of a verdict.
 
     Law: without a raised group the verdict is what it was.
     """

@@ -1,4 +1,4 @@
-"""Format the numbers and clauses of verdict sentences: rates, differences, intervals and forecasts."""
+"""Format the numbers and clauses of the sentence that explains a gate's verdict: rates, intervals, forecasts."""
 
 import math
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class RateDifference:
 
 
 def weight_clause(level: DecisionThresholds, what: str) -> str:
-    """What passes in this step; a small step proves less, so it accepts a multiple of the margin, and says so."""
+    """A clause on the difference that a step accepts: a multiple of the margin in a small step, which proves less."""
     if level.allowance <= 1.0:
         return f"up to {what} is accepted"
     where = f"at weight {level.weight:g}" if level.weight else "at this weight"
@@ -105,12 +105,12 @@ def weight_clause(level: DecisionThresholds, what: str) -> str:
 
 
 def since_clause(start: int, parts: int, level: DecisionThresholds) -> str:
-    """Since when a candidate seems to be worse."""
+    """A clause that says since when a candidate seems to be worse."""
     return f" since part {start + 1} of {parts} of the {'bake' if level.forever else 'ramp'}"
 
 
 def forecast_clause(nats: float, alpha: float, seen: int, trial: str, level: DecisionThresholds) -> str:
-    """When a candidate that equals the champion passes; it does not rest on what this candidate happened to show.
+    """A clause that says when a candidate equal to the champion would pass, whatever this candidate has shown.
 
     Args:
         nats: Growth of the evidence of safety for an equal candidate [nats per trial of both versions].

@@ -1,4 +1,4 @@
-"""Build a gate's verdict and parts of it: missing evidence, sample rows, and the number of requests needed."""
+"""Build a gate's verdict, also for missing evidence, and parts of it: storable sample rows, a too-few-requests text."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Ve
 
 
 def missing_verdict(gate: Gate, found: MissingEvidence, _level: DecisionThresholds) -> Verdict:
-    """What could not be had, as it was said."""
+    """A verdict for a gate whose evidence is missing, with the reason why it is."""
     return make_verdict(gate, found.outcome, found.reason)
 
 
@@ -30,5 +30,5 @@ def make_journalable_sample(sample: object) -> object:
 
 
 def demanded_requests_text(recent: int, level: DecisionThresholds) -> str:
-    """How many of the requests that a step demands have come."""
+    """A sentence that says how many of the requests that a step demands have come."""
     return f"only {recent:,} of the {level.min_requests:,} requests that this step demands have come so far"

@@ -1,4 +1,4 @@
-"""Compare the answers of a live drill's candidate arm with the champion's answers to the same rows."""
+"""Check the candidate-arm answers of a live drill: score the same rows again with the champion, and compare."""
 
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from surefoot.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ComparedAnswers:
-    """What a comparison has found.
+    """The result of a comparison: rows compared, rows that differed, and rows that could not be compared.
 
     Attributes:
         rows: Answers of the candidate's arm in the prediction log [count].

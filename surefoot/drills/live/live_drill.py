@@ -1,4 +1,4 @@
-"""Run a live drill in production: start it, check its guardrails, roll the traffic back, and compare the answers."""
+"""Run a live drill (a rehearsed rollback in production): start it, watch guardrails, roll back, compare answers."""
 
 import contextlib
 import secrets
@@ -53,7 +53,7 @@ _Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LiveDrillOrder:
-    """What is asked for.
+    """Share of traffic, units and duration of a live drill, as ordered.
 
     Attributes:
         weight: Share of the units in the candidate's arm [percent].

@@ -1,4 +1,4 @@
-"""Load the model version that a policy names as fallback, and activate it in all gateway workers."""
+"""Load a model's fallback version (it answers when no other version can), and activate it in all gateway workers."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Export the counts of all gateway workers as Prometheus metrics."""
+"""Export each gateway worker's counts (requests, errors, batches, shadow answers...) as Prometheus metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Control one model in a gateway worker: accept its routes, load versions, and switch all workers at once."""
+"""Control one model in a gateway worker: set its route in all workers at once, load versions, cut off a candidate."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Build, publish and save a model's entry in the shared route table: its split and the versions to keep loaded.
+"""Build, publish and save a model's entry in the shared route table: split, standby, fallback, versions to keep loaded.
 
 `route` is as in `request_policy_fields`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
 said when the rollout began; `standby` is the version that answers requests that the champion fails; `fallback` is the
@@ -68,7 +68,7 @@ def request_policy_fields(entry: Mapping[str, object]) -> dict[str, object]:
 def policy_of_rollout(
     entry: Mapping[str, object] | None, split: Split, settings: GatewaySettings, model: str
 ) -> dict[str, object]:
-    """Give what the policy says of requests now when a rollout begins, else what it said when the rollout began.
+    """Give the request settings of the policy as they were when the current rollout began.
 
     A live drill begins no rollout: what is logged, and which column is the unit, stays as it was there and back.
     """

@@ -1,4 +1,4 @@
-"""Define the errors of a route change: it is refused, or it is in force but not saved to disk."""
+"""Define the errors of a route change: refused (stale, load failed, kill switch), or in force but not saved to disk."""
 
 
 class StaleRoute(Exception):

@@ -1,4 +1,4 @@
-"""Load the versions of one model in threads, without blocking the event loop."""
+"""Load the versions of one model (for serving, fallback or shadow) in threads, without blocking the event loop."""
 
 import asyncio
 from concurrent.futures import Executor
@@ -13,7 +13,7 @@ from surefoot.models.model_protocols import LoadModel, Predictor
 
 @dataclass(frozen=True, slots=True)
 class VersionLoadFunctions:
-    """Ports that load versions.
+    """Functions that load a version, for serving callers and for shadow requests.
 
     Attributes:
         serving: Loads a version that answers callers.

@@ -1,4 +1,4 @@
-"""Track whether requests of one version may share a batch, and count its batches."""
+"""Track whether requests to one version may be predicted together in a batch, and count its batches."""
 
 import logging
 

@@ -10,7 +10,7 @@ from surefoot.models.model_protocols import NO_OPTIONS, AnswerCost, ColumnNames,
 
 @dataclass(slots=True, eq=False)
 class ScoringRequest:
-    """One request: what was asked, to which arm it was assigned, and what the assigned arm took.
+    """One scoring request: its rows, the arm and version it was assigned to, and the latency of that arm.
 
     Attributes:
         model: Registered model.

@@ -1,4 +1,4 @@
-"""Append lines to the log segment of one process, and start a new segment when one is large or old enough."""
+"""Append lines to the current prediction-log file of one process; start a new file when it is large or old enough."""
 
 import fcntl
 import os

@@ -27,7 +27,7 @@ _PAIR = 2
 
 
 class RowIndependence(StrEnum):
-    """What is known of a model's rows."""
+    """What is known on whether a model's answer to a row depends on the other rows of its batch."""
 
     ROW_WISE = "row-wise"
     BATCH_DEPENDENT = "batch-dependent"
@@ -37,7 +37,7 @@ class RowIndependence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IndependenceResult:
-    """What the probes have shown.
+    """The result of the probes: whether requests may share a batch, and why not.
 
     Attributes:
         batching: Whether requests may share a batch; only ROW_WISE ones do.

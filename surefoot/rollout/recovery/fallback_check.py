@@ -13,7 +13,7 @@ from surefoot.rollout.ports import Ports
 def run_judged_check(
     ports: Ports, ledger: Ledger, champion: Version, candidate: Version | None = None
 ) -> FallbackDrilled | None:
-    """Try the fallback of a model; None where its policy has none.
+    """Check the fallback of a model by asking it; None where its policy has none.
 
     Args:
         ports: Ports of the use cases.

@@ -12,7 +12,7 @@ from surefoot.rollout.rollout_commands import retry_on_conflict
 def begin_fallback(
     ports: Ports, model: str, champion: Version, kind: str, reason: str, standby: Version | None = None
 ) -> Ledger:
-    """Journal that callers get answers of another rung; nothing when the journal says so already.
+    """Journal that standby or fallback answers callers from now on; nothing when the journal says so already.
 
     Args:
         ports: Ports of the use cases.
@@ -39,7 +39,7 @@ def begin_fallback(
 
 
 def end_fallback(ports: Ports, model: str, champion: Version, rung: FailoverLevel = FailoverLevel.FALLBACK) -> Ledger:
-    """Journal that a version answers again; nothing when the journal knows of no such time.
+    """Journal that standby or fallback answers no longer; nothing when the journal knows of no such period.
 
     Args:
         ports: Ports of the use cases.

@@ -1,4 +1,4 @@
-"""Start and end a live drill: for some units the champion serves as its own candidate, and is then rolled back."""
+"""Start and end a live drill: the champion gets a traffic share as its own candidate, and is then rolled back."""
 
 from surefoot.core.actions import FinishEffect
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
@@ -26,7 +26,7 @@ def intends_live_drill(ledger: Ledger) -> bool:
 
 
 def begin_live_drill(ports: Ports, ledger: Ledger, began: LiveDrillBegan) -> Ledger:
-    """Put the champion into both arms, by the same journalled effect as every other route.
+    """Begin a live drill: route traffic to the champion in both arms, by a journalled change like every other route.
 
     Args:
         ports: The outside world.

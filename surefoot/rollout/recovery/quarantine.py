@@ -8,7 +8,7 @@ from surefoot.rollout.ports import Ports
 
 
 def release_version(ports: Ports, model: str, number: str, reason: str) -> Ledger:
-    """Journal that a version may be promoted again, and why; who says so is the actor of the ports.
+    """Journal that a quarantined version may be promoted again, and why; the actor of the ports is recorded.
 
     Raises:
         NotFound: The journal holds nothing of the model.

@@ -1,4 +1,4 @@
-"""Send the gateway the version that must stay loaded as standby for a model's champion."""
+"""Determine a champion's standby (a loaded version that answers when the champion fails), and tell the gateway."""
 
 import contextlib
 from collections.abc import Callable

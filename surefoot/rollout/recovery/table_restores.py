@@ -1,4 +1,4 @@
-"""Checkpoint tables before a promotion, test the checkpoints, and restore or leave the tables after a rollback.
+"""Checkpoint data tables before a promotion, test the checkpoints, and restore or leave the tables after a rollback.
 
 Traffic and registry never wait for any of this: what is due after a rollback is folded from the journal when the
 rollback has ended, and each run that finds it due takes it up where the last one stopped.
@@ -40,7 +40,7 @@ _CONFLICT_RETRIES = 50
 
 
 def checkpoint_table(ports: Ports, ledger: Ledger, source: DataSource) -> Ledger:
-    """Keep what a table holds before the candidate is promoted, and test that it can be restored.
+    """Checkpoint a table's content before the candidate is promoted, and test that it can be restored.
 
     Raises:
         Unavailable: The table does not answer.
@@ -185,7 +185,7 @@ def leave_table(ports: Ports, model: str, name: str, reason: str) -> Ledger:
 
 
 def retry_table(ports: Ports, model: str, name: str, reason: str) -> Ledger:
-    """Have a restore that was refused tried again.
+    """Request a retry of a table's restore that was refused.
 
     Raises:
         Rejected: Nothing is due for a table of this name, or it was not refused.

@@ -54,7 +54,7 @@ _COUNTED = "SELECT * FROM mirrored WHERE NOT $4 AND request NOT IN (SELECT unnes
 
 
 def measured_column(question: EvidenceRequest) -> str:
-    """The measured column of a speed or a gauge.
+    """Column of the log that a latency, resource or gauge gate measures.
 
     A latency counts queues, batches and the gateway, and a shadow's process lets all others go first: of mirrored
     requests the times of the models themselves are compared.
@@ -91,7 +91,7 @@ LABELLED_SQL = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AN
 
 @dataclass(frozen=True, slots=True)
 class StepTraffic:
-    """What there is to count.
+    """How many requests a rollout step has served, and whether one trial is a request or a sticky unit.
 
     Attributes:
         recent: Requests of both arms since the step began [count].
@@ -112,7 +112,7 @@ def request_arms_parameters(question: EvidenceRequest, refused: Sequence[str] = 
 def count_step_traffic(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> StepTraffic | MissingEvidence:
-    """What this rollout has served so far, or mirrored.
+    """Count the requests that this rollout has served or mirrored so far.
 
     Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
     """
@@ -146,5 +146,5 @@ def _count_answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
 
 
 def slice_columns_sql(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:
-    """What to tell apart: (column, SQL of its value); one pair of nothing where all requests count together."""
+    """Slice columns of a gate as (column, SQL of its value); one pair of empty texts where the gate has no slices."""
     return [(column, log.slice_sql(column)) for column in narrow(question.gate, SlicedGate).by] or [("", "''")]

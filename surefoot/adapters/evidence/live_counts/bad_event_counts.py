@@ -37,7 +37,7 @@ _NONE = MissingEvidence(Outcome.NO_DATA, "no request has been served under this 
 def count_bad_events(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> BadEventCounts | SlicedCounts | MissingEvidence:
-    """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
+    """Count bad events in both arms; a unit (such as a user) that sticks to one arm counts once in each slice.
 
     While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
     that every version refuses is no trial of any.

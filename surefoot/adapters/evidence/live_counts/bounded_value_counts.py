@@ -28,7 +28,7 @@ _INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.
 def count_bounded_values(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> ValueCounts | SlicedCounts | MissingEvidence:
-    """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
+    """Count the values of a label in buckets for each arm; a unit's value is the mean over its requests.
 
     Values between two levels go up or down by a draw that the trial's name decides, so that the mean stays right and
     the same trial falls the same way wherever it is counted. Values beyond the bounds count as the nearer one, and are

@@ -1,4 +1,4 @@
-"""Count the time blocks in which each version has the higher gauge, such as process memory, for gauge gates."""
+"""Count the time blocks in which the candidate's gauge, such as process memory, is above the champion's by a margin."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from surefoot.core.policy.policy_types import GaugeGate, narrow
 def compare_gauges(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> GaugeComparisons | MissingEvidence:
-    """Blocks of time in which both versions showed a gauge, by which was higher; the one under way is left out."""
+    """Count the finished time blocks in which both versions reported a gauge, by whether the candidate's was higher."""
     facts = count_step_traffic(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts

@@ -39,7 +39,7 @@ def _histogram(found: dict[int, int]) -> BucketCounts:
 def count_measurements(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> MeasurementCounts | SlicedCounts | MissingEvidence:
-    """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
+    """Log-bucket histograms of a measurement in both arms, and the champion's from before the rollout.
 
     A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
     """

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class SqlLog(Protocol):
-    """Something that answers SQL over the views `log`, `labels` and `shadows`.
+    """Interface that runs SQL over the views `log`, `labels` and `shadows` of a model's prediction log.
 
     Attributes:
         repeated: Records that were left out at once, because their request is in an earlier one [count].

@@ -1,4 +1,4 @@
-"""Group the counts of a query result by slice, traffic share, period and arm, as Python integers."""
+"""Group the counts that a SQL query returns by slice, traffic share, time period of the rollout, and arm."""
 
 from collections import defaultdict
 
@@ -7,7 +7,7 @@ TrialCounts = dict[tuple[float, int], dict[str, dict[int, int]]]
 
 
 def group_trial_counts(found: list[tuple[object, ...]]) -> dict[object, TrialCounts]:
-    """Fold (slice, share, epoch, side, level, trials) rows."""
+    """Group query rows of (slice, traffic share, time period, arm, level, number of trials)."""
     made: dict[object, TrialCounts] = defaultdict(lambda: defaultdict(lambda: {"candidate": {}, "champion": {}}))
     for slice_, share, epoch, side, level, n in found:
         made[slice_][float(str(share)), parse_count(epoch)][str(side)][parse_count(level)] = parse_count(n)
@@ -15,5 +15,5 @@ def group_trial_counts(found: list[tuple[object, ...]]) -> dict[object, TrialCou
 
 
 def parse_count(value: object) -> int:
-    """A count that a query gave."""
+    """Convert a count in a query result to an integer."""
     return int(str(value))

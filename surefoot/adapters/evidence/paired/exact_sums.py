@@ -19,7 +19,7 @@ _FEW = 4096
 
 @dataclass(frozen=True, slots=True)
 class SumRows:
-    """Sums of some cells, a row each.
+    """Sums of some (slice, time block) cells, one row for each cell.
 
     Attributes:
         slices: Place of each cell's slice among the names, shape (n,).

@@ -29,7 +29,7 @@ from surefoot.core.policy.policy_types import (
 
 @dataclass
 class LossSums:
-    """Sums so far, and the requests that the metric could not read.
+    """Sums of both versions' losses so far, and the requests whose answers or labels the metric cannot use.
 
     Law: each request is read by itself, so batches may come in any order and any cut.
     """

@@ -28,7 +28,7 @@ from surefoot.core.policy.policy_types import Metric, PairedGate, gate_classes
 
 @dataclass
 class PairedLossEvidence:
-    """Sums of a window so far; a block of no length is one for all.
+    """Accumulates both versions' losses of a time window by slice and time block; block length 0 means a single block.
 
     What the numbers of a version are is known at the end only, where they may be names of classes or probabilities:
     until then the sums are kept for either.
@@ -159,7 +159,7 @@ class PairedLossEvidence:
 def build_paired_loss_evidence(
     gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]
 ) -> PairedLossEvidence:
-    """Count every batch of a window."""
+    """Add up the losses of all batches of a window."""
     made = PairedLossEvidence(gate, since, until)
     for batch in batches:
         made.add(batch)

@@ -1,4 +1,4 @@
-"""Define a batch of requests as arrays (both versions' answers, labels, slice columns), and read the answers."""
+"""Define a batch of scored requests as arrays: both versions' answers, labels, slice columns; extract probabilities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ AnswerColumn = Sequence[object] | Floats
 
 @dataclass(frozen=True, slots=True)
 class CategoryCodes:
-    """Values of one feature as canonical texts, each different one once.
+    """Values of one feature as integer codes and a list of distinct canonical texts.
 
     Attributes:
         codes: Place of each row's text, shape (n,).
@@ -73,7 +73,7 @@ class ScoredBatch:
 
 
 def read_both_answers(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[AnswerColumn], AnswerColumn]:
-    """Both versions' answers to some requests, and their labels."""
+    """Select both versions' answers and the labels of some requests of a batch."""
     return [_take_rows(side, chosen) for side in (batch.champion, batch.candidate)], _take_rows(batch.labels, chosen)
 
 

@@ -16,12 +16,12 @@ from surefoot.core.policy.policy_types import (
 
 
 def pick_example_ids(ids: Iterable[str]) -> list[str]:
-    """Give the few ids that are named, the same ones in whatever order they come."""
+    """Pick a few request ids as examples, the same ones in whatever order they come."""
     return heapq.nsmallest(MAX_EXAMPLE_REQUESTS, set(ids))
 
 
 def readable_values_text(gate: Gate) -> str:
-    """What a metric can read."""
+    """Describe which answers and labels a gate's metric accepts."""
     if classes := gate_classes(gate):
         return f"labels are among {', '.join(classes)}, answers their probabilities or names"
     if gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:

@@ -22,7 +22,7 @@ _BLANK: dict[str, object] = {**dict.fromkeys(NUMPY_NUMBER_TYPES, 0), "string": "
 
 
 class ModelInputs:
-    """What a model's signature says of its inputs.
+    """Converts request rows to the input that a model's signature describes.
 
     Attributes:
         columns: Names of the inputs, or None when the model names none.
@@ -61,7 +61,7 @@ class ModelInputs:
         }
 
     def model_input(self, names: ColumnNames | None, values: list[Any], *, csv: bool = False) -> Any:
-        """What the pyfunc is fed.
+        """Input of the pyfunc for some request rows.
 
         Args:
             names: Columns; None for rows that are bare arrays.

@@ -1,4 +1,4 @@
-"""Score rows or tables with a loaded MLflow model, and test whether its answers depend on other rows of a batch."""
+"""Score rows or tables with a loaded MLflow model, trace its stages, and test whether rows of a batch affect others."""
 
 import contextlib
 import warnings

@@ -25,7 +25,7 @@ _NO_REPORTS: Mapping[int, Path] = MappingProxyType({})
 
 
 class MlflowProjection:
-    """Draws runs into the experiment of a model until MLflow shows what the journal says.
+    """Writes runs to the MLflow experiment of a model until MLflow shows what the journal says.
 
     It looks, does what is missing, and looks again until nothing is. So it may be killed anywhere, repeated at
     any time, and run by two processes at once: MLflow cannot create a run only if it is absent, but of two runs

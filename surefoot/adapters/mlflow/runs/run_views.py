@@ -110,7 +110,7 @@ class _OpenRollout:
 
 
 def make_run_views(entries: Iterable[Entry]) -> list[RunView]:
-    """Every run that the entries become, a rollout before its transitions.
+    """Make the runs that show the journal entries, a rollout's run before those of its transitions.
 
     Transitions of a rollout whose opening is not among the entries are left out.
     """

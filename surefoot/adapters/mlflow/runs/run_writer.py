@@ -37,7 +37,7 @@ SEQ, HASH = "surefoot.seq", "surefoot.hash"
 
 
 class RunWriter:
-    """The writing half of the projection.
+    """Creates, fills, links and deletes MLflow runs, so that two writers of one run agree.
 
     Every value comes from the journal and every time is an entry's, so that two writers of one run agree. The tag
     `surefoot.head` is written last: a run that has it is whole.

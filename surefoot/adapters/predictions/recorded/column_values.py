@@ -6,7 +6,7 @@ import numpy as np
 
 
 def arrow_column_values(column: Any) -> Any:
-    """An Arrow column as the tally wants it."""
+    """Convert a numeric Arrow column to a float array, and any other one to a list."""
     import pyarrow as pa  # noqa: PLC0415 - only who backtests needs it
 
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):

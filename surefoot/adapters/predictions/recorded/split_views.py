@@ -8,7 +8,7 @@ from surefoot.core.domain import Split
 
 
 def served_requests_sql(since: float, until: float, split: Split, candidate: str, features: Sequence[str]) -> str:
-    """What was served while one split was in force, as the gateway would have logged it.
+    """SQL of the requests served while one traffic split was in force, as the gateway would have logged them.
 
     Args:
         since: Beginning [Unix seconds].
@@ -48,7 +48,7 @@ _OWN_TIME += ", NULL::INTEGER AS batch"
 
 
 def mirrored_requests_sql(since: float, until: float, split: Split) -> str:
-    """What a shadow would have answered while one split was in force; every pair counts as mirrored.
+    """SQL of the candidate's answers to mirrored requests during one traffic split; every pair counts as mirrored.
 
     Args:
         since: Beginning [Unix seconds].

@@ -1,4 +1,4 @@
-"""Score the synthetic rows of each corner case with both versions, and find the smallest failing rows."""
+"""Score the synthetic rows of each corner case with both versions, and reduce failing rows to a smallest change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ _MAX_SAMPLES = 5
 
 
 def read_reference_requests(log: PredictionLog, question: EvidenceRequest) -> list[LoggedRequest]:
-    """Real requests that rows are made from: those of the window before the rollout opened, so that looks agree."""
+    """Read the requests that synthetic rows are made from: those before the rollout, so that rows stay the same."""
     for until in dict.fromkeys((min(question.opened, question.until), question.until)):
         found = log.read_requests(question.model, question.since, until, limit=MAX_REFERENCE_REQUESTS)
         if named := [request for request in found if request.features]:
@@ -48,7 +48,7 @@ def read_reference_requests(log: PredictionLog, question: EvidenceRequest) -> li
 def replay_corners(
     log: PredictionLog, question: EvidenceRequest, champion: ScorableModel, candidate: ScorableModel
 ) -> CornerAnswers | MissingEvidence:
-    """Make the rows of every declared corner, and ask both versions about them.
+    """Make the synthetic rows of every declared corner case, and compare both versions' answers to them.
 
     Args:
         log: The log of real requests.

@@ -36,7 +36,7 @@ _STRANGE_TEXTS = ("unseen", "Ünseen ", "0", "?", "unseen,'\"\\")
 
 @dataclass(frozen=True, slots=True)
 class SyntheticRow:
-    """One row of a corner.
+    """One synthetic row: a real request with some changed values.
 
     Attributes:
         real: The request that it was made from.
@@ -54,7 +54,7 @@ class SyntheticRow:
 
 @dataclass(frozen=True, slots=True)
 class Corner:
-    """One corner with its rows.
+    """One corner case with its synthetic rows.
 
     Attributes:
         name: What it is, for people.
@@ -66,7 +66,7 @@ class Corner:
 
 
 class ReferenceColumns:
-    """Columns of real requests: what they hold, and how far it reaches."""
+    """Columns of real requests: their values, kinds and ranges."""
 
     def __init__(self, requests: Sequence[LoggedRequest], types: Mapping[str, object]) -> None:
         """Look at every value once.
@@ -125,7 +125,7 @@ class ReferenceColumns:
 def build_corners(
     declared: Corners, requests: Sequence[LoggedRequest], columns: ReferenceColumns, seed: int
 ) -> list[Corner]:
-    """Make every declared corner.
+    """Make the synthetic rows of every corner case that the policy declares.
 
     Law: each corner has at least `declared.rows` rows, and every other column of a row is from one real request.
 
@@ -214,7 +214,7 @@ def _number(seed: int, name: str) -> int:
 
 
 def rollout_seed(rollout: str) -> int:
-    """The seed of a rollout without one in its policy."""
+    """Random seed of a rollout whose policy sets none."""
     return _number(0, rollout)
 
 

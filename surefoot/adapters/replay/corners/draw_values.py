@@ -1,4 +1,4 @@
-"""Draw random column values with Hypothesis, in a program that runs as a separate process.
+"""Draw random column values with Hypothesis; this is the program that `drawn_changes` runs in a child process.
 
 Hypothesis mixes constants of loaded modules into what it draws: in a process that loads nothing else the same seed
 gives the same values, wherever Surefoot is installed and whatever its own process has loaded.

@@ -1,4 +1,4 @@
-"""Draw random changes of columns from a seed, with Hypothesis in a separate process."""
+"""Draw random column changes for synthetic rows, the same for the same seed, with Hypothesis in a child process."""
 
 import json
 import os

@@ -27,7 +27,7 @@ Answers = Mapping[tuple[str, int], object]
 
 @dataclass(frozen=True, slots=True)
 class GroupValues:
-    """One group in a span of the log.
+    """One group of requests (a value of a column) in a time span of the log, and its size.
 
     Attributes:
         column: Its column.
@@ -59,7 +59,7 @@ def merge_older_requests(
     load: Callable[[Version], ScorableModel],
     *sums: PairedLossEvidence,
 ) -> tuple[RaisedGroup, ...]:
-    """Add older requests of the groups that are too rare to sums of a window; none where the policy asks for none.
+    """Add older requests of groups that are too rare to the loss sums of a window, where the policy asks for that.
 
     Each request is a real one, counts once, and for its own group alone: neither the whole nor its coverage changes.
     Which requests are taken depends on their times, groups and labels, and on no answer.

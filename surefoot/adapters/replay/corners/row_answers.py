@@ -20,7 +20,7 @@ MAX_DEATHS = 8
 
 @dataclass(frozen=True, slots=True)
 class RowAnswer:
-    """What a version made of one row.
+    """A version's answer to one synthetic row, and what is wrong with it.
 
     Attributes:
         answer: Its answer; None without one.
@@ -37,7 +37,7 @@ class RowAnswer:
 
 @dataclass(slots=True)
 class RowAsker:
-    """Asks one version about rows, and holds its answers against those that it gives to real ones.
+    """Scores synthetic rows with one version, and checks its answers against those to real rows.
 
     Attributes:
         model: The version.

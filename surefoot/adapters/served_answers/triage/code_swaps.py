@@ -1,4 +1,4 @@
-"""Find codes of a column that stand for each other: by the requests they come with, and by how versions answer them."""
+"""Find swapped category codes in a column, by the requests they come with or by how two versions answer them."""
 
 import itertools
 from collections import Counter
@@ -36,7 +36,7 @@ _ANSWERED_ALIKE = 0.6
 
 
 def find_swapped_requests(name: str, before: Sequence[Row], after: Sequence[Row]) -> CodePairs:
-    """The codes of a column that have come with each other's requests since the onset.
+    """Find pairs of codes that have come with each other's kind of requests since the onset.
 
     A code is known by how often it comes, and by the values that the other columns have in its requests.
 
@@ -112,7 +112,7 @@ def _differences(new: "np.ndarray", old: "np.ndarray") -> "np.ndarray":
 
 
 def find_swapped_answers(name: str, rows: Sequence[Row], own: AnswerNumbers, good: AnswerNumbers) -> CodePairs:
-    """The codes of a column that one version answers as the other one answers each other's.
+    """Find pairs of codes that one version answers as the other version answers the swapped code.
 
     Both versions are asked about the same rows with every code; what a row adds whatever its code is left out.
 
@@ -166,7 +166,7 @@ def describe_pairs(pairs: Mapping[str, str]) -> str:
 
 
 def swap_codes(pairs: Mapping[str, str]) -> Callable[[object], object]:
-    """Give a function that gives each swapped code its own meaning back."""
+    """Make a function that replaces each swapped code by its partner, to undo the swap."""
 
     def change(value: object) -> object:
         return pairs.get(value, value) if isinstance(value, str) else value

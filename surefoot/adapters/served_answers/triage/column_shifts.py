@@ -56,7 +56,7 @@ _LEAST_SWAPPED = 0.02
 
 
 def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest]) -> dict[str, ColumnShift]:
-    """How far each column has moved; values without a name are left out.
+    """Measure how far the distribution of each named column has shifted.
 
     Columns of the calendar move by themselves: only hours of the day are compared, with the time of the request.
     """

@@ -1,4 +1,4 @@
-"""Measure the facts that show an incident's cause: recomputed answers, failures, losses and shifted columns."""
+"""Measure facts from which an incident's cause is found: recomputed answers, failures, losses and shifted columns."""
 
 import math
 from collections import Counter
@@ -27,7 +27,7 @@ _Rows = Sequence[LoggedRequest]
 
 @dataclass(frozen=True, slots=True)
 class TriageQuery:
-    """Which incident is looked into.
+    """The incident whose cause is sought: versions, times and gate.
 
     Attributes:
         model: Registered model.

@@ -1,4 +1,4 @@
-"""Score an incident's requests again with both versions, and measure losses, labels and effects of column changes."""
+"""Score an incident's requests again with both versions, and find which column's change explains the higher loss."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ _Rows = Sequence[LoggedRequest]
 
 @dataclass(frozen=True, slots=True)
 class LossQuery:
-    """What is measured of whom.
+    """The good version, the gate and the label cut-off for measuring losses.
 
     Attributes:
         model: Registered model.
@@ -98,7 +98,7 @@ class _Answered:
 
 
 def ask_version(scorer: ProcessScorer, rows: Sequence[Row]) -> list[object] | None:
-    """Answers of a version to rows, to fewer of them where it takes one at a time; None where it fails them."""
+    """Score rows with a version, fewer of them where it takes one row at a time; None where it fails."""
     with suppress(ValueError, RemoteModelError, ProcessDied, ScoringAbandoned):
         if scorer.batchable:
             return scorer.predict(list(rows))
@@ -119,7 +119,7 @@ def measure_losses(
     after: _Rows,
     facts: TriageFacts,
 ) -> TriageFacts:
-    """Mean losses of both versions before and after the onset, and what takes the additional loss away.
+    """Measure both versions' mean losses before and after the onset, and which column change explains the higher loss.
 
     Args:
         scorer: The version that was taken back.

@@ -1,4 +1,4 @@
-"""Define an incident's regression case: its recorded requests, the version that must be stopped, and the deadline."""
+"""Define an incident's regression case: the recorded time span, the version that must be stopped, and the deadline."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Define the policy section `fallback`: the answer to a request that no version can answer."""
+"""Define the policy section `fallback`: a constant, a table or a version that answers when no other version can."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: whether traffic moves at once or in steps, and to which versions."""
+"""Define the policy section `rollback`: traffic back at once or in steps, which units first, and which gates watch."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Record in the journal that the gateway cut off a candidate's traffic, and retry until this is stored."""
+"""Record in the journal that the gateway cut off a candidate's traffic, and retry until the journal has stored it."""
 
 import asyncio
 import contextlib

@@ -26,7 +26,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 
 class FallbackReporter:
-    """Reports of one rung of one model in one worker; all its methods belong to the event loop."""
+    """Reports of standby or fallback answers of one model in one worker; all its methods belong to the event loop."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Define the interface through which the gateway writes its own actions to the journal."""
+"""Define the interface by which the gateway journals its own actions: candidate cut, fallback started or ended."""
 
 from typing import Protocol
 

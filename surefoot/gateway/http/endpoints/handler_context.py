@@ -1,4 +1,4 @@
-"""Hold what request handlers share: settings, the worker's models, and the check of the control token."""
+"""Hold the state that all request handlers share: settings, the worker's models, the check of the control token."""
 
 import hmac
 

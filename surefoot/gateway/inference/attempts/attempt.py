@@ -1,4 +1,4 @@
-"""Define an attempt to answer one request with one version, and its possible outcomes."""
+"""Define one version's attempt to answer one request, and its outcomes: answered, failed, process down, revoked."""
 
 import asyncio
 from collections.abc import Callable, Sequence

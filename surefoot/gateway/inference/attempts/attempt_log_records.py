@@ -1,4 +1,4 @@
-"""Build the prediction-log records of an attempt: of answers to callers, of fallback answers, of shadow answers."""
+"""Build the prediction-log records of one version's attempt at a request: caller, fallback and shadow answers."""
 
 import orjson
 

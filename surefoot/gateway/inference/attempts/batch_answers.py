@@ -1,4 +1,4 @@
-"""Split the answers to a batch among its requests, and check that tensor requests get a tensor."""
+"""Split a batch's answers among its requests, and check that answers to tensor requests can form one tensor."""
 
 from collections.abc import Sequence
 

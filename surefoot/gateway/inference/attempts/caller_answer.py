@@ -1,4 +1,4 @@
-"""Define what a caller gets: the predictions of a version, a fallback answer, or an error."""
+"""Define the answer to a scoring request (a version's or the fallback's), and the errors raised without one."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class NoVersionAnswered(Exception):
 
 @dataclass(slots=True)
 class CallerAnswer:
-    """What the caller gets.
+    """The answer that a caller gets, and which version or fallback it comes from.
 
     Attributes:
         predictions: JSON list of predictions.

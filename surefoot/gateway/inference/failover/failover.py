@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Failover:
-    """What answers for the champion of one model in this worker; its methods belong to the event loop.
+    """The standby and the fallback of one model in this worker; its methods belong to the event loop.
 
     Attributes:
         standby: The pool of the last proven-good version; None where the route names none, or it is not loaded.

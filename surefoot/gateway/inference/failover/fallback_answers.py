@@ -1,4 +1,4 @@
-"""Answer with the policy's fallback when no version can, and record since when standby or fallback answers.
+"""Answer with the policy's fallback when no version can, and track periods in which standby or fallback answers.
 
 Law: a rung is asked only for a request that all rungs above it have failed, after they have failed it. The rungs are
 the champion, the last proven-good version, and the fallback.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class FallbackPeriod:
-    """A time in which callers get answers of one rung below the champion.
+    """A period in which the standby, or else the fallback, answers callers in place of the champion.
 
     Attributes:
         champion: The version that failed first.
@@ -56,7 +56,7 @@ OpenPeriods = dict[FailoverLevel, FallbackPeriod]
 
 
 class FailoverRecord:
-    """What one rung below the champion has answered in this worker; its methods belong to the event loop.
+    """Record of the answers of standby or fallback in this worker; its methods belong to the event loop.
 
     Attributes:
         rung: The rung.

@@ -1,4 +1,4 @@
-"""Call a version with a time limit, and count the requests that exceed it."""
+"""Call a version with a time limit; one that hangs, is overloaded or answers late has failed. Count timeouts."""
 
 import asyncio
 from collections import defaultdict

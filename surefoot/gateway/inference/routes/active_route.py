@@ -44,11 +44,11 @@ class RouteWithoutChampion:
 
 
 def read_request_policy(settings: GatewaySettings, model: str) -> RequestPolicy:
-    """Give what the policy of a model says of requests now."""
+    """Read the current request settings of a model's policy."""
     kept = settings.kept.get(model)
     return RequestPolicy(settings.units.get(model), LogPolicy() if kept is None else kept)
 
 
 def make_redactor(rules: RequestPolicy, settings: GatewaySettings) -> LogRedactor | None:
-    """Make what prepares rows for the log; None where all of a row is written."""
+    """Make the redactor of rows for the prediction log; None where rows are logged whole."""
     return None if rules.kept == LogPolicy() else LogRedactor(rules.kept, settings.token, rules.unit)

@@ -1,4 +1,4 @@
-"""Define the keys of a model's entry in the route table, and read the versions that an entry names."""
+"""Define the keys of a model's route-table entry, and read its standby, its fallback and its unbatchable versions."""
 
 from collections.abc import Mapping
 

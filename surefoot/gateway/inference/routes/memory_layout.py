@@ -1,4 +1,4 @@
-"""Define the layout of the route documents and their generation number in shared memory."""
+"""Define the shared-memory layout of the route table (numbers, then documents), and read one document."""
 
 import mmap
 

@@ -1,4 +1,4 @@
-"""Hold the policy's settings for requests (assignment unit, logged features), and convert them to JSON and back."""
+"""Define the policy's settings for requests (assignment unit, logged features), and convert them to JSON and back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _ALL = LogPolicy()
 
 @dataclass(frozen=True, slots=True)
 class RequestPolicy:
-    """What a policy says of requests. It stays as it was when a rollout began, for all workers and over restarts.
+    """A policy's settings for requests; they stay as they were when a rollout began, for all workers and over restarts.
 
     Attributes:
         unit: Column that sticks to one arm; None splits by request.
