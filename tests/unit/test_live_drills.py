@@ -14,6 +14,7 @@ from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillResu
 from surefoot.core.drills.live_guardrails import LiveCounts, live_drill_breach
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.incident_statistics import compute_incident_statistics
+from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import EffectIntended, SetSplit
 from surefoot.core.journal.ledger import Ledger
@@ -21,6 +22,7 @@ from surefoot.core.served_versions.exposure_periods import ServingRole, exposure
 from surefoot.core.served_versions.service_summary import service_summaries
 from surefoot.core.served_versions.version_checks import latest_checks
 from surefoot.core.traffic_split_json import encode_traffic_split
+from surefoot.drills.live import live_drill
 from surefoot.gateway.control.route_entry import policy_of_rollout
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.rollout import (
@@ -155,6 +157,30 @@ def test_every_other_decision_wins_at_once(who: str) -> None:
     assert after
     assert not any(split.is_live_drill for split in after)
     assert env.registry.aliases["champion"] == number
+
+
+def test_who_has_set_another_route_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The route changes before the journal says who has ended the drill: that is no failure of the drill."""
+    env = promoted()
+    ledger = drilling(env)
+    assert ledger.drills.live is not None
+    drill, head = ledger.drills.live, ledger.head
+    stop(env)
+    ports = env.ports()
+    read, looks = ports.journal.read, []
+
+    def late(model: str, after: int = 0) -> tuple[Entry, ...]:
+        looks.append(model)
+        return read(model, after=after) if len(looks) > 2 else ()
+
+    monkeypatch.setattr(ports.journal, "read", late)
+    monkeypatch.setattr(live_drill, "CHECK_INTERVAL_S", 0.01)
+    found = live_drill._await_end_by_other(ports, "m", head, drill)
+    assert found is not None
+    assert (found.reason, found.taken_back, len(looks)) == ("enough", True, 3)
+    monkeypatch.setattr(live_drill, "_JOURNALLED_S", 0.02)
+    monkeypatch.setattr(ports.journal, "read", lambda _model, after=0: ())
+    assert live_drill._await_end_by_other(ports, "m", head, drill) is None
 
 
 def test_a_rollback_leaves_the_intended_route_of_a_drill() -> None:

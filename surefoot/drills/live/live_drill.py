@@ -45,6 +45,8 @@ MAX_RESTORE_MS = 1000.0
 """Longest time until the champion alone answers in every worker [milliseconds]."""
 _PATIENCE_S = 60.0
 """How long taking back is tried again while the gateway or the journal does not answer [seconds]."""
+_JOURNALLED_S = 5.0
+"""How long after another route is in force the journal may take to say who has set it [seconds]."""
 _FINAL_READINGS = 20
 """How often the counts are read at the end until every worker has told its own [count]."""
 _INTERRUPTED = "the command that ran it was interrupted"
@@ -200,8 +202,9 @@ def _watch(
             if (ended := _ended_by_other(ports.journal.read(model, after=head), drill, "")) is not None:
                 return ended
             if reason := _route_problem(ports.traffic.live(model), expected):
-                killed = engine.kill_switch_reason()
-                return _Stop(f"it is set ({killed})", by="the kill switch") if killed else _Stop(reason, breach=True)
+                if killed := engine.kill_switch_reason():
+                    return _Stop(f"it is set ({killed})", by="the kill switch")
+                return _await_end_by_other(ports, model, head, drill) or _Stop(reason, breach=True)
             counts = _read_counts(engine, model).since(before)
             if not counts.is_whole:
                 raise GatewayUnavailable("a worker of the gateway has started again, or does not tell its counts")
@@ -220,6 +223,16 @@ def _watch(
             f" {counts.late:,} late, {counts.candidate_errors:,} failed; {left:.0f} s left"
         )
         time.sleep(min(CHECK_INTERVAL_S, left))
+
+
+def _await_end_by_other(ports: Ports, model: str, head: int, drill: LiveDrillBegan) -> _Stop | None:
+    """Who has ended the drill by another route: the route changes first, and the journal says it a moment later."""
+    deadline = time.monotonic() + _JOURNALLED_S
+    while (ended := _ended_by_other(ports.journal.read(model, after=head), drill, "")) is None:
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(CHECK_INTERVAL_S / 4.0)
+    return ended
 
 
 def _route_problem(live: Split | None, expected: Split | None) -> str:
