@@ -169,7 +169,7 @@ def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scen
         assert line.startswith(f"{asked} 2: flow run '")
         assert line.endswith("was cancelled in Prefect")
     assert [line for line in resumed if asked in line] == []
-    wait_for(lambda: stack.stage(asked) == "Aborted")
+    wait_for(lambda: stack.stage(asked) == "Aborted", "the rollout is aborted")
     journal = SqlJournal(stack.settings.journal_url, stack.clock)
     decided = [entry for entry in journal.read(asked) if entry.kind == "EndDecided"][-1]
     journal.close()
