@@ -241,7 +241,7 @@ def main() -> int:
         time.sleep(options.settle)
         base = measured(config.home, options.minutes)
         print(f"servers by themselves: {base}", file=sys.stderr, flush=True)
-        if "controller" in stack.STACK_PARTS:
+        if "controller" in stack.STACK_SERVICES:
             stack.start_stack(config.home, config.project, stack.StackOptions())
         models = Registered(config)
         for count in sorted(options.models):

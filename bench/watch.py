@@ -26,7 +26,7 @@ from bench.evaluating.prepared import write_rows
 from bench.flights_models import Shop
 from bench.watch_years import BASKET, FAULT_DAY, Fault, years
 from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
-from surefoot.core.champion_watch.early_signals import PAST_DAYS, RECENT_DAYS, SignalReading, compute_early_signals
+from surefoot.core.champion_watch.early_signals import PAST_DAYS, RECENT_DAYS, SignalReading, compute_champion_signals
 from surefoot.core.domain import Outcome
 from surefoot.demo.flight_requests import FEATURES
 
@@ -49,7 +49,7 @@ def look(days: Sequence[DayCounts], until: int, value: LabelValue | None = BASKE
     """Alarms of one look at the days up to one."""
     first = until - BEFORE
     seen = [one for one in days if first < one.day <= until]
-    return [one for one in compute_early_signals(seen, until, until, PER_YEAR, value) if one.outcome is Outcome.FAIL]
+    return [one for one in compute_champion_signals(seen, until, until, PER_YEAR, value) if one.outcome is Outcome.FAIL]
 
 
 def quiet_year(seed: int) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from surefoot import wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.answer_comparison import AnswerComparison, write_answer_comparison
-from surefoot.adapters.served_answers.corrected_answers import GoodVersions, compute_corrected_answers
+from surefoot.adapters.served_answers.corrected_answers import CorrectionSources, compute_corrected_answers
 from surefoot.adapters.served_answers.exposed_requests import ExposureQuery, list_exposed_requests
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy, Version
@@ -45,7 +45,7 @@ _CORRECTION_COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Exposure:
+class ExposureListSpec:
     """A list of exposed requests to make: the version whose answers it holds, and what the log's policy hides of them.
 
     Attributes:
@@ -70,7 +70,7 @@ class Exposure:
 
 def find_exposure(
     config: Settings, model: str, entries: Sequence[Entry], *, number: str = "", rollout: str = "", unit: str = ""
-) -> Exposure:
+) -> ExposureListSpec:
     """Find the version whose answers are to be listed: by number, by rollout, or else the last one rolled back.
 
     Args:
@@ -120,7 +120,7 @@ def find_exposure(
         units=_unit_spellings(config, policies, unit) if unit else (),
     )
     good = {one.good.digest: one.good for one in periods if one.good}
-    return Exposure(version, named, question, tuple(good.values()), _notes(question, kept))
+    return ExposureListSpec(version, named, question, tuple(good.values()), _notes(question, kept))
 
 
 def _known_rollout(ledger: Ledger, begins: str) -> str:
@@ -182,7 +182,7 @@ def _notes(question: ExposureQuery, kept: Iterable[LogPolicy]) -> tuple[str, ...
 
 
 def write_exposure(
-    config: Settings, exposure: Exposure, made: Path, *, score: bool
+    config: Settings, exposure: ExposureListSpec, made: Path, *, score: bool
 ) -> tuple[AnswerComparison, dict[str, str]]:
     """Write the list of exposed requests.
 
@@ -203,7 +203,7 @@ def write_exposure(
 
 def _write(
     config: Settings,
-    exposure: Exposure,
+    exposure: ExposureListSpec,
     made: Path,
     *,
     load: bool,
@@ -212,7 +212,7 @@ def _write(
 ) -> tuple[AnswerComparison, dict[str, str]]:
     models = wiring.make_version_processes(config)
     store = wiring.open_evidence_store(config, exposure.question.model)
-    who = GoodVersions(
+    who = CorrectionSources(
         {one.number: one for one in exposure.good},
         models.start_scorer if load else None,
         store.answers.files_overlapping,
@@ -225,12 +225,12 @@ def _write(
     return table, dict(good.problems)
 
 
-def exposure_file(config: Settings, exposure: Exposure) -> Path:
+def exposure_file(config: Settings, exposure: ExposureListSpec) -> Path:
     """Where the list of all exposed requests is kept."""
     return config.home / "exposure" / exposure.question.model / f"{exposure.file_name}.parquet"
 
 
-def journal_exposure(config: Settings, ports: Ports, exposure: Exposure, table: AnswerComparison) -> bool:
+def journal_exposure(config: Settings, ports: Ports, exposure: ExposureListSpec, table: AnswerComparison) -> bool:
     """Journal that a list was written, with its counts; whether the journal did not say so already."""
     event = ExposureListed(
         exposure.rollout,

@@ -2,7 +2,7 @@
 
 import math
 
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence, build_paired_loss_evidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator, build_paired_loss_evidence
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import read_scored_batches
 from surefoot.core.judging.evidence import PairedSums
@@ -20,7 +20,7 @@ class RecordedLossSums:
     def __init__(self, records: RecordedRequests) -> None:
         """Remember the file; nothing is read yet."""
         self._records = records
-        self._blocks: dict[tuple[str, float, float], PairedLossEvidence] = {}
+        self._blocks: dict[tuple[str, float, float], PairedLossAccumulator] = {}
 
     def paired_sums(self, gate: PairedGate, since: float, until: float) -> PairedSums:
         """Sums by block and slice over the requests of a window whose blocks are complete by its end.
@@ -30,7 +30,7 @@ class RecordedLossSums:
             since: Beginning of the window [Unix seconds]; a request of this moment is no part of it.
             until: End of the window [Unix seconds].
         """
-        made = PairedLossEvidence(gate, since, until)
+        made = PairedLossAccumulator(gate, since, until)
         length = gate.block
         if not length:
             made.merge(self._read(gate, since, until - gate.maturity))
@@ -41,13 +41,13 @@ class RecordedLossSums:
             made.merge(self._block(gate, begins, (number + 1) * length))
         return made.evidence()
 
-    def _block(self, gate: PairedGate, begins: float, ends: float) -> PairedLossEvidence:
+    def _block(self, gate: PairedGate, begins: float, ends: float) -> PairedLossAccumulator:
         """The sums of the requests from one moment to another, the second not included."""
         key = (repr(gate), begins, ends)
         if key not in self._blocks:
             self._blocks[key] = self._read(gate, math.nextafter(begins, -math.inf), math.nextafter(ends, -math.inf))
         return self._blocks[key]
 
-    def _read(self, gate: PairedGate, since: float, until: float) -> PairedLossEvidence:
+    def _read(self, gate: PairedGate, since: float, until: float) -> PairedLossAccumulator:
         batches = read_scored_batches(self._records, (since, until), gate.maturity, gate.by, math.inf, gate)
         return build_paired_loss_evidence(gate, since, math.inf, batches)

@@ -39,7 +39,7 @@ from surefoot.rollout import (
     Ports,
     drive_rollout,
     end_rollout,
-    is_live_drill_left,
+    is_live_drill_route_left,
     open_rollback,
     pending_alias_changes,
     pending_tables,
@@ -217,7 +217,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
             try:
                 ledger = ports.ledger(model)
                 rollout = ledger.rollout
-                if is_live_drill_left(ledger):
+                if is_live_drill_route_left(ledger):
                     retry_on_conflict(partial(stop_live_drill, ports, model, why))
                     ended[model] = "live drill"
                     if not quiet:

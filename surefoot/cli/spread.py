@@ -18,7 +18,7 @@ from surefoot.core.errors import Rejected
 from surefoot.core.journal.events import as_json
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.planning.planning_inputs import PlanningInputs, measure_planning_inputs
+from surefoot.core.planning.planning_inputs import ExpectValue, measure_expect_value
 from surefoot.core.policy.policy_types import PairedGate, Policy
 from surefoot.settings import read_settings
 
@@ -60,7 +60,7 @@ def measure_gate_expectations(
     log: PredictionLog,
     replay: OfflineReplay,
     window: tuple[float, float],
-) -> list[PlanningInputs]:
+) -> list[ExpectValue]:
     """What each gate of a policy should expect.
 
     Args:
@@ -72,7 +72,7 @@ def measure_gate_expectations(
     """
     champion, other = versions
     since, until = window
-    found: list[PlanningInputs] = []
+    found: list[ExpectValue] = []
     for gate in policy.gates.values():
         if not isinstance(gate, PairedGate):
             found.append(measure_champion_history(log, policy.model, champion.number, gate, since, until))
@@ -92,13 +92,13 @@ def measure_gate_expectations(
             )
         )
         if isinstance(pairs, MissingEvidence):
-            found.append(PlanningInputs(gate.name, note=pairs.reason))
+            found.append(ExpectValue(gate.name, note=pairs.reason))
         else:
-            found.append(measure_planning_inputs(gate, pairs, alone=other.digest == champion.digest))
+            found.append(measure_expect_value(gate, pairs, alone=other.digest == champion.digest))
     return found
 
 
-def expect_yaml_lines(found: Sequence[PlanningInputs]) -> list[str]:
+def expect_yaml_lines(found: Sequence[ExpectValue]) -> list[str]:
     """YAML lines to paste; what could not be measured is a comment with its reason."""
     said = [
         f"  {one.gate}: {{ expect: {{ {one.key}: {yaml_number(one.value)} }} }} # {one.note}"

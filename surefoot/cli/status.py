@@ -26,8 +26,8 @@ from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.incidents.notifications import read_notifier_state
 from surefoot.rollout import (
     Ports,
-    is_live_drill_left,
     is_live_drill_overdue,
+    is_live_drill_route_left,
     journal_behind_gateway_message,
     split_mismatch,
     table_problems,
@@ -48,7 +48,7 @@ def status(
 ) -> int:
     """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
     config = read_settings()
-    running = stack.running_parts(config)
+    running = stack.running_services(config)
     with wiring.open_ports(config, current_actor(), _REGISTRY_TIMEOUT_S) as ports:
         general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
         general += _notifier(config)
@@ -151,7 +151,7 @@ def _stale_drill(config: Settings, ports: Ports, ledger: Ledger) -> list[str]:
 
 def _live_drill(ledger: Ledger) -> list[str]:
     """That the champion is its own candidate for now, or was left so."""
-    if not is_live_drill_left(ledger) or ledger.champion is None:
+    if not is_live_drill_route_left(ledger) or ledger.champion is None:
         return []
     name = ledger.drills.live.drill if ledger.drills.live is not None else "an earlier one"
     return [

@@ -23,7 +23,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
 from surefoot.demo.model_versions import MODEL_NAME
-from surefoot.demo.scenario import CandidateResult, DemoScenario
+from surefoot.demo.scenario import DemoCandidate, DemoScenario
 
 _MAX_RESTORE_MS = 1000.0
 """A rollback takes less than this [ms]."""
@@ -48,7 +48,7 @@ class RolloutSummary:
         candidate_errors: Requests that the candidate failed [count].
     """
 
-    scene: CandidateResult
+    scene: DemoCandidate
     stages: tuple[str, ...]
     verdicts: Mapping[str, Verdict]
     terminal_stage: str
@@ -81,13 +81,13 @@ def summarize_rollouts(story: DemoScenario, entries: Sequence[Entry], log: Predi
     taken_back = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
     scenes = list(story.scenes)
     scenes += [
-        CandidateResult("d", "the promoted version decays, and the watch takes it back", "", str(e.data["rollout"]))
+        DemoCandidate("d", "the promoted version decays, and the watch takes it back", "", str(e.data["rollout"]))
         for e in taken_back
     ]
     return sorted((_rollout(scene, entries, log) for scene in scenes), key=lambda item: item.scene.story)
 
 
-def _rollout(scene: CandidateResult, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
+def _rollout(scene: DemoCandidate, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
     own = [
         (entry, decode_event(entry.kind, entry.data)) for entry in entries if entry.data.get("rollout") == scene.rollout
     ]

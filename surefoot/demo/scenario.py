@@ -58,7 +58,7 @@ class DemoActions(Protocol):
 
 
 @dataclass
-class CandidateResult:
+class DemoCandidate:
     """The rollout of one candidate of the demo.
 
     Attributes:
@@ -82,7 +82,7 @@ class DemoScenario:
     flights: pd.DataFrame
     replay: TrafficReplay
     table: PredictionsTable
-    scenes: list[CandidateResult] = field(default_factory=list)
+    scenes: list[DemoCandidate] = field(default_factory=list)
     shown: int = 0
     written_at: float = 0.0
 
@@ -92,7 +92,7 @@ class DemoScenario:
         for recipe, trained, digest in training:
             number = register_version(self.theatre.mlflow, recipe, trained, digest, example[list(FEATURES)])
             if recipe.story:
-                self.scenes.append(CandidateResult(recipe.story, recipe.title, number))
+                self.scenes.append(DemoCandidate(recipe.story, recipe.title, number))
             else:
                 move_alias(self.theatre.mlflow, "champion", number)
             self.theatre.announce(f"registered version {number}: {recipe.title}")
@@ -155,7 +155,7 @@ class DemoScenario:
             time.sleep(0.2)
         raise Unavailable(f"the promoted version was not taken back within {_SCENE_TIMEOUT_S:.0f} s")
 
-    def _scene(self, scene: CandidateResult, hurry: Callable[[Ledger], bool]) -> None:
+    def _scene(self, scene: DemoCandidate, hurry: Callable[[Ledger], bool]) -> None:
         """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""
         self.theatre.announce(
             f"({scene.story}) the data scientist moves alias 'candidate' to version {scene.number}: {scene.title}"

@@ -4,7 +4,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from surefoot.models.model_protocols import AnswerCost, ColumnNames, Model, RequestOptions, RowChecks
+from surefoot.models.model_protocols import AnswerCost, BatchRecheckCounts, ColumnNames, Model, RequestOptions
 from surefoot.models.rows.independence import IndependenceResult
 from surefoot.models.rows.live_recheck import LiveRecheck
 
@@ -32,9 +32,9 @@ class InProcessModel:
         return self._watch.independence
 
     @property
-    def checks(self) -> RowChecks:
+    def checks(self) -> BatchRecheckCounts:
         """How often rows were asked again alone."""
-        return RowChecks(self._watch.checked, self._watch.differed)
+        return BatchRecheckCounts(self._watch.checked, self._watch.differed)
 
     async def ask(self, names: ColumnNames, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Answer every row."""

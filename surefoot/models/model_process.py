@@ -23,10 +23,10 @@ from surefoot.models.model_connection import ModelConnection
 from surefoot.models.model_protocols import (
     NO_OPTIONS,
     AnswerCost,
+    BatchRecheckCounts,
     ColumnNames,
     PredictorLost,
     RequestOptions,
-    RowChecks,
 )
 from surefoot.models.rows.answer_checks import check_answer_count
 from surefoot.models.rows.independence import IndependenceResult, RowIndependence
@@ -141,7 +141,11 @@ class ModelProcess:
         self._start, self._probe, self._given = start, probe and known is None, known
         self.cost: AnswerCost | None = None
         self.probe_deaths = 0
-        self.independence, self.checks, self._probing = IndependenceResult(RowIndependence.UNPROVEN), RowChecks(), False
+        self.independence, self.checks, self._probing = (
+            IndependenceResult(RowIndependence.UNPROVEN),
+            BatchRecheckCounts(),
+            False,
+        )
         self._connection: ModelConnection | None = None
         try:
             greeting = self._launch(cancelled)
@@ -210,7 +214,7 @@ class ModelProcess:
             self.independence = IndependenceResult(
                 batching, str(independence["why"]), None, int(independence["answered"]), str(independence["problem"])
             )
-            self.checks = RowChecks(int(said["checked"]), int(said["differed"]))
+            self.checks = BatchRecheckCounts(int(said["checked"]), int(said["differed"]))
             self._probing = bool(said["probing"])
 
     @property

@@ -71,7 +71,7 @@ class TableColumn(NamedTuple):
     required: bool
 
 
-class RowChecks(NamedTuple):
+class BatchRecheckCounts(NamedTuple):
     """Counts of rows that were predicted in a batch and again alone, and of those whose two answers differed.
 
     Attributes:
@@ -132,7 +132,7 @@ class Predictor(Protocol):
         ...
 
     @property
-    def checks(self) -> RowChecks:
+    def checks(self) -> BatchRecheckCounts:
         """How often rows that were answered together have been asked again alone."""
         ...
 

@@ -48,7 +48,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.state_machine import decide_action
-from surefoot.rollout.config_files import config_drift, write_config
+from surefoot.rollout.config_files import config_drift_event, write_config
 from surefoot.rollout.evidence_requests import evidence_requests, rollback_policy
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.standby import send_standby
@@ -157,7 +157,7 @@ def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exceptio
             raise error
     elif isinstance(settle.effect, SetConfig):
         if back or isinstance(error, NewerWrite) or (rollout and rollout.opened.kind == RolloutKind.ROLLBACK):
-            ledger = ports.append(ledger, config_drift(ledger.open, settle.effect, error))
+            ledger = ports.append(ledger, config_drift_event(ledger.open, settle.effect, error))
     elif back or (rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK):
         ledger = ports.append(ledger, _left_open(ledger.open, settle.effect, error))
     elif isinstance(error, AliasDrift) and settle.effect.alias == "champion":

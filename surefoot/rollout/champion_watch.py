@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import floor
 
 from surefoot.core.champion_watch.day_counts import DAY_S, LabelValue
-from surefoot.core.champion_watch.early_signals import SignalReading, compute_early_signals
+from surefoot.core.champion_watch.early_signals import SignalReading, compute_champion_signals
 from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import Rejected, StaleLedger
 from surefoot.core.journal.chain import canonical_digest
@@ -129,7 +129,7 @@ def read_champion_signals(
     value = watched_label_value(watched.policy)
     days = ports.count_days(model, champion.number, maturity, watched.watch.ignored, until, value)
     per_year = watched.watch.false_alarms * (1.0 - _LEVEL_SHARE if watched.watch.gates else 1.0)
-    return compute_early_signals(days, until, matured, per_year, value)
+    return compute_champion_signals(days, until, matured, per_year, value)
 
 
 def watched_label_value(policy: Policy) -> LabelValue | None:

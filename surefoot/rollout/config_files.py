@@ -47,7 +47,7 @@ def write_config(ports: Ports, effect: SetConfig) -> bool:
     return False
 
 
-def config_drift(rollout: str, effect: SetConfig, error: Exception) -> DriftFound:
+def config_drift_event(rollout: str, effect: SetConfig, error: Exception) -> DriftFound:
     """The event that records that a configuration file could not be written."""
     return DriftFound(rollout, config_drift_name(effect.name), short_digest(effect.content), str(error))
 

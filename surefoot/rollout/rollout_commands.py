@@ -21,7 +21,11 @@ from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, jo
 from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.fallback_check import check_fallback_before_rollout
-from surefoot.rollout.recovery.live_drill import intends_live_drill, is_live_drill_left, take_back_live_drill
+from surefoot.rollout.recovery.live_drill import (
+    has_unconfirmed_live_drill,
+    is_live_drill_route_left,
+    take_back_live_drill,
+)
 from surefoot.rollout.recovery.rollback_schedule import resolve_rollback_schedule
 
 _CONFLICT_RETRIES = 100
@@ -75,7 +79,7 @@ def adopt_champion(ports: Ports, model: str) -> Ledger:
                 f"{model} has no champion yet: set the alias 'champion' on the version that serves today{why}"
             )
         ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
-    if ledger.intent and not ledger.open and not intends_live_drill(ledger):
+    if ledger.intent and not ledger.open and not has_unconfirmed_live_drill(ledger):
         ledger = carry_out_effect(ports, ledger, FinishEffect(*ledger.intent))
     if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
         ledger = journal_and_apply(ports, ledger, SetSplit(ledger.champion, None, 0.0))
@@ -137,7 +141,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     ledger, fallback_digest = check_fallback_before_rollout(ports, ledger, champion, candidate)
     if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
         ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
-    if is_live_drill_left(ledger):
+    if is_live_drill_route_left(ledger):
         ledger = take_back_live_drill(ports, ledger, f"the promotion of version {candidate.number} begins")
     attempt = len(ledger.attempts(candidate)) + 1
     rollout = _rollout_id(request, candidate, champion, attempt)
@@ -269,7 +273,7 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
     rollout = ledger.rollout
     if not ledger.head:
         raise _unknown(ports, model)
-    if rollout is None and terminal_stage is Stage.ABORTED and is_live_drill_left(ledger):
+    if rollout is None and terminal_stage is Stage.ABORTED and is_live_drill_route_left(ledger):
         return take_back_live_drill(ports, ledger, reason)
     if rollout is None:
         raise TransitionIllegal(
@@ -384,7 +388,7 @@ def retry_on_conflict(request: Callable[[], Ledger]) -> Ledger:
     return request()
 
 
-def end_cut_rollout(ports: Ports, model: str, rollout: str, reason: str) -> None:
+def end_rollout_cut_by_gateway(ports: Ports, model: str, rollout: str, reason: str) -> None:
     """Journal that the gateway has cut the candidate of a rollout; the run that drives it brings it to its end.
 
     Raises:

@@ -13,8 +13,8 @@ from surefoot.models.model_process import ModelProcess, fork_process, spawn_proc
 from surefoot.models.process_priority import SHADOW_NICENESS
 from surefoot.rollout import (
     begin_fallback,
-    end_cut_rollout,
     end_fallback,
+    end_rollout_cut_by_gateway,
 )
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import make_artifact_cache, make_clock
@@ -52,7 +52,7 @@ class _GatewayJournal:
     def record_cut(self, model: str, rollout: str, reason: str) -> None:
         """Record a cut; raise when it is not recorded yet."""
         with open_ports(self._config, "gateway") as ports:
-            end_cut_rollout(ports, model, rollout, reason)
+            end_rollout_cut_by_gateway(ports, model, rollout, reason)
 
     def record_fallback_began(
         self, model: str, champion: Version, kind: str, reason: str, standby: Version | None

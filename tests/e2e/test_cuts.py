@@ -39,8 +39,8 @@ def test_a_blown_fuse_is_in_the_journal_and_ends_the_rollout(cabins: Cabins) -> 
     cabins.home.python(
         "import json\nfrom surefoot import rollout, settings, wiring\n"
         "with wiring.open_ports(settings.read_settings(), 'gateway') as ports:\n"
-        f"    rollout.end_cut_rollout(ports, {model!r}, 'another', 'of an older rollout')\n"
-        f"    rollout.end_cut_rollout(ports, {model!r}, {rollout!r}, 'failed 20 requests in a row')\n"
+        f"    rollout.end_rollout_cut_by_gateway(ports, {model!r}, 'another', 'of an older rollout')\n"
+        f"    rollout.end_rollout_cut_by_gateway(ports, {model!r}, {rollout!r}, 'failed 20 requests in a row')\n"
         "print(json.dumps(None))"
     )
     follow(process, callers)

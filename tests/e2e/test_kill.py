@@ -162,7 +162,7 @@ def test_a_run_is_told_that_its_bake_was_rolled_back(stack: Scenario, resumed: R
     stack.python(
         "import json\nfrom surefoot import rollout, settings, wiring\n"
         "with wiring.open_ports(settings.read_settings(), 'gateway') as ports:\n"
-        f"    rollout.end_cut_rollout(ports, {resumed.model!r}, {rollout!r}, {reason!r})\n"
+        f"    rollout.end_rollout_cut_by_gateway(ports, {resumed.model!r}, {rollout!r}, {reason!r})\n"
         "print(json.dumps(None))"
     )
     watched = stack.flow("watch")

@@ -10,7 +10,7 @@ from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
-from surefoot.models.model_protocols import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions, RowChecks
+from surefoot.models.model_protocols import NO_OPTIONS, AnswerCost, BatchRecheckCounts, ColumnNames, RequestOptions
 
 V1 = Version("1", "sha256:1")
 XY, YX = ("x", "y"), ("y", "x")
@@ -22,7 +22,7 @@ class Asked:
     cost: AnswerCost | None = None
     spawn_replica = None
     independence = None
-    checks = RowChecks()
+    checks = BatchRecheckCounts()
     probe_deaths = 0
 
     def __init__(self, *, batchable: bool) -> None:

@@ -29,7 +29,7 @@ from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, FallbackPeriod
+from surefoot.gateway.inference.failover.fallback_answers import FailoverPeriod, FallbackAnswers
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.segment_writer import SegmentWriter
@@ -221,7 +221,7 @@ def test_several_workers_journal_one_beginning_and_one_end(tmp_path: Path) -> No
 
         def fail(self) -> None:
             """The champion has failed a request here."""
-            self.fallback.period = FallbackPeriod(version, "constant", "it is down", 0.0)
+            self.fallback.period = FailoverPeriod(version, "constant", "it is down", 0.0)
 
         def recover(self) -> None:
             """The champion answers again here."""

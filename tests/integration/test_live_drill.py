@@ -21,7 +21,7 @@ from surefoot.controller.due_work import DueWork
 from surefoot.controller.tick_state import TickState
 from surefoot.core.drills.live_drill_events import LiveDrillBegan
 from surefoot.core.journal.events import ChampionAdopted, SetSplit
-from surefoot.drills.live.live_drill import LiveDrillOrder, LiveDrillOutcome, run_live_drill
+from surefoot.drills.live.live_drill import LiveDrillOutcome, LiveDrillParameters, run_live_drill
 from surefoot.rollout import begin_live_drill, end_overdue_live_drill, stop_live_drill
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.integration.emergency import MODEL, Emergency
@@ -169,7 +169,7 @@ def test_the_controller_has_reconcile_run_for_a_drill_whose_time_is_over(emergen
 
 def drill_in_thread(emergency: Emergency, weight: float = 50.0) -> "Future[LiveDrillOutcome]":
     """Start a long live drill in a thread of this process, and wait until it is under way."""
-    order = LiveDrillOrder(weight, (), 600.0)
+    order = LiveDrillParameters(weight, (), 600.0)
     pool = ThreadPoolExecutor(1)
     running = pool.submit(run_live_drill, emergency.config, MODEL, order, "test", lambda _text: None)
     pool.shutdown(wait=False)

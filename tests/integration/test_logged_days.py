@@ -11,7 +11,7 @@ from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
-from surefoot.core.champion_watch.early_signals import SignalKind, compute_early_signals
+from surefoot.core.champion_watch.early_signals import SignalKind, compute_champion_signals
 from surefoot.core.domain import Outcome
 
 FIRST = 20_000
@@ -116,11 +116,11 @@ def test_a_fault_in_the_log_is_an_alarm(
     """Labels that all come true, and a column that is empty, are alarms; the days before them are none."""
     requests, labels = usual()
     log = written(tmp_path / "before", requests, labels)
-    quiet = compute_early_signals(list(counted(log).values()), LAST, LAST - 1, 0.1)
+    quiet = compute_champion_signals(list(counted(log).values()), LAST, LAST - 1, 0.1)
     assert {one.outcome for one in quiet} == {Outcome.PASS}
     change(labels, requests)
     log = written(tmp_path / "after", requests, labels)
-    found = compute_early_signals(list(counted(log).values()), LAST, LAST - 1, 0.1)
+    found = compute_champion_signals(list(counted(log).values()), LAST, LAST - 1, 0.1)
     assert kind in {one.kind for one in found if one.outcome is Outcome.FAIL}
 
 

@@ -14,7 +14,7 @@ from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
-from surefoot.models.model_protocols import AnswerCost, ColumnNames, RequestOptions, RowChecks
+from surefoot.models.model_protocols import AnswerCost, BatchRecheckCounts, ColumnNames, RequestOptions
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
@@ -27,7 +27,7 @@ class Model:
     batchable = True
     spawn_replica = None
     independence = None
-    checks = RowChecks()
+    checks = BatchRecheckCounts()
     probe_deaths = 0
 
     def __init__(self) -> None:

@@ -18,7 +18,14 @@ from surefoot.gateway.inference.tripwire import TripLimits, TripRecord
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.models.model_protocols import AnswerCost, ColumnNames, Predictor, PredictorLost, RequestOptions, RowChecks
+from surefoot.models.model_protocols import (
+    AnswerCost,
+    BatchRecheckCounts,
+    ColumnNames,
+    Predictor,
+    PredictorLost,
+    RequestOptions,
+)
 
 V1, V2 = Version("1", f"sha256:{1:064}"), Version("2", f"sha256:{2:064}")
 
@@ -29,7 +36,7 @@ class Process:
     cost: AnswerCost | None = None
     batchable = True
     independence = None
-    checks = RowChecks()
+    checks = BatchRecheckCounts()
     probe_deaths = 0
 
     def __init__(self, allowed: int = 0) -> None:

@@ -10,7 +10,7 @@ import yaml
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.cli.spread import expect_yaml_lines, measure_gate_expectations, yaml_number
-from surefoot.core.planning.planning_inputs import PlanningInputs
+from surefoot.core.planning.planning_inputs import ExpectValue
 from surefoot.core.policy.parse import parse_policy
 from tests.integration import hosted_models
 from tests.integration.test_hosted import DAY, hosted, logged, version
@@ -43,7 +43,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 XS = [float(i * i % 97) for i in range(800)]
 
 
-def found(prepared: Path, root: Path, other: str) -> dict[str, PlanningInputs]:
+def found(prepared: Path, root: Path, other: str) -> dict[str, ExpectValue]:
     """What is measured for each gate on a log of eight days."""
     log = logged(root, XS)
     versions = (version(prepared, "1"), version(prepared, other))
@@ -87,7 +87,7 @@ def test_what_the_log_does_not_hold_is_a_comment(prepared: Path, tmp_path: Path)
 def test_the_lines_can_be_pasted(prepared: Path, tmp_path: Path) -> None:
     """Each printed line is YAML that the policy takes as it stands, with the number that was measured."""
     made = list(found(prepared, tmp_path, "2").values())
-    made[0] = PlanningInputs("errors", "rate", 0.0000123, "1 of 80,000 requests failed")
+    made[0] = ExpectValue("errors", "rate", 0.0000123, "1 of 80,000 requests failed")
     written = yaml.safe_dump(POLICY)
     for line in expect_yaml_lines(made)[1:]:
         gate, _, expect = line.partition(" #")[0].strip().partition(": { ")

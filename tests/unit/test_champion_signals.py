@@ -16,7 +16,7 @@ from surefoot.core.champion_watch.early_signals import (
     SignalKind,
     SignalReading,
     comparison_alpha,
-    compute_early_signals,
+    compute_champion_signals,
 )
 from surefoot.core.domain import Outcome
 
@@ -34,13 +34,13 @@ def day(number: int, *, late: int = 20, failed: int = 0, slow: int = 10, expecte
 
 def alarms(days: Iterable[DayCounts], until: int) -> set[SignalKind]:
     """Kinds of the alarms of one look."""
-    found = compute_early_signals(list(days), until, until, PER_YEAR)
+    found = compute_champion_signals(list(days), until, until, PER_YEAR)
     return {one.kind for one in found if one.outcome is Outcome.FAIL}
 
 
 def reading(days: Iterable[DayCounts], until: int, kind: SignalKind) -> SignalReading:
     """One signal of a look."""
-    return next(one for one in compute_early_signals(list(days), until, until, PER_YEAR) if one.kind is kind)
+    return next(one for one in compute_champion_signals(list(days), until, until, PER_YEAR) if one.kind is kind)
 
 
 def noisy(number: int) -> DayCounts:
@@ -93,17 +93,17 @@ def test_a_holiday_is_no_alarm() -> None:
 def test_a_short_past_is_said_and_is_no_pass_and_no_alarm() -> None:
     """Before there are enough days nothing is judged: every signal says NO_DATA, and how many days it needs."""
     days = [noisy(number) for number in range(MIN_PAST_DAYS)]
-    found = compute_early_signals(days, MIN_PAST_DAYS - 1, MIN_PAST_DAYS - 1, PER_YEAR)
+    found = compute_champion_signals(days, MIN_PAST_DAYS - 1, MIN_PAST_DAYS - 1, PER_YEAR)
     assert {one.outcome for one in found} == {Outcome.NO_DATA}
     assert all(str(MIN_PAST_DAYS) in one.sentence for one in found)
-    assert {one.outcome for one in compute_early_signals([], 10, 10, PER_YEAR)} == {Outcome.NO_DATA}
+    assert {one.outcome for one in compute_champion_signals([], 10, 10, PER_YEAR)} == {Outcome.NO_DATA}
 
 
 def test_labels_that_wait_are_not_taken_for_a_change() -> None:
     """Days whose labels have not had their time are left out of the base rate and of calibration."""
     days = [noisy(number) for number in range(BEFORE + 7)]
     young = [replace(one, labels=0, labelled=10, scored=10) if one.day >= BEFORE else one for one in days]
-    found = compute_early_signals(young, BEFORE + 6, BEFORE - 1, PER_YEAR)
+    found = compute_champion_signals(young, BEFORE + 6, BEFORE - 1, PER_YEAR)
     assert all(
         one.outcome is Outcome.PASS for one in found if one.kind in {SignalKind.BASE_RATE, SignalKind.CALIBRATION}
     )
@@ -117,7 +117,8 @@ def test_a_column_that_moves_by_itself_alarms_later() -> None:
         return replace(noisy(number), columns={"quiet": (50, 50, 0), "wild": wild})
 
     found = {
-        one.name: one for one in compute_early_signals([of(n) for n in range(BEFORE)], BEFORE - 1, BEFORE - 1, PER_YEAR)
+        one.name: one
+        for one in compute_champion_signals([of(n) for n in range(BEFORE)], BEFORE - 1, BEFORE - 1, PER_YEAR)
     }
     assert found["input drift of wild"].limit > 2 * found["input drift of quiet"].limit
     assert found["input drift of wild"].outcome is Outcome.PASS
@@ -130,7 +131,7 @@ def test_values_that_were_never_there_alarm_however_much_a_column_moves() -> Non
         wild = (90, 10, 0) if number // 7 % 2 else (10, 90, 0)
         return replace(noisy(number), columns={"wild": (0, 0, 100) if number >= BEFORE else wild})
 
-    found = compute_early_signals([of(n) for n in range(BEFORE + 7)], BEFORE + 6, BEFORE + 6, PER_YEAR)
+    found = compute_champion_signals([of(n) for n in range(BEFORE + 7)], BEFORE + 6, BEFORE + 6, PER_YEAR)
     assert [one.name for one in found if one.outcome is Outcome.FAIL] == ["input drift of wild"]
 
 
@@ -140,7 +141,7 @@ def test_days_may_come_in_any_order(order: list[int], seed: int) -> None:
     """Law: what is read does not depend on the order of the days."""
     days = list(years(seed, BEFORE))
     shuffled = [days[place] for place in order]
-    assert compute_early_signals(shuffled, BEFORE - 1, BEFORE - 1, PER_YEAR) == compute_early_signals(
+    assert compute_champion_signals(shuffled, BEFORE - 1, BEFORE - 1, PER_YEAR) == compute_champion_signals(
         days, BEFORE - 1, BEFORE - 1, PER_YEAR
     )
 
@@ -173,12 +174,14 @@ def test_a_value_alarms_in_the_direction_that_is_harm(*, better: bool) -> None:
 
     for mean, harm in ((2.0, better), (80.0, not better)):
         days = [brought(number, 20.0 if number < BEFORE else mean) for number in range(BEFORE + 14)]
-        found = compute_early_signals(days, BEFORE + 13, BEFORE + 13, PER_YEAR, value)
+        found = compute_champion_signals(days, BEFORE + 13, BEFORE + 13, PER_YEAR, value)
         (one,) = (signal for signal in found if signal.kind is SignalKind.VALUE)
         assert (one.outcome is Outcome.FAIL) is harm
         assert one.recent == pytest.approx(mean, abs=1.0)
         assert one.usual == pytest.approx(20.0, abs=1.0)
         assert f"{one.recent:.4g} a request in the last" in one.sentence
     assert not [
-        one for one in compute_early_signals(days, BEFORE + 13, BEFORE + 13, PER_YEAR) if one.kind is SignalKind.VALUE
+        one
+        for one in compute_champion_signals(days, BEFORE + 13, BEFORE + 13, PER_YEAR)
+        if one.kind is SignalKind.VALUE
     ]

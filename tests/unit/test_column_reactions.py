@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
-from surefoot.adapters.served_answers.triage.column_reactions import find_harmed_group, find_repair, measure_reactions
+from surefoot.adapters.served_answers.triage.column_reactions import (
+    find_column_correction,
+    find_harmed_group,
+    measure_reactions,
+)
 from surefoot.adapters.served_answers.triage.column_shifts import column_shifts, values_as_before
 from surefoot.core.triage.triage_facts import CauseDetail
 
@@ -61,7 +65,9 @@ def test_the_change_that_undoes_a_mistake_is_found(
     """A version that takes a column in another unit, hour or code is right again after the opposite change."""
     given = rows()
     labels = [truth(row) for row in given]
-    found = find_repair(losses_of(version), given, labels, losses_of(version)(given, labels), losses_of(truth))
+    found = find_column_correction(
+        losses_of(version), given, labels, losses_of(version)(given, labels), losses_of(truth)
+    )
     assert found is not None
     assert (found.column, found.detail) == (column, detail)
     assert found.restored > 0.95
@@ -72,9 +78,9 @@ def test_columns_that_came_well_before_are_not_rescaled() -> None:
     given = rows()
     labels = [truth(row) for row in given]
     version = wrong(visib=lambda v: v * 100.0)
-    found = find_repair(losses_of(version), given, labels, losses_of(version)(given, labels))
+    found = find_column_correction(losses_of(version), given, labels, losses_of(version)(given, labels))
     assert found is None or found.column != "visib"
-    assert find_repair(losses_of(truth), given, labels, np.zeros(len(given)), losses_of(truth)) is None
+    assert find_column_correction(losses_of(truth), given, labels, np.zeros(len(given)), losses_of(truth)) is None
 
 
 def test_a_column_that_is_never_known_and_one_that_is_left_out_are_told() -> None:

@@ -23,7 +23,7 @@ from surefoot.adapters.replay.corners.corner_rows import (
     rows_digest,
 )
 from surefoot.adapters.replay.corners.drawn_changes import draw_changes
-from surefoot.adapters.replay.corners.row_answers import MAX_DEATHS, RowAsker
+from surefoot.adapters.replay.corners.row_answers import MAX_DEATHS, SyntheticRowScorer
 from surefoot.adapters.replay.corners.row_shrinking import shrink_row
 from surefoot.core.domain import Outcome, Stage, Verdict
 from surefoot.core.judging.corner_answers import CornerAnswers, CornerResult
@@ -337,7 +337,7 @@ def test_a_process_that_ends_is_found_and_not_started_again_for_every_row(tmp_pa
     assert (first.broken, first.unasked) == (1, 19)
     assert (second.broken, second.unasked) == (0, 0)
     assert said(found).outcome is Outcome.FAIL
-    asker = RowAsker(dying)
+    asker = SyntheticRowScorer(dying)
     for _ in range(9):
         asker.ask([SyntheticRow(one, {"carrier": ""}) for one in REAL])
     assert asker.deaths <= MAX_DEATHS

@@ -31,8 +31,8 @@ from surefoot.rollout import (
     drive_rollout,
     end_overdue_live_drill,
     end_rollout,
-    is_live_drill_left,
     is_live_drill_overdue,
+    is_live_drill_route_left,
     journal_model_drift,
     live_drill_problem,
     open_promotion,
@@ -98,7 +98,7 @@ def test_the_champion_serves_in_both_arms_and_then_alone() -> None:
     assert serves(env) == ("1", None, 0.0)
     assert (ledger.drills.live, ledger.split) == (None, env.traffic.split)
     assert env.journal.entries[-1].actor == "ops"
-    assert not is_live_drill_left(ledger)
+    assert not is_live_drill_route_left(ledger)
     assert live_drill_problem(ledger) == ""
     before = len(env.journal.entries)
     stop_live_drill(env.ports(), "m", "again")
@@ -152,7 +152,7 @@ def test_every_other_decision_wins_at_once(who: str) -> None:
     assert serves(env) == (number, None, 0.0)
     ledger = env.ports().ledger("m")
     assert ledger.drills.live is None
-    assert not is_live_drill_left(ledger)
+    assert not is_live_drill_route_left(ledger)
     after = [split for split in env.traffic.changes if split.generation > generation]
     assert after
     assert not any(split.is_live_drill for split in after)
@@ -420,4 +420,4 @@ def test_a_rollback_that_cannot_be_served_leaves_no_drill_behind() -> None:
     assert is_live_drill_overdue(ledger, env.clock.now())
     assert end_overdue_live_drill(env.ports(), "m")
     assert serves(env) == ("2", None, 0.0)
-    assert not is_live_drill_left(env.ports().ledger("m"))
+    assert not is_live_drill_route_left(env.ports().ledger("m"))

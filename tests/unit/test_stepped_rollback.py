@@ -21,8 +21,8 @@ from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import (
     NextStep,
     drive_rollout,
-    end_cut_rollout,
     end_rollout,
+    end_rollout_cut_by_gateway,
     finish_decided_ending,
     next_step,
     open_promotion,
@@ -243,7 +243,7 @@ def test_a_target_that_the_gateway_cuts_calls_the_rollback_off() -> None:
     env = promoted()
     open_rollback(env.ports(), "m", "operator")
     ledger = drive_rollout(env.ports(), "m", until=first_weight)
-    end_cut_rollout(env.ports("gateway"), "m", ledger.open, "9 of 10 requests failed")
+    end_rollout_cut_by_gateway(env.ports("gateway"), "m", ledger.open, "9 of 10 requests failed")
     ledger = drive_rollout(env.ports(), "m", until=lambda seen: not seen.open)
     assert (last(ledger).stage, last(ledger).reason) == (Stage.ABORTED, "9 of 10 requests failed")
     assert last(rollback(env, "immediate")).stage is Stage.FAST_ROLLED_BACK

@@ -10,10 +10,10 @@ from surefoot.core.triage.label_faults import find_label_fault
 from surefoot.core.triage.triage import Cause, decide_cause
 from surefoot.core.triage.triage_facts import (
     CauseDetail,
+    ColumnCorrection,
     ColumnReaction,
     ColumnShift,
     ConfusedCodes,
-    ContractRepair,
     FailureCondition,
     LabelFacts,
     TriageFacts,
@@ -38,8 +38,8 @@ HARMED = replace(WELL, loss_after=3.0)
 MOVED = ColumnShift(0.6, 0.1, "median 1013 -> 101300", restored=0.9)
 HALF = ColumnShift(0.5, 0.1, "median 1 -> 2", restored=0.2)
 TRIAL = replace(HARMED, trial=True)
-UNIT = ContractRepair("visib", "multiplied by 1.609", 0.95, CauseDetail.UNIT, 0.2, 0.1)
-CODES = ContractRepair("carrier", "where AA and UA are swapped", 0.6, CauseDetail.CODES, 0.2, 0.1)
+UNIT = ColumnCorrection("visib", "multiplied by 1.609", 0.95, CauseDetail.UNIT, 0.2, 0.1)
+CODES = ColumnCorrection("carrier", "where AA and UA are swapped", 0.6, CauseDetail.CODES, 0.2, 0.1)
 LATE = ColumnReaction(0.4, 0.0, 1.0, "is missing")
 IGNORED = ColumnReaction(0.001, 0.2, 0.1, "is 7")
 BOTH = ColumnReaction(0.2, 0.2, 0.1, "is 7")

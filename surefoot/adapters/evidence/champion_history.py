@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 from surefoot.adapters.evidence.live_counts.arm_assignment import FIRST_PER_REQUEST_SQL
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
-from surefoot.core.planning.planning_inputs import PlanningInputs
+from surefoot.core.planning.planning_inputs import ExpectValue
 from surefoot.core.policy.policy_types import Gate, MeasurementGate, Metric
 
 _MIN_HISTORY_REQUESTS = 100
@@ -14,7 +14,7 @@ _MIN_HISTORY_REQUESTS = 100
 
 def measure_champion_history(
     log: SqlLog, model: str, version: str, gate: Gate, since: float, until: float
-) -> PlanningInputs:
+) -> ExpectValue:
     """Measure the champion's failure rate, or the spread of the logarithm of a measurement such as latency.
 
     Args:
@@ -33,11 +33,11 @@ def measure_champion_history(
         """  # noqa: S608 - a constant of ours
         n, bad = (int(str(value)) for value in log.query_rows(model, sql, scope)[0])
         if n < _MIN_HISTORY_REQUESTS:
-            return PlanningInputs(
+            return ExpectValue(
                 gate.name,
                 note=f"only {n:,} requests of version {version} are logged; {_MIN_HISTORY_REQUESTS} are needed",
             )
-        return PlanningInputs(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
+        return ExpectValue(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
     if isinstance(gate, MeasurementGate):
         column, highest = f'"{gate.measured}"', max(0.75, *gate.quantiles)
         sql = f"""
@@ -48,13 +48,11 @@ def measure_champion_history(
         counted, middle, high = log.query_rows(model, sql, scope)[0]
         n = int(str(counted))
         if n < _MIN_HISTORY_REQUESTS:
-            return PlanningInputs(
+            return ExpectValue(
                 gate.name, note=f"only {n:,} measurements of version {version}; {_MIN_HISTORY_REQUESTS} are needed"
             )
         spread = (float(str(high)) - float(str(middle))) / NormalDist().inv_cdf(highest)
         median, tail = (math.exp(float(str(value))) for value in (middle, high))
         note = f"{n:,} requests; p50 {median:.4g}, p{highest * 100:g} {tail:.4g}"
-        return (
-            PlanningInputs(gate.name, "spread", spread, note) if spread > 0.0 else PlanningInputs(gate.name, note=note)
-        )
-    return PlanningInputs(gate.name, note=f"nothing is measured for {gate.metric}")
+        return ExpectValue(gate.name, "spread", spread, note) if spread > 0.0 else ExpectValue(gate.name, note=note)
+    return ExpectValue(gate.name, note=f"nothing is measured for {gate.metric}")

@@ -72,7 +72,7 @@ class _LabelFile:
             self.states, self.unmatched = {}, self.index.size
 
 
-class LabelFingerprints:
+class LabelIndex:
     """Label fingerprints of all files of a prediction log at one moment.
 
     Attributes:

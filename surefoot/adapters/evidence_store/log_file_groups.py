@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence_store.file_group_log import FileGroupLog, LogFilesReplaced
-from surefoot.adapters.evidence_store.label_fingerprints import LabelFingerprint, LabelFingerprints
+from surefoot.adapters.evidence_store.label_fingerprints import LabelFingerprint, LabelIndex
 from surefoot.adapters.evidence_store.request_key_index import (
     RequestKeyIndex,
     files_that_share_keys,
@@ -108,7 +108,7 @@ def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Pa
         index_growing_files(some, kind) for some, kind in ((segments, PREDICTION_FILES), (label_segments, LABEL_FILES))
     )
     remove_stale_indexes(indexes, [path.name for path in (*tables, *label_tables)])
-    known = LabelFingerprints(indexes, parts, closed, growing)
+    known = LabelIndex(indexes, parts, closed, growing)
     paths = {path.name: path for path in (*tables, *label_tables)}
     inside = [part for part in parts if part.last_at > since and part.first_at <= until]
     with tail.open_columns() as columns:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.core.answers.class_mapping import NumberInterpretationCounts
 from surefoot.core.policy.policy_types import PairedGate
 
@@ -20,7 +20,7 @@ _COUNTS = ("requests", "labelled", "unscored", "late", "corrected", "scored")
 _SUM_COUNTS = ("compared", "same", "odd")
 
 
-def encode_paired_sums(made: PairedLossEvidence) -> tuple[pa.Table, dict[str, object]]:
+def encode_paired_sums(made: PairedLossAccumulator) -> tuple[pa.Table, dict[str, object]]:
     """Convert sums of paired losses to the rows of a table, and everything else to its metadata."""
     parts = [(readings, name, rows) for readings, sums in made.sums.items() for name, rows in sums.cells.by_slice()]
     columns: dict[str, pa.Array] = {}
@@ -47,13 +47,13 @@ def encode_paired_sums(made: PairedLossEvidence) -> tuple[pa.Table, dict[str, ob
 
 def decode_paired_sums(
     gate: PairedGate, since: float, until: float, table: pa.Table, facts: Mapping[str, Any]
-) -> PairedLossEvidence:
+) -> PairedLossAccumulator:
     """Convert a table and its metadata, as `encode_paired_sums` made them, back to sums.
 
     Raises:
         KeyError: It is not of this gate.
     """
-    made = PairedLossEvidence(gate, since, until)
+    made = PairedLossAccumulator(gate, since, until)
     for name in _COUNTS:
         setattr(made, name, int(facts[name]))
     made.named = list(facts["named"])

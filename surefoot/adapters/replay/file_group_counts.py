@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from surefoot.adapters.evidence.excluded_counts import gate_waits_for_labels
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.answer_files import OPEN_GROUP_NAME, environment_digest
 from surefoot.adapters.evidence_store.count_metadata import (
@@ -27,7 +27,7 @@ from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, PairedGate
 
 _FORMAT = 1
 """Version of what is kept; other sums are made anew."""
-_Sums = tuple[PairedLossEvidence, int, StoredCounts | None]
+_Sums = tuple[PairedLossAccumulator, int, StoredCounts | None]
 _Failures = tuple[ReplayFailures, StoredCounts | None]
 
 
@@ -260,7 +260,11 @@ class FileGroupCounts:
         if question.gate.metric not in PAIRED_METRICS:
             return {}
         gate = narrow(question.gate, PairedGate)
-        if not PairedLossEvidence(gate, question.since, question.until).complete(np.array([file_group.last_at])).all():
+        if (
+            not PairedLossAccumulator(gate, question.since, question.until)
+            .complete(np.array([file_group.last_at]))
+            .all()
+        ):
             return {}
         return self._key(question, file_group, "sums", gate=gate.model_dump(mode="json", warnings="none"))
 

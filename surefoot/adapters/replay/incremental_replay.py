@@ -8,7 +8,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from surefoot.adapters.evidence.excluded_counts import MAX_EXAMINED_ROWS, gate_samples_rows, gate_waits_for_labels
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.count_metadata import add_excluded_counts, encode_replay_failures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
@@ -128,7 +128,7 @@ class IncrementalReplay(OfflineReplay):
     def _paired(self, question: EvidenceRequest, counts: FileGroupCounts) -> PairedSums | MissingEvidence | None:
         """The sums of all file groups; None where a version was given up, whose failures are counted over the whole."""
         gate = narrow(question.gate, PairedGate)
-        total, tail = (PairedLossEvidence(gate, question.since, question.until) for _ in range(2))
+        total, tail = (PairedLossAccumulator(gate, question.since, question.until) for _ in range(2))
         names, rows = [], 0
         counts.count_waiting(full_replay_requests(question))
         for file_group in counts.cut.file_groups:

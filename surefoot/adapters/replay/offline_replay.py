@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.column_distances import (
     unequal_row_shares,
 )
 from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS, count_excluded_records, gate_samples_rows
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import CategoryCodes, ScoredBatch, present_mask
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
@@ -159,14 +159,14 @@ class OfflineReplay:
         raised = self._merge_older(question, made)
         return replace(made.evidence(self.window(question).count_unknown_labels()), raised=raised)
 
-    def _merge_older(self, question: EvidenceRequest, *sums: PairedLossEvidence) -> tuple[RaisedGroup, ...]:
+    def _merge_older(self, question: EvidenceRequest, *sums: PairedLossAccumulator) -> tuple[RaisedGroup, ...]:
         """Add older requests of rare groups to some sums, the first of which are those of the window."""
         return merge_older_requests(self._log, question, lambda version: self._model(question, version), *sums)
 
-    def sum_losses(self, *questions: EvidenceRequest) -> list[PairedLossEvidence]:
+    def sum_losses(self, *questions: EvidenceRequest) -> list[PairedLossAccumulator]:
         """Add up what both versions make of the window, for the gates of some questions in one pass."""
         gates = [narrow(question.gate, PairedGate) for question in questions]
-        made = [PairedLossEvidence(gate, q.since, q.until) for gate, q in zip(gates, questions, strict=True)]
+        made = [PairedLossAccumulator(gate, q.since, q.until) for gate, q in zip(gates, questions, strict=True)]
         window = self.window(questions[0])
         champion, candidate = self.score_window(questions[0], questions[0].champion, questions[0].candidate)
         for (number, at, ids), *sides in zip(

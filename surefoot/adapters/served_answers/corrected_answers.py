@@ -59,7 +59,7 @@ _KeptAnswers = Callable[[Version, float, float], Sequence[Path]]
 
 
 @dataclass(frozen=True, slots=True)
-class GoodVersions:
+class CorrectionSources:
     """The good versions that compute corrected answers, and how they are loaded.
 
     Attributes:
@@ -76,7 +76,7 @@ class GoodVersions:
 
 
 def compute_corrected_answers(
-    exposed: Path, question: ExposureQuery, who: GoodVersions, folder: Path
+    exposed: Path, question: ExposureQuery, who: CorrectionSources, folder: Path
 ) -> CorrectedAnswers:
     """Score each exposed request with its good version; a row without a corrected answer gets a reason.
 

@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.served_answer_counts import pair_answers_with_labels, without_slices_and_blocks
@@ -54,8 +54,8 @@ def measure_decision_costs(
     """
     whole = without_slices_and_blocks(gate)
 
-    def add_up(db: duckdb.DuckDBPyConnection) -> PairedLossEvidence:
-        found = PairedLossEvidence(whole, -np.inf, np.inf)
+    def add_up(db: duckdb.DuckDBPyConnection) -> PairedLossAccumulator:
+        found = PairedLossAccumulator(whole, -np.inf, np.inf)
         sql = _LABELLED_SQL.format(exposed=quote_sql_string(str(exposed)))
         for batch in db.sql(sql, params={"onset": onset}).to_arrow_reader(_BATCH_ROWS):
             answer, good, label = (batch.column(place).cast(pa.string()) for place in range(3))

@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, ScoredBatch
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values, paired_answer_arrays, parse_answer_column
@@ -101,7 +101,7 @@ def _count_labels(
 ) -> VersionCounts:
     """Labels of one version's answers, and the mean loss of these answers."""
     whole = None if gate is None else without_slices_and_blocks(gate)
-    sums = None if whole is None else PairedLossEvidence(whole, -np.inf, np.inf)
+    sums = None if whole is None else PairedLossAccumulator(whole, -np.inf, np.inf)
     labels = 0
     for answer, label in _labelled_answers(db, number, window, 0.0 if gate is None else gate.maturity):
         labels += len(label)

@@ -20,7 +20,7 @@ from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.settings import Settings, read_settings
 
-STACK_PARTS = ("mlflow", "gateway", "prefect", "worker", "controller")
+STACK_SERVICES = ("mlflow", "gateway", "prefect", "worker", "controller")
 _SERVER_START_TIMEOUT_S = 240.0
 """How long a server may take to answer for the first time [seconds]."""
 _SHUTDOWN_TIMEOUT_S = 15.0
@@ -133,7 +133,7 @@ def _last_word(config: Settings, name: str) -> str:
     return (errors or lines)[-1].removeprefix("surefoot: ")
 
 
-def running_parts(config: Settings) -> dict[str, bool]:
+def running_services(config: Settings) -> dict[str, bool]:
     """Which of the processes are running."""
     return {name: processes.is_alive(process) for name, process in config.processes.items()}
 
@@ -152,7 +152,7 @@ def start_stack(home: Path, project: Path, options: StackOptions, report: _Print
 
 def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) -> Settings:
     before = _before(home)
-    if before and (any(running_parts(before).values()) or processes.orphaned_gateway_workers(home)):
+    if before and (any(running_services(before).values()) or processes.orphaned_gateway_workers(home)):
         return _again(before, project, options, report)
     _holds_flows(project)
     ports = {
@@ -180,7 +180,7 @@ def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) ->
         processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
     config.save()
     try:
-        return _bring_up(config, STACK_PARTS, set(), report)
+        return _bring_up(config, STACK_SERVICES, set(), report)
     except BaseException:
         stop_stack(read_settings(home))
         raise
@@ -195,8 +195,8 @@ def _holds_flows(project: Path) -> None:
 
 def _again(config: Settings, project: Path, options: StackOptions, report: _PrintLine) -> Settings:
     """Start what is missing, at the addresses that it had: callers and every other part know no other ones."""
-    runs = [name for name, lives in running_parts(config).items() if lives]
-    missing = [name for name in STACK_PARTS if name not in runs]
+    runs = [name for name, lives in running_services(config).items() if lives]
+    missing = [name for name in STACK_SERVICES if name not in runs]
     if not missing:
         raise Rejected(f"a stack is running in {config.home} (MLflow {config.mlflow}): 'surefoot down' stops it")
     _agree(config, project, options)
@@ -351,7 +351,7 @@ def stop_stack_of_home(home: Path, report: _PrintLine = lambda _line: None) -> N
 
 def stop_stack(config: Settings, report: _PrintLine = lambda _line: None) -> None:
     """Stop what was started, worker first, and front workers of the gateway whose supervisor is gone."""
-    _halt(config, STACK_PARTS, processes.orphaned_gateway_workers(config.home), report)
+    _halt(config, STACK_SERVICES, processes.orphaned_gateway_workers(config.home), report)
     stray = processes.stack_processes(config.home)
     if stray:
         processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)

@@ -57,7 +57,7 @@ def exposure(
 
 
 def _tell(
-    found: exposures.Exposure,
+    found: exposures.ExposureListSpec,
     table: AnswerComparison,
     problems: Mapping[str, str],
     *,

@@ -18,8 +18,8 @@ from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import JournalUnavailable, Rejected, SurefootError, Unavailable
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.scalars import PositiveDuration
-from surefoot.drills.live.live_drill import MAX_RESTORE_MS, LiveDrillOrder, LiveDrillOutcome, run_live_drill
-from surefoot.rollout import is_live_drill_left, retry_on_conflict, stop_live_drill
+from surefoot.drills.live.live_drill import MAX_RESTORE_MS, LiveDrillOutcome, LiveDrillParameters, run_live_drill
+from surefoot.rollout import is_live_drill_route_left, retry_on_conflict, stop_live_drill
 from surefoot.settings import Settings
 
 _MAX_WEIGHT = 100.0
@@ -29,7 +29,7 @@ def rehearse_in_production(
     config: Settings, model: str, weight: float, span: str, units: list[str], json_: Path | None
 ) -> int:
     """Run a live drill, and print what it has shown; the exit code is 0 only where everything passed."""
-    order = LiveDrillOrder(_weight(weight), tuple(canonical_text(unit) or unit for unit in units), _seconds(span))
+    order = LiveDrillParameters(_weight(weight), tuple(canonical_text(unit) or unit for unit in units), _seconds(span))
     with exit_on_stop_signals(), console.status("") as line:
         outcome = run_live_drill(config, model, order, current_actor(), line.update)
     rows = live_drill_rows(outcome)
@@ -118,7 +118,7 @@ def stop_all_live_drills(config: Settings, reason: str) -> int:
             began = time.monotonic()
             try:
                 live = ports.ledger(model)
-                if not is_live_drill_left(live):
+                if not is_live_drill_route_left(live):
                     continue
                 retry_on_conflict(partial(stop_live_drill, ports, model, why))
             except SurefootError as error:

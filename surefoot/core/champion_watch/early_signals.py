@@ -132,7 +132,7 @@ def comparison_alpha(per_year: float, signals: int) -> float:
     return per_year / (looks * max(signals, 1))
 
 
-def compute_early_signals(
+def compute_champion_signals(
     days: Sequence[DayCounts], until: int, matured: int, per_year: float, value: LabelValue | None = None
 ) -> tuple[SignalReading, ...]:
     """Compute every signal at one evaluation.

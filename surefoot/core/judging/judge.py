@@ -69,7 +69,7 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     except (ArithmeticError, LookupError, ValueError, InvariantBroken) as error:
         return verdict_builders.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {error}")
     if isinstance(evidence, PairedSums):
-        verdict = raised_groups.report_raised_groups(verdict, evidence.raised)
+        verdict = raised_groups.report_supplemented_groups(verdict, evidence.raised)
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
         return verdict_builders.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")

@@ -10,7 +10,7 @@ from surefoot.core.policy.policy_types import PairedGate
 
 
 @dataclass(frozen=True, slots=True)
-class PlanningInputs:
+class ExpectValue:
     """A measured value for `expect:` of a gate in the policy.
 
     Attributes:
@@ -26,7 +26,7 @@ class PlanningInputs:
     note: str = ""
 
 
-def measure_planning_inputs(gate: PairedGate, found: PairedSums, *, alone: bool) -> PlanningInputs:
+def measure_expect_value(gate: PairedGate, found: PairedSums, *, alone: bool) -> ExpectValue:
     """Spread of a block's difference, or how often two versions disagree where each request is for itself.
 
     Args:
@@ -41,24 +41,24 @@ def measure_planning_inputs(gate: PairedGate, found: PairedSums, *, alone: bool)
         return _disagreement(gate, found, alone=alone)
     measured = loss_differences_by_slice(gate, found)
     if not measured:
-        return PlanningInputs(gate.name, note="too few blocks of labelled requests")
+        return ExpectValue(gate.name, note="too few blocks of labelled requests")
     rows = {name: (d.own if alone else d.error) * math.sqrt(d.blocks) for name, d in measured.items()}
     name = max(rows, key=lambda name: rows[name])
     diff, spread = measured[name], rows[name]
     on = f"{diff.n:,} requests on {diff.blocks} blocks of {format_duration(gate.block)}" + (f", {name}" if name else "")
     base = f"the champion's {gate.metric} is {diff.champion:.4g}"
     if spread <= 0.0:
-        return PlanningInputs(gate.name, note=f"the two versions answer alike: there is no spread ({on}; {base})")
+        return ExpectValue(gate.name, note=f"the two versions answer alike: there is no spread ({on}; {base})")
     whose = "; of the champion alone, which is wider than that of two similar versions" if alone else ""
-    return PlanningInputs(gate.name, "spread", spread, f"{on}; {base}{whose}")
+    return ExpectValue(gate.name, "spread", spread, f"{on}; {base}{whose}")
 
 
-def _disagreement(gate: PairedGate, found: PairedSums, *, alone: bool) -> PlanningInputs:
+def _disagreement(gate: PairedGate, found: PairedSums, *, alone: bool) -> ExpectValue:
     blocks = [block for block in found.slices.get("", ()) if block.n]
     n = sum(block.n for block in blocks)
     if not n or alone:
         why = "it takes two versions: name one with --against" if alone else "no labelled request"
-        return PlanningInputs(gate.name, note=why)
+        return ExpectValue(gate.name, note=why)
     apart = sum(b.champion[0] + b.candidate[0] - 2 * b.champion[1] for b in blocks)
     note = f"one of the two is wrong on {apart:,} of {n:,} requests"
-    return PlanningInputs(gate.name, "rate", (apart + 0.5) / (n + 1.0), note)
+    return ExpectValue(gate.name, "rate", (apart + 0.5) / (n + 1.0), note)

@@ -99,7 +99,7 @@ class ColumnReaction:
 
 
 @dataclass(frozen=True, slots=True)
-class ContractRepair:
+class ColumnCorrection:
     """A change of one column after which the version answers as well as the good one.
 
     Attributes:
@@ -228,7 +228,7 @@ class TriageFacts:
     memory_mb: float | None = None
     good_memory_mb: float | None = None
     reactions: Mapping[str, ColumnReaction] = field(default_factory=dict)
-    repair: ContractRepair | None = None
+    repair: ColumnCorrection | None = None
     confused: ConfusedCodes | None = None
     group: FailureCondition | None = None
     labels_before: LabelFacts | None = None

@@ -11,7 +11,7 @@ _MAX_NAMED = 2
 """Groups that a sentence names; all stand in the details [count]."""
 
 
-def report_raised_groups(verdict: Verdict, groups: Sequence[RaisedGroup]) -> Verdict:
+def report_supplemented_groups(verdict: Verdict, groups: Sequence[RaisedGroup]) -> Verdict:
     """Add the groups that got older requests to the sentence and the details of a verdict.
 
     Law: without a raised group the verdict is what it was.

@@ -54,7 +54,7 @@ _Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class LiveDrillOrder:
+class LiveDrillParameters:
     """Share of traffic, units and duration of a live drill, as ordered.
 
     Attributes:
@@ -110,7 +110,9 @@ class _Stop:
     taken_back: bool = False
 
 
-def run_live_drill(config: Settings, model: str, order: LiveDrillOrder, actor: str, tell: _Tell) -> LiveDrillOutcome:
+def run_live_drill(
+    config: Settings, model: str, order: LiveDrillParameters, actor: str, tell: _Tell
+) -> LiveDrillOutcome:
     """Run a live drill to its end; whatever happens, the traffic is taken back.
 
     Args:

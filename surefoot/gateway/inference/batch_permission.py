@@ -2,7 +2,7 @@
 
 import logging
 
-from surefoot.models.model_protocols import Predictor, RowChecks
+from surefoot.models.model_protocols import BatchRecheckCounts, Predictor
 from surefoot.models.rows.independence import IndependenceResult, RowIndependence
 
 _log = logging.getLogger(__name__)
@@ -25,11 +25,13 @@ class BatchPermission:
         self.allowed, self.why, self.finding = predictor.batchable, "", ""
         self._final = False
         self._batches = self._shared = 0
-        self._checks = RowChecks()
+        self._checks = BatchRecheckCounts()
         if predictor.independence is not None:
             self._apply(predictor.independence)
 
-    def update(self, independence: IndependenceResult | None, now: RowChecks, before: RowChecks) -> None:
+    def update(
+        self, independence: IndependenceResult | None, now: BatchRecheckCounts, before: BatchRecheckCounts
+    ) -> None:
         """Update from what a process knows by now.
 
         Args:
@@ -37,7 +39,9 @@ class BatchPermission:
             now: Rows that it has asked again alone since it was started.
             before: The same at the last update.
         """
-        self._checks = RowChecks(*(have + new - old for have, new, old in zip(self._checks, now, before, strict=True)))
+        self._checks = BatchRecheckCounts(
+            *(have + new - old for have, new, old in zip(self._checks, now, before, strict=True))
+        )
         if independence is None or self._final:
             return
         if independence.batching in _FINAL:

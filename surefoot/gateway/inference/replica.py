@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.gateway.inference.attempts.attempt import Attempt, Failed, fail_attempts
 from surefoot.gateway.inference.attempts.batch_answers import split_batch_answers
-from surefoot.models.model_protocols import Predictor, PredictorLost, RowChecks
+from surefoot.models.model_protocols import BatchRecheckCounts, Predictor, PredictorLost
 from surefoot.models.rows.answer_checks import describe_error
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Replica:
         self._pool = pool
         self.predictor = predictor
         self._independence: IndependenceResult | None = None
-        self._checks = RowChecks()
+        self._checks = BatchRecheckCounts()
         self.busy_since = math.inf
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(_log_crash)
@@ -76,7 +76,7 @@ class Replica:
                 return
             try:
                 self.predictor = await pool.spawn_replica()
-                self._checks = RowChecks()
+                self._checks = BatchRecheckCounts()
                 pool.failed_starts = 0
                 pool.count_probe_deaths(self.predictor)
                 self._update_permission(self.predictor)

@@ -23,7 +23,7 @@ from surefoot.gateway.inference.routes.active_route import (
     make_redactor,
     read_request_policy,
 )
-from surefoot.gateway.inference.routes.live_route import EffectiveRoute, LiveRoute
+from surefoot.gateway.inference.routes.live_route import EffectiveRoute, WorkerRoute
 from surefoot.gateway.inference.routes.route_snapshot import RouteReader
 from surefoot.gateway.inference.routes.version_key import VersionKey, serving_versions, version_key
 from surefoot.gateway.inference.settings import GatewaySettings
@@ -62,7 +62,7 @@ class VersionRouter:
         self.tripped: TripRecord | None = None
         self._model = model
         self._settings = settings
-        self._route = LiveRoute(model, routes)
+        self._route = WorkerRoute(model, routes)
         self._tripwire = Tripwire(settings.trip)
         self._effective: EffectiveRoute | None = None
         self._active: ActiveRoute | None = None

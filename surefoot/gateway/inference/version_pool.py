@@ -23,7 +23,7 @@ from surefoot.gateway.inference.attempts.attempt import (
 from surefoot.gateway.inference.attempts.attempt_log_records import caller_records, shadow_records
 from surefoot.gateway.inference.batch_permission import BatchPermission
 from surefoot.gateway.inference.replica import Replica
-from surefoot.gateway.inference.routes.live_route import LiveRoute
+from surefoot.gateway.inference.routes.live_route import WorkerRoute
 from surefoot.gateway.inference.routes.version_key import version_key
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
@@ -63,7 +63,7 @@ class VersionPool:
         version: Version,
         predictor: Predictor,
         log: PredictionLogWriter,
-        route: LiveRoute | None,
+        route: WorkerRoute | None,
         max_batch: int,
         *,
         background: bool = False,

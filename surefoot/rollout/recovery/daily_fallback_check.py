@@ -4,7 +4,7 @@ from surefoot.core.fallback import FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.recovery.fallback_check import run_judged_check, send_fallback_version
+from surefoot.rollout.recovery.fallback_check import check_and_judge_fallback, send_fallback_version
 from surefoot.rollout.rollout_commands import retry_on_conflict
 
 FALLBACK_CHECK_INTERVAL_S = 86400.0
@@ -35,7 +35,7 @@ def check_fallback(ports: Ports, model: str) -> FallbackDrilled | None:
     ledger = ports.ledger(model)
     if ledger.champion is None:
         return None
-    found = run_judged_check(ports, ledger, ledger.champion)
+    found = check_and_judge_fallback(ports, ledger, ledger.champion)
     if found is not None:
         result = found
         send_fallback_version(ports, retry_on_conflict(lambda: ports.append(ports.ledger(model), result)))

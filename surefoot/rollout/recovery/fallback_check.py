@@ -10,7 +10,7 @@ from surefoot.core.served_versions.fallback_version import choose_fallback_versi
 from surefoot.rollout.ports import Ports
 
 
-def run_judged_check(
+def check_and_judge_fallback(
     ports: Ports, ledger: Ledger, champion: Version, candidate: Version | None = None
 ) -> FallbackDrilled | None:
     """Check the fallback of a model by asking it; None where its policy has none.
@@ -50,7 +50,7 @@ def check_fallback_before_rollout(
         FallbackInvalid: There is nothing that could answer: the version cannot be loaded, or the file is wrong.
         RegistryUnavailable: The fallback is a version, and the registry does not answer.
     """
-    found = run_judged_check(ports, ledger, champion, candidate)
+    found = check_and_judge_fallback(ports, ledger, champion, candidate)
     if found is None:
         return ledger, ""
     if found.is_unusable:

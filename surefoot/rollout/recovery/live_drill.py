@@ -13,14 +13,14 @@ OVERDUE_S = 15.0
 """Time after its end from which on a live drill is taken back by `reconcile`: its command is gone [seconds]."""
 
 
-def is_live_drill_left(ledger: Ledger) -> bool:
+def is_live_drill_route_left(ledger: Ledger) -> bool:
     """Whether a live drill is under way, or its route was left behind by one that is over; never beside a rollout."""
     if ledger.open:
         return False
     return ledger.drills.live is not None or (ledger.split is not None and ledger.split.is_live_drill)
 
 
-def intends_live_drill(ledger: Ledger) -> bool:
+def has_unconfirmed_live_drill(ledger: Ledger) -> bool:
     """Whether the route of a live drill was intended, and it is not known whether it is in force."""
     return ledger.intent is not None and isinstance(ledger.intent[1], SetSplit) and ledger.intent[1].is_live_drill
 
@@ -77,9 +77,9 @@ def take_back_live_drill(ports: Ports, ledger: Ledger, reason: str, *, completed
         Conflict: Another process has appended to the journal: read it again.
     """
     live, pending, champion = ledger.drills.live, ledger.intent, ledger.champion
-    if not is_live_drill_left(ledger) or champion is None:
+    if not is_live_drill_route_left(ledger) or champion is None:
         return ledger
-    if pending is not None and not intends_live_drill(ledger):
+    if pending is not None and not has_unconfirmed_live_drill(ledger):
         ledger = carry_out_effect(ports, ledger, FinishEffect(*pending))
     else:
         if pending is not None:
@@ -105,7 +105,7 @@ def is_live_drill_overdue(ledger: Ledger, now: float) -> bool:
         now: The time [Unix seconds].
     """
     live = ledger.drills.live
-    return is_live_drill_left(ledger) and (live is None or now >= live.until + OVERDUE_S)
+    return is_live_drill_route_left(ledger) and (live is None or now >= live.until + OVERDUE_S)
 
 
 def end_overdue_live_drill(ports: Ports, model: str) -> bool:

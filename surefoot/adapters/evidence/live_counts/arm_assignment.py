@@ -90,7 +90,7 @@ LABELLED_SQL = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AN
 
 
 @dataclass(frozen=True, slots=True)
-class StepTraffic:
+class StepRequestCount:
     """How many requests a rollout step has served, and whether one trial is a request or a sticky unit.
 
     Attributes:
@@ -111,13 +111,13 @@ def request_arms_parameters(question: EvidenceRequest, refused: Sequence[str] = 
 
 def count_step_traffic(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> StepTraffic | MissingEvidence:
+) -> StepRequestCount | MissingEvidence:
     """Count the requests that this rollout has served or mirrored so far.
 
     Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
     """
     if question.kind == EvidenceKind.LIVE_SHADOW:
-        return StepTraffic(_count_answered_by_both(log, question), "request")
+        return StepRequestCount(_count_answered_by_both(log, question), "request")
     found = log.query_rows(
         question.model,
         f"""
@@ -133,7 +133,7 @@ def count_step_traffic(
             return MissingEvidence(Outcome.ERROR, reason)
     units = sum(parse_count(row[2]) for row in found)
     trial = "unit" if units and question.kind != EvidenceKind.BAKE else "request"
-    return StepTraffic(sum(parse_count(row[1]) for row in found), trial)
+    return StepRequestCount(sum(parse_count(row[1]) for row in found), trial)
 
 
 def _count_answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:

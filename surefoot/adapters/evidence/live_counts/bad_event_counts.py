@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
     FIRST_PER_REQUEST_SQL,
     LABELLED_SQL,
-    StepTraffic,
+    StepRequestCount,
     count_step_traffic,
     request_arms_parameters,
     request_arms_sql,
@@ -54,7 +54,7 @@ def count_bad_events(
 
 
 def _by_slice(
-    log: SqlLog, question: EvidenceRequest, facts: StepTraffic, column: str, value: str, refused: Sequence[str]
+    log: SqlLog, question: EvidenceRequest, facts: StepRequestCount, column: str, value: str, refused: Sequence[str]
 ) -> dict[str, BadEventCounts]:
     """Counts of every value of one column that was seen in this rollout or before it."""
     labelled = question.gate.metric is Metric.MISSING_LABEL

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
     FIRST_PER_REQUEST_SQL,
-    StepTraffic,
+    StepRequestCount,
     count_step_traffic,
     request_arms_parameters,
     request_arms_sql,
@@ -92,7 +92,7 @@ def _values(
     log: SqlLog,
     question: EvidenceRequest,
     gate: ValueGate,
-    facts: StepTraffic,
+    facts: StepRequestCount,
     column: str,
     sliced: str,
     refused: Sequence[str],

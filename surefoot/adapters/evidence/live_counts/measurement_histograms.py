@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
     FIRST_PER_REQUEST_SQL,
-    StepTraffic,
+    StepRequestCount,
     count_step_traffic,
     measured_column,
     request_arms_parameters,
@@ -61,7 +61,7 @@ def _unit(column: str) -> str:
 
 
 def _speeds(
-    log: SqlLog, question: EvidenceRequest, facts: StepTraffic, column: str, value: str, refused: Sequence[str]
+    log: SqlLog, question: EvidenceRequest, facts: StepRequestCount, column: str, value: str, refused: Sequence[str]
 ) -> dict[str, MeasurementCounts]:
     name = measured_column(question)
     measured = f'"{name}"'

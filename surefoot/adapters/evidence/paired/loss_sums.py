@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows, SumsBySliceAndBlock, group_sums
 from surefoot.adapters.evidence.paired.score_bins import score_bin_indices, score_bin_sums
-from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, CategoryCodes, ScoredBatch, read_both_answers
+from surefoot.adapters.evidence.paired.scored_batch import (
+    AnswerColumn,
+    CategoryCodes,
+    ScoredBatch,
+    select_answers_and_labels,
+)
 from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids
 from surefoot.core.answers.class_mapping import NumberInterpretation
 from surefoot.core.answers.disagreement import disagreeing_requests
@@ -53,7 +58,7 @@ class LossSums:
             sums = self._read(batch, chosen) if len(chosen) else None
         if sums is None:
             return
-        self._compare(read_both_answers(batch, chosen)[0])
+        self._compare(select_answers_and_labels(batch, chosen)[0])
         blocks = np.zeros(len(chosen), dtype=np.int64)
         if self.gate.block:
             blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
@@ -78,7 +83,7 @@ class LossSums:
 
     def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[IntegerArray] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
-        pair, truth = read_both_answers(batch, chosen)
+        pair, truth = select_answers_and_labels(batch, chosen)
         both = zip(pair, self.readings, strict=True)
         try:
             return [self._sums(answers, pair[0], truth, reading) for answers, reading in both]

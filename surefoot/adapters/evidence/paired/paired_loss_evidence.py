@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired.exact_sums import SumRows
 from surefoot.adapters.evidence.paired.loss_sums import LossSums
-from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, read_both_answers
+from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, select_answers_and_labels
 from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids, readable_values_text
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.answers.class_mapping import (
@@ -27,7 +27,7 @@ from surefoot.core.policy.policy_types import Metric, PairedGate, gate_classes
 
 
 @dataclass
-class PairedLossEvidence:
+class PairedLossAccumulator:
     """Accumulates both versions' losses of a time window by slice and time block; block length 0 means a single block.
 
     What the numbers of a version are is known at the end only, where they may be names of classes or probabilities:
@@ -83,14 +83,14 @@ class PairedLossEvidence:
             return
         self.scored += len(chosen)
         if len(self.sums) > 1:
-            for kinds, side in zip(self.kinds, read_both_answers(batch, chosen)[0], strict=True):
+            for kinds, side in zip(self.kinds, select_answers_and_labels(batch, chosen)[0], strict=True):
                 kinds.add(gate_classes(self.gate), side)
             if len(batch.ids):
                 self.named = pick_example_ids([*self.named, *(str(batch.ids[int(index)]) for index in chosen)])
         for sums in self.sums.values():
             sums.add(batch, chosen)
 
-    def merge(self, other: "PairedLossEvidence") -> None:
+    def merge(self, other: "PairedLossAccumulator") -> None:
         """Count everything that another has counted of other requests under the same gate."""
         for name in ("requests", "labelled", "unscored", "late", "corrected", "scored"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -158,9 +158,9 @@ class PairedLossEvidence:
 
 def build_paired_loss_evidence(
     gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]
-) -> PairedLossEvidence:
+) -> PairedLossAccumulator:
     """Add up the losses of all batches of a window."""
-    made = PairedLossEvidence(gate, since, until)
+    made = PairedLossAccumulator(gate, since, until)
     for batch in batches:
         made.add(batch)
     return made

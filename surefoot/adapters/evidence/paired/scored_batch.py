@@ -72,7 +72,7 @@ class ScoredBatch:
     ids: Sequence[str] = ()
 
 
-def read_both_answers(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[AnswerColumn], AnswerColumn]:
+def select_answers_and_labels(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[AnswerColumn], AnswerColumn]:
     """Select both versions' answers and the labels of some requests of a batch."""
     return [_take_rows(side, chosen) for side in (batch.champion, batch.candidate)], _take_rows(batch.labels, chosen)
 

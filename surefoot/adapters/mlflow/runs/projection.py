@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.runs.run_views import RUNNING, EntryKey, RunView, make_run_views
 from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, RunPlots, RunWriter
-from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionPages
+from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionOutcomeWriter
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.journal.chain import Entry
 from surefoot.core.served_versions.version_status import version_statuses
@@ -54,7 +54,7 @@ class MlflowProjection:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._mlflow = RetryingClient(uri, deadline_s)
         self._writer = RunWriter(self._mlflow, pictures)
-        self._pages = VersionPages(self._mlflow)
+        self._pages = VersionOutcomeWriter(self._mlflow)
         self._links: dict[str, str] = {}
         self._prefix = experiment_prefix
         self._experiments: dict[str, str] = {}

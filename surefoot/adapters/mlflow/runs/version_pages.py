@@ -29,7 +29,7 @@ _MAX_CLOCK_SKEW_S = 60.0
 _MARKUP = re.compile(r"([\\`*\[\]<>])")
 
 
-class VersionPages:
+class VersionOutcomeWriter:
     """Tags and one line of the description of each version, written again when they are lost or edited."""
 
     def __init__(self, mlflow: RetryingClient) -> None:

@@ -17,7 +17,7 @@ from surefoot.adapters.replay.corners.corner_rows import (
     rows_digest,
 )
 from surefoot.adapters.replay.corners.rare_groups import rare_in_window
-from surefoot.adapters.replay.corners.row_answers import RowAnswer, RowAsker, largest_difference
+from surefoot.adapters.replay.corners.row_answers import RowAnswer, SyntheticRowScorer, largest_difference
 from surefoot.adapters.replay.corners.row_shrinking import shrink_row
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import SurefootError
@@ -76,7 +76,7 @@ def replay_corners(
     if not corners:
         return CornerAnswers((), 0, seed, rows_digest(corners))
     usual = [SyntheticRow(request, {}) for request in requests[:: max(len(requests) // _USUAL_ROWS, 1)][:_USUAL_ROWS]]
-    old, new = RowAsker(champion, declared.answers), RowAsker(candidate, declared.answers)
+    old, new = SyntheticRowScorer(champion, declared.answers), SyntheticRowScorer(candidate, declared.answers)
     for asker in (old, new):
         asker.learn(usual)
     pair = _Pair(declared, old, new)
@@ -121,7 +121,7 @@ def _input_types(model: ScorableModel) -> dict[str, object]:
 class _Pair:
     """Both versions, asked about the same rows."""
 
-    def __init__(self, declared: Corners, champion: RowAsker, candidate: RowAsker) -> None:
+    def __init__(self, declared: Corners, champion: SyntheticRowScorer, candidate: SyntheticRowScorer) -> None:
         """Know what breaking means.
 
         Args:

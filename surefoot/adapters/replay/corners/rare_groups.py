@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.adapters.evidence.paired.exact_sums import SumRows
-from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.batch_scoring import ScorableModel, score_requests
@@ -57,7 +57,7 @@ def merge_older_requests(
     log: PredictionLog,
     question: EvidenceRequest,
     load: Callable[[Version], ScorableModel],
-    *sums: PairedLossEvidence,
+    *sums: PairedLossAccumulator,
 ) -> tuple[RaisedGroup, ...]:
     """Add older requests of groups that are too rare to the loss sums of a window, where the policy asks for that.
 
@@ -77,7 +77,7 @@ def merge_older_requests(
     if groups is None or question.kind != EvidenceKind.SHADOW:
         return ()
     gate = narrow(question.gate, PairedGate)
-    extra = PairedLossEvidence(gate, question.since, question.until)
+    extra = PairedLossAccumulator(gate, question.since, question.until)
     since = question.opened - groups.reach
     raised = []
     columns: dict[str, dict[str, GroupValues]] = {}
@@ -103,7 +103,7 @@ def merge_older_requests(
     return tuple(raised)
 
 
-def _too_rare(gate: PairedGate, found: PairedLossEvidence) -> list[tuple[str, tuple[int, set[int]]]]:
+def _too_rare(gate: PairedGate, found: PairedLossAccumulator) -> list[tuple[str, tuple[int, set[int]]]]:
     """Groups that the gate cannot judge, with their requests and blocks; protected ones first, then by size."""
     sums = next(iter(found.sums.values()))
     sizes = {name: (int(rows.counts.sum()), set(rows.blocks.tolist())) for name, rows in sums.cells.by_slice() if name}
@@ -133,12 +133,12 @@ def _newest(gate: PairedGate, older: Sequence[LoggedRequest], size: int, blocks:
 
 
 def _add(
-    extra: PairedLossEvidence, name: str, chosen: Sequence[LoggedRequest], champion: Answers, candidate: Answers
+    extra: PairedLossAccumulator, name: str, chosen: Sequence[LoggedRequest], champion: Answers, candidate: Answers
 ) -> int:
     """Add the sums of some requests to one group and to nothing else; gives how many were counted."""
     column = name.partition("=")[0]
     gate = extra.gate.model_copy(update={"by": (column,)})
-    made = PairedLossEvidence(gate, extra.since, extra.until)
+    made = PairedLossAccumulator(gate, extra.since, extra.until)
     made.add(
         ScoredBatch(
             at=np.array([one.at for one in chosen]),

@@ -36,7 +36,7 @@ class RowAnswer:
 
 
 @dataclass(slots=True)
-class RowAsker:
+class SyntheticRowScorer:
     """Scores synthetic rows with one version, and checks its answers against those to real rows.
 
     Attributes:

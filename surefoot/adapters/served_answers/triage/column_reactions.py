@@ -10,7 +10,7 @@ from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, s
 from surefoot.adapters.served_answers.triage.column_shifts import UNIT_CHANGES, is_hour_column, value_text
 from surefoot.core.answers.answer_values import answer_number, answer_probability
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.triage.triage_facts import CauseDetail, ColumnReaction, ContractRepair, FailureCondition
+from surefoot.core.triage.triage_facts import CauseDetail, ColumnCorrection, ColumnReaction, FailureCondition
 
 Row = dict[str, object]
 ScoreRows = Callable[[Sequence[Row]], list[object] | None]
@@ -98,14 +98,14 @@ def score_numbers(values: Sequence[object]) -> "np.ndarray | None":
     return None
 
 
-def find_repair(
+def find_column_correction(
     losses: ComputeLosses,
     rows: Sequence[Row],
     labels: Sequence[object],
     more: "np.ndarray",
     good: ComputeLosses | None = None,
     swaps: Mapping[str, Mapping[str, str]] | None = None,
-) -> ContractRepair | None:
+) -> ColumnCorrection | None:
     """The change of one column that takes away most of the additional loss: a unit, an hour, or swapped codes.
 
     A change is chosen on some rows, and what it restores is measured on others, so that the best of some hundred
@@ -150,7 +150,7 @@ def find_repair(
         if good is not None and (common := _common_gains(good, others, known, name, change)) is not None:
             gains = gains - max(common, 0.0)
         gain, chance = float(np.mean(gains)), _ERRORS_OF_CHANCE * float(np.std(gains) / np.sqrt(len(gains)))
-        found.append(ContractRepair(name, what, min(max(gain / harm, 0.0), 1.0), detail, gain, chance))
+        found.append(ColumnCorrection(name, what, min(max(gain / harm, 0.0), 1.0), detail, gain, chance))
     return max(found, key=lambda one: (one.is_convincing, one.restored), default=None)
 
 

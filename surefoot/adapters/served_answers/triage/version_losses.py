@@ -13,8 +13,8 @@ from surefoot.adapters.replay.version_processes import ProcessScorer
 from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swapped_answers
 from surefoot.adapters.served_answers.triage.column_reactions import (
     answer_numbers,
+    find_column_correction,
     find_harmed_group,
-    find_repair,
     measure_reactions,
     score_numbers,
 )
@@ -236,7 +236,7 @@ def _look_closer(both: _Comparison, new: _Labelled, now: _Answered, facts: Triag
         now.losses - both.good_losses if both.trial and both.good_losses is not None else np.full(len(now.losses), harm)
     )
     tried = _Labelled(new.rows[: len(more)], new.labels[: len(more)])
-    repair = find_repair(both.losses, tried.rows, tried.labels, more, both.losses_of_good(), swaps)
+    repair = find_column_correction(both.losses, tried.rows, tried.labels, more, both.losses_of_good(), swaps)
     facts = replace(facts, repair=repair)
     if not both.trial:
         return facts

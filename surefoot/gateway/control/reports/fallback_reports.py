@@ -18,7 +18,7 @@ import orjson
 from surefoot.core.traffic_split_json import decode_version, encode_version
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.failover.fallback_answers import FailoverRecord, FallbackPeriod
+from surefoot.gateway.inference.failover.fallback_answers import FailoverPeriod, FailoverRecord
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class FallbackReporter:
                 named = note.get("standby")
                 standby = None if named is None else decode_version("standby", named)
                 kind, reason = str(note["kind"]), str(note["reason"])
-                period = FallbackPeriod(champion, kind, reason, time.monotonic(), standby=standby)
+                period = FailoverPeriod(champion, kind, reason, time.monotonic(), standby=standby)
                 self._answers.period = self._answers.period or period
                 self._write_note(self._answers.period, over=False)
             if slot != self._route_table.slot:
@@ -91,12 +91,12 @@ class FallbackReporter:
         self._told_at = told_at
         self._task = asyncio.get_running_loop().create_task(report)
 
-    async def _begin(self, period: FallbackPeriod) -> None:
+    async def _begin(self, period: FailoverPeriod) -> None:
         self._write_note(period, over=False)
         record = self._journal.record_fallback_began
         await self._repeat(partial(record, self._model, period.champion, period.kind, period.reason, period.standby))
 
-    async def _end(self, period: FallbackPeriod) -> None:
+    async def _end(self, period: FailoverPeriod) -> None:
         champion = period.recovered or period.champion
         _log.warning("%s: version %s answers again: no %s answers any more", self._model, champion.number, self._rung)
         self._write_note(period, over=True)
@@ -122,7 +122,7 @@ class FallbackReporter:
     def _note(self, slot: int) -> Path:
         return self._folder / f"{self._model}.{self._rung}.{slot}.json"
 
-    def _write_note(self, period: FallbackPeriod, *, over: bool) -> None:
+    def _write_note(self, period: FailoverPeriod, *, over: bool) -> None:
         standby = None if period.standby is None else encode_version(period.standby)
         champion, kind = encode_version(period.champion), period.kind
         told = {"champion": champion, "kind": kind, "reason": period.reason, "standby": standby}

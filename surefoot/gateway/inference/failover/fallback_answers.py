@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class FallbackPeriod:
+class FailoverPeriod:
     """A period in which the standby, or else the fallback, answers callers in place of the champion.
 
     Attributes:
@@ -51,7 +51,7 @@ class FallbackPeriod:
         return self.recovered is not None and now - self.last >= quiet_s
 
 
-OpenPeriods = dict[FailoverLevel, FallbackPeriod]
+OpenPeriods = dict[FailoverLevel, FailoverPeriod]
 """The times of one model that are not over; empty while the champion answers everything."""
 
 
@@ -70,12 +70,12 @@ class FailoverRecord:
         self._periods = periods
 
     @property
-    def period(self) -> FallbackPeriod | None:
+    def period(self) -> FailoverPeriod | None:
         """The time of its answers that is not over; None when there is none."""
         return self._periods.get(self.rung)
 
     @period.setter
-    def period(self, period: FallbackPeriod | None) -> None:
+    def period(self, period: FailoverPeriod | None) -> None:
         if period is None:
             self._periods.pop(self.rung, None)
         else:
@@ -86,7 +86,7 @@ class FailoverRecord:
         now = time.monotonic()
         period = self.period
         if period is None:
-            period = self.period = FallbackPeriod(champion, kind, error, now, standby=standby)
+            period = self.period = FailoverPeriod(champion, kind, error, now, standby=standby)
         period.last, period.recovered = now, None
         self.answered += 1
 

@@ -23,7 +23,7 @@ class EffectiveRoute:
     route: ConfiguredRoute
 
 
-class LiveRoute:
+class WorkerRoute:
     """The route of one model in this worker; all its methods belong to the event loop."""
 
     def __init__(self, model: str, reader: RouteReader) -> None:
