@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
+from surefoot.adapters.served_answers.triage.answer_contrast import measure_answer_distance
 from surefoot.adapters.served_answers.triage.column_reactions import (
     find_column_correction,
     find_harmed_group,
@@ -71,6 +72,26 @@ def test_the_change_that_undoes_a_mistake_is_found(
     assert found is not None
     assert (found.column, found.detail) == (column, detail)
     assert found.restored > 0.95
+
+
+def test_a_mistake_that_labels_hardly_show_is_found_by_the_answers() -> None:
+    """Where outcomes vary so much that no loss shows a mistake, the good version's answers tell the change."""
+    given, draw = rows(), np.random.default_rng(5)
+    labels = [truth(row) + 40.0 * float(draw.normal()) for row in given]
+    version = wrong(hour=lambda v: (v + 4.0) % 24.0)
+
+    def ask(version: Callable[[Row], float]) -> Callable[[Sequence[Row]], list[object]]:
+        return lambda asked: [version(row) for row in asked]
+
+    distance = measure_answer_distance(ask(version), ask(truth))
+    worse = losses_of(version)(given, labels) - losses_of(truth)(given, labels) + 1.0
+    found = find_column_correction(losses_of(version), given, labels, worse, losses_of(truth), {}, distance)
+    assert found is not None
+    assert (found.column, found.detail, found.what, found.agrees) == ("hour", CauseDetail.HOURS, "-4 hours", True)
+    same = find_column_correction(
+        losses_of(truth), given, labels, worse, losses_of(truth), {}, measure_answer_distance(ask(truth), ask(truth))
+    )
+    assert same is None
 
 
 def test_columns_that_came_well_before_are_not_rescaled() -> None:

@@ -84,6 +84,13 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(HARMED, trial=True, shifts={"seats": STILL}), Cause.MODEL, ""),
         (replace(TRIAL, repair=UNIT), Cause.ENCODING, "visib"),
         (replace(TRIAL, repair=replace(UNIT, restored=0.7)), Cause.MODEL, ""),
+        (replace(TRIAL, repair=replace(UNIT, restored=0.4, agrees=True)), Cause.ENCODING, "visib"),
+        (replace(TRIAL, repair=replace(UNIT, restored=0.1, agrees=True)), Cause.MODEL, ""),
+        (
+            replace(TRIAL, repair=replace(UNIT, restored=0.4, agrees=True), reactions={"hour": IGNORED, "wind": BOTH}),
+            Cause.ENCODING,
+            "hour",
+        ),
         (replace(TRIAL, repair=CODES), Cause.ENCODING, "carrier"),
         (replace(HARMED, repair=CODES), Cause.FEATURE, "carrier"),
         (replace(TRIAL, repair=replace(CODES, chance=0.3)), Cause.MODEL, ""),

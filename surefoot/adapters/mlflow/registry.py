@@ -1,4 +1,4 @@
-"""Read and write aliases, tags and versions in the MLflow registry; each change is verified by reading it back."""
+"""Resolve versions (with a digest of their files) and aliases in the MLflow registry; set aliases and read back."""
 
 import time
 from collections.abc import Callable, Collection, Mapping

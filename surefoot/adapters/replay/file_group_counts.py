@@ -1,4 +1,4 @@
-"""Count the evidence of several gates in groups of prediction-log files, and store the counts of closed groups."""
+"""Replay both versions over groups of log files; count each gate's evidence, store the counts of closed groups."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Define the command `drill`: rehearse a rollback in an isolated copy of production, or (`--live`) in production."""
+"""Define `drill`: rehearse rollbacks after injected faults in a copy of production, or `--live` without a fault."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Define the commands `exposure` (list the answers of a bad version) and `correct` (recompute them with a good one)."""
+"""Define `exposure` (list a bad version's answers beside a good one's) and `correct` (write corrected answers)."""
 
 import tempfile
 from collections.abc import Mapping

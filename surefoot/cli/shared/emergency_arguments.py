@@ -1,4 +1,4 @@
-"""Clean the arguments of emergency commands such as `rollback`, so that no typing mistake can stop the command."""
+"""Handle two typing mistakes in `rollback`, `abort` and `kill`: a flag with a value, a reason without a text."""
 
 import re
 from collections.abc import Sequence

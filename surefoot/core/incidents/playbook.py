@@ -1,4 +1,4 @@
-"""List the steps that people must take now in a model's open incident, and which roles are called when."""
+"""List what people do in a model's open incident (each step: command, due time, done by), and whom to call when."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

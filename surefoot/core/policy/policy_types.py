@@ -1,4 +1,4 @@
-"""Export all types of a policy from one module, for imports by other packages."""
+"""Share the gate, metric and step types of a policy (not its recovery sections) with other packages."""
 
 from surefoot.core.policy.corners import Corners
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow

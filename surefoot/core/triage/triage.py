@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from surefoot.core.triage.label_faults import describe_shifted_labels, find_label_fault
 from surefoot.core.triage.triage_evidence import list_evidence, list_missing_facts, shifted_columns
-from surefoot.core.triage.triage_facts import CauseDetail, TriageFacts
+from surefoot.core.triage.triage_facts import CauseDetail, ColumnCorrection, TriageFacts
 
 
 class Cause(StrEnum):
@@ -205,8 +205,11 @@ def _broken_labels(facts: TriageFacts, found: _MakeTriage) -> Triage | None:
 def _repaired_column(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage | None:
     """The column of which a change, such as another unit, takes away most of the harm."""
     fix = facts.repair
-    if fix is None or not fix.is_convincing:
-        return None
+    return None if fix is None or not fix.is_convincing else _name_correction(facts, fix, found, harm)
+
+
+def _name_correction(facts: TriageFacts, fix: ColumnCorrection, found: _MakeTriage, harm: float) -> Triage:
+    """The column of which a change undoes the mistake: in the version on trial, or in the requests of a champion."""
     said = f"with {fix.column} {fix.what}, {fix.restored:.0%} of the additional loss of {harm:.4g} is gone"
     if facts.trial:
         told = f"compare what the version makes of {fix.column} with what it was trained on"
@@ -262,6 +265,8 @@ def _cause_on_trial(facts: TriageFacts, found: _MakeTriage, harm: float) -> Tria
         said = f"its answers do not react to {name}, and those of the good version do"
         told = f"look at what the version makes of {name} before it predicts"
         return found(Cause.ENCODING, said, name, told, detail=CauseDetail.IGNORED)
+    if facts.repair is not None and facts.repair.is_likely:
+        return _name_correction(facts, facts.repair, found, harm)
     group = facts.group
     if group is not None and group.explained >= _CONCENTRATED:
         said = f"{group.explained:.0%} of its additional loss is where {group.column} {group.what}"

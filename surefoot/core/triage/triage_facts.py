@@ -109,6 +109,7 @@ class ColumnCorrection:
         detail: What the version has wrong.
         gain: Mean loss that is gone with it.
         chance: Largest such gain that chance makes.
+        agrees: Whether the version answers much more as the good version does with it, beyond chance.
     """
 
     column: str
@@ -117,6 +118,7 @@ class ColumnCorrection:
     detail: CauseDetail
     gain: float = 0.0
     chance: float = 0.0
+    agrees: bool = False
 
     @property
     def is_convincing(self) -> bool:
@@ -126,6 +128,11 @@ class ColumnCorrection:
         """
         enough = _UNIT_REPAIRS if self.detail is CauseDetail.UNIT else _REPAIRS
         return self.restored >= enough and self.gain > self.chance
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether the answers show that the change undoes a mistake, though the loss may not show it beyond chance."""
+        return self.agrees and self.restored >= _REPAIRS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Choose example requests whose answers or labels a metric cannot use, and describe the values it accepts."""
+"""Report unreadable answers or labels: choose a few of the given ids, tell which values a metric accepts."""
 
 import heapq
 from collections.abc import Iterable

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,17 @@ ScoreRows = Callable[[Sequence[Row]], list[object] | None]
 ComputeLosses = Callable[[Sequence[Row], Sequence[object]], "np.ndarray | None"]
 """Losses of a version on rows with these labels; None where they cannot be computed."""
 
+AnswerDistance = Callable[[Sequence[Row], Sequence[Row]], "np.ndarray | None"]
+"""Squared distance of a version's answers to changed rows from the good version's answers to the rows as they came."""
+
 PROBED_ROWS = 300
 """Rows with which it is tried how answers react [count]."""
 _CHOOSING_ROWS = 300
 """Rows with which changes of a column are chosen; the others confirm [count]."""
 _ERRORS_OF_CHANCE = 3.0
 """Standard errors by which a mean gain differs from none by chance at most [count]."""
+_AGREES = 0.5
+"""A change undoes a mistake when the version's answers come nearer to the good version's than this [fraction]."""
 _TRIED_IF_CONSTANT = (0.0, 1.0, 10.0, 60.0, -10.0)
 """Numbers that stand in for a column that has the same value everywhere."""
 _SWAPPED_VALUES = 8
@@ -105,6 +111,7 @@ def find_column_correction(
     more: "np.ndarray",
     good: ComputeLosses | None = None,
     swaps: Mapping[str, Mapping[str, str]] | None = None,
+    distance: AnswerDistance | None = None,
 ) -> ColumnCorrection | None:
     """The change of one column that takes away most of the additional loss: a unit, an hour, or swapped codes.
 
@@ -120,12 +127,21 @@ def find_column_correction(
             None of a champion, whose columns were right before; then neither units nor hours are tried.
         swaps: Codes of each column that the version takes for each other, by its answers; None where that is not
             known, and swaps are looked for by the losses.
+        distance: How far the version's answers to changed rows are from those of the good version to the rows as they
+            came. Changes are chosen by it, since it needs no labels and varies less than losses do; None chooses by
+            losses.
     """
     step = max(len(rows) // _CHOOSING_ROWS, 2)
     half = list(rows[::step]), list(labels[::step])
     base = _mean(losses, *half)
-    if base is None:
+
+    def score(changed: Sequence[Row]) -> float | None:
+        return _mean(losses, changed, half[1]) if distance is None else _mean(distance, changed, half[0])
+
+    start = base if distance is None else score(half[0])
+    if base is None or start is None:
         return None
+    limit = start if distance is None else _AGREES * start
     best: dict[CauseDetail, tuple[float, str, str, Callable[[object], object]]] = {}
     for name in dict.fromkeys(name for row in half[0] for name in row):
         values = [row.get(name) for row in half[0]]
@@ -133,9 +149,9 @@ def find_column_correction(
         for what, detail, change in _changes(
             name, values, (losses, half, base), known_swaps, rescaled=good is not None
         ):
-            loss = _mean(losses, [{**row, name: change(row.get(name))} for row in half[0]], half[1])
-            if loss is not None and loss < min(base, best[detail][0] if detail in best else base):
-                best[detail] = loss, name, what, change
+            found_score = score([{**row, name: change(row.get(name))} for row in half[0]])
+            if found_score is not None and found_score < min(limit, best[detail][0] if detail in best else limit):
+                best[detail] = found_score, name, what, change
     kept = [place for place in range(len(rows)) if place % step]
     others, known = [rows[place] for place in kept], [labels[place] for place in kept]
     plain, harm = losses(others, known), float(np.mean(np.asarray(more)[kept]))
@@ -143,15 +159,28 @@ def find_column_correction(
         return None
     found = []
     for detail, (_, name, what, change) in best.items():
-        mended = losses([{**row, name: change(row.get(name))} for row in others], known)
+        changed = [{**row, name: change(row.get(name))} for row in others]
+        mended = losses(changed, known)
         if mended is None or len(mended) != len(plain):
             continue
         gains = plain - mended
         if good is not None and (common := _common_gains(good, others, known, name, change)) is not None:
             gains = gains - max(common, 0.0)
         gain, chance = float(np.mean(gains)), _ERRORS_OF_CHANCE * float(np.std(gains) / np.sqrt(len(gains)))
-        found.append(ColumnCorrection(name, what, min(max(gain / harm, 0.0), 1.0), detail, gain, chance))
-    return max(found, key=lambda one: (one.is_convincing, one.restored), default=None)
+        agrees = distance is not None and _agrees(distance, changed, others)
+        restored = min(max(gain / harm, 0.0), 1.0)
+        found.append(ColumnCorrection(name, what, restored, detail, gain, chance, agrees))
+    return max(found, key=lambda one: (one.is_convincing, one.is_likely, one.restored), default=None)
+
+
+def _agrees(distance: AnswerDistance, changed: Sequence[Row], rows: Sequence[Row]) -> bool:
+    """Whether a change brings a version's answers much nearer to those of the good version, beyond chance."""
+    before, after = distance(rows, rows), distance(changed, rows)
+    if before is None or after is None or len(before) != len(after) or not len(before):
+        return False
+    nearer = before - after
+    chance = _ERRORS_OF_CHANCE * float(np.std(nearer) / np.sqrt(len(nearer)))
+    return float(np.mean(nearer)) > chance and float(np.mean(after)) < _AGREES * float(np.mean(before))
 
 
 def _common_gains(
@@ -236,7 +265,9 @@ def _swap(pairs: Mapping[str, str]) -> _Change:
     return f"where {describe_pairs(pairs)} are swapped", CauseDetail.CODES, swap_codes(pairs)
 
 
-def _mean(losses: ComputeLosses, rows: Sequence[Row], labels: Sequence[object]) -> float | None:
+def _mean(
+    losses: Callable[[Sequence[Row], Any], "np.ndarray | None"], rows: Sequence[Row], labels: Sequence[Any]
+) -> float | None:
     found = losses(rows, labels)
     return None if found is None or not len(found) else float(np.mean(found))
 

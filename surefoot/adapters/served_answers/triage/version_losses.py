@@ -10,9 +10,13 @@ import numpy as np
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.replay.version_processes import ProcessScorer
-from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swapped_answers
+from surefoot.adapters.served_answers.triage.answer_contrast import (
+    find_all_swapped_answers,
+    find_confused_codes,
+    measure_answer_distance,
+)
 from surefoot.adapters.served_answers.triage.column_reactions import (
-    answer_numbers,
+    AnswerDistance,
     find_column_correction,
     find_harmed_group,
     measure_reactions,
@@ -27,7 +31,6 @@ from surefoot.core.policy.policy_types import PairedGate
 from surefoot.core.triage.triage_facts import (
     CauseDetail,
     ColumnShift,
-    ConfusedCodes,
     FailureCondition,
     LabelFacts,
     TriageFacts,
@@ -228,15 +231,15 @@ def _look_closer(both: _Comparison, new: _Labelled, now: _Answered, facts: Triag
     """What takes the additional loss away, such as old values of a moved column; and what answers react to."""
     harm = facts.harm
     facts = replace(facts, shifts=_counterfactuals(both, new, now, harm, facts.shifts))
-    swaps = _swapped_answers(both, new)
-    facts = replace(facts, confused=_confused_codes(swaps, new))
+    swaps, distance = _contrast(both, new)
+    facts = replace(facts, confused=find_confused_codes(swaps or {}, new.rows))
     if harm is None or any(_explains(one) for one in facts.shifts.values()):
         return facts
     more = (
         now.losses - both.good_losses if both.trial and both.good_losses is not None else np.full(len(now.losses), harm)
     )
     tried = _Labelled(new.rows[: len(more)], new.labels[: len(more)])
-    repair = find_column_correction(both.losses, tried.rows, tried.labels, more, both.losses_of_good(), swaps)
+    repair = find_column_correction(both.losses, tried.rows, tried.labels, more, both.losses_of_good(), swaps, distance)
     facts = replace(facts, repair=repair)
     if not both.trial:
         return facts
@@ -245,27 +248,12 @@ def _look_closer(both: _Comparison, new: _Labelled, now: _Answered, facts: Triag
     return replace(facts, reactions=measure_reactions(lambda rows: ask_version(both.own, rows), ask_good, new.rows))
 
 
-def _swapped_answers(both: _Comparison, new: _Labelled) -> dict[str, dict[str, str]] | None:
-    """The codes of each column that a version on trial takes for each other; None where that cannot be told."""
-    good = both.good
-    if good is None or not both.trial:
-        return None
-    own_numbers, good_numbers = (partial(answer_numbers, partial(ask_version, scorer)) for scorer in (both.own, good))
-    names = dict.fromkeys(name for row in new.rows for name in row if isinstance(row.get(name), str))
-    return {name: find_swapped_answers(name, new.rows, own_numbers, good_numbers) for name in names}
-
-
-def _confused_codes(swaps: Mapping[str, Mapping[str, str]] | None, new: _Labelled) -> ConfusedCodes | None:
-    """The column whose swapped codes most requests have; None where no version takes codes for each other."""
-    found = [
-        (sum(row.get(name) in pairs for row in new.rows) / len(new.rows), name, describe_pairs(pairs))
-        for name, pairs in (swaps or {}).items()
-        if pairs
-    ]
-    if not found:
-        return None
-    share, name, what = max(found)
-    return ConfusedCodes(name, what, share)
+def _contrast(both: _Comparison, new: _Labelled) -> tuple[dict[str, dict[str, str]] | None, AnswerDistance | None]:
+    """The codes that a version on trial takes for each other, and its distance from the good one; None without one."""
+    if both.good is None or not both.trial:
+        return None, None
+    own, good = (partial(ask_version, scorer) for scorer in (both.own, both.good))
+    return find_all_swapped_answers(own, good, new.rows), measure_answer_distance(own, good)
 
 
 def _explains(one: ColumnShift) -> bool:
