@@ -86,6 +86,14 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(TRIAL, repair=replace(UNIT, restored=0.7)), Cause.MODEL, ""),
         (replace(TRIAL, repair=replace(UNIT, restored=0.4, agrees=True)), Cause.ENCODING, "visib"),
         (replace(TRIAL, repair=replace(UNIT, restored=0.1, agrees=True)), Cause.MODEL, ""),
+        (replace(WELL, trial=True, repair=replace(UNIT, agrees=True)), Cause.ENCODING, "visib"),
+        (replace(WELL, trial=True, repair=UNIT), Cause.UNKNOWN, ""),
+        (replace(WELL, repair=replace(UNIT, agrees=True)), Cause.UNKNOWN, ""),
+        (
+            replace(WELL, trial=True, repair=replace(UNIT, agrees=True), reactions={"hour": IGNORED}),
+            Cause.UNKNOWN,
+            "",
+        ),
         (
             replace(TRIAL, repair=replace(UNIT, restored=0.4, agrees=True), reactions={"hour": IGNORED, "wind": BOTH}),
             Cause.ENCODING,
@@ -108,7 +116,12 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(WELL, trial=True, loss_after=1.2), Cause.UNKNOWN, ""),
         (replace(WELL, shifts={"carrier": SWAPPED}), Cause.FEATURE, "carrier"),
         (replace(HARMED, good_after=3.0, shifts={"carrier": SWAPPED, "a": HALF}), Cause.FEATURE, "carrier"),
-        (replace(HARMED, shifts={"carrier": SWAPPED, "pressure": replace(MOVED, gain=1.8)}), Cause.FEATURE, "pressure"),
+        (replace(HARMED, shifts={"carrier": SWAPPED, "pressure": replace(MOVED, gain=1.8)}), Cause.FEATURE, "carrier"),
+        (
+            replace(HARMED, shifts={"carrier": SWAPPED, "pressure": replace(MOVED, gain=1.8, detail=CauseDetail.UNIT)}),
+            Cause.FEATURE,
+            "pressure",
+        ),
         (replace(WELL, against_good=0.5, against_tolerance=0.2), Cause.RELATION, ""),
         (replace(WELL, against_good=0.5, against_tolerance=0.6), Cause.UNKNOWN, ""),
         (replace(WELL, trial=True, against_good=0.5, against_tolerance=0.2), Cause.UNKNOWN, ""),

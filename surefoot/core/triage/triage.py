@@ -111,8 +111,9 @@ def decide_cause(facts: TriageFacts) -> Triage:
             return cause
     if harm is not None:
         return _cause_of_harm(facts, found, harm)
-    if (cause := _swapped_codes(facts, found)) is not None:
-        return cause
+    for look in (_swapped_requests, _confused_codes, _answers_of_another_input):
+        if (cause := look(facts, found)) is not None:
+            return cause
     return found(Cause.UNKNOWN, "nothing that was measured explains it", "", *list_missing_facts(facts))
 
 
@@ -161,7 +162,10 @@ def _is_larger(facts: TriageFacts) -> bool:
 
 def _cause_of_harm(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage:
     """Why the answers of a version are worse than they should be: what is surest comes first."""
-    for look in (_blamed_column, _repaired_column, _swapped_codes, _cause_on_trial, _only_moved_column):
+    looks = (
+        _swapped_requests, _blamed_column, _repaired_column, _confused_codes, _cause_on_trial, _only_moved_column
+    )  # fmt: skip
+    for look in looks:
         if (cause := look(facts, found, harm)) is not None:
             return cause
     return _cause_beyond_columns(facts, found, harm)
@@ -217,8 +221,8 @@ def _name_correction(facts: TriageFacts, fix: ColumnCorrection, found: _MakeTria
     return found(Cause.FEATURE, said, fix.column, f"ask the owner of {fix.column} what changed", detail=fix.detail)
 
 
-def _swapped_codes(facts: TriageFacts, found: _MakeTriage, harm: float | None = None) -> Triage | None:
-    """Codes that stand for each other, by the requests or the answers alone: a mistake, whatever it costs."""
+def _swapped_requests(facts: TriageFacts, found: _MakeTriage, harm: float | None = None) -> Triage | None:
+    """Codes that have come with each other's requests since the onset: a mistake, whatever it costs."""
     for name, one in shifted_columns(facts):
         if one.swapped:
             part = harm is not None and one.gain < _RESTORES * harm
@@ -226,6 +230,11 @@ def _swapped_codes(facts: TriageFacts, found: _MakeTriage, harm: float | None = 
             said = f"since the onset {one.what} in {name}, which costs about {max(one.gain, 0.0):.2g} of loss"
             asked = f"ask the owner of {name} what changed"
             return found(Cause.FEATURE, said, name, asked, *filter(None, [told]), detail=CauseDetail.CODES)
+    return None
+
+
+def _confused_codes(facts: TriageFacts, found: _MakeTriage, _harm: float | None = None) -> Triage | None:
+    """Codes that a version on trial takes for each other, by its answers alone: a mistake, whatever it costs."""
     if facts.confused is None:
         return None
     name, share = facts.confused.column, facts.confused.share
@@ -235,6 +244,26 @@ def _swapped_codes(facts: TriageFacts, found: _MakeTriage, harm: float | None = 
     )
     told = f"compare the codes that the version was trained with to those of the requests, in {name}"
     return found(Cause.ENCODING, said, name, told, detail=CauseDetail.CODES)
+
+
+def _ignored_column(facts: TriageFacts) -> str:
+    """The column that the good version's answers react to most, and the version's hardly; empty without one."""
+    left_out = [
+        (one.good, name)
+        for name, one in facts.reactions.items()
+        if one.good > _REACTS and one.own * _TIMES_WEAKER < one.good
+    ]
+    return max(left_out)[1] if left_out else ""
+
+
+def _answers_of_another_input(facts: TriageFacts, found: _MakeTriage) -> Triage | None:
+    """The change of a column with which a version on trial answers as the good one does, though no loss shows it."""
+    fix = facts.repair
+    if fix is None or not fix.agrees or not facts.trial or _ignored_column(facts):
+        return None
+    said = f"with {fix.column} {fix.what} its answers come much nearer to those of the good version"
+    told = f"compare what the version makes of {fix.column} with what it was trained on"
+    return found(Cause.ENCODING, said, fix.column, told, detail=fix.detail)
 
 
 def _cause_on_trial(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage | None:
@@ -255,13 +284,7 @@ def _cause_on_trial(facts: TriageFacts, found: _MakeTriage, harm: float) -> Tria
         )
         told = f"ask when {name} is known, and train without it"
         return found(Cause.TIMING, said, name, told, detail=CauseDetail.LATE)
-    left_out = [
-        (one.good, name)
-        for name, one in facts.reactions.items()
-        if one.good > _REACTS and one.own * _TIMES_WEAKER < one.good
-    ]
-    if left_out:
-        name = max(left_out)[1]
+    if name := _ignored_column(facts):
         said = f"its answers do not react to {name}, and those of the good version do"
         told = f"look at what the version makes of {name} before it predicts"
         return found(Cause.ENCODING, said, name, told, detail=CauseDetail.IGNORED)

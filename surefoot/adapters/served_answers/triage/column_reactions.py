@@ -28,7 +28,7 @@ _CHOOSING_ROWS = 300
 """Rows with which changes of a column are chosen; the others confirm [count]."""
 _ERRORS_OF_CHANCE = 3.0
 """Standard errors by which a mean gain differs from none by chance at most [count]."""
-_AGREES = 0.5
+_AGREES = 0.55
 """A change undoes a mistake when the version's answers come nearer to the good version's than this [fraction]."""
 _TRIED_IF_CONSTANT = (0.0, 1.0, 10.0, 60.0, -10.0)
 """Numbers that stand in for a column that has the same value everywhere."""
@@ -155,7 +155,7 @@ def find_column_correction(
     kept = [place for place in range(len(rows)) if place % step]
     others, known = [rows[place] for place in kept], [labels[place] for place in kept]
     plain, harm = losses(others, known), float(np.mean(np.asarray(more)[kept]))
-    if plain is None or harm <= 0.0:
+    if plain is None or (harm <= 0.0 and distance is None):
         return None
     found = []
     for detail, (_, name, what, change) in best.items():
@@ -168,7 +168,7 @@ def find_column_correction(
             gains = gains - max(common, 0.0)
         gain, chance = float(np.mean(gains)), _ERRORS_OF_CHANCE * float(np.std(gains) / np.sqrt(len(gains)))
         agrees = distance is not None and _agrees(distance, changed, others)
-        restored = min(max(gain / harm, 0.0), 1.0)
+        restored = min(max(gain / harm, 0.0), 1.0) if harm > 0.0 else 0.0
         found.append(ColumnCorrection(name, what, restored, detail, gain, chance, agrees))
     return max(found, key=lambda one: (one.is_convincing, one.is_likely, one.restored), default=None)
 

@@ -233,10 +233,13 @@ def _look_closer(both: _Comparison, new: _Labelled, now: _Answered, facts: Triag
     facts = replace(facts, shifts=_counterfactuals(both, new, now, harm, facts.shifts))
     swaps, distance = _contrast(both, new)
     facts = replace(facts, confused=find_confused_codes(swaps or {}, new.rows))
-    if harm is None or any(_explains(one) for one in facts.shifts.values()):
+    # The answers of a version on trial may show a mistake that its losses do not show beyond chance.
+    if (harm is None and distance is None) or any(_explains(one) for one in facts.shifts.values()):
         return facts
     more = (
-        now.losses - both.good_losses if both.trial and both.good_losses is not None else np.full(len(now.losses), harm)
+        now.losses - both.good_losses
+        if both.trial and both.good_losses is not None
+        else np.full(len(now.losses), harm or 0.0)
     )
     tried = _Labelled(new.rows[: len(more)], new.labels[: len(more)])
     repair = find_column_correction(both.losses, tried.rows, tried.labels, more, both.losses_of_good(), swaps, distance)
