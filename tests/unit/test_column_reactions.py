@@ -170,6 +170,7 @@ def test_how_a_column_has_changed_is_told(column: str, change: Callable[[Any, in
     assert shift.distance > shift.noise
     back = list(values_as_before([row.features[column] for row in before], [row[column] for row in after], shift))
     assert back
+    assert shift.is_certain == (detail in {CauseDetail.CODES, CauseDetail.HOURS})
     if detail in {CauseDetail.CODES, CauseDetail.HOURS}:
         assert [row[column] for row in given] in back
 

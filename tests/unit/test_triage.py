@@ -45,7 +45,15 @@ IGNORED = ColumnReaction(0.001, 0.2, 0.1, "is 7")
 BOTH = ColumnReaction(0.2, 0.2, 0.1, "is 7")
 FOLLOWED = LabelFacts(0.4, 0.4, 2)
 SWAPPED = ColumnShift(
-    0.4, 0.1, "AA and UA come with each other's requests", 0.1, CauseDetail.CODES, 0.01, 0.02, {"AA": "UA", "UA": "AA"}
+    0.4,
+    0.1,
+    "AA and UA come with each other's requests",
+    0.1,
+    CauseDetail.CODES,
+    0.01,
+    0.02,
+    {"AA": "UA", "UA": "AA"},
+    True,
 )
 CONFUSED = ConfusedCodes("carrier", "AA and UA", 0.3)
 STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")

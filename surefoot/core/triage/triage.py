@@ -111,7 +111,7 @@ def decide_cause(facts: TriageFacts) -> Triage:
             return cause
     if harm is not None:
         return _cause_of_harm(facts, found, harm)
-    for look in (_swapped_requests, _confused_codes, _answers_of_another_input):
+    for look in (_certain_mistake, _confused_codes, _answers_of_another_input):
         if (cause := look(facts, found)) is not None:
             return cause
     return found(Cause.UNKNOWN, "nothing that was measured explains it", "", *list_missing_facts(facts))
@@ -163,7 +163,7 @@ def _is_larger(facts: TriageFacts) -> bool:
 def _cause_of_harm(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage:
     """Why the answers of a version are worse than they should be: what is surest comes first."""
     looks = (
-        _swapped_requests, _blamed_column, _repaired_column, _confused_codes, _cause_on_trial, _only_moved_column
+        _certain_mistake, _blamed_column, _repaired_column, _confused_codes, _cause_on_trial, _only_moved_column
     )  # fmt: skip
     for look in looks:
         if (cause := look(facts, found, harm)) is not None:
@@ -221,15 +221,16 @@ def _name_correction(facts: TriageFacts, fix: ColumnCorrection, found: _MakeTria
     return found(Cause.FEATURE, said, fix.column, f"ask the owner of {fix.column} what changed", detail=fix.detail)
 
 
-def _swapped_requests(facts: TriageFacts, found: _MakeTriage, harm: float | None = None) -> Triage | None:
-    """Codes that have come with each other's requests since the onset: a mistake, whatever it costs."""
+def _certain_mistake(facts: TriageFacts, found: _MakeTriage, harm: float | None = None) -> Triage | None:
+    """A column whose values prove a mistake since the onset, such as swapped codes or another time zone."""
     for name, one in shifted_columns(facts):
-        if one.swapped:
+        if one.is_certain:
             part = harm is not None and one.gain < _RESTORES * harm
-            told = f"look for a second cause: the swap takes away {one.gain:.2g} of the additional loss" if part else ""
-            said = f"since the onset {one.what} in {name}, which costs about {max(one.gain, 0.0):.2g} of loss"
+            told = f"look for a second cause: this takes away {one.gain:.2g} of the additional loss" if part else ""
+            cost = f"which costs about {max(one.gain, 0.0):.2g} of loss"
+            said = f"{name} has {one.detail} since the onset ({one.what}), {cost}"
             asked = f"ask the owner of {name} what changed"
-            return found(Cause.FEATURE, said, name, asked, *filter(None, [told]), detail=CauseDetail.CODES)
+            return found(Cause.FEATURE, said, name, asked, *filter(None, [told]), detail=one.detail)
     return None
 
 

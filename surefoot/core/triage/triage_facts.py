@@ -45,6 +45,7 @@ class ColumnShift:
         gain: Mean loss that is gone with the values of before, or that those of now add to the requests of before.
         chance: Largest such gain that chance makes.
         swapped: Each code that came with another one's requests, with that other one.
+        is_certain: Whether the values themselves prove a mistake, whatever loss it costs.
     """
 
     distance: float
@@ -55,6 +56,7 @@ class ColumnShift:
     gain: float = 0.0
     chance: float = 0.0
     swapped: Mapping[str, str] = field(default_factory=dict)
+    is_certain: bool = False
 
     @property
     def is_clear(self) -> bool:

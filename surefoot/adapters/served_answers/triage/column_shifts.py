@@ -24,6 +24,8 @@ Source: Smirnov (1948), Annals of Mathematical Statistics 19(2), for the limit o
 _HOUR_COLUMNS = frozenset({"hour", "hr", "hour_of_day", "hourofday", "dep_hour", "request_hour"})
 _FOLLOWS_TIME = 0.4
 """A column follows the time of the requests when so many are equally far from it [fraction]."""
+_GONE = 0.2
+"""An hour that was usual has gone when it is less than so much as frequent as before [fraction]."""
 _FACTORS = {
     "100": 100.0,
     "1,000": 1000.0,
@@ -93,7 +95,9 @@ def _swapped_codes(
                 continue
             what = f"{describe_pairs(pairs)} come with each other's requests"
             distance = max(shift.distance, touched)
-            swapped = replace(shift, distance=distance, what=what, detail=CauseDetail.CODES, swapped=pairs)
+            swapped = replace(
+                shift, distance=distance, what=what, detail=CauseDetail.CODES, swapped=pairs, is_certain=True
+            )
             found.append((touched, name, swapped))
     return {name: shift for _, name, shift in sorted(found, key=lambda one: one[:2])[-1:]}
 
@@ -120,7 +124,10 @@ def _shifted_hours(name: str, before: Sequence[LoggedRequest], after: Sequence[L
     step = (new - old + 12) % 24 - 12
     distance = abs(apart[1][new] / len(after) - apart[0][new] / len(before))
     detail = CauseDetail.HOURS if step else CauseDetail.NONE
-    return ColumnShift(distance if step else 0.0, noise, f"{step:+d} h against the time of the request", detail=detail)
+    said = f"{step:+d} h against the time of the request"
+    # Summer time moves a local hour by one hour against UTC, and requests of another region come beside the old ones.
+    certain = abs(step) > 1 and apart[1][old] / len(after) < _GONE * count / len(before)
+    return ColumnShift(distance if step else 0.0, noise, said, detail=detail, is_certain=certain)
 
 
 def _hours_apart(row: LoggedRequest, name: str) -> int | None:
