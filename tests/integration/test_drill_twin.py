@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.replay import version_processes
 from surefoot.core.domain import Outcome
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.journal.events import GateJudged, decode_event
@@ -103,7 +104,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillSession]:
     policy = copy_project(root / "source", root / "project", MODEL)
     source = TwinSource(MODEL, root / "project", policy, str(root / "good"), root / "traffic.parquet")
     yield prepare_session(source, root / "twins", root / "cache", lambda _text: None)
-    left = [one for one in psutil.process_iter() if str(root) in " ".join(_environment(one))]
+    mine = version_processes._program.pid  # the forkserver of this process, which ends with it
+    left = [one for one in psutil.process_iter() if one.pid != mine and str(root) in " ".join(_environment(one))]
     _, alive = psutil.wait_procs(left, timeout=60.0)
     assert not [(one.cmdline(), one.create_time()) for one in alive]
 

@@ -135,7 +135,8 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(WELL, trial=True, against_good=0.5, against_tolerance=0.2), Cause.UNKNOWN, ""),
         (replace(WELL, against_good=0.5, against_tolerance=0.2, shifts={"pressure": MOVED}), Cause.FEATURE, "pressure"),
         (replace(WELL, trial=True, confused=CONFUSED), Cause.ENCODING, "carrier"),
-        (replace(TRIAL, confused=CONFUSED, reactions={"delay": LATE}), Cause.ENCODING, "carrier"),
+        (replace(TRIAL, confused=CONFUSED, reactions={"hour": IGNORED}), Cause.ENCODING, "carrier"),
+        (replace(TRIAL, confused=CONFUSED, reactions={"delay": LATE}), Cause.TIMING, "delay"),
         (replace(TRIAL, confused=CONFUSED, repair=UNIT), Cause.ENCODING, "visib"),
     ],
 )

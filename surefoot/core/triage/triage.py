@@ -163,7 +163,7 @@ def _is_larger(facts: TriageFacts) -> bool:
 def _cause_of_harm(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage:
     """Why the answers of a version are worse than they should be: what is surest comes first."""
     looks = (
-        _certain_mistake, _blamed_column, _repaired_column, _confused_codes, _cause_on_trial, _only_moved_column
+        _certain_mistake, _blamed_column, _repaired_column, _cause_on_trial, _only_moved_column
     )  # fmt: skip
     for look in looks:
         if (cause := look(facts, found, harm)) is not None:
@@ -285,6 +285,8 @@ def _cause_on_trial(facts: TriageFacts, found: _MakeTriage, harm: float) -> Tria
         )
         told = f"ask when {name} is known, and train without it"
         return found(Cause.TIMING, said, name, told, detail=CauseDetail.LATE)
+    if (confused := _confused_codes(facts, found)) is not None:
+        return confused
     if name := _ignored_column(facts):
         said = f"its answers do not react to {name}, and those of the good version do"
         told = f"look at what the version makes of {name} before it predicts"

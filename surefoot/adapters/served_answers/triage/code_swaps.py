@@ -31,7 +31,7 @@ _ASKED_CODES = 16
 """Codes that versions are asked about, the most frequent first [count]."""
 _ASKED_SHARE = 0.3
 """A column of which these codes are fewer than this is free text [share of the rows]."""
-_ANSWERED_ALIKE = 0.6
+_ANSWERED_ALIKE = 0.48
 """The answers to two codes are swapped when their differences shrink to less than this [fraction]."""
 
 
