@@ -13,7 +13,7 @@ from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits
 from surefoot.gateway.supervision.supervisor import Supervisor
-from surefoot.models.forkserver import Forkserver
+from surefoot.models.forking.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
 from surefoot.models.process_priority import SHADOW_NICENESS
 

@@ -27,7 +27,7 @@ Row = dict[str, object]
 WORKERS = """
 import json, multiprocessing, os, socket, sys, time
 BEGAN = time.perf_counter()
-from surefoot.models.forkserver import Forkserver
+from surefoot.models.forking.forkserver import Forkserver
 way, times = sys.argv[1], int(sys.argv[2])
 LIBRARIES = ["mlflow.pyfunc.scoring_server", "sklearn.pipeline"]
 

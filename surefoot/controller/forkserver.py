@@ -25,7 +25,7 @@ from surefoot.adapters.mlflow.model_host import run_model_host
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
 from surefoot.adapters.replay.version_processes import use_forkserver
 from surefoot.controller.forked_run import SOCKET_NAME, socket_address
-from surefoot.models.forkserver import Forkserver
+from surefoot.models.forking.forkserver import Forkserver
 
 _ANSWERED_S = 5.0
 """How long a client may take to send its request [s]."""

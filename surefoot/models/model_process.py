@@ -18,7 +18,7 @@ import orjson
 from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, SurefootError
 from surefoot.models import process_messages
 from surefoot.models.blocking_calls import run_in_daemon_thread
-from surefoot.models.forkserver import ForkserverGone
+from surefoot.models.forking.forkserver import ForkserverGone
 from surefoot.models.model_connection import ModelConnection
 from surefoot.models.model_protocols import (
     NO_OPTIONS,

@@ -8,7 +8,7 @@ from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.forkserver import Forkserver
+from surefoot.models.forking.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
 from surefoot.models.process_priority import SHADOW_NICENESS
 from surefoot.rollout import (

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surefoot.models import process_messages
-from surefoot.models.forkserver import ChildProcess, Forkserver, ForkserverGone
-from surefoot.models.forkserver_program import ForkedChild, ForkserverProgram, serve_forks
+from surefoot.models.forking.forkserver import ChildProcess, Forkserver, ForkserverGone
+from surefoot.models.forking.forkserver_program import ForkedChild, ForkserverProgram, serve_forks
 from surefoot.models.model_process import StartedProcess, fork_process, spawn_process
 
 SLOWLY = "import os,sys;from surefoot.models import process_messages;import socket;"

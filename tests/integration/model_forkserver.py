@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from surefoot.core.domain import Version
-from surefoot.models.forkserver_program import ForkserverProgram
+from surefoot.models.forking.forkserver_program import ForkserverProgram
 from surefoot.models.model_process import ModelProcess, StartedProcess, fork_process, spawn_process
 from tests.integration.gateway_process import Models
 from tests.integration.waiting import ended

@@ -21,7 +21,7 @@ from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.supervision import supervisor as supervisor_module
 from surefoot.gateway.supervision.supervisor import Supervisor
-from surefoot.models.forkserver import Forkserver
+from surefoot.models.forking.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
 from surefoot.models.model_protocols import LoadModel, Model, Predictor
 from tests.integration.gateway_process import TOKEN, Models

@@ -41,7 +41,7 @@ def story():
         case ["models"]:
             import socket
             from surefoot.adapters.replay import version_processes
-            from surefoot.models.forkserver import Forkserver
+            from surefoot.models.forking.forkserver import Forkserver
             server, (ours, theirs) = version_processes._forkservers[-1], socket.socketpair()
             child = server.fork(["no arguments of a model"], theirs.fileno())
             print(isinstance(server, Forkserver), server.pid, child.wait(60), flush=True)

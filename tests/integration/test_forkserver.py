@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from surefoot.models.forkserver import ChildProcess, ForkserverGone
-from surefoot.models.forkserver_program import ForkserverProgram
+from surefoot.models.forking.forkserver import ChildProcess, ForkserverGone
+from surefoot.models.forking.forkserver_program import ForkserverProgram
 from tests.integration.waiting import ended, wait_for
 
 

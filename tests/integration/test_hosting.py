@@ -23,7 +23,7 @@ from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.blocking_calls import run_in_daemon_thread
-from surefoot.models.forkserver_program import ForkserverProgram
+from surefoot.models.forking.forkserver_program import ForkserverProgram
 from surefoot.models.model_connection import ModelConnection
 from surefoot.models.model_process import ModelProcess, ProcessDied, spawn_process
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for

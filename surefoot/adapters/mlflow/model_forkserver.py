@@ -8,7 +8,7 @@ import warnings
 
 from surefoot.adapters.mlflow.model_host import run_model_host
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
-from surefoot.models.forkserver_program import serve_forks
+from surefoot.models.forking.forkserver_program import serve_forks
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.models.child_process_scorer import ChildProcessScorer
-from surefoot.models.forkserver_program import ForkserverProgram
+from surefoot.models.forking.forkserver_program import ForkserverProgram
 from surefoot.models.model_process import (
     ForksProcesses,
     ModelProcess,

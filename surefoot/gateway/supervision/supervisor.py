@@ -21,7 +21,7 @@ from surefoot.gateway.control.handover import handover_address, peer_user
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.http.app import Gateway
 from surefoot.gateway.supervision.server import serve_socket
-from surefoot.models.forkserver import Forkserver, ProcessMain
+from surefoot.models.forking.forkserver import Forkserver, ProcessMain
 
 _log = logging.getLogger(__name__)
 _SIGNALS = {

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from surefoot.models.forkserver import (
+from surefoot.models.forking.forkserver import (
     ForkserverClient,
     ForkserverGone,
     ProcessMain,

@@ -1,0 +1,1 @@
+"""Fork model processes from a process that has imported their libraries once."""
