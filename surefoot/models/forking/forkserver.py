@@ -23,7 +23,8 @@ ProcessMain = Callable[[Sequence[str]], None]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_LONGEST = 1 << 16
+LONGEST_MESSAGE = 1 << 16
+"""Longest request or answer [bytes]."""
 _ANSWER_S = 5.0
 
 
@@ -106,7 +107,7 @@ class ForkserverClient:
                 raise ForkserverGone(self._gone)
             try:
                 socket.send_fds(self._end, [orjson.dumps(request)], descriptors)
-                said = self._end.recv(_LONGEST)
+                said = self._end.recv(LONGEST_MESSAGE)
             except OSError as error:
                 self._kill(str(error))
                 raise ForkserverGone(self._gone) from error
@@ -155,7 +156,7 @@ class Forkserver(ForkserverClient):
 def _serve(end: socket.socket, run: ProcessMain, worker: int) -> None:
     """Fork a process for each request of the worker."""
     while True:
-        body, descriptors, _, _ = socket.recv_fds(end, _LONGEST, 1)
+        body, descriptors, _, _ = socket.recv_fds(end, LONGEST_MESSAGE, 1)
         if not body:
             return
         reading, writing = os.pipe()

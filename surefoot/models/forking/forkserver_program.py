@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import orjson
 
 from surefoot.models.forking.forkserver import (
+    LONGEST_MESSAGE,
     ForkserverClient,
     ForkserverGone,
     ProcessMain,
@@ -24,7 +25,6 @@ from surefoot.models.forking.forkserver import (
     run_forked_process,
 )
 
-_LONGEST = 1 << 16
 _START_S = 180.0
 """Longest that the program may take to import its libraries [s]."""
 _ANSWER_S = 60.0
@@ -178,7 +178,7 @@ def serve_forks(descriptor: int, run: ProcessMain) -> None:
     with socket.socket(fileno=descriptor) as end, contextlib.suppress(ConnectionError):
         end.send(b"1")
         while True:
-            body, descriptors, _, _ = socket.recv_fds(end, _LONGEST, 1)
+            body, descriptors, _, _ = socket.recv_fds(end, LONGEST_MESSAGE, 1)
             if not body:
                 return
             request = orjson.loads(body)

@@ -36,7 +36,7 @@ def measure_answer_distance(own: ScoreRows, good: ScoreRows) -> AnswerDistance:
 
 
 def find_all_swapped_answers(own: ScoreRows, good: ScoreRows, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """The codes of each column that one version answers as the other one answers each other's; see the single column.
+    """Find, for each column of texts, the codes that one version answers as the other one answers each other's.
 
     Args:
         own: Asks the version on trial.
