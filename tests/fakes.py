@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from surefoot.adapters.traffic.alias import SPLIT_TAG, AliasTraffic, decode_split_tag
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (
     DataTampered,
@@ -72,6 +73,14 @@ WITH_CONFIG: dict[str, Any] = {
 
 STEPPED: dict[str, Any] = {**POLICY, "rollback": {"mode": "stepped", "steps": [10, 50], "hold": "5m"}}
 """The same policy with a rollback by steps."""
+
+
+BY_ALIAS: dict[str, Any] = {
+    **POLICY,
+    "traffic": {"engine": "alias", "requests_per_minute": 600, "candidate_errors_reach_callers": True},
+    "steps": [{"shadow": {"window": "7d", "gates": ["errors"]}}],
+}
+"""The same policy without a router: alias champion alone moves traffic."""
 
 
 class Killed(BaseException):
@@ -159,6 +168,18 @@ class FakeRegistry:
         self.faults = faults
         self.stages: dict[str, str] = {}
         self.changes: list[tuple[str, str | None]] = []
+        self.tags: dict[str, str] = {}
+        self.tag_changes: list[str] = []
+
+    def alias_and_tag(self, model: str, alias: str, tag: str) -> tuple[str | None, str | None]:
+        return self.faults.call(lambda: (self.aliases.get(alias), self.tags.get(tag)))
+
+    def set_model_tag(self, model: str, tag: str, value: str) -> None:
+        def apply() -> None:
+            self.tag_changes.append(value)
+            self.tags[tag] = value
+
+        self.faults.call(apply)
 
     def resolve(self, model: str, number: str) -> Version:
         if number not in self.versions:
@@ -205,6 +226,22 @@ class FakeTraffic:
             self.split = split
 
         self.faults.call(apply)
+
+
+class AliasOfFakeRegistry(AliasTraffic):
+    """The real engine of alias champion in front of a registry of dictionaries."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        super().__init__(registry)
+        self.known = registry
+
+    @property
+    def split(self) -> Split | None:
+        return decode_split_tag(self.known.tags.get(SPLIT_TAG))
+
+    @property
+    def changes(self) -> list[Split]:
+        return [split for tag in self.known.tag_changes if (split := decode_split_tag(tag))]
 
 
 class FakeDataLayer:
@@ -259,7 +296,7 @@ class FakeDataLayer:
 class FakeConfigFiles:
     """Configuration files by name; a content is the number of its version, and its digest names it."""
 
-    def __init__(self, faults: Faults, traffic: FakeTraffic) -> None:
+    def __init__(self, faults: Faults, traffic: FakeTraffic | AliasOfFakeRegistry) -> None:
         self.faults = faults
         self.traffic = traffic
         self.files: dict[str, str] = {"thresholds.json": "sha256:1"}
@@ -319,7 +356,8 @@ class Scenario:
     def __post_init__(self) -> None:
         self.journal = FakeJournal(self.faults)
         self.registry = FakeRegistry(self.faults)
-        self.traffic = FakeTraffic(self.faults)
+        by_alias = self.policy["traffic"]["engine"] == "alias"  # type: ignore[index]
+        self.traffic = AliasOfFakeRegistry(self.registry) if by_alias else FakeTraffic(self.faults)
         self.data_layer = FakeDataLayer(self.faults)
         self.config_files = FakeConfigFiles(self.faults, self.traffic)
         self.evidence_source = FakeEvidences(self.faults, self.story)
@@ -335,6 +373,7 @@ class Scenario:
             actor,
             data_layer=self.data_layer,
             config_files=self.config_files,
+            other_engine=lambda _choice: self.traffic,
         )
 
     def request(self, number: str = "2", *, force: bool = False) -> PromotionRequest:

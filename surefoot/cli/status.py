@@ -22,6 +22,7 @@ from surefoot.core.journal.events import LIVE_SPLIT_DRIFT
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.rollback.stepped_rollback import waits_for_person
+from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.incidents.notifications import read_notifier_state
 from surefoot.rollout import (
@@ -97,21 +98,20 @@ def _look(
     except SurefootError as error:
         trouble.append(str(error))
     try:
-        live = ports.traffic.live(name)
-        with wiring.open_traffic(config) as traffic:
-            killed, told = traffic.kill_switch_reason(), traffic.serving_notes(name)
-        trouble += [line for line in told if "cannot be served" in line]
-        notes += [line for line in told if "cannot be served" not in line]
-        if killed:
-            trouble.append(f"the kill switch is set ({killed}): no candidate gets traffic until 'surefoot kill --lift'")
+        live = ports.engine(ledger).live(name)
+        if ledger.engine.name is EngineName.GATEWAY:
+            wrong, told = _gateway_notes(config, name)
+            trouble += wrong
+            notes += told
+        engine = ledger.engine.abilities.title
         if live is None and not trouble:
-            trouble.append("the gateway does not serve this model yet: 'reconcile' sees to it once it has a champion")
+            trouble.append(f"{engine} does not serve this model yet: 'reconcile' sees to it once it has a champion")
         if live and live.generation > ledger.head:
             trouble.append(journal_behind_gateway_message(name, ledger.head, live.generation))
         elif live and (mismatch := split_mismatch(ledger, live)):
             trouble.append(f"{mismatch}: 'surefoot history {name}' shows why")
     except SurefootError as error:
-        trouble.append(str(error))
+        trouble += [str(error), *_waiting_rollback(ledger)]
     if running.get("mlflow", True):
         try:
             aliases = wiring.make_registry(config, _REGISTRY_TIMEOUT_S).aliases(name)
@@ -138,6 +138,25 @@ def _look(
     trouble += alarms
     notes += early
     return ledger, live, trouble, notes, aliases
+
+
+def _gateway_notes(config: Settings, model: str) -> tuple[list[str], list[str]]:
+    """What the gateway says of a model: what is wrong, and what is worth knowing."""
+    with wiring.open_traffic(config) as traffic:
+        killed, told = traffic.kill_switch_reason(), traffic.serving_notes(model)
+    wrong = [line for line in told if "cannot be served" in line]
+    if killed:
+        wrong.append(f"the kill switch is set ({killed}): no candidate gets traffic until 'surefoot kill --lift'")
+    return wrong, [line for line in told if "cannot be served" not in line]
+
+
+def _waiting_rollback(ledger: Ledger) -> list[str]:
+    """That traffic could not be taken back yet, because the engine does not answer."""
+    rollout = ledger.rollout
+    if rollout is None or not (rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK):
+        return []
+    engine, target = ledger.engine.abilities.title, rollout.rollback_target.number
+    return [f"traffic is not back at version {target} as far as is known: 'reconcile' repeats it until {engine} answers"]
 
 
 def _stale_drill(config: Settings, ports: Ports, ledger: Ledger) -> list[str]:

@@ -24,7 +24,7 @@ class StandbySender:
     def send_all(self, ports: CachedPorts, snapshot: TickState) -> None:
         """Name the standby of each model whose split, standby or gateway state has changed since the last tick."""
         for model, ledger in ports.ledgers.items():
-            if ledger.split is None or ledger.intent:
+            if ledger.split is None or ledger.intent or not ledger.engine.abilities.standby:
                 continue
             served = partial(self._last_served, ports, snapshot.heads, model)
             try:
@@ -42,7 +42,7 @@ class StandbySender:
         """Name the version that is the fallback of each model, or none, where it or the gateway's state has changed."""
         for model, policy in policies.items():
             ledger = ports.ledgers.get(model)
-            if ledger is None or ledger.split is None:
+            if ledger is None or ledger.split is None or not ledger.engine.abilities.fallback:
                 continue
             wanted = None if policy.fallback_reference is None else choose_fallback_version(ledger)
             mark = (wanted, snapshot.marks.get(model, (None, None))[1])

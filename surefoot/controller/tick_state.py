@@ -77,7 +77,8 @@ class TickState:
             yield CachedPorts(
                 ports.journal, ports.registry, ports.traffic, ports.evidence_source, ports.clock, ports.actor,
                 set_standby=ports.set_standby, run_fallback_check=ports.run_fallback_check,
-                set_fallback=ports.set_fallback, ledgers=known,
+                set_fallback=ports.set_fallback, other_engine=ports.other_engine, wanted_engine=ports.wanted_engine,
+                ledgers=known,
             )  # fmt: skip
 
     def _fold(self, ports: Ports, model: str, head: JournalHead) -> Ledger:

@@ -111,6 +111,8 @@ def _forward(ledger: Ledger, rollout: Rollout, policy: Policy, now: float) -> Ac
         case Stage.RAMPING:
             return _ramp(rollout, policy, now)
         case Stage.PROMOTING:
+            if written := _next(rollout, forward_config_effects(rollout)):  # where no ramp has
+                return written
             table = next_checkpoint(ledger, rollout, policy)
             if table is not None and not isinstance(table, str):
                 return CheckpointData(table)
@@ -143,7 +145,12 @@ class _Look:
 
 def _after_replay(policy: Policy) -> tuple[Stage, int]:
     """The stage that follows the replay, or the validation where nothing is replayed."""
-    return (Stage.LIVE_SHADOWING, 0) if policy.live_shadow else (Stage.RAMPING, 0)
+    return (Stage.LIVE_SHADOWING, 0) if policy.live_shadow else _after_shadows(policy)
+
+
+def _after_shadows(policy: Policy) -> tuple[Stage, int]:
+    """The stage that follows the shadows: the ramp, or the promotion where the engine moves all traffic at once."""
+    return (Stage.RAMPING, 0) if policy.ramp else (Stage.PROMOTING, 0)
 
 
 def _mirror(rollout: Rollout, policy: Policy, step: LiveShadow, now: float) -> Action:
@@ -157,7 +164,7 @@ def _mirror(rollout: Rollout, policy: Policy, step: LiveShadow, now: float) -> A
     gates = (*(policy.gates[name] for name in step.gates), *shape)
     level = DecisionThresholds(alpha_per_shadow_gate(policy), min_requests=step.min_requests)
     look = _Look(EvidenceKind.LIVE_SHADOW, gates, (), step.hold, rollout.entered_at, level, step.every)
-    return _judged(rollout, policy, look, (Stage.RAMPING, 0), now)
+    return _judged(rollout, policy, look, _after_shadows(policy), now)
 
 
 def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:

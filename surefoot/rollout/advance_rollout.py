@@ -239,18 +239,19 @@ def _left_open(rollout: str, effect: SetAlias, error: Exception) -> DriftFound:
 def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bool) -> tuple[bool, float]:
     """Move traffic and read it back; whether it had already moved, and when it was acknowledged."""
     wanted = split_of_effect(ledger, seq, effect)
-    if look and ports.traffic.settled(ledger.model, wanted):
+    traffic, engine = ports.engine(ledger), ledger.engine.abilities.title
+    if look and traffic.settled(ledger.model, wanted):
         return True, ports.clock.monotonic()
-    ports.traffic.shift(ledger.model, wanted)
+    traffic.shift(ledger.model, wanted)
     acknowledged = ports.clock.monotonic()
     for _ in range(_READ_BACKS):
-        if (live := ports.traffic.live(ledger.model)) is not None:
+        if (live := traffic.live(ledger.model)) is not None:
             break
         ports.clock.sleep(_READ_BACK_PAUSE_S)  # one of its workers was started a moment ago: it loads the version still
     else:
-        raise OutcomeUnknown(f"the gateway has acknowledged generation {seq}, and serves no version of {ledger.model}")
+        raise OutcomeUnknown(f"{engine} has acknowledged generation {seq}, and serves no version of {ledger.model}")
     if live != wanted:
-        raise RouteSuperseded(f"the gateway serves generation {live.generation}, not {seq}")
+        raise RouteSuperseded(f"{engine} serves generation {live.generation}, not {seq}")
     send_standby(ports, ledger, wanted)
     return False, acknowledged
 

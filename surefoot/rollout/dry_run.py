@@ -118,6 +118,7 @@ def _read_only(ports: Ports) -> Ports:
         journal=ReadOnlyJournal(ports.journal),
         registry=ReadOnlyRegistry(ports.registry),
         traffic=ReadOnlyTraffic(ports.traffic),
+        other_engine=lambda choice: ReadOnlyTraffic(ports.other_engine(choice)),
         evidence_source=NoEvidence(),
         trial=_no_trial,
     )

@@ -70,14 +70,14 @@ def journal_champion_drift(ports: Ports, ledger: Ledger) -> Ledger:
 
 
 def split_mismatch(ledger: Ledger, live: Split | None) -> str:
-    """What the gateway serves instead of the journal's split, in one clause; empty when they agree."""
+    """What the engine serves instead of the journal's split, in one clause; empty when they agree."""
     if ledger.split is None or ledger.split.routes_same_as(live):
         return ""
-    return f"the gateway serves {_words(live)}, the journal says {_words(ledger.split)}"
+    return f"{_serves(ledger, live)}, the journal says {_words(ledger.split)}"
 
 
 def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Ledger:
-    """Journal that the gateway does not serve the split of the journal, once for each value; and that it does again.
+    """Journal that the engine does not serve the split of the journal, once for each value; and that it does again.
 
     An open rollout and a live drill move the split themselves and read it back: nothing is journalled meanwhile.
 
@@ -88,8 +88,8 @@ def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Led
         return ledger
     known = ledger.drifts.get(LIVE_SPLIT_DRIFT)
     if ledger.split.routes_same_as(live):
-        return ledger if known is None else _resolve(ports, ledger, known, f"the gateway serves {_words(live)}")
-    seen = f"the gateway serves {_words(live)}"
+        return ledger if known is None else _resolve(ports, ledger, known, _serves(ledger, live))
+    seen = _serves(ledger, live)
     if known is not None and known.seen == seen:
         return ledger
     return ports.append(ledger, DriftFound("", LIVE_SPLIT_DRIFT, _words(ledger.split), seen))
@@ -115,8 +115,13 @@ def journal_config_drift(ports: Ports, ledger: Ledger) -> Ledger:
     return ledger
 
 
+def _serves(ledger: Ledger, live: Split | None) -> str:
+    """What a model's engine serves, as a clause."""
+    return f"{ledger.engine.abilities.title} serves {_words(live)}"
+
+
 def _words(split: Split | None) -> str:
-    if split is None:
+    if split is None or not split.champion.number:
         return "no version"
     if split.candidate is not None and split.mirror:
         return f"version {split.champion.number}, mirrored to version {split.candidate.number} at {split.mirror:g}%"

@@ -6,12 +6,14 @@ from typing import Protocol
 
 from surefoot.core.champion_watch.day_counts import DayCounts, LabelValue
 from surefoot.core.domain import Version
-from surefoot.core.errors import InvariantBroken
+from surefoot.core.errors import InvariantBroken, Rejected
 from surefoot.core.fallback import FallbackVersion
 from surefoot.core.journal.events import Event, encode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.ports import Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
+from surefoot.core.serving_engines.engine_abilities import EngineName
+from surefoot.core.serving_engines.engine_choice import EngineChoice
 
 
 def _untried(_model: str, _version: Version) -> str:
@@ -30,6 +32,14 @@ def _no_check(_model: str, _champion: str) -> FallbackDrilled | None:
 
 def _no_fallback(_model: str, _fallback: FallbackVersion | None) -> None:
     """Name none: the engine has no fallback."""
+
+
+def _no_engine(choice: EngineChoice) -> Traffic:
+    raise Rejected(f"this process cannot reach engine '{choice.name}'")
+
+
+def _keep_engine(_model: str) -> EngineChoice | None:
+    """Ask for no engine: the one that serves goes on."""
 
 
 def _not_deleted(_model: str, _number: str) -> bool:
@@ -76,6 +86,16 @@ class Ports:
 
     set_fallback: Callable[[str, FallbackVersion | None], None] = _no_fallback
     """Has the engine load the version that answers what no other version of (model) can; None unloads it."""
+
+    other_engine: Callable[[EngineChoice], Traffic] = _no_engine
+    """The engine of a choice that is not the gateway, which `traffic` is."""
+
+    wanted_engine: Callable[[str], EngineChoice | None] = _keep_engine
+    """The engine that the policy of (model) asks for; None where no policy can be read, so that nothing changes."""
+
+    def engine(self, ledger: Ledger) -> Traffic:
+        """The engine that serves a model, as its journal says."""
+        return self.traffic if ledger.engine.name is EngineName.GATEWAY else self.other_engine(ledger.engine)
 
     @property
     def bundled(self) -> ConfigFiles:

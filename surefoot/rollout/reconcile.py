@@ -190,7 +190,7 @@ def journal_model_drift(ports: Ports, model: str) -> list[str]:
     if ledger.intent or ledger.champion is None:
         return []
     try:
-        live: Split | None = ports.traffic.live(model)
+        live: Split | None = ports.engine(ledger).live(model)
         ledger = journal_split_drift(ports, journal_champion_drift(ports, repeat_alias_changes(ports, ledger)), live)
         ledger = journal_config_drift(ports, ledger)
     except SurefootError as error:

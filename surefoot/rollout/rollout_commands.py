@@ -17,6 +17,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.core.served_versions.quarantine import Quarantine
+from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
 from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.ports import Ports
@@ -59,16 +60,21 @@ class PromotionRequest:
     fallback_digest: str = ""
 
 
-def adopt_champion(ports: Ports, model: str) -> Ledger:
-    """Make sure that the model has a champion that the journal knows and the gateway serves.
+def adopt_champion(ports: Ports, model: str, engine: EngineChoice | None = None) -> Ledger:
+    """Make sure that the model has a champion that the journal knows and its engine serves.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        engine: The engine that is to serve it; what its policy says without it.
 
     Raises:
         Rejected: The registry has no alias `champion` on this model.
         JournalTampered: The gateway serves what an entry asked for that the journal does not have.
     """
-    ledger = ports.ledger(model)
+    ledger = _choose_engine(ports, ports.ledger(model), engine or ports.wanted_engine(model))
     if ledger.champion is None:
-        live = ports.traffic.live(model)
+        live = ports.engine(ledger).live(model)
         if live is not None and live.generation > ledger.head:
             raise JournalTampered(journal_behind_gateway_message(model, ledger.head, live.generation))
         number = ports.registry.alias(model, "champion")
@@ -81,9 +87,16 @@ def adopt_champion(ports: Ports, model: str) -> Ledger:
         ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
     if ledger.intent and not ledger.open and not has_unconfirmed_live_drill(ledger):
         ledger = carry_out_effect(ports, ledger, FinishEffect(*ledger.intent))
-    if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
+    if not ledger.open and ledger.champion and (ledger.split is None or ports.engine(ledger).live(model) is None):
         ledger = journal_and_apply(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
+
+
+def _choose_engine(ports: Ports, ledger: Ledger, wanted: EngineChoice | None) -> Ledger:
+    """Journal that another engine serves from now on; an open rollout, a change and a live drill are finished first."""
+    if wanted is None or wanted == ledger.engine or ledger.open or ledger.intent or is_live_drill_route_left(ledger):
+        return ledger
+    return ports.append(ledger, EngineChosen(wanted.name, wanted.settings, ledger.engine.name))
 
 
 def journal_behind_gateway_message(model: str, head: int, generation: int) -> str:
@@ -122,7 +135,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     """
     policy = parse_policy(request.policy)
     candidate = ports.registry.resolve(policy.model, request.number)
-    ledger = adopt_champion(ports, policy.model)
+    ledger = adopt_champion(ports, policy.model, policy.traffic.engine_choice)
     current = ledger.rollout
     if current and current.opened.candidate == candidate and current.opened.kind == RolloutKind.PROMOTION:
         _try(ports, ledger)

@@ -33,6 +33,7 @@ from surefoot.wiring.adapters import (
     open_traffic,
 )
 from surefoot.wiring.policies import suite_file
+from surefoot.wiring.traffic_engines import make_engine, wanted_engine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,11 @@ def open_ports(
             return run_fallback_check(sources, model, champion, clock.now())
 
         actions = (models.find_load_problem, days, traffic.set_standby, gone, tried)
-        yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files, traffic.set_fallback)
+        engines = partial(make_engine, config, deadline_s=registry_deadline_s), partial(wanted_engine, config)
+        rest = (*actions, tables, files, traffic.set_fallback, *engines)
+        yield Ports(journal, found, traffic, evidence, clock, actor, *rest)
+
+
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:

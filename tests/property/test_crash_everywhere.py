@@ -11,7 +11,7 @@ from surefoot.core.domain import Stage
 from surefoot.core.journal.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, restore_due_tables
-from tests.fakes import MIRRORED, POLICY, STEPPED, WITH_CONFIG, WITH_TABLES, Faults, Killed, Scenario
+from tests.fakes import BY_ALIAS, MIRRORED, POLICY, STEPPED, WITH_CONFIG, WITH_TABLES, Faults, Killed, Scenario
 from tests.sweeps import EVERYTHING, swept
 
 FAULTS = ["before", "after", "refused", "unknown"]
@@ -121,11 +121,21 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
     "mirrored and promoted": ("good", promote),
     "rejected in the live shadow": ("bad-live_shadow", promote),
     "operator aborts while mirrored": ("good", abort_while_mirroring),
+    "promoted by alias alone": ("good", promote),
+    "rejected in shadow by alias alone": ("bad-shadow", promote),
+    "rolled back in bake by alias alone": ("bad-bake", promote),
+    "operator rolls back by alias alone": ("good", promote_and_roll_back),
+    "promoted with configuration by alias alone": ("good", promote),
 }
 POLICIES = {story: MIRRORED for story in STORIES if "mirrored" in story or "live shadow" in story}
 POLICIES |= {story: STEPPED for story in STORIES if "stepped" in story}
 POLICIES |= {story: WITH_CONFIG for story in STORIES if "configuration" in story}
 POLICIES |= {story: WITH_TABLES for story in STORIES if "tables" in story}
+POLICIES |= {
+    story: {**BY_ALIAS, **({"bundle": WITH_CONFIG["bundle"]} if "configuration" in story else {})}
+    for story in STORIES
+    if "by alias alone" in story
+}
 ENDS = {
     "promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
@@ -147,6 +157,11 @@ ENDS = {
     "mirrored and promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in the live shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "operator aborts while mirrored": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
+    "promoted by alias alone": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
+    "rejected in shadow by alias alone": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
+    "rolled back in bake by alias alone": (("RolledBack",), {"champion": "1"}, ("1", None, 0.0)),
+    "operator rolls back by alias alone": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
+    "promoted with configuration by alias alone": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
 }
 
 

@@ -127,6 +127,39 @@ class MlflowRegistry:
         found = self._mlflow.call(lambda client: client.get_registered_model(model))
         return {name: str(number) for name, number in found.aliases.items()}
 
+    def alias_and_tag(self, model: str, alias: str, tag: str) -> tuple[str | None, str | None]:
+        """Version number that an alias points to, and value of a tag of the model, both of one moment.
+
+        None stands for what is not set, also where there is no such model.
+
+        Raises:
+            Rejected: MLflow does not let us look.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        try:
+            found = self._mlflow.call(lambda client: client.get_registered_model(model))
+        except NotFound:
+            return None, None
+        number = found.aliases.get(alias)
+        return None if number is None else str(number), found.tags.get(tag)
+
+    def set_model_tag(self, model: str, tag: str, value: str) -> None:
+        """Set a tag of a registered model; safe to repeat, and no write when it is so already.
+
+        Raises:
+            NotFound: No such model.
+            Rejected: MLflow does not allow us.
+            AliasDrift: Another client has set the tag while we did.
+            RegistryUnavailable: MLflow does not answer; nothing changed.
+            OutcomeUnknown: The change was sent, and whether it was applied is not known.
+        """
+        self._mlflow.ensure_written(
+            lambda client: client.get_registered_model(model).tags.get(tag),
+            lambda client: client.set_registered_model_tag(model, tag, value),
+            value,
+            f"tag {tag} of {model}",
+        )
+
     def set_alias(self, model: str, alias: str, number: str | None) -> None:
         """Point an alias to a version, or remove it; safe to repeat, and no write when it is so already.
 

@@ -38,7 +38,7 @@ def fold_incidents(
         case RolloutOpened() if event.kind == RolloutKind.ROLLBACK:
             return state.after_decision(event.rollout, event.champion, entry.seq, entry.at)
         case EndDecided() if opened is not None and opened.kind == RolloutKind.PROMOTION:
-            shown = may_have_answered(effects, opened.candidate.digest)
+            shown = may_have_answered(effects, opened)
             taken_back = shown and event.terminal_stage in _TAKES_BACK
             if not taken_back:
                 return state

@@ -36,6 +36,7 @@ from surefoot.core.journal.served_version_events import (
     VersionReleased,
 )
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.serving_engines.engine_choice import EngineChosen
 from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,
@@ -147,6 +148,8 @@ def describe_event(event: Event) -> str:
             return f"{event.what} is as it should be again: {event.how}"
         case CandidateRefused():
             return f"version {event.number} is not taken, though {event.source} asks for it: {event.reason}"
+        case EngineChosen():
+            return f"engine '{event.engine}' serves from now on, as the policy says; before it was '{event.before}'"
         case _:
             return _describe_other(event)
 

@@ -21,6 +21,7 @@ from surefoot.core.journal.served_version_events import (
 )
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.serving_engines.engine_choice import EngineChosen
 from surefoot.core.tables.data_events import DataEvent
 
 
@@ -296,6 +297,7 @@ Event = (
     | DriftFound
     | DriftResolved
     | CandidateRefused
+    | EngineChosen
     | ChampionJudged
     | ChampionWatched
     | IncidentOpened

@@ -44,6 +44,7 @@ from surefoot.core.journal.served_version_events import (
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.journal.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
+from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event
 from surefoot.core.tables.tables_to_restore import table_state_after_end
@@ -131,6 +132,7 @@ class Ledger:
         incidents: Incidents, and rollouts that need one.
         fallback: The version that was last found to be usable as fallback; None where the fallback is no version.
         fallbacks: Why callers get answers of another rung, and when the first was journalled [Unix seconds], by rung.
+        engine: The engine that serves the model; the gateway in journals that name none.
     """
 
     model: str
@@ -156,6 +158,7 @@ class Ledger:
     drilled: tuple[FallbackDrilled, float] | None = None
     incidents: IncidentState = field(default_factory=IncidentState)
     fallback: FallbackVersion | None = None
+    engine: EngineChoice = field(default_factory=EngineChoice)
 
     @property
     def rollout(self) -> Rollout | None:
@@ -224,6 +227,9 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
     match event:
         case ChampionAdopted():
             return replace(ledger, champion=event.champion, proven=_prove(ledger.proven, event.champion))
+        case EngineChosen():  # no split is in force there yet
+            drifts = {what: drift for what, drift in ledger.drifts.items() if what != LIVE_SPLIT_DRIFT}
+            return replace(ledger, engine=event.choice, split=None, drifts=drifts)
         case RolloutOpened():
             opened = Rollout(event, entry.at, entered_at=entry.at, reason=event.reason)
             rollouts = {**ledger.rollouts, event.rollout: opened}
@@ -344,7 +350,7 @@ def _ended(ledger: Ledger, rollout: Rollout, event: RolloutEnded, at: float) -> 
     if bad is not None:
         held[bad.digest] = Quarantine(bad, stage, event.reason, opened.rollout, at)
     exposed = bad is not None and (
-        stage is Stage.FAST_ROLLED_BACK or may_have_answered((*rollout.done, *rollout.refused), opened.candidate.digest)
+        stage is Stage.FAST_ROLLED_BACK or may_have_answered((*rollout.done, *rollout.refused), opened)
     )
     return replace(
         ledger,

@@ -18,12 +18,14 @@ from surefoot.core.policy.scalars import Name
 from surefoot.core.policy.sections import Log, PolicyReaction, Reaction
 from surefoot.core.policy.steps import GateNames, WeightShare, step_kind
 from surefoot.core.policy.violations import KeyPath, Violation, ViolationKind
+from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName
 
 _GATE_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(GateNames)
 _WEIGHT: TypeAdapter[float] = TypeAdapter(WeightShare)
 _REACTION: TypeAdapter[Reaction] = TypeAdapter(PolicyReaction)
 _SUITE: TypeAdapter[str] = TypeAdapter(Name)
 _LOG: TypeAdapter[Log] = TypeAdapter(Log)
+_ENGINE: TypeAdapter[EngineName] = TypeAdapter(EngineName)
 _PHASES = {"shadow": JudgingPhase.SHADOW, "live shadow": JudgingPhase.LIVE_SHADOW}
 _T = TypeVar("_T")
 
@@ -168,4 +170,6 @@ def _outline(value: object) -> PolicyOutline:
     name(("watch", "gates"), JudgingPhase.WATCH, _at(value, "watch", "gates"))
     name(("rollback", "gates"), JudgingPhase.ROLLBACK, _at(value, "rollback", "gates"))
     readable = {key: _named(key, item) for key, item in gates.items()} if isinstance(gates, Mapping) else None
-    return PolicyOutline(readable, named, steps, log.dropped if log else ())
+    engine = _read(_ENGINE, _at(value, "traffic", "engine", default=EngineName.GATEWAY))
+    ramps = engine is not None and ENGINES[engine].ramps  # of an engine that is not known nothing is demanded
+    return PolicyOutline(readable, named, steps, log.dropped if log else (), ramps)

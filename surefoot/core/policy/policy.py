@@ -29,9 +29,10 @@ from surefoot.core.policy.sections import (
     Reaction,
     Reactions,
     Scoring,
-    Traffic,
 )
 from surefoot.core.policy.steps import Bake, LiveShadow, PolicyStep, Shadow, ShadowStep, Step, Watch, Weight
+from surefoot.core.policy.traffic.engine_rules import EngineDemands, unmet_demands
+from surefoot.core.policy.traffic.traffic_section import Traffic
 from surefoot.core.policy.violations import KeyPath, Violation, combined_rule_error, describe_type, rule_error
 
 _RESERVED_GATE_NAMES = {
@@ -50,8 +51,6 @@ def _not_reserved(name: str) -> str:
 def _steps(value: object) -> object:
     if not isinstance(value, list) or not value:
         raise rule_error(f"expected a list of steps, found {describe_type(value)}")
-    if not any(isinstance(item, dict) and "weight" in item for item in value):
-        raise rule_error("at least one weight step is needed between shadow and promotion")
     return tuple(value)
 
 
@@ -65,7 +64,7 @@ class Policy(PolicyModel):
     unit: OptionalKey[Text] = Field(
         None, description="Request column that sticks to one version while the weight grows, such as a customer."
     )
-    traffic: Traffic = Field(description="What traffic is planned.")
+    traffic: Traffic = Field(description="What traffic is planned, and which engine serves it.")
     data: Data = Field(description="The requests that the expectation suite validates.")
     gates: dict[Annotated[Name, AfterValidator(_not_reserved)], PolicyGate] = Field(
         description="Every gate by name; each must be named in a step or in bake.",
@@ -73,8 +72,9 @@ class Policy(PolicyModel):
     )
     written_steps: Annotated[tuple[PolicyStep, ...], BeforeValidator(_steps)] = Field(
         alias="steps",
-        description="A shadow that replays, or none; a shadow of live requests, or none; then weights that grow.",
-        json_schema_extra={"minItems": 1, "contains": {"required": ["weight"]}},
+        description="A shadow that replays, or none; a shadow of live requests, or none; then weights that grow, where"
+        " the engine has them.",
+        json_schema_extra={"minItems": 1},
     )
     bake: Bake = Field(description="How long a promoted version is watched, and what rolls it back.")
     watch: OptionalKey[Watch] = Field(
@@ -129,7 +129,8 @@ class Policy(PolicyModel):
         for name, gate in self.gates.items():
             gate.with_name(name)
         outline = self._outline()
-        found = (*broken_rules(outline), *self._units_without_a_column(), *self._corners_cannot_be_asked())
+        more = (*self._units_without_a_column(), *self._corners_cannot_be_asked(), *self._engine_cannot_do(outline))
+        found = (*broken_rules(outline), *more)
         if broken := found or tuple(never_judged_gates(outline)):
             raise combined_rule_error(broken)
         return self
@@ -162,6 +163,21 @@ class Policy(PolicyModel):
             rule = "must be longer than the shadow's window: older requests lie before it"
             yield Violation(("corners", "rare_groups", "reach"), rule)
 
+    def _engine_cannot_do(self, outline: PolicyOutline) -> Iterator[Violation]:
+        """An engine is asked for nothing that it cannot do."""
+        return unmet_demands(
+            EngineDemands(
+                engine=self.traffic.engine,
+                steps=self.written_steps,
+                named=outline.named,
+                gates=self.gates,
+                rollback=self.rollback,
+                has_unit=self.unit is not None,
+                has_fallback=self.fallback is not None and not self.fallback.refuse,
+                has_drill=self.drill is not None,
+            )
+        )
+
     def _outline(self) -> PolicyOutline:
         """What the rules between several parts look at."""
         named: list[NamedGates] = []
@@ -180,7 +196,7 @@ class Policy(PolicyModel):
             named.append(NamedGates(("watch", "gates"), JudgingPhase.WATCH, self.watch.gates))
         if self.rollback.gates:
             named.append(NamedGates(("rollback", "gates"), JudgingPhase.ROLLBACK, self.rollback.gates))
-        return PolicyOutline(self.gates, named, steps, self.log.dropped)
+        return PolicyOutline(self.gates, named, steps, self.log.dropped, self.traffic.engine_choice.abilities.ramps)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

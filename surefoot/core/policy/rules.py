@@ -53,12 +53,14 @@ class PolicyOutline:
         named: Which gates are named where.
         steps: Keys that lead to each step, what it is, and its weight; None as weight where there is none.
         dropped: Columns of which the log keeps nothing.
+        ramps: Whether the engine can give a candidate a share of the traffic.
     """
 
     gates: Mapping[str, Gate | None] | None
     named: Sequence[NamedGates]
     steps: Sequence[tuple[KeyPath, JudgingPhase, float | None]]
     dropped: tuple[str, ...] = ()
+    ramps: bool = True
 
 
 def broken_rules(outline: PolicyOutline) -> Iterator[Violation]:
@@ -88,6 +90,8 @@ def _slices_are_kept(outline: PolicyOutline) -> Iterator[Violation]:
 
 
 def _order_of_steps(outline: PolicyOutline) -> Iterator[Violation]:
+    if outline.ramps and outline.steps and all(phase is not JudgingPhase.RAMP for _, phase, _ in outline.steps):
+        yield Violation(("steps",), "at least one weight step is needed between shadow and promotion")
     highest = 0.0
     for index, (path, phase, weight) in enumerate(outline.steps):
         before = {other for _, other, _ in outline.steps[:index]}

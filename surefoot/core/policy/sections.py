@@ -1,4 +1,4 @@
-"""Define the policy sections `traffic`, `data`, `log`, `scoring`, and `on` (reactions to gate outcomes)."""
+"""Define the policy sections `data`, `log`, `scoring`, and `on` (reactions to gate outcomes)."""
 
 import math
 import re
@@ -14,44 +14,7 @@ from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import Count, Duration, Interval, Name, OptionalKey, Text, Texts, optional_duration
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
-_QUIET_GAPS = 100
-"""Expected gaps between two requests after which silence is no accident any more [count]."""
-_MAX_REQUESTS_PER_MINUTE = 1e9
-"""Largest planned traffic [requests per minute]."""
-_MIN_REQUESTS_PER_MINUTE = 1e-300
-"""Planned traffic that less is counted as, so that a division by it stays finite [requests per minute]."""
-_MAX_QUIET_S = 10.0 * 365.25 * 86400.0
-"""Longest silence that is no accident by default, however rare requests are [seconds]."""
-_MIN_QUIET_S = 900.0
-"""Shortest silence that makes evidence stale by default [seconds]."""
 _ADDRESS_PATTERN = r"^(tcp|tls|ws|wss)://[^\s:]+:[0-9]+$"
-
-
-class Traffic(PolicyModel):
-    """What traffic is planned."""
-
-    engine: Literal["gateway"] = Field("gateway", description="Who splits the traffic.")
-    requests_per_minute: Annotated[float, Field(gt=0.0, le=_MAX_REQUESTS_PER_MINUTE, allow_inf_nan=False)] = Field(
-        description="Planned traffic [requests per minute]; plans count on it, no verdict does."
-    )
-    units: OptionalKey[Annotated[float, Field(ge=1.0, le=1e12, allow_inf_nan=False)]] = Field(
-        None, description="Different units that come back, for plans [count]."
-    )
-    stale_after: OptionalKey[Duration] = Field(
-        None, description="Silence of the log after which evidence is STALE; 100 mean gaps by default, 15m at least."
-    )
-
-    @property
-    def planned(self) -> float:
-        """Planned traffic, large enough to divide by [requests per minute]."""
-        return max(self.requests_per_minute, _MIN_REQUESTS_PER_MINUTE)
-
-    @property
-    def quiet(self) -> float:
-        """Silence of the log after which evidence is stale [seconds]."""
-        if self.stale_after is not None:
-            return self.stale_after
-        return min(max(_QUIET_GAPS * 60.0 / self.planned, _MIN_QUIET_S), _MAX_QUIET_S)
 
 
 class Data(PolicyModel):

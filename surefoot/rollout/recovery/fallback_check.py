@@ -33,7 +33,7 @@ def send_fallback_version(ports: Ports, ledger: Ledger) -> None:
 
     Nothing depends on it that moves traffic: what goes wrong here is left to the controller, which looks at each tick.
     """
-    if ledger.fallback is not None:
+    if ledger.fallback is not None and ledger.engine.abilities.fallback:
         with contextlib.suppress(SurefootError):
             ports.set_fallback(ledger.model, choose_fallback_version(ledger))
 

@@ -48,6 +48,8 @@ def begin_live_drill(ports: Ports, ledger: Ledger, began: LiveDrillBegan) -> Led
 def live_drill_problem(ledger: Ledger) -> str:
     """Why no live drill can begin, as far as the journal knows; empty where one can."""
     model = ledger.model
+    if not ledger.engine.abilities.drills:
+        return f"{model} is served by engine '{ledger.engine.name}': only the gateway's rollback is rehearsed"
     if ledger.champion is None or ledger.split is None:
         return f"{model} has no champion that is served: there is nothing to rehearse"
     if ledger.rollout is not None:

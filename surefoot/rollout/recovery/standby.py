@@ -42,6 +42,9 @@ def send_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
     Nothing depends on it that moves traffic: what goes wrong here is left to the controller, which looks at each tick.
     """
 
+    if not ledger.engine.abilities.standby:
+        return
+
     def served(version: Version) -> float | None:
         return last_served_at(ports.journal.read(ledger.model), version, ports.clock.now())
 

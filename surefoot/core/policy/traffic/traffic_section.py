@@ -1,0 +1,120 @@
+"""Define the policy section `traffic`: what traffic is planned, which engine serves it, and where that engine is."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.scalars import Duration, Name, OptionalKey, Texts, one_or_more_schema
+from surefoot.core.policy.violations import Violation, describe_type, rule_error
+from surefoot.core.serving_engines.engine_abilities import EngineName
+from surefoot.core.serving_engines.engine_choice import EngineChoice
+
+_QUIET_GAPS = 100
+"""Expected gaps between two requests after which silence is no accident any more [count]."""
+_MAX_REQUESTS_PER_MINUTE = 1e9
+"""Largest planned traffic [requests per minute]."""
+_MIN_REQUESTS_PER_MINUTE = 1e-300
+"""Planned traffic that less is counted as, so that a division by it stays finite [requests per minute]."""
+_MAX_QUIET_S = 10.0 * 365.25 * 86400.0
+"""Longest silence that is no accident by default, however rare requests are [seconds]."""
+_MIN_QUIET_S = 900.0
+"""Shortest silence that makes evidence stale by default [seconds]."""
+_ADDRESS_PATTERN = r"^(unix:/[^\s]+|tcp://[^\s:/]+:[0-9]{1,5})$"
+_SERVER_PATTERN = r"^[A-Za-z0-9_.-]*\{version\}[A-Za-z0-9_.-]*$"
+
+
+def _addresses(found: tuple[str, ...]) -> tuple[str, ...]:
+    for address in found:
+        if re.fullmatch(_ADDRESS_PATTERN, address) is None:
+            raise rule_error(
+                "expected a runtime address such as unix:/run/haproxy/admin.sock or tcp://10.0.0.5:9999, found"
+                f" {describe_type(address)}"
+            )
+    if not found or len(set(found)) < len(found):
+        raise rule_error("expected one or more addresses, each once")
+    return found
+
+
+def _server(template: str) -> str:
+    if re.fullmatch(_SERVER_PATTERN, template) is None:
+        raise rule_error(f"expected a server's name with {{version}} in it, such as v{{version}}, found '{template}'")
+    return template
+
+
+class HaproxySection(PolicyModel):
+    """Where HAProxy is, and which of its servers serve the versions."""
+
+    addresses: Annotated[
+        Texts,
+        AfterValidator(_addresses),
+        one_or_more_schema({"type": "string", "pattern": _ADDRESS_PATTERN}, 1),
+    ] = Field(description="Runtime API of each HAProxy process: unix:/run/haproxy/admin.sock or tcp://10.0.0.5:9999.")
+    backend: Name = Field(description="Backend whose servers serve the versions.")
+    server: Annotated[str, AfterValidator(_server), Field(json_schema_extra={"pattern": _SERVER_PATTERN})] = Field(
+        "v{version}", description="Name of the server of a version in that backend."
+    )
+
+
+class Traffic(PolicyModel):
+    """What traffic is planned, and who serves it."""
+
+    engine: Annotated[EngineName, Field(strict=False)] = Field(
+        EngineName.GATEWAY, description="Who splits the traffic: the gateway, alias champion alone, or HAProxy."
+    )
+    requests_per_minute: Annotated[float, Field(gt=0.0, le=_MAX_REQUESTS_PER_MINUTE, allow_inf_nan=False)] = Field(
+        description="Planned traffic [requests per minute]; plans count on it, no verdict does."
+    )
+    units: OptionalKey[Annotated[float, Field(ge=1.0, le=1e12, allow_inf_nan=False)]] = Field(
+        None, description="Different units that come back, for plans [count]."
+    )
+    stale_after: OptionalKey[Duration] = Field(
+        None, description="Silence of the log after which evidence is STALE; 100 mean gaps by default, 15m at least."
+    )
+    candidate_errors_reach_callers: bool = Field(
+        False,
+        description="Must be true with an engine that does not answer for a candidate that fails: callers get its"
+        " failures.",
+    )
+    haproxy: OptionalKey[HaproxySection] = Field(None, description="Where HAProxy is, for that engine.")
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """An engine is told where it is and what it lets through to callers, and only that engine."""
+        answers = self.engine_choice.abilities.answers_for_failing_candidate
+        if not answers and not self.candidate_errors_reach_callers:
+            rule = (
+                f"engine '{self.engine}' does not answer for a candidate that fails: write"
+                " 'candidate_errors_reach_callers: true' beside it, or use the gateway"
+            )
+            yield Violation(("engine",), rule)
+        if answers and self.candidate_errors_reach_callers:
+            rule = f"engine '{self.engine}' answers for a candidate that fails: leave this key out"
+            yield Violation(("candidate_errors_reach_callers",), rule)
+        if self.engine is EngineName.HAPROXY and self.haproxy is None:
+            rule = "engine 'haproxy' needs 'haproxy: {addresses: ..., backend: ...}' beside it"
+            yield Violation(("engine",), rule)
+        if self.engine is not EngineName.HAPROXY and self.haproxy is not None:
+            yield Violation(("haproxy",), "only engine 'haproxy' has it: write 'engine: haproxy', or leave it out")
+
+    @property
+    def engine_choice(self) -> EngineChoice:
+        """The engine that serves the model, with what a rollback needs to reach it."""
+        settings: dict[str, Any] = {}
+        if self.engine is EngineName.HAPROXY and self.haproxy is not None:
+            made = self.haproxy
+            settings = {"addresses": list(made.addresses), "backend": made.backend, "server": made.server}
+        return EngineChoice(self.engine, settings)
+
+    @property
+    def planned(self) -> float:
+        """Planned traffic, large enough to divide by [requests per minute]."""
+        return max(self.requests_per_minute, _MIN_REQUESTS_PER_MINUTE)
+
+    @property
+    def quiet(self) -> float:
+        """Silence of the log after which evidence is stale [seconds]."""
+        if self.stale_after is not None:
+            return self.stale_after
+        return min(max(_QUIET_GAPS * 60.0 / self.planned, _MIN_QUIET_S), _MAX_QUIET_S)

@@ -1,0 +1,169 @@
+"""Define what each serving engine can do; policies that ask for more are refused, and plans say what is missing."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from types import MappingProxyType
+
+_HUNDRED = 100
+"""Percent of all traffic."""
+
+
+class EngineName(StrEnum):
+    """The engines, by their word in a policy."""
+
+    GATEWAY = "gateway"
+    ALIAS = "alias"
+    HAPROXY = "haproxy"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAbilities:
+    """What a serving engine can do.
+
+    Attributes:
+        title: What messages call the engine.
+        ramps: Whether a candidate can have a share of the traffic between 0 and 100 percent.
+        largest_weight: Largest whole number that stands for a version's part of the traffic; 0 where any share can be
+            given. A share is exact where both versions' parts are whole numbers up to this one.
+        sticky: Whether a unit stays with one version while the weight grows.
+        answers_for_failing_candidate: Whether the champion answers, in the same request, what the candidate fails.
+        mirrors: Whether callers' requests can be mirrored to a candidate (a live shadow).
+        standby: Whether the last proven-good version stays loaded, and answers what the champion fails.
+        fallback: Whether a fallback answers what no version can.
+        tripwire: Whether a candidate that keeps failing is cut at once, before any gate looks.
+        kill_switch: Whether `surefoot kill` stops all candidates at the engine itself, without the journal.
+        logs_requests: Whether the engine itself writes the prediction log, with times and resources of each request.
+        steps_back: Whether a rollback can go step by step.
+        drills: Whether rollbacks are rehearsed, in a twin or live.
+        verifies_bytes: Whether a version's digest is checked before each load.
+        rollback_needs_registry: Whether a rollback waits while the model registry does not answer.
+    """
+
+    title: str
+    ramps: bool
+    largest_weight: int
+    sticky: bool
+    answers_for_failing_candidate: bool
+    mirrors: bool
+    standby: bool
+    fallback: bool
+    tripwire: bool
+    kill_switch: bool
+    logs_requests: bool
+    steps_back: bool
+    drills: bool
+    verifies_bytes: bool
+    rollback_needs_registry: bool
+
+    def weight_problem(self, weight: float) -> str:
+        """Why the engine cannot give a candidate this weight, as a clause; empty when it can.
+
+        Args:
+            weight: Share of the traffic [percent, 0 to 100].
+        """
+        if not self.ramps and 0.0 < weight < _HUNDRED:
+            return "moves all traffic at once"
+        if not self.largest_weight or whole_weights(weight, self.largest_weight) is not None:
+            return ""
+        return f"has whole numbers up to {self.largest_weight} as weights, and none of them give {weight:g} percent"
+
+
+def whole_weights(weight: float, largest: int) -> tuple[int, int] | None:
+    """Weights of champion and candidate that give the candidate exactly its share; None where none do.
+
+    Whole percents have themselves as weights, so that people can read them.
+
+    Args:
+        weight: The candidate's share [percent, 0 to 100], meant as it is written in decimals.
+        largest: The largest weight.
+    """
+    if float(weight).is_integer():
+        return _HUNDRED - int(weight), int(weight)
+    share = Fraction(repr(float(weight))) / _HUNDRED
+    candidate, champion = share.numerator, share.denominator - share.numerator
+    return (champion, candidate) if max(candidate, champion) <= largest else None
+
+
+ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
+    {
+        EngineName.GATEWAY: EngineAbilities(
+            title="the gateway",
+            ramps=True,
+            largest_weight=0,
+            sticky=True,
+            answers_for_failing_candidate=True,
+            mirrors=True,
+            standby=True,
+            fallback=True,
+            tripwire=True,
+            kill_switch=True,
+            logs_requests=True,
+            steps_back=True,
+            drills=True,
+            verifies_bytes=True,
+            rollback_needs_registry=False,
+        ),
+        EngineName.ALIAS: EngineAbilities(
+            title="alias champion",
+            ramps=False,
+            largest_weight=0,
+            sticky=False,
+            answers_for_failing_candidate=False,
+            mirrors=False,
+            standby=False,
+            fallback=False,
+            tripwire=False,
+            kill_switch=False,
+            logs_requests=False,
+            steps_back=False,
+            drills=False,
+            verifies_bytes=False,
+            rollback_needs_registry=True,
+        ),
+        EngineName.HAPROXY: EngineAbilities(
+            title="HAProxy",
+            ramps=True,
+            largest_weight=256,
+            sticky=False,
+            answers_for_failing_candidate=False,
+            mirrors=False,
+            standby=False,
+            fallback=False,
+            tripwire=False,
+            kill_switch=False,
+            logs_requests=False,
+            steps_back=False,
+            drills=False,
+            verifies_bytes=False,
+            rollback_needs_registry=False,
+        ),
+    }
+)
+"""What every engine can do; a new engine is one more entry, one policy section and one file of adapters/traffic."""
+
+
+def missing_abilities(name: EngineName) -> Iterator[str]:
+    """What an engine cannot do that the gateway does, one sentence for each consequence."""
+    able = ENGINES[name]
+    engine = f"engine '{name}'"
+    if not able.answers_for_failing_candidate:
+        also = "" if able.fallback or able.standby else ", and neither a standby nor a fallback answers for a champion"
+        yield f"{engine}: what a candidate fails its callers get as a failure: the champion does not answer{also}"
+    if not able.tripwire:
+        yield f"{engine}: no tripwire: a candidate that only fails is taken back at the next look of a gate"
+    if not able.kill_switch:
+        yield (
+            f"{engine}: 'surefoot kill' ends the open rollout through the journal, and has no switch at the engine that"
+            " works without it"
+        )
+    if not able.logs_requests:
+        yield (
+            f"{engine}: it logs no request: applications write what they answered with 'surefoot record', and gates see"
+            " nothing else; latency and resources are not judged"
+        )
+    if not able.verifies_bytes:
+        yield f"{engine}: bytes are verified before the shadow, and not when an application or a server loads them"
+    if able.rollback_needs_registry:
+        yield f"{engine}: a rollback needs MLflow; while it does not answer, traffic stays and 'reconcile' repeats it"

@@ -1,0 +1,47 @@
+"""Make the engine that serves a model: one factory an engine; and read which one its policy asks for."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.traffic.alias import AliasTraffic
+from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
+from surefoot.core.ports import Traffic
+from surefoot.core.serving_engines.engine_abilities import EngineName
+from surefoot.core.serving_engines.engine_choice import EngineChoice
+from surefoot.settings import Settings
+from surefoot.wiring.adapters import make_registry
+
+_Factory = Callable[[Settings, EngineChoice, float], Traffic]
+
+
+def _alias(config: Settings, _choice: EngineChoice, deadline_s: float) -> Traffic:
+    return AliasTraffic(make_registry(config, deadline_s))
+
+
+_FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType({EngineName.ALIAS: _alias})
+"""How each engine but the gateway is made; a new engine is one more entry."""
+
+
+def make_engine(config: Settings, choice: EngineChoice, deadline_s: float = 20.0) -> Traffic:
+    """The engine of a choice that is not the gateway; it holds nothing that must be closed.
+
+    Args:
+        config: Where everything is.
+        choice: Which engine, and what reaches it.
+        deadline_s: How long the engine may be asked again while it does not answer [s].
+
+    Raises:
+        Rejected: This release has no such engine.
+    """
+    if choice.name not in _FACTORIES:
+        raise Rejected(f"engine '{choice.name}' is not served by this release")
+    return _FACTORIES[choice.name](config, choice, deadline_s)
+
+
+def wanted_engine(config: Settings, model: str) -> EngineChoice | None:
+    """The engine that a model's policy asks for; None where there is no policy that can be read."""
+    with suppress(PolicyInvalid, NotFound):
+        return read_policy(config.configs / f"{model}.yaml")[1].traffic.engine_choice
+    return None
