@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from surefoot.adapters.traffic.alias import SPLIT_TAG, AliasTraffic, decode_split_tag
+from surefoot.adapters.traffic.alias import SPLIT_TAG, AliasTraffic
+from surefoot.adapters.traffic.split_text import decode_split_text
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (
     DataTampered,
@@ -237,11 +238,11 @@ class AliasOfFakeRegistry(AliasTraffic):
 
     @property
     def split(self) -> Split | None:
-        return decode_split_tag(self.known.tags.get(SPLIT_TAG))
+        return decode_split_text(self.known.tags.get(SPLIT_TAG))
 
     @property
     def changes(self) -> list[Split]:
-        return [split for tag in self.known.tag_changes if (split := decode_split_tag(tag))]
+        return [split for tag in self.known.tag_changes if (split := decode_split_text(tag))]
 
 
 class FakeDataLayer:

@@ -156,7 +156,9 @@ def _waiting_rollback(ledger: Ledger) -> list[str]:
     if rollout is None or not (rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK):
         return []
     engine, target = ledger.engine.abilities.title, rollout.rollback_target.number
-    return [f"traffic is not back at version {target} as far as is known: 'reconcile' repeats it until {engine} answers"]
+    return [
+        f"traffic is not back at version {target} as far as is known: 'reconcile' repeats it until {engine} answers"
+    ]
 
 
 def _stale_drill(config: Settings, ports: Ports, ledger: Ledger) -> list[str]:

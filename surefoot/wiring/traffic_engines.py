@@ -6,7 +6,9 @@ from types import MappingProxyType
 
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.traffic.alias import AliasTraffic
+from surefoot.adapters.traffic.haproxy import HaproxyTraffic
 from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
+from surefoot.core.policy.traffic.traffic_section import HaproxySection
 from surefoot.core.ports import Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
@@ -20,7 +22,12 @@ def _alias(config: Settings, _choice: EngineChoice, deadline_s: float) -> Traffi
     return AliasTraffic(make_registry(config, deadline_s))
 
 
-_FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType({EngineName.ALIAS: _alias})
+def _haproxy(config: Settings, choice: EngineChoice, _deadline_s: float) -> Traffic:
+    where = HaproxySection.model_validate(dict(choice.settings))
+    return HaproxyTraffic(where.addresses, where.backend, where.server, config.home / "locks")
+
+
+_FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType({EngineName.ALIAS: _alias, EngineName.HAPROXY: _haproxy})
 """How each engine but the gateway is made; a new engine is one more entry."""
 
 

@@ -73,8 +73,6 @@ def open_ports(
         yield Ports(journal, found, traffic, evidence, clock, actor, *rest)
 
 
-
-
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
     """Hold a table against a suite as it was when the rollout opened, and write the page about it."""
     from surefoot.adapters.expectations.suite import run_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds

@@ -4,15 +4,12 @@ No router is in between, so all traffic moves at once. The split that was asked 
 the registered model: its generation refuses an older change, and what the alias says is held against it.
 """
 
-import base64
-import binascii
-import json
 from dataclasses import replace
 from typing import Protocol
 
+from surefoot.adapters.traffic.split_text import decode_split_text, encode_split_text
 from surefoot.core.domain import Split, Version
 from surefoot.core.errors import AliasDrift, Rejected, RouteSuperseded
-from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 
 SPLIT_TAG = "surefoot.split"
 """Tag of the registered model that holds the split, as base64 of its JSON."""
@@ -54,7 +51,7 @@ class AliasTraffic:
             Rejected: MLflow does not let us look.
         """
         number, tag = self._registry.alias_and_tag(model, _ALIAS, SPLIT_TAG)
-        split = decode_split_tag(tag)
+        split = decode_split_text(tag)
         if split is None or number == _serving(split).number:
             return split
         return replace(split, champion=Version(number or "", ""), candidate=None, weight=0.0)
@@ -76,7 +73,7 @@ class AliasTraffic:
         if 0.0 < split.weight < _ALL or split.mirror:
             raise Rejected(f"alias champion of {model} moves all traffic at once: it cannot share or mirror it")
         number, tag = self._registry.alias_and_tag(model, _ALIAS, SPLIT_TAG)
-        before, wanted = decode_split_tag(tag), _serving(split).number
+        before, wanted = decode_split_text(tag), _serving(split).number
         if before is None and number not in {None, wanted}:
             raise AliasDrift(
                 f"alias champion of {model} points to version {number}, and version {wanted} is to be served:"
@@ -89,7 +86,7 @@ class AliasTraffic:
             )
         # The generation first: whoever is late finds it before the alias is moved.
         if before != split:
-            self._registry.set_model_tag(model, SPLIT_TAG, _encoded(split))
+            self._registry.set_model_tag(model, SPLIT_TAG, encode_split_text(split))
         self._registry.set_alias(model, _ALIAS, wanted)
         live = self.live(model)
         if live is not None and live.generation > split.generation:
@@ -99,16 +96,3 @@ class AliasTraffic:
 def _serving(split: Split) -> Version:
     """The version that answers everything."""
     return split.candidate if split.candidate is not None and split.weight == _ALL else split.champion
-
-
-def _encoded(split: Split) -> str:
-    text = json.dumps(encode_traffic_split(split), separators=(",", ":"))
-    return base64.b64encode(text.encode()).decode("ascii")
-
-
-def decode_split_tag(tag: str | None) -> Split | None:
-    """The split that a tag holds; None where there is none, or another hand has written something else there."""
-    try:
-        return decode_traffic_split(json.loads(base64.b64decode(tag or "", validate=True)))
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return None

@@ -16,7 +16,12 @@ def may_have_answered(effects: Iterable[Effect], opened: RolloutOpened) -> bool:
     candidate, by_alias = opened.candidate, _is_served_by_alias(opened)
     return any(
         _gives_traffic(effect, candidate.digest)
-        or (by_alias and isinstance(effect, SetAlias) and effect.alias == "champion" and effect.number == candidate.number)
+        or (
+            by_alias
+            and isinstance(effect, SetAlias)
+            and effect.alias == "champion"
+            and effect.number == candidate.number
+        )
         for effect in effects
     )
 

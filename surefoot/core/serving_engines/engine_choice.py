@@ -1,4 +1,4 @@
-"""Define which serving engine a model uses and the journal event that says so, with what a rollback needs to reach it."""
+"""Define which serving engine a model uses, and the journal event that says so with what reaches that engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

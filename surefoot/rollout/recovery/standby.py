@@ -41,7 +41,6 @@ def send_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
 
     Nothing depends on it that moves traffic: what goes wrong here is left to the controller, which looks at each tick.
     """
-
     if not ledger.engine.abilities.standby:
         return
 
