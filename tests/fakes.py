@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from surefoot.adapters.traffic.alias import SPLIT_TAG, AliasTraffic
+from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.split_text import decode_split_text
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (
@@ -229,20 +229,27 @@ class FakeTraffic:
         self.faults.call(apply)
 
 
-class AliasOfFakeRegistry(AliasTraffic):
+class AliasOfFakeRegistry(FakeTraffic):
     """The real engine of alias champion in front of a registry of dictionaries."""
 
     def __init__(self, registry: FakeRegistry) -> None:
-        super().__init__(registry)
-        self.known = registry
+        super().__init__(registry.faults)
+        self.registry, self.engine = registry, AliasTraffic(registry)
 
-    @property
-    def split(self) -> Split | None:
-        return decode_split_text(self.known.tags.get(SPLIT_TAG))
+    def live(self, model: str) -> Split | None:
+        return self.engine.live(model)
 
-    @property
-    def changes(self) -> list[Split]:
-        return [split for tag in self.known.tag_changes if (split := decode_split_text(tag))]
+    def settled(self, model: str, split: Split) -> bool:
+        return self.engine.settled(model, split)
+
+    def shift(self, model: str, split: Split) -> None:
+        try:
+            self.engine.shift(model, split)
+        finally:
+            for tag in self.registry.tag_changes[len(self.changes) :]:
+                self.split = decode_split_text(tag)
+                assert self.split is not None
+                self.changes.append(self.split)
 
 
 class FakeDataLayer:
@@ -297,7 +304,7 @@ class FakeDataLayer:
 class FakeConfigFiles:
     """Configuration files by name; a content is the number of its version, and its digest names it."""
 
-    def __init__(self, faults: Faults, traffic: FakeTraffic | AliasOfFakeRegistry) -> None:
+    def __init__(self, faults: Faults, traffic: FakeTraffic) -> None:
         self.faults = faults
         self.traffic = traffic
         self.files: dict[str, str] = {"thresholds.json": "sha256:1"}
@@ -357,7 +364,7 @@ class Scenario:
     def __post_init__(self) -> None:
         self.journal = FakeJournal(self.faults)
         self.registry = FakeRegistry(self.faults)
-        by_alias = self.policy["traffic"]["engine"] == "alias"  # type: ignore[index]
+        by_alias = self.policy["traffic"] == BY_ALIAS["traffic"]
         self.traffic = AliasOfFakeRegistry(self.registry) if by_alias else FakeTraffic(self.faults)
         self.data_layer = FakeDataLayer(self.faults)
         self.config_files = FakeConfigFiles(self.faults, self.traffic)

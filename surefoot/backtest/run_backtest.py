@@ -126,13 +126,15 @@ def backtest(
     clock = SimulatedClock(start)
     journal = MemoryJournal()
     answers = answers or RecordedAnswers(records)
+    traffic = RecordedTraffic(records, clock)
     ports = Ports(
         journal,
         MemoryRegistry(records.champion, records.candidate),
-        RecordedTraffic(records, clock),
+        traffic,
         PredictionLogEvidence(records, answers, validate, answers) if validate else _GoodData(records, answers),
         clock,
         "backtest",
+        other_engine=lambda _choice: traffic,
     )
     open_promotion(ports, PromotionRequest(policy, suite, records.candidate, "back-test", secret=secret))
 

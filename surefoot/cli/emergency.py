@@ -234,6 +234,8 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
                     continue
                 ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
                 retry_on_conflict(partial(end_rollout, ports, model, ends_as, why, "kill switch"))
+                if not ledger.engine.abilities.kill_switch:  # nothing has cut its candidate yet
+                    drive_rollout(ports, model, until=lambda seen: not seen.open, patience=_REGISTRY_TIMEOUT_S)
             except SurefootError as error:  # one model's trouble must not keep the others
                 trouble.append(f"{model}: {error}")
                 continue

@@ -189,7 +189,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
             console.print(f"[magenta]it would be refused now[/magenta]: {escape(stale)}")
     plan_output.print_load_trial(candidate.number, trial)
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
-    for note in plan_output.missing_engine_notes(policy):
+    for note in (*planning.list_engine_notes(policy), *plan_output.missing_engine_notes(policy)):
         console.print(f"note: {escape(note)}")
 
 

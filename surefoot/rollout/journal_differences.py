@@ -8,6 +8,7 @@ from surefoot.core.journal.bundled_files import config_drift_name
 from surefoot.core.journal.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.rollback.bundle_effects import config_files_of
+from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.rollout.config_files import short_digest
 from surefoot.rollout.ports import Ports
 
@@ -86,6 +87,8 @@ def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Led
     """
     if ledger.split is None or ledger.open or ledger.intent or ledger.drills.live:
         return ledger
+    if ledger.engine.name is EngineName.ALIAS and _CHAMPION_DRIFT in ledger.drifts:
+        return ledger  # the alias is the split: one drift of it is enough
     known = ledger.drifts.get(LIVE_SPLIT_DRIFT)
     if ledger.split.routes_same_as(live):
         return ledger if known is None else _resolve(ports, ledger, known, _serves(ledger, live))

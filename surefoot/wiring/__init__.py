@@ -10,6 +10,7 @@ from surefoot.wiring.adapters import (
     open_journal,
     open_traffic,
 )
+from surefoot.wiring.answered_requests import log_answers
 from surefoot.wiring.gateway_worker import build_gateway
 from surefoot.wiring.log_maintenance import (
     LOG_RETENTION_DAYS,
@@ -38,6 +39,7 @@ __all__ = [
     "compact_model_log",
     "count_since",
     "journal_counts",
+    "log_answers",
     "logged_models",
     "make_clock",
     "make_registry",

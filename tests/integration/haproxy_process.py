@@ -29,7 +29,7 @@ class VersionServer(http.server.ThreadingHTTPServer):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802 - the standard library's name
+            def do_GET(self) -> None:
                 self.send_response(500 if number == FAILING else 200)
                 self.send_header("x-model-version", number)
                 self.send_header("content-length", "0")

@@ -2,16 +2,17 @@
 
 import contextlib
 import itertools
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from surefoot.core.domain import Split
 from surefoot.core.errors import GatewayUnavailable, OutcomeUnknown, Rejected, RouteSuperseded, Unavailable
 from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName
 from tests.integration.engine_harness import (
@@ -27,6 +28,9 @@ from tests.integration.engine_harness import (
 )
 from tests.integration.gateway_harness import wait_for
 from tests.integration.haproxy_process import haproxies
+
+if TYPE_CHECKING:
+    from surefoot.core.domain import Split
 
 RAMP = (1.0, 12.5, 25.0, 50.0)
 CALLERS = 8
@@ -176,10 +180,9 @@ def test_a_rollback_under_load(engine: EngineHarness, capsys: pytest.CaptureFixt
     late = [one for one in answers if one.version == CANDIDATE and one.asked > back]
     under_way = [one for one in answers if one.version == CANDIDATE and one.asked <= back < one.answered]
     failed = [one for one in answers if not one.version]
+    counts = f"{len(late)} late, {len(under_way)} under way, {len(failed)} failed"
     with capsys.disabled():
-        print(
-            f"\n{engine.name}: {len(answers)} requests, {len(late)} late, {len(under_way)} under way, {len(failed)} failed"
-        )
+        sys.stdout.write(f"\n{engine.name}: {len(answers)} requests, {counts}\n")
     assert len(under_way) <= CALLERS
     if engine.abilities.answers_for_failing_candidate:
         assert (late, failed) == ([], [])
@@ -187,7 +190,7 @@ def test_a_rollback_under_load(engine: EngineHarness, capsys: pytest.CaptureFixt
 
 
 def test_an_engine_that_is_down_has_changed_nothing(engine: EngineHarness) -> None:
-    """Nothing listens: it is Unavailable, exit 4 and retryable, to look and to change; the split in force is as before."""
+    """Where nothing listens each call is Unavailable, exit 4 and retryable; the split in force is as before."""
     before = engine.shift(0.0, None)
     down = engine.down()
     for ask in (
@@ -275,7 +278,7 @@ def test_haproxy_gives_no_traffic_to_a_server_that_is_down_or_not_there(proxies:
     from surefoot.adapters.traffic.haproxy_runtime import HaproxyRuntime  # noqa: PLC0415 - see above
 
     HaproxyRuntime(proxies.processes[1].address).command("disable server models/v2")
-    with pytest.raises(GatewayUnavailable, match="server v2 of backend models .* is down"):
+    with pytest.raises(GatewayUnavailable, match=r"server v2 of backend models .* is down"):
         proxies.shift(5.0, generation=2)
     missing = replace(proxies.split(5.0, generation=2), candidate=replace(proxies.known[CANDIDATE], number="9"))
     with pytest.raises(Rejected, match="has no server v9"):

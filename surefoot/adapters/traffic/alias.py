@@ -84,7 +84,7 @@ class AliasTraffic:
                 f"alias champion of {model} serves generation {before.generation}, which is not older than"
                 f" {split.generation}"
             )
-        # The generation first: whoever is late finds it before the alias is moved.
+        # The generation first: a writer that is late finds it before the alias is moved.
         if before != split:
             self._registry.set_model_tag(model, SPLIT_TAG, encode_split_text(split))
         self._registry.set_alias(model, _ALIAS, wanted)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from surefoot.core.durations import format_duration
 from surefoot.core.policy.policy_types import CLASS_LOSS_METRICS, ClassGate, Gate, InputShiftGate, Metric, Policy
+from surefoot.core.serving_engines.engine_abilities import missing_abilities
 from surefoot.core.verdicts.excluded_report import MAX_MISSING_SHARE
 
 
@@ -18,7 +19,19 @@ def list_policy_notes(policy: Policy) -> tuple[str, ...]:
         *_of_rollback(policy),
         *_of_fallback(policy),
         *_of_corners(policy),
+        *list_engine_notes(policy),
     )
+
+
+def list_engine_notes(policy: Policy) -> Iterator[str]:
+    """What the policy's engine cannot do that the gateway does, and what follows from it."""
+    traffic = policy.traffic
+    yield from missing_abilities(traffic.engine)
+    if not traffic.engine_choice.abilities.logs_requests and traffic.stale_after is None:
+        yield (
+            f"the log is stale after {format_duration(traffic.quiet)} of silence: where applications record batches,"
+            " write 'traffic.stale_after', longer than the time between two of them"
+        )
 
 
 def _of_corners(policy: Policy) -> Iterator[str]:

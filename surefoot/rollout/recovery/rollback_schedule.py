@@ -28,6 +28,9 @@ def resolve_rollback_schedule(
         target: The version that traffic goes back to.
         mode: "immediate" or "stepped" where a person asks for it; None for what the policy says.
     """
+    if not ledger.engine.abilities.steps_back:
+        asked = f"engine '{ledger.engine.name}' takes all traffic back at once" if mode == "stepped" else ""
+        return None, asked, {}
     promotion = last_promotion_of(ledger, champion)
     section, gates, written = RollbackSection.model_validate({}), tuple[str, ...](), dict[str, object]()
     if promotion is not None:

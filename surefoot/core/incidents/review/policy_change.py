@@ -125,7 +125,8 @@ def _trial_changes(policy: Policy, value: Mapping[str, object], found: Detection
         yield from _smaller_margin(gate, value)
         for place in range(min(reached + (not known), len(steps))):
             yield from _judged_too(policy, gate, place)
-        if policy.live_shadow is None and gate.metric not in NOT_MIRRORED_REASONS and policy.ramp:
+        mirrors = policy.traffic.engine_choice.abilities.mirrors
+        if mirrors and policy.live_shadow is None and gate.metric not in NOT_MIRRORED_REASONS and policy.ramp:
             yield from _live_shadows(policy, gate, first_weight)
 
 
