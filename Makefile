@@ -18,6 +18,7 @@ demo: setup
 	$(BIN)/surefoot demo $(ARGS)
 needs: # before anything that takes time
 	@.ci/need browser $(ARGS)
+	@.ci/need haproxy $(ARGS)
 ifeq ($(ARGS),)
 test: needs setup
 	@.ci/tests

@@ -107,7 +107,7 @@ def _look(
         if live is None and not trouble:
             trouble.append(f"{engine} does not serve this model yet: 'reconcile' sees to it once it has a champion")
         if live and live.generation > ledger.head:
-            trouble.append(journal_behind_gateway_message(name, ledger.head, live.generation))
+            trouble.append(journal_behind_gateway_message(name, ledger.head, live.generation, engine))
         elif live and (mismatch := split_mismatch(ledger, live)):
             trouble.append(f"{mismatch}: 'surefoot history {name}' shows why")
     except SurefootError as error:

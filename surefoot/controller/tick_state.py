@@ -130,7 +130,7 @@ class TickState:
         self.marks = {
             model: (
                 found.get(model),
-                states.get(model),
+                states.get(model) or _engine_state(ports, ports.ledgers.get(model)),
                 self._policies.get(model, (None,))[0],
                 self._suite(policies, model),
                 *map(str, self.troubles),
@@ -146,6 +146,16 @@ class TickState:
     def _suite(self, policies: Mapping[str, Policy], model: str) -> object:
         policy = policies.get(model)
         return _file_mark(self.config.project / "expectations" / f"{policy.suite}.json") if policy else None
+
+
+def _engine_state(ports: CachedPorts, ledger: Ledger | None) -> str | None:
+    """What an engine that is neither the gateway nor the registry says of a model, as a text; None of those two."""
+    if ledger is None or ledger.engine.abilities.logs_requests or ledger.engine.abilities.rollback_needs_registry:
+        return None
+    try:
+        return repr(ports.engine(ledger).live(ledger.model))
+    except SurefootError as error:
+        return str(error)
 
 
 def _file_mark(path: Path) -> object:

@@ -96,8 +96,13 @@ def copy_project(source: Path, folder: Path, model: str) -> Policy:
     Raises:
         NotFound: There is no such policy or suite.
         PolicyInvalid: The policy is broken.
+        Rejected: The model's engine is not rehearsed.
     """
     value, policy = read_policy(source / "configs" / f"{model}.yaml")
+    if not policy.traffic.engine_choice.abilities.drills:
+        raise Rejected(
+            f"{model} is served by engine '{policy.traffic.engine}': only the gateway's rollback is rehearsed"
+        )
     suite = source / "expectations" / f"{policy.suite}.json"
     if not suite.is_file():
         raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")

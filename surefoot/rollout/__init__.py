@@ -21,6 +21,7 @@ from surefoot.rollout.dry_run import wanted_change
 from surefoot.rollout.evidence_requests import due_replay_requests
 from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
 from surefoot.rollout.journal_differences import (
+    journal_behind_gateway_message,
     journal_champion_drift,
     pending_alias_changes,
     repair_champion_alias,
@@ -67,7 +68,6 @@ from surefoot.rollout.rollout_commands import (
     adopt_champion,
     end_rollout,
     end_rollout_cut_by_gateway,
-    journal_behind_gateway_message,
     open_promotion,
     open_rollback,
     retry_on_conflict,

@@ -15,6 +15,14 @@ from surefoot.rollout.ports import Ports
 _CHAMPION_DRIFT = "alias champion"
 
 
+def journal_behind_gateway_message(model: str, head: int, generation: int, engine: str = "the gateway") -> str:
+    """What it means that an engine's generation, which is an entry's number, is above the journal's head."""
+    return (
+        f"the journal of {model} has {head} entries, but {engine} serves what entry {generation} asked for: entries"
+        " were lost, or another journal is in use; restore the journal, or name the right one"
+    )
+
+
 def pending_alias_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
     """Registry changes of ours that could not be made yet and are repeated."""
     return tuple(drift for drift in ledger.drifts.values() if drift.alias and drift.repeat)

@@ -17,10 +17,12 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.core.served_versions.quarantine import Quarantine
-from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen
+from surefoot.core.serving_engines.engine_choice import EngineChoice
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
 from surefoot.rollout.config_files import resolve_bundle
+from surefoot.rollout.journal_differences import journal_behind_gateway_message
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.recovery.engine_change import choose_engine
 from surefoot.rollout.recovery.fallback_check import check_fallback_before_rollout
 from surefoot.rollout.recovery.live_drill import (
     has_unconfirmed_live_drill,
@@ -72,11 +74,12 @@ def adopt_champion(ports: Ports, model: str, engine: EngineChoice | None = None)
         Rejected: The registry has no alias `champion` on this model.
         JournalTampered: The gateway serves what an entry asked for that the journal does not have.
     """
-    ledger = _choose_engine(ports, ports.ledger(model), engine or ports.wanted_engine(model))
+    ledger = choose_engine(ports, ports.ledger(model), engine or ports.wanted_engine(model))
     if ledger.champion is None:
         live = ports.engine(ledger).live(model)
         if live is not None and live.generation > ledger.head:
-            raise JournalTampered(journal_behind_gateway_message(model, ledger.head, live.generation))
+            title = ledger.engine.abilities.title
+            raise JournalTampered(journal_behind_gateway_message(model, ledger.head, live.generation, title))
         number = ports.registry.alias(model, "champion")
         if number is None:
             miss = ports.registry.view(model).similar_alias("champion")
@@ -90,21 +93,6 @@ def adopt_champion(ports: Ports, model: str, engine: EngineChoice | None = None)
     if not ledger.open and ledger.champion and (ledger.split is None or ports.engine(ledger).live(model) is None):
         ledger = journal_and_apply(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
-
-
-def _choose_engine(ports: Ports, ledger: Ledger, wanted: EngineChoice | None) -> Ledger:
-    """Journal that another engine serves from now on; an open rollout, a change and a live drill are finished first."""
-    if wanted is None or wanted == ledger.engine or ledger.open or ledger.intent or is_live_drill_route_left(ledger):
-        return ledger
-    return ports.append(ledger, EngineChosen(wanted.name, wanted.settings, ledger.engine.name))
-
-
-def journal_behind_gateway_message(model: str, head: int, generation: int) -> str:
-    """What it means that the gateway's generation, which is an entry's number, is above the journal's head."""
-    return (
-        f"the journal of {model} has {head} entries, but the gateway serves what entry {generation} asked for: entries"
-        " were lost, or another journal is in use; restore the journal, or name the right one"
-    )
 
 
 def _rollout_id(request: PromotionRequest, candidate: Version, champion: Version, attempt: int) -> str:

@@ -1,4 +1,4 @@
-"""Engine `alias` from end to end: no gateway runs, batch jobs load `models:/<model>@champion` and record their answers."""
+"""Engine `alias` from end to end: batch jobs load `models:/<model>@champion`, record what they answer; no gateway."""
 
 import json
 import os
@@ -71,7 +71,7 @@ class AliasStack:
             self.client.create_model_version(self.model, f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
         self.client.set_registered_model_alias(self.model, "champion", "1")
 
-    def batch(self, name: str, *, age: float, **columns: object) -> Path:
+    def batch(self, name: str, *, age: float, **columns: Any) -> Path:
         """A table of a batch job's rows."""
         at = time.time() - age
         rows = pd.DataFrame(
@@ -177,7 +177,10 @@ def test_a_version_is_promoted_baked_and_rolled_back_by_alias_alone(stack: Alias
     assert "'reconcile' finishes the rest, or run the command again" in down.stderr
     seen = stack.command("status", stack.model)
     assert seen.returncode == 1
-    assert "traffic is not back at version 1 as far as is known: 'reconcile' repeats it until alias champion" in seen.stdout
+    assert (
+        "traffic is not back at version 1 as far as is known: 'reconcile' repeats it until alias champion"
+        in seen.stdout
+    )
     assert stack.alias() == "2"
     up.save()
     with wiring.open_ports(stack.config, "test") as ports:

@@ -228,8 +228,7 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
         case ChampionAdopted():
             return replace(ledger, champion=event.champion, proven=_prove(ledger.proven, event.champion))
         case EngineChosen():  # no split is in force there yet
-            drifts = {what: drift for what, drift in ledger.drifts.items() if what != LIVE_SPLIT_DRIFT}
-            return replace(ledger, engine=event.choice, split=None, drifts=drifts)
+            return replace(ledger, engine=event.choice, split=None)
         case RolloutOpened():
             opened = Rollout(event, entry.at, entered_at=entry.at, reason=event.reason)
             rollouts = {**ledger.rollouts, event.rollout: opened}
@@ -300,17 +299,8 @@ def _within(
     """The ledger after an event of the open rollout."""
     match event:
         case StageEntered():
-            changed = replace(
-                rollout,
-                stage=event.stage,
-                step=event.step,
-                entered_at=at,
-                look=0,
-                looked_at=at,
-                verdicts={},
-                paused=None,
-                reason=event.reason,
-            )
+            fresh = replace(rollout, look=0, looked_at=at, verdicts={}, paused=None)
+            changed = replace(fresh, stage=event.stage, step=event.step, entered_at=at, reason=event.reason)
         case GateJudged():
             verdicts = dict(rollout.verdicts) if event.look == rollout.look else {}
             verdicts[event.verdict.gate] = event.verdict

@@ -7,7 +7,7 @@ from surefoot.core.policy.gates.base import Gate
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates
-from surefoot.core.policy.steps import LiveShadowStep, PolicyStep, ShadowStep, Weight
+from surefoot.core.policy.steps import LiveShadowStep, PolicyStep, Weight
 from surefoot.core.policy.violations import Violation
 from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineAbilities, EngineName
 
@@ -55,7 +55,6 @@ def unmet_demands(asked: EngineDemands) -> Iterator[Violation]:
 
 
 def _steps(asked: EngineDemands, able: EngineAbilities, engine: str) -> Iterator[Violation]:
-    replays = False
     for index, step in enumerate(asked.steps):
         if isinstance(step, Weight):
             if not able.ramps:
@@ -66,10 +65,6 @@ def _steps(asked: EngineDemands, able: EngineAbilities, engine: str) -> Iterator
         elif isinstance(step, LiveShadowStep) and not able.mirrors:
             rule = f"{engine} mirrors no requests: only a shadow with 'source: replay' is possible"
             yield Violation(("steps", index, "shadow", "source"), rule)
-        replays = replays or isinstance(step, ShadowStep)
-    if not able.ramps and not replays:
-        rule = f"{engine} has no ramp, so nothing would be judged before all traffic moves: add a shadow that replays"
-        yield Violation(("steps",), rule)
 
 
 def _gates(asked: EngineDemands, able: EngineAbilities, engine: str) -> Iterator[Violation]:
