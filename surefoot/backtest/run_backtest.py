@@ -177,7 +177,8 @@ def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateEvaluatio
     for entry in entries:
         event = decode_event(entry.kind, entry.data)
         if isinstance(event, GateJudged):
-            weight = {Stage.RAMPING: ramp[event.step].weight, Stage.BAKING: 100.0}.get(event.stage, 0.0)
+            ramping = event.stage is Stage.RAMPING  # an engine may have no ramp
+            weight = ramp[event.step].weight if ramping else 100.0 * (event.stage is Stage.BAKING)
             made.append(GateEvaluation(entry.at, event.stage, weight, event.verdict))
     return made
 

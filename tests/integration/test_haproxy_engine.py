@@ -1,0 +1,106 @@
+"""Engine `haproxy` from the commands: a candidate with a share is taken back with MLflow and the gateway down."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from surefoot import wiring
+from surefoot.core.domain import RolloutKind, Stage, Version
+from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.serving_engines.engine_abilities import EngineName
+from surefoot.core.serving_engines.engine_choice import EngineChosen
+from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.settings import Settings
+from tests.conftest import free_port
+from tests.fakes import POLICY
+from tests.integration.haproxy_process import BACKEND, Haproxy, haproxies
+
+MODEL = "flights"
+OLD, NEW = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
+
+
+class HaproxyStack:
+    """A journal and a HAProxy process in which the candidate has a quarter of the requests; nothing else runs."""
+
+    def __init__(self, root: Path, process: Haproxy) -> None:
+        self.process = process
+        dead = f"http://127.0.0.1:{free_port()}"
+        self.config = Settings(root / "home", root, dead, dead, dead, "token")
+        self.config.save()
+        traffic = {
+            "engine": "haproxy",
+            "requests_per_minute": 600,
+            "candidate_errors_reach_callers": True,
+            "haproxy": {"addresses": process.socket, "backend": BACKEND},
+        }
+        policy: dict[str, Any] = {**POLICY, "model": MODEL, "traffic": traffic}
+        del policy["unit"]
+        (root / "configs").mkdir()
+        (root / "configs" / f"{MODEL}.yaml").write_text(yaml.safe_dump(policy))
+        choice = parse_policy(policy).traffic.engine_choice
+        with wiring.open_ports(self.config, "test") as ports:
+            ledger = ports.ledger(MODEL)
+            for event in (EngineChosen(choice.name, choice.settings, EngineName.GATEWAY), ChampionAdopted(OLD)):
+                ledger = ports.append(ledger, event)
+            ledger = journal_and_apply(ports, ledger, SetSplit(OLD, None, 0.0))
+            opened = RolloutOpened("r1", RolloutKind.PROMOTION, NEW, OLD, policy, "", "", "salt", 1, "a test")
+            for step in (opened, StageEntered("r1", Stage.RAMPING, 0, "a test")):
+                ledger = ports.append(ledger, step)
+            journal_and_apply(ports, ledger, SetSplit(OLD, NEW, 25.0))
+
+    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a process of its own."""
+        environment = {**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"}
+        command = [sys.executable, "-m", "surefoot", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+    def answering(self) -> set[str]:
+        """Versions that answer callers."""
+        return {self.process.ask()[1] for _ in range(40)}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[HaproxyStack]:
+    """A candidate that has a quarter of the requests."""
+    with haproxies(tmp_path / "haproxy") as (process,):
+        made = HaproxyStack(tmp_path, process)
+        assert made.answering() == {"1", "2"}
+        yield made
+
+
+def test_a_rollback_needs_the_journal_and_haproxy_alone(stack: HaproxyStack) -> None:
+    """With MLflow, Prefect and the gateway down the candidate answers no caller when the command returns."""
+    said = stack.command("rollback", MODEL, "--reason", "it is wrong")
+    assert said.returncode == 0, said.stderr
+    assert "ended as RolledBack" in said.stdout
+    assert stack.answering() == {"1"}
+
+
+def test_kill_takes_candidates_back_at_haproxy_too(stack: HaproxyStack) -> None:
+    """With the gateway down the command fails and says so; the candidate behind HAProxy is taken back even so."""
+    said = stack.command("kill", "--reason", "it is wrong")
+    assert said.returncode == 4
+    assert "the switch may not be in force" in said.stderr
+    assert stack.answering() == {"1"}
+
+
+def test_status_tells_what_haproxy_serves_otherwise(stack: HaproxyStack) -> None:
+    """Weights of another hand are told as what HAProxy serves, and one that is down is named."""
+    from surefoot.adapters.traffic.haproxy_runtime import HaproxyRuntime  # noqa: PLC0415 - another hand
+
+    HaproxyRuntime(stack.process.address).command(f"set server {BACKEND}/v2 weight 75")
+    seen = stack.command("status", MODEL)
+    assert seen.returncode == 1
+    assert (
+        "HAProxy serves version 2, and version 1 at 50%, the journal says version 1, and version 2 at 25%"
+        in seen.stdout
+    )
+    stack.process.stop()
+    assert f"HAProxy at {stack.process.socket} does not answer" in stack.command("status", MODEL).stdout
