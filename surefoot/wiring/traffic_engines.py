@@ -1,4 +1,4 @@
-"""Make the engine that serves a model: one factory an engine; and read which one its policy asks for."""
+"""Provide the engine that serves a model, by one factory an engine, and read which one its policy asks for."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
