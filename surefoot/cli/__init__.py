@@ -20,6 +20,8 @@ from surefoot.core.errors import InvariantBroken, SurefootError
 MODULES = {
     "up": "servers",
     "down": "servers",
+    "doctor": "connect.doctor",
+    "config": "connect.config",
     "gateway": "servers",
     "controller": "servers",
     "status": "status",

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.local import stack
+from surefoot.cli.local.stack_options import StackOptions
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.domain import Outcome
@@ -151,7 +152,7 @@ def demo(
                 config = stack.start_stack(
                     home,
                     own,
-                    stack.StackOptions(clock=f"replay:{replay}", tick=_REGISTRY_POLL_S),
+                    StackOptions(clock=f"replay:{replay}", tick=_REGISTRY_POLL_S),
                     console.print,
                 )
                 trained = training.result()

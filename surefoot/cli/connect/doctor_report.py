@@ -1,0 +1,144 @@
+"""Run every check of a set-up, and report one line for each thing that was found or is wrong."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surefoot import wiring
+from surefoot.adapters.journal.journal_check import check_journal_database
+from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES
+from surefoot.adapters.mlflow.server_check import check_mlflow_server, check_model_rights
+from surefoot.adapters.notify.outbox import OUTBOX_TABLES
+from surefoot.cli.connect.host_checks import check_clock, check_home, check_listen_address, check_project
+from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool
+from surefoot.core.errors import Rejected, SurefootError
+from surefoot.settings import Settings
+
+_JOURNAL_TABLES = (*JOURNAL_TABLES.tables, *OUTBOX_TABLES.tables)
+"""Tables of the journal's database."""
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        part: What was looked at: project, home, gateway, journal, mlflow, rights, prefect, pool or environment.
+        level: How much it matters.
+        text: What was found; of a fault, what is wrong, where, and what to do.
+    """
+
+    part: str
+    level: Level
+    text: str
+
+
+def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator[Finding]:
+    """Look at everything that a stack needs; nothing is started or changed.
+
+    Args:
+        config: The settings that it has, or would have.
+        running: Parts that are processes of the stack and run, which hold their ports.
+    """
+    yield _finding("project", lambda: check_project(config.project))
+    yield _finding("home", lambda: check_home(config.home))
+    if "gateway" in running:
+        yield Finding("gateway", Level.OK, f"gateway at {config.gateway}, started by Surefoot")
+    elif config.listen:
+        yield _finding("gateway", lambda: check_listen_address(config))
+    yield _finding("journal", lambda: f"journal: {check_journal_database(config.journal_url, _JOURNAL_TABLES)}")
+    yield from _mlflow(config, running)
+    yield from _prefect(config, running)
+
+
+def _mlflow(config: Settings, running: frozenset[str]) -> Iterator[Finding]:
+    connected = "mlflow" in config.connected
+    if not connected and "mlflow" not in running:
+        yield Finding("mlflow", Level.OK, f"MLflow: embedded, 'surefoot up' starts it in {config.home}")
+        return
+
+    def server() -> str:
+        found = check_mlflow_server(config.mlflow)
+        check_clock(found.date, f"MLflow at {config.mlflow}")
+        return f"MLflow {found.version} at {config.mlflow}{_whose(connected=connected)}"
+
+    first = _finding("mlflow", server)
+    yield first
+    if first.level is Level.OK:
+        for model in sorted(wiring.read_policies(config)):
+            yield _finding("rights", lambda model=model: _rights(config, model))  # type: ignore[misc]
+
+
+def _rights(config: Settings, model: str) -> str:
+    if check_model_rights(config.mlflow, model):
+        return f"model {model}: aliases may be moved, versions may be tagged"
+    return f"model {model} is not registered yet: rights on it are not known"
+
+
+def _prefect(config: Settings, running: frozenset[str]) -> Iterator[Finding]:
+    connected = "prefect" in config.connected
+    if connected or "prefect" in running:
+
+        def server() -> str:
+            found = check_prefect_server(config)
+            check_clock(found.date, f"Prefect at {config.prefect}")
+            return f"Prefect {found.version} at {config.prefect}{_whose(connected=connected)}"
+
+        first = _finding("prefect", server)
+        yield first
+        if first.level is Level.FAULT:
+            return
+    else:
+        yield Finding("prefect", Level.OK, f"Prefect: embedded, 'surefoot up' starts it in {config.home}")
+    notes: list[str] = []
+
+    def pool() -> str:
+        text, note = check_work_pool(config)
+        notes.extend([note] if note else [])
+        if connected:
+            check_deployments(config)
+        return text
+
+    yield _finding("pool", pool)
+    yield from (Finding("pool", Level.NOTE, note) for note in notes)
+
+
+def _whose(*, connected: bool) -> str:
+    return " (connected)" if connected else ", started by Surefoot"
+
+
+def _finding(part: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part, Level.OK, check())
+    except SurefootError as error:
+        return Finding(part, Level.FAULT, " ".join(str(error).split()))
+
+
+def refuse_faults(config: Settings, report: Callable[[str], None]) -> None:
+    """Refuse to start a stack with a fault.
+
+    Args:
+        config: The settings that it would have.
+        report: Is told every fault when there are several, and every note.
+
+    Raises:
+        Rejected: There is a fault; nothing was started.
+    """
+    found = list(examine(config))
+    faults = [one.text for one in found if one.level is Level.FAULT]
+    for note in (one.text for one in found if one.level is Level.NOTE):
+        report(note)
+    if len(faults) == 1:
+        raise Rejected(faults[0])
+    if faults:
+        for fault in faults:
+            report(f"fault: {fault}")
+        raise Rejected(f"{len(faults)} faults, named above: nothing was started; 'surefoot doctor' looks again")

@@ -1,0 +1,30 @@
+"""Find passwords in URLs, and mask them in what people read."""
+
+import re
+from urllib.parse import parse_qsl, urlsplit
+
+_MASK = "***"
+_SECRET_KEYS = frozenset({"password", "passwd", "pwd", "token", "sslpassword", "api_key"})
+"""Keys in the query of a URL whose value is a secret."""
+_USER_PART = re.compile(r"(://[^/?#\s]*?):[^/?#\s]*@")
+_QUERY_PART = re.compile(rf"\b({'|'.join(sorted(_SECRET_KEYS))})=[^&#\s]*", re.IGNORECASE)
+_REFERENCE = re.compile(r"\$\{\w+\}")
+
+
+def mask_password(url: str) -> str:
+    """The URL with its password replaced by asterisks; a reference such as `${NAME}` is no secret and stays."""
+    if not has_password(url):
+        return url
+    return _QUERY_PART.sub(rf"\1={_MASK}", _USER_PART.sub(rf"\1:{_MASK}@", url))
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL holds a password in plain text, before its host or in its query."""
+    plain = _REFERENCE.sub("", url)
+    if found := _USER_PART.search(plain):
+        return not found.group().endswith(":@")
+    try:
+        query = parse_qsl(urlsplit(plain).query)
+    except ValueError:  # it is no URL
+        return True
+    return any(key.lower() in _SECRET_KEYS and value for key, value in query)
