@@ -24,9 +24,9 @@ from surefoot import wiring
 from surefoot.adapters.clock import SystemClock
 from surefoot.cli.local import stack
 from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect
+from surefoot.cli.local.processes import PART_ENVIRONMENT_VARIABLE, end_processes, stack_processes
 from surefoot.cli.local.stack_options import StackOptions
 from surefoot.cli.local.start_services import SERVER_ENVIRONMENT, STACK_SERVICES
-from surefoot.cli.local.processes import PART_ENVIRONMENT_VARIABLE, end_processes, stack_processes
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered

@@ -28,7 +28,7 @@ class Settings:
         gateway: Base URL of the gateway, for processes of this host.
         token: Secret of the gateway's control calls.
         clock: "system" or "replay:<file>".
-        journal: SQLAlchemy URL of the journal; `${NAME}` in it stands for an environment variable, which holds a secret.
+        journal: SQLAlchemy URL of the journal; `${NAME}` in it stands for the environment variable NAME.
         tick: Time between two ticks of the scheduled flows [seconds].
         processes: What was started: name -> [pid, start time].
         pool: Prefect work pool of the flows.

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.local import stack
-from surefoot.cli.local.stack_options import StackOptions
 from surefoot.cli.local.signals import exit_on_stop_signals
+from surefoot.cli.local.stack_options import StackOptions
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable

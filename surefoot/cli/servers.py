@@ -58,9 +58,17 @@ def up(
 
     What is named by an option, the environment or surefoot.toml is used and not started.
     """
-    given = {
-        **{"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen, "clock": clock},
-        **{"mlflow-port": mlflow_port, "prefect-port": prefect_port, "gateway-port": gateway_port, "tick": tick},
+    given: dict[str, object] = {
+        "mlflow": mlflow,
+        "prefect": prefect,
+        "pool": pool,
+        "journal": journal,
+        "listen": listen,
+        "mlflow-port": mlflow_port,
+        "prefect-port": prefect_port,
+        "gateway-port": gateway_port,
+        "clock": clock,
+        "tick": tick,
     }
     options = stack_options(resolve_settings(project.absolute(), given))
     began = time.monotonic()

@@ -273,9 +273,7 @@ def _refuses(url: str) -> bool:
         (StackOptions(tick=7), "--tick 60, not 7"),
     ],
 )
-def test_options_that_what_runs_cannot_follow_are_refused(
-    tmp_path: Path, options: StackOptions, says: str
-) -> None:
+def test_options_that_what_runs_cannot_follow_are_refused(tmp_path: Path, options: StackOptions, says: str) -> None:
     """`up` where a part runs is refused, and starts nothing, when it asks for what this part does not have."""
     (tmp_path / "prefect.yaml").touch()
     url = "http://127.0.0.1:1"

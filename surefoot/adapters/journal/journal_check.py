@@ -82,8 +82,8 @@ def _refusal(said: str, name: str, url: sa.URL) -> JournalUnavailable | Rejected
     """Why no connection was made."""
     if any(words in said for words in _WRONG_PASSWORD):
         return Rejected(
-            f"the journal {name} refuses user {url.username}: correct the password, in ~/.pgpass or in the variable that"
-            " the URL names"
+            f"the journal {name} refuses user {url.username}: correct the password, in ~/.pgpass or in the variable"
+            " that the URL names"
         )
     if "does not exist" in said:
         what = f"role {url.username}" if "role " in said else f"database {url.database}"

@@ -34,7 +34,7 @@ def read_credentials() -> Credentials:
     file.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
 
     def find(name: str) -> str:
-        return os.environ.get(name) or file.get("mlflow", name.lower(), fallback="")
+        return os.environ.get(name) or str(file.get("mlflow", name.lower(), fallback=""))
 
     return Credentials(
         find("MLFLOW_TRACKING_USERNAME"),

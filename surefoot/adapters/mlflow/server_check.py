@@ -2,7 +2,6 @@
 
 import configparser
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +79,13 @@ def check_model_rights(uri: str, model: str, timeout_s: float = _TIMEOUT_S) -> b
     user = read_credentials().user or "this process"
     if found.status_code == httpx.codes.FORBIDDEN:
         raise Rejected(f"MLflow at {uri} does not let {user} read model {model} (403): grant EDIT on the model")
-    attempts: Mapping[str, tuple[str, dict[str, str]]] = {
+    attempts = {
         "move aliases of": ("registered-models/alias", {"alias": "surefoot-doctor"}),
         "tag versions of": ("model-versions/set-tag", {"key": "surefoot.doctor", "value": "none"}),
     }
     for right, (path, body) in attempts.items():
-        body = {"name": model, "version": _NO_VERSION, **body}
-        answer = _ask(uri, "POST", f"{_API}/{path}", timeout_s, json=body)
+        wanted = {"name": model, "version": _NO_VERSION, **body}
+        answer = _ask(uri, "POST", f"{_API}/{path}", timeout_s, json=wanted)
         if answer.status_code == httpx.codes.FORBIDDEN:
             raise Rejected(f"MLflow at {uri} does not let {user} {right} model {model} (403): grant EDIT on the model")
     return True
@@ -100,8 +99,8 @@ def _ask(uri: str, method: str, path: str, timeout_s: float, **what: Any) -> htt
         said = str(error) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in said:
             raise Rejected(
-                f"the certificate of MLflow at {uri} is not trusted: set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of"
-                " its authority"
+                f"the certificate of MLflow at {uri} is not trusted: set MLFLOW_TRACKING_SERVER_CERT_PATH to the"
+                " file of its authority"
             ) from error
         raise RegistryUnavailable(
             f"nothing answers as MLflow at {uri} ({said}): start it, or correct the address"

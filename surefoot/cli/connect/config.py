@@ -1,6 +1,7 @@
 """Define the command `config`, which prints each setting in force and where its value came from."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -15,7 +16,7 @@ from surefoot.cli.connect.options import (
 )
 from surefoot.cli.connect.secret_urls import mask_password
 from surefoot.cli.connect.setting_sources import ResolvedSettings, resolve_settings, unused_variables
-from surefoot.cli.connect.setting_table import EMBEDDED, SETTINGS
+from surefoot.cli.connect.setting_table import EMBEDDED, SETTINGS, settings_table
 from surefoot.cli.local import stack
 from surefoot.cli.printing.console import console, print_json, print_table
 from surefoot.cli.read_only import JsonOption
@@ -33,8 +34,15 @@ def config(
     journal: JournalOption = None,
     listen: ListenOption = None,
     json_: JsonOption = False,
+    table: Annotated[bool, typer.Option("--table", help="Print the table of all settings, in Markdown.")] = False,
 ) -> None:
-    """Print each setting and where its value came from: of a stack that runs, what it uses; else what `up` would use."""
+    """Print each setting and where its value came from.
+
+    Of a stack that runs, what it uses; else what `up` would use.
+    """
+    if table:
+        print(settings_table())  # noqa: T201 - for a file
+        return
     given = {"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen}
     resolved = resolve_settings(project.absolute(), given)
     running = _running_stack()
@@ -49,12 +57,12 @@ def config(
         settings = {name: {"value": value, "source": sources[name]} for name, value in shown.items()}
         print_json({"settings": settings, "running": running is not None, "home": str(home_folder()), "notes": notes})
         return
-    table = Table(box=None, pad_edge=False)
+    shown_table = Table(box=None, pad_edge=False)
     for title in ("setting", "value", "from"):
-        table.add_column(title)
+        shown_table.add_column(title)
     for name, value in shown.items():
-        table.add_row(name, value, sources[name])
-    print_table(table)
+        shown_table.add_row(name, value, sources[name])
+    print_table(shown_table)
     kind = "a stack that runs" if running is not None else "what 'surefoot up' would use"
     console.print(f"home folder {home_folder()}: {kind}", markup=False)
     for note in notes:

@@ -35,7 +35,7 @@ def doctor(
     listen: ListenOption = None,
     json_: JsonOption = False,
 ) -> int:
-    """Check what a stack needs: folders, ports, journal, MLflow, Prefect, credentials and rights; exits with 2 on a fault.
+    """Check folders, ports, journal, MLflow, Prefect, credentials and rights; exits with 2 on a fault.
 
     Without options, of a stack that runs, what it uses; else what `up` would use.
     """
@@ -54,9 +54,7 @@ def doctor(
     return Rejected.exit_code if faults else 0
 
 
-def _subject(
-    home: Path, project: Path, options: StackOptions, *, chosen: bool
-) -> tuple[Settings, frozenset[str]]:
+def _subject(home: Path, project: Path, options: StackOptions, *, chosen: bool) -> tuple[Settings, frozenset[str]]:
     """What is looked at: a stack that runs, unless the command line asks for another one."""
     try:
         before = read_settings(home)

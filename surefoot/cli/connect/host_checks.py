@@ -33,7 +33,9 @@ def check_project(project: Path) -> str:
     """
     check_flows(project)
     if not (project / "configs").is_dir():
-        raise Rejected(f"{project} has no folder configs, in which the policies are: make it, or name another --project")
+        raise Rejected(
+            f"{project} has no folder configs, in which the policies are: make it, or name another --project"
+        )
     return f"project {project}"
 
 

@@ -1,4 +1,4 @@
-"""Check a connected Prefect before it is used: address, credentials, version, work pool, and whose deployments it has."""
+"""Check a connected Prefect before it is used: its address, version, work pool and deployments, and our credentials."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -78,8 +78,8 @@ def check_work_pool(config: Settings, timeout_s: float = _TIMEOUT_S) -> tuple[st
     if "prefect" not in config.connected:
         if config.pool != OWN_POOL:
             raise Rejected(
-                f"work pool '{config.pool}' needs a Prefect that has it: name the server with --prefect, or leave the pool"
-                " out"
+                f"work pool '{config.pool}' needs a Prefect that has it: name the server with --prefect, or leave the"
+                " pool out"
             )
         return f"work pool {config.pool}: its worker is started here", ""
     answer = _ask(config, timeout_s, "GET", f"/work_pools/{config.pool}")
@@ -90,14 +90,14 @@ def check_work_pool(config: Settings, timeout_s: float = _TIMEOUT_S) -> tuple[st
         names = sorted(str(one["name"]) for one in known) if isinstance(known, list) else []
         listed = ", ".join(names[:_NAMED_POOLS]) + (" ..." if len(names) > _NAMED_POOLS else "")
         raise Rejected(
-            f"Prefect at {config.prefect} has no work pool '{config.pool}' (it has: {listed or 'none'}): 'prefect work-pool"
-            f" create {config.pool} --type process', or correct --pool"
+            f"Prefect at {config.prefect} has no work pool '{config.pool}' (it has: {listed or 'none'}): 'prefect"
+            f" work-pool create {config.pool} --type process', or correct --pool"
         )
     pool = _json(answer)
     if pool["type"] != "process":
         raise Rejected(
-            f"work pool '{config.pool}' is of type {pool['type']}: the flows need the home folder of this host, so name a"
-            " pool of type process"
+            f"work pool '{config.pool}' is of type {pool['type']}: the flows need the home folder of this host, so name"
+            " a pool of type process"
         )
     paused = f"work pool '{config.pool}' is paused in Prefect: no flow run starts" if pool.get("is_paused") else ""
     if config.pool == OWN_POOL:
@@ -105,9 +105,8 @@ def check_work_pool(config: Settings, timeout_s: float = _TIMEOUT_S) -> tuple[st
     online = _json(
         _ask(config, timeout_s, "POST", f"/work_pools/{config.pool}/workers/filter", {"workers": _ONLINE, "limit": 5})
     )
-    idle = (
-        f"no worker polls work pool '{config.pool}': start one on this host, 'prefect worker start --pool {config.pool}'"
-    )
+    command = f"prefect worker start --pool {config.pool}"
+    idle = f"no worker polls work pool '{config.pool}': start one on this host, '{command}'"
     return f"work pool {config.pool} (process), {len(online)} workers online", paused or ("" if online else idle)
 
 
@@ -147,8 +146,8 @@ def _ask(config: Settings, timeout_s: float, method: str, path: str, body: objec
         said = str(error) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in said:
             raise Rejected(
-                f"the certificate of Prefect at {config.prefect} is not trusted: set PREFECT_API_SSL_CERT_FILE to the file"
-                " of its authority"
+                f"the certificate of Prefect at {config.prefect} is not trusted: set PREFECT_API_SSL_CERT_FILE to the"
+                " file of its authority"
             ) from error
         raise Unavailable(
             f"nothing answers as Prefect at {config.prefect} ({said}): start it, or correct the address"

@@ -21,12 +21,10 @@ class ResolvedSettings:
     Attributes:
         values: The value of every setting.
         sources: Where each value came from, of those that have not their default: an option, a variable, or the file.
-        chosen_by_option: Settings that the command line gives.
     """
 
     values: Mapping[str, str | int]
     sources: Mapping[str, str] = field(default_factory=dict)
-    chosen_by_option: frozenset[str] = frozenset()
 
     def text(self, name: str) -> str:
         """The value of a setting as text; empty where it is embedded."""
@@ -55,12 +53,10 @@ def resolve_settings(
     file = _read_file(project / FILE_NAME)
     values: dict[str, str | int] = {}
     sources: dict[str, str] = {}
-    options: set[str] = set()
     for one in SETTINGS:
         found = (given or {}).get(one.name)
         if found is not None:
             values[one.name], sources[one.name] = _checked(one, found, one.option), one.option
-            options.add(one.name)
         elif variables.get(one.variable):
             value = one.read(variables[one.variable], one.variable)
             # The variable itself is the reference: nothing writes its password down.
@@ -72,7 +68,7 @@ def resolve_settings(
             values[one.name] = one.default
     if values["listen"] and values["gateway-port"]:
         raise Rejected("--listen names the gateway's port already: leave --gateway-port out")
-    return ResolvedSettings(values, sources, frozenset(options))
+    return ResolvedSettings(values, sources)
 
 
 def _checked(setting: Setting, found: object, source: str) -> str | int:

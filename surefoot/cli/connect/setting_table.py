@@ -110,14 +110,18 @@ def _listen(address: str) -> str:
 
 SETTINGS = (
     Setting(
-        "mlflow", str, EMBEDDED, "Address of an MLflow server. `embedded`: `surefoot up` starts one on this host.", _server
+        "mlflow",
+        str,
+        EMBEDDED,
+        "Address of an MLflow server. `embedded`: `surefoot up` starts one on this host.",
+        _server,
     ),
     Setting(
         "prefect",
         str,
         EMBEDDED,
-        "Address of a Prefect server, or the API URL of a workspace of Prefect Cloud. `embedded`: `surefoot up` starts one"
-        " on this host.",
+        "Address of a Prefect server, or the API URL of a workspace of Prefect Cloud. `embedded`: `surefoot up` starts"
+        " one on this host.",
         _prefect,
     ),
     Setting(
@@ -136,7 +140,9 @@ SETTINGS = (
         _journal,
     ),
     Setting("listen", str, "", "HOST:PORT at which the gateway listens; a free port of 127.0.0.1 without it.", _listen),
-    Setting("gateway-port", int, 0, "Port of the gateway on 127.0.0.1; 0 takes any free one. Not together with `listen`."),
+    Setting(
+        "gateway-port", int, 0, "Port of the gateway on 127.0.0.1; 0 takes any free one. Not together with `listen`."
+    ),
     Setting("mlflow-port", int, 0, "Port of the embedded MLflow; 0 takes any free one."),
     Setting("prefect-port", int, 0, "Port of the embedded Prefect; 0 takes any free one."),
     Setting("clock", str, "system", "`system`, or `replay:FILE` for replayed traffic."),

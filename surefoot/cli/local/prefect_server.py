@@ -103,9 +103,7 @@ def wait_for_pool(config: Settings) -> None:
     """
     trouble = f"the Prefect worker made no pool: see {config.home}/logs/worker.log"
     deadline = time.monotonic() + PREFECT_TIMEOUT_S
-    while (
-        _request_prefect(config, "GET", f"/work_pools/{config.pool}", trouble).status_code == httpx.codes.NOT_FOUND
-    ):
+    while _request_prefect(config, "GET", f"/work_pools/{config.pool}", trouble).status_code == httpx.codes.NOT_FOUND:
         if time.monotonic() > deadline:
             raise Unavailable(trouble)
         time.sleep(0.3)

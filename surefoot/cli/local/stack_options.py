@@ -140,8 +140,8 @@ def check_journal_continues(before: Settings | None, config: Settings) -> None:
         if new.get(model, (0, ""))[0] < head:
             raise Rejected(
                 f"the journal of {config.home} has {head} entries of {model}, and the one that"
-                f" {config.sources.get('journal', 'is embedded')} names has {new.get(model, (0, ''))[0]}: copy them, name"
-                " the old one, or take another SUREFOOT_HOME"
+                f" {config.sources.get('journal', 'is embedded')} names has {new.get(model, (0, ''))[0]}: copy them,"
+                " name the old one, or take another SUREFOOT_HOME"
             )
 
 
@@ -163,7 +163,7 @@ def check_agreement(
         config: The stack that runs.
         project: Folder in which the command was given, or that it names.
         options: What the stack shall be.
-        report: Is told what the environment or surefoot.toml says otherwise; a part that has died is started all the same.
+        report: Is told what the environment or surefoot.toml says otherwise; what has died is started all the same.
 
     Raises:
         Rejected: The command line asks for something else.
@@ -185,11 +185,11 @@ def check_agreement(
     for name, wish, has, default in known:
         if wish in (default, has):
             continue
-        has, wish = mask_password(str(has)) or "embedded", mask_password(str(wish)) or "embedded"
+        is_, wished = (mask_password(str(one)) or "embedded" for one in (has, wish))
         source = options.sources.get(name, f"--{name}")
         if source.startswith("--"):
-            raise _runs_otherwise(config, source, has, wish)
-        report(f"{source} says {name} {wish}, the running stack has {has}: 'surefoot down' and 'up' change it")
+            raise _runs_otherwise(config, source, is_, wished)
+        report(f"{source} says {name} {wished}, the running stack has {is_}: 'surefoot down' and 'up' change it")
     # Else it is the folder in which somebody happens to be.
     if (project / "prefect.yaml").is_file() and project.resolve() != config.project.resolve():
         raise _runs_otherwise(config, "--project", config.project.resolve(), project.resolve())

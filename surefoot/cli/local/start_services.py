@@ -44,7 +44,7 @@ _EMBEDDED_PREFECT_IGNORES = (
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
     "PREFECT_API_DATABASE_CONNECTION_URL",
 )
-"""Variables that are meant for another server than the embedded one: it keeps its own file, and asks for no password."""
+"""Variables that are meant for another server: the embedded one has its own file, and asks for no password."""
 
 _PrintLine = Callable[[str], None]
 
@@ -210,5 +210,3 @@ def _remember(config: Settings, name: str, process: tuple[int, float]) -> Settin
     config = replace(config, processes={**config.processes, name: process})
     config.save()
     return config
-
-
