@@ -1,8 +1,8 @@
 """Connect `surefoot up` to an MLflow, a Prefect and a journal of somebody else, and promote a version by alias there.
 
 `python -m bench.connect --json FILE`: MLflow, with basic authentication, and the journal are in PostgreSQL; so is
-Prefect, with an auth string, where the host's PostgreSQL has the extension pg_trgm that Prefect needs. Surefoot's user has the
-right EDIT on one model, and no more. Exits with 1 when a row misses its demand.
+Prefect, with an auth string, where the host's PostgreSQL has the extension pg_trgm that Prefect needs. The user of
+Surefoot has the right EDIT on one model, and no more. Exits with 1 when a row misses its demand.
 """
 
 import argparse

@@ -110,13 +110,7 @@ def _ask(uri: str, method: str, path: str, timeout_s: float, **what: Any) -> htt
     except configparser.Error as error:
         raise Rejected("~/.mlflow/credentials is broken: it needs a section [mlflow]") from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        known = read_credentials()
-        who = f"user '{known.user}'" if known.user and known.password else "the token" if known.token else ""
-        raise Rejected(
-            f"MLflow at {uri} refuses {who} (401): correct MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN"
-            if who
-            else f"MLflow at {uri} asks for credentials (401): set MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN"
-        )
+        raise _refused_credentials(uri, timeout_s)
     if answer.status_code == httpx.codes.FORBIDDEN and method == "GET" and "registered-models/get" not in path:
         said = " ".join(answer.text.split())[:80]
         raise Rejected(
@@ -125,6 +119,23 @@ def _ask(uri: str, method: str, path: str, timeout_s: float, **what: Any) -> htt
     if answer.is_server_error:
         raise RegistryUnavailable(f"MLflow at {uri} is out of order ({answer.status_code}): see its log")
     return answer
+
+
+def _refused_credentials(uri: str, timeout_s: float) -> Rejected:
+    """Why a server has answered 401: MLflow answers one question to anybody, other servers do not."""
+    variables = "MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN"
+    try:
+        with open_mlflow_http_client(timeout_s, trust_env=True) as client:
+            is_mlflow = client.get(f"{uri}/health").text.strip() == "OK"
+    except httpx.HTTPError:
+        is_mlflow = False
+    known = read_credentials()
+    who = f"user '{known.user}'" if known.user and known.password else "the token" if known.token else ""
+    if not is_mlflow:
+        return Rejected(f"{uri} answers 401, but not as MLflow: correct the address, or {variables}")
+    if who:
+        return Rejected(f"MLflow at {uri} refuses {who} (401): correct {variables}")
+    return Rejected(f"MLflow at {uri} asks for credentials (401): set {variables}")
 
 
 def _is_object(answer: httpx.Response) -> bool:

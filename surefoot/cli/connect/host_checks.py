@@ -1,6 +1,7 @@
 """Check what this host must have before a stack is started: project folder, home folder, port, and clock."""
 
 import email.utils
+import os
 import socket
 import tempfile
 import time
@@ -68,7 +69,7 @@ def check_listen_address(config: Settings) -> str:
         with socket.create_server((host, port)):
             return f"gateway: {host}:{port} is free"
     except OSError as error:
-        why = error.strerror or str(error)
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise Rejected(
             f"the gateway cannot listen at {host}:{port} ({why}): end what holds it, or name another --listen"
         ) from error

@@ -153,12 +153,25 @@ def _ask(config: Settings, timeout_s: float, method: str, path: str, body: objec
             f"nothing answers as Prefect at {config.prefect} ({said}): start it, or correct the address"
         ) from error
     if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        asks = "refuses our credentials" if "authorization" in answer.request.headers else "asks for credentials"
-        do = "correct" if "authorization" in answer.request.headers else "set"
-        raise Rejected(f"Prefect at {config.prefect} {asks} ({answer.status_code}): {do} {_CREDENTIALS}")
+        raise _refused_credentials(config, timeout_s, answer)
     if answer.is_server_error:
         raise Unavailable(f"Prefect at {config.prefect} is out of order ({answer.status_code}): see its log")
     return answer
+
+
+def _refused_credentials(config: Settings, timeout_s: float, answer: httpx.Response) -> Rejected:
+    """Why a server has answered 401 or 403: Prefect tells anybody that it is well, other servers do not."""
+    with open_prefect_client(config, timeout_s) as client:
+        try:
+            is_prefect = _json(client.get("/health")) is True
+        except httpx.HTTPError:
+            is_prefect = False
+    code = answer.status_code
+    if not is_prefect and "/workspaces/" not in config.prefect_api:
+        return Rejected(f"{config.prefect} answers {code}, but not as Prefect: correct the address, or {_CREDENTIALS}")
+    if "authorization" in answer.request.headers:
+        return Rejected(f"Prefect at {config.prefect} refuses our credentials ({code}): correct {_CREDENTIALS}")
+    return Rejected(f"Prefect at {config.prefect} asks for credentials ({code}): set {_CREDENTIALS}")
 
 
 def _json(answer: httpx.Response) -> Any:

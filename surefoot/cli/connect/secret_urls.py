@@ -3,10 +3,14 @@
 import re
 from urllib.parse import parse_qsl, urlsplit
 
+import sqlalchemy as sa
+
 _MASK = "***"
 _SECRET_KEYS = frozenset({"password", "passwd", "pwd", "token", "sslpassword", "api_key"})
 """Keys in the query of a URL whose value is a secret."""
-_USER_PART = re.compile(r"(://[^/?#\s]*?):[^/?#\s]*@")
+_WEB = ("http://", "https://")
+_USER_PART = re.compile(r"(://[^:/@]*):.*@")
+"""User and password; a password in plain text may hold any character, so all up to the last `@` is taken for it."""
 _QUERY_PART = re.compile(rf"\b({'|'.join(sorted(_SECRET_KEYS))})=[^&#\s]*", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{\w+\}")
 
@@ -21,10 +25,10 @@ def mask_password(url: str) -> str:
 def has_password(url: str) -> bool:
     """Whether a URL holds a password in plain text, before its host or in its query."""
     plain = _REFERENCE.sub("", url)
-    if found := _USER_PART.search(plain):
-        return not found.group().endswith(":@")
     try:
-        query = parse_qsl(urlsplit(plain).query)
-    except ValueError:  # it is no URL
-        return True
-    return any(key.lower() in _SECRET_KEYS and value for key, value in query)
+        parts = urlsplit(plain)
+        password = parts.password if plain.startswith(_WEB) or "://" not in plain else sa.make_url(plain).password
+        query = parse_qsl(parts.query)
+    except (ValueError, sa.exc.ArgumentError):  # it is no URL: what stands before an `@` may be a secret
+        return "@" in plain
+    return bool(password) or any(key.lower() in _SECRET_KEYS and value for key, value in query)
