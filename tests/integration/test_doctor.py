@@ -16,7 +16,7 @@ from bench.connecting.servers import Mlflow, Prefect, running_mlflow, running_pr
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.cli.connect.connected_servers import look_at_connected, pool_problems
-from surefoot.cli.connect.doctor_report import Level, examine
+from surefoot.cli.connect.doctor_report import FindingLevel, examine
 from surefoot.cli.local.prefect_server import _request_prefect
 from surefoot.cli.local.stack_options import StackOptions, plan_settings
 from surefoot.core.errors import Unavailable
@@ -43,7 +43,7 @@ class Servers:
         """Credentials that are right."""
         return credentials(self.mlflow, self.prefect, SECRET)
 
-    def journal(self, database: str = "journal", user: str = "keeper") -> str:
+    def journal(self, database: str = "journal", user: str = "recorder") -> str:
         """URL of a journal, without its password."""
         return self.postgres.url(database, user=user, password="${JOURNAL_PASSWORD}")  # noqa: S106 - a reference
 
@@ -68,9 +68,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         running_prefect(folder / "prefect", None) as prefect,
         altering_proxy("") as other,
     ):
-        for role in ("keeper", "reader"):
+        for role in ("recorder", "reader"):
             postgres.run(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'")
-        postgres.run("CREATE DATABASE journal OWNER keeper")
+        postgres.run("CREATE DATABASE journal OWNER recorder")
         postgres.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC", "journal")
         mlflow.add_user(*STRANGER)
         mlflow.ask("POST", "2.0/mlflow/registered-models/create", name=MODEL).raise_for_status()
@@ -90,19 +90,19 @@ def known(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 def faults(config: Settings) -> list[tuple[str, str]]:
     """Part and text of each fault."""
-    return [(one.part, one.text) for one in examine(config) if one.level is Level.FAULT]
+    return [(one.part, one.text) for one in examine(config) if one.level is FindingLevel.FAULT]
 
 
 def test_a_set_up_that_is_well_has_a_line_for_each_thing_that_was_found(known: Servers, tmp_path: Path) -> None:
     """Version and address of each server, both folders, the gateway, the journal and our rights are one line each."""
     found = list(examine(known.settings(tmp_path / "home", listen=f"127.0.0.1:{free_port()}")))
-    assert {one.level for one in found} == {Level.OK}, found
+    assert {one.level for one in found} == {FindingLevel.OK}, found
     lines = {one.part: one.text for one in found}
     assert list(lines) == ["project", "home", "gateway", "journal", "mlflow", "rights", "prefect", "pool"]
     assert lines["mlflow"] == f"MLflow 3.17.2 at {known.mlflow.url} (connected)"
     assert lines["prefect"] == f"Prefect 3.8.8 at {known.prefect.url} (connected)"
     assert lines["journal"].startswith(
-        f"journal: PostgreSQL {known.postgres.version} at postgresql+psycopg://keeper:***@"
+        f"journal: PostgreSQL {known.postgres.version} at postgresql+psycopg://recorder:***@"
     )
     assert lines["rights"] == f"model {MODEL}: aliases may be moved, versions may be tagged"
     assert not (tmp_path / "home").exists()
@@ -195,10 +195,10 @@ BROKEN = {
     "PostgreSQL does not answer": Broken(
         "journal",
         ("does not answer", "start it, or correct the URL"),
-        lambda _s, _f: {"journal": "postgresql://keeper:${JOURNAL_PASSWORD}@127.0.0.1:9/journal"},
+        lambda _s, _f: {"journal": "postgresql://recorder:${JOURNAL_PASSWORD}@127.0.0.1:9/journal"},
     ),
     "the journal's password is wrong": Broken(
-        "journal", ("refuses user keeper", "correct the password"), variables=(("JOURNAL_PASSWORD", "wrong"),)
+        "journal", ("refuses user recorder", "correct the password"), variables=(("JOURNAL_PASSWORD", "wrong"),)
     ),
     "the journal's password is not set": Broken(
         "journal", ("environment variable JOURNAL_PASSWORD is not set",), variables=(("JOURNAL_PASSWORD", ""),)
@@ -364,7 +364,7 @@ def test_deployments_of_another_installation_are_not_replaced(known: Servers, tm
 def test_a_pool_without_a_worker_is_noted(known: Servers, tmp_path: Path) -> None:
     """A pool of somebody else in which nothing runs now is no fault; the note says how to start a worker."""
     config = known.settings(tmp_path, pool="team")
-    notes = [one.text for one in examine(config) if one.level is Level.NOTE]
+    notes = [one.text for one in examine(config) if one.level is FindingLevel.NOTE]
     assert notes == [
         "no worker polls work pool 'team': start one on this host, 'prefect worker start --pool team'",
     ]

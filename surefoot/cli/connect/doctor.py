@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from surefoot.cli.connect.doctor_report import Finding, Level, examine
+from surefoot.cli.connect.doctor_report import Finding, FindingLevel, examine
 from surefoot.cli.connect.options import (
     JournalOption,
     ListenOption,
@@ -23,7 +23,7 @@ from surefoot.cli.read_only import JsonOption
 from surefoot.core.errors import Rejected
 from surefoot.settings import Settings, home_folder, read_settings
 
-_COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.FAULT: "red"}
+_COLOURS = {FindingLevel.OK: "green", FindingLevel.NOTE: "yellow", FindingLevel.FAULT: "red"}
 
 
 def doctor(
@@ -43,8 +43,8 @@ def doctor(
     resolved = resolve_settings(project.absolute(), given)
     config, running = _subject(home_folder(), project.absolute(), stack_options(resolved), chosen=any(given.values()))
     found = list(examine(config, running))
-    found += [Finding("environment", Level.NOTE, line) for line in unused_variables(resolved)]
-    faults = sum(one.level is Level.FAULT for one in found)
+    found += [Finding("environment", FindingLevel.NOTE, line) for line in unused_variables(resolved)]
+    faults = sum(one.level is FindingLevel.FAULT for one in found)
     if json_:
         lines = [{"part": one.part, "level": one.level.value, "text": one.text} for one in found]
         print_json({"ok": not faults, "findings": lines})

@@ -18,7 +18,7 @@ _JOURNAL_TABLES = (*JOURNAL_TABLES.tables, *OUTBOX_TABLES.tables)
 """Tables of the journal's database."""
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """How much a finding matters."""
 
     OK = "ok"
@@ -37,7 +37,7 @@ class Finding:
     """
 
     part: str
-    level: Level
+    level: FindingLevel
     text: str
 
 
@@ -51,7 +51,7 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
     yield _finding("project", lambda: check_project(config.project))
     yield _finding("home", lambda: check_home(config.home))
     if "gateway" in running:
-        yield Finding("gateway", Level.OK, f"gateway at {config.gateway}, started by Surefoot")
+        yield Finding("gateway", FindingLevel.OK, f"gateway at {config.gateway}, started by Surefoot")
     elif config.listen:
         yield _finding("gateway", lambda: check_listen_address(config))
     yield _finding("journal", lambda: f"journal: {check_journal_database(config.journal_url, _JOURNAL_TABLES)}")
@@ -62,7 +62,7 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
 def _mlflow(config: Settings, running: frozenset[str]) -> Iterator[Finding]:
     connected = "mlflow" in config.connected
     if not connected and "mlflow" not in running:
-        yield Finding("mlflow", Level.OK, f"MLflow: embedded, 'surefoot up' starts it in {config.home}")
+        yield Finding("mlflow", FindingLevel.OK, f"MLflow: embedded, 'surefoot up' starts it in {config.home}")
         return
 
     def server() -> str:
@@ -72,7 +72,7 @@ def _mlflow(config: Settings, running: frozenset[str]) -> Iterator[Finding]:
 
     first = _finding("mlflow", server)
     yield first
-    if first.level is Level.OK:
+    if first.level is FindingLevel.OK:
         for model in sorted(wiring.read_policies(config)):
             yield _finding("rights", lambda model=model: _rights(config, model))  # type: ignore[misc]
 
@@ -94,10 +94,10 @@ def _prefect(config: Settings, running: frozenset[str]) -> Iterator[Finding]:
 
         first = _finding("prefect", server)
         yield first
-        if first.level is Level.FAULT:
+        if first.level is FindingLevel.FAULT:
             return
     else:
-        yield Finding("prefect", Level.OK, f"Prefect: embedded, 'surefoot up' starts it in {config.home}")
+        yield Finding("prefect", FindingLevel.OK, f"Prefect: embedded, 'surefoot up' starts it in {config.home}")
     notes: list[str] = []
 
     def pool() -> str:
@@ -108,7 +108,7 @@ def _prefect(config: Settings, running: frozenset[str]) -> Iterator[Finding]:
         return text
 
     yield _finding("pool", pool)
-    yield from (Finding("pool", Level.NOTE, note) for note in notes)
+    yield from (Finding("pool", FindingLevel.NOTE, note) for note in notes)
 
 
 def _whose(*, connected: bool) -> str:
@@ -117,9 +117,9 @@ def _whose(*, connected: bool) -> str:
 
 def _finding(part: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(part, Level.OK, check())
+        return Finding(part, FindingLevel.OK, check())
     except SurefootError as error:
-        return Finding(part, Level.FAULT, " ".join(str(error).split()))
+        return Finding(part, FindingLevel.FAULT, " ".join(str(error).split()))
 
 
 def refuse_faults(config: Settings, report: Callable[[str], None]) -> None:
@@ -133,8 +133,8 @@ def refuse_faults(config: Settings, report: Callable[[str], None]) -> None:
         Rejected: There is a fault; nothing was started.
     """
     found = list(examine(config))
-    faults = [one.text for one in found if one.level is Level.FAULT]
-    for note in (one.text for one in found if one.level is Level.NOTE):
+    faults = [one.text for one in found if one.level is FindingLevel.FAULT]
+    for note in (one.text for one in found if one.level is FindingLevel.NOTE):
         report(note)
     if len(faults) == 1:
         raise Rejected(faults[0])
