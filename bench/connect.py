@@ -2,7 +2,7 @@
 
 `python -m bench.connect --json FILE`: MLflow, with basic authentication, and the journal are in PostgreSQL; so is
 Prefect, with an auth string, where the host's PostgreSQL has the extension pg_trgm that Prefect needs. The user of
-Surefoot has the right EDIT on one model, and no more. Exits with 1 when a row misses its demand.
+Surefoot has the right MANAGE on one model, and no more. Exits with 1 when a row misses its demand.
 """
 
 import argparse
@@ -85,10 +85,12 @@ def _roll_out(installation: Installation, mlflow: Mlflow) -> list[_Row]:
     answers = {f"{status} from version {version}": count for (status, version), count in sorted(caller.seen.items())}
     rows.append(("answers to callers", answers, {status for status, _ in caller.seen} == {200}))
     aliases = mlflow.aliases(MODEL)
-    rows.append(("aliases in MLflow", aliases, (aliases.get("champion"), aliases.get("previous")) == ("2", "1")))
+    rows.append(("aliases in MLflow", aliases, aliases == {"champion": "2", "previous": "1"}))
     verify = installation.run("verify", MODEL)
     rows.append(("verify", verify.stdout.strip().splitlines()[:1], verify.returncode == 0))
     status = json.loads(installation.run("status", "--json").stdout)
+    trouble = [*status["trouble"], *(line for model in status["models"] for line in model["trouble"])]
+    rows.append(("status finds nothing wrong", trouble, status["ok"]))
     problems = {name: one["problem"] for name, one in status["connected"].items()}
     rows.append(("status names the connected servers", problems, problems == {"mlflow": "", "prefect": ""}))
     return rows

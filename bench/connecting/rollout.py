@@ -115,14 +115,14 @@ def credentials(mlflow: Mlflow, prefect: Prefect, journal_password: str) -> dict
 
 
 def register_versions(mlflow: Mlflow) -> None:
-    """Register two versions as their owner, set alias champion on the first, and let Surefoot's user edit the model."""
+    """Register two versions as their owner, set alias champion on the first, and give Surefoot the right MANAGE."""
     user, password = mlflow.admin
     own = {"MLFLOW_TRACKING_URI": mlflow.url, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
     environment = {**os.environ, **own, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         [sys.executable, "-c", _SCIENTIST], env=environment, check=True, capture_output=True, timeout=PATIENCE_S
     )
-    mlflow.grant(MODEL, "EDIT")
+    mlflow.grant(MODEL, "MANAGE")
 
 
 @dataclass

@@ -60,7 +60,7 @@ def test_a_rollout_by_alias_is_promoted_on_servers_of_others(connected: Connecte
     assert [(name, seen) for name, seen, good in connected.rows if not good] == []
     seen = {name: value for name, value, _ in connected.rows}
     assert seen["the rollout ends as"] == "Promoted"
-    assert len(connected.rows) == 15
+    assert len(connected.rows) == 16
     assert list(leftovers(connected.folder / "home")) == []
 
 

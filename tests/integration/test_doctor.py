@@ -26,6 +26,7 @@ from tests.integration.altering_proxy import altering_proxy, write_certificate
 
 SECRET = "journal-secret-1"  # noqa: S105 - of a database of this test
 STRANGER = ("stranger", "stranger-password-1")
+EDITOR = ("editor", "editor-password-1")
 
 
 @dataclass
@@ -73,8 +74,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         postgres.run("CREATE DATABASE journal OWNER recorder")
         postgres.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC", "journal")
         mlflow.add_user(*STRANGER)
+        mlflow.add_user(*EDITOR)
         mlflow.ask("POST", "2.0/mlflow/registered-models/create", name=MODEL).raise_for_status()
-        mlflow.grant(MODEL, "EDIT")
+        mlflow.grant(MODEL, "EDIT", EDITOR[0])
+        mlflow.grant(MODEL, "MANAGE")
         for name, kind in (("team", "process"), ("boxes", "docker")):
             prefect.ask("POST", "/work_pools/", {"name": name, "type": kind}).raise_for_status()
         yield Servers(folder, postgres, mlflow, prefect, other)
@@ -98,13 +101,13 @@ def test_a_set_up_that_is_well_has_a_line_for_each_thing_that_was_found(known: S
     found = list(examine(known.settings(tmp_path / "home", listen=f"127.0.0.1:{free_port()}")))
     assert {one.level for one in found} == {FindingLevel.OK}, found
     lines = {one.part: one.text for one in found}
-    assert list(lines) == ["project", "home", "gateway", "journal", "mlflow", "rights", "prefect", "pool"]
+    assert list(lines) == ["project", "policies", "home", "gateway", "journal", "mlflow", "rights", "prefect", "pool"]
     assert lines["mlflow"] == f"MLflow 3.17.2 at {known.mlflow.url} (connected)"
     assert lines["prefect"] == f"Prefect 3.8.8 at {known.prefect.url} (connected)"
     assert lines["journal"].startswith(
         f"journal: PostgreSQL {known.postgres.version} at postgresql+psycopg://recorder:***@"
     )
-    assert lines["rights"] == f"model {MODEL}: aliases may be moved, versions may be tagged"
+    assert lines["rights"] == f"model {MODEL}: aliases may be set and removed, versions tagged"
     assert not (tmp_path / "home").exists()
     assert known.mlflow.aliases(MODEL) == {}  # looking for the right to move an alias moves none
 
@@ -164,8 +167,13 @@ BROKEN = {
     ),
     "no right to move aliases": Broken(
         "rights",
-        (f"does not let stranger move aliases of model {MODEL} (403)", "grant EDIT on the model"),
+        (f"does not let stranger move aliases of model {MODEL} (403)", "grant MANAGE on it"),
         variables=(("MLFLOW_TRACKING_USERNAME", STRANGER[0]), ("MLFLOW_TRACKING_PASSWORD", STRANGER[1])),
+    ),
+    "no right to remove aliases": Broken(
+        "rights",
+        (f"does not let editor remove aliases of model {MODEL} (403)", "grant MANAGE on it"),
+        variables=(("MLFLOW_TRACKING_USERNAME", EDITOR[0]), ("MLFLOW_TRACKING_PASSWORD", EDITOR[1])),
     ),
     "Prefect does not answer": Broken(
         "prefect", ("nothing answers as Prefect at http://127.0.0.1:9",), lambda _s, _f: {"prefect": NOWHERE}
@@ -223,7 +231,7 @@ BROKEN = {
         "project", ("has no prefect.yaml", "name it with --project"), lambda _s, f: {"project": _project(f)}
     ),
     "the project has no policies": Broken(
-        "project", ("has no folder configs", "make it"), lambda _s, f: {"project": _project(f, "prefect.yaml")}
+        "policies", ("has no folder configs", "make it"), lambda _s, f: {"project": _project(f, "prefect.yaml")}
     ),
     "the home folder cannot be written": Broken(
         "home", ("cannot be written (Not a directory)", "set SUREFOOT_HOME"), lambda _s, f: {"state": _file(f) / "home"}

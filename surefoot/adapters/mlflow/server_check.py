@@ -15,6 +15,8 @@ _SUPPORTED_MAJOR = 3
 """Logged models, from which versions are downloaded, came with MLflow 3."""
 _NO_VERSION = "2147483647"
 """Number of a version that no model has: writing to it changes nothing, and is refused where the right is missing."""
+_NO_ALIAS = "surefoot/doctor"
+"""A name that no alias can have: removing it changes nothing, tells no webhook, and is refused like any other one."""
 _API = "/api/2.0/mlflow"
 
 
@@ -45,11 +47,11 @@ def check_mlflow_server(uri: str, timeout_s: float = _TIMEOUT_S) -> MlflowFound:
     listed = _ask(uri, "GET", f"{_API}/registered-models/search", timeout_s, params={"max_results": "1"})
     told = _ask(uri, "GET", "/version", timeout_s)
     version = told.text.strip()
-    if not listed.is_success or not _is_object(listed) or not re.match(r"\d+\.\d+(\.\w+)*$", version):
-        raise Rejected(
-            f"{uri} answers, but not as MLflow ({listed.status_code} for {_API}/registered-models/search): correct the"
-            " address; a path in front of MLflow belongs to it"
-        )
+    wrong = f"{uri} answers, but not as MLflow"
+    if not listed.is_success or not _is_object(listed):
+        raise Rejected(f"{wrong} ({listed.status_code} for {_API}/registered-models/search): correct the address")
+    if not re.match(r"\d+\.\d+(\.\w+)*$", version):
+        raise Rejected(f"{wrong} (no version at /version): correct the address; a path before /api belongs to it")
     if int(version.partition(".")[0]) != _SUPPORTED_MAJOR:
         age = "old" if int(version.partition(".")[0]) < _SUPPORTED_MAJOR else "new"
         raise Rejected(
@@ -59,7 +61,7 @@ def check_mlflow_server(uri: str, timeout_s: float = _TIMEOUT_S) -> MlflowFound:
 
 
 def check_model_rights(uri: str, model: str, timeout_s: float = _TIMEOUT_S) -> bool:
-    """Check that we may move the aliases of a model and tag its versions; nothing is changed.
+    """Check that we may set and remove the aliases of a model and tag its versions; nothing is changed.
 
     Args:
         uri: Base URL.
@@ -78,16 +80,17 @@ def check_model_rights(uri: str, model: str, timeout_s: float = _TIMEOUT_S) -> b
         return False
     user = read_credentials().user or "this process"
     if found.status_code == httpx.codes.FORBIDDEN:
-        raise Rejected(f"MLflow at {uri} does not let {user} read model {model} (403): grant EDIT on the model")
-    attempts = {
-        "move aliases of": ("registered-models/alias", {"alias": "surefoot-doctor"}),
-        "tag versions of": ("model-versions/set-tag", {"key": "surefoot.doctor", "value": "none"}),
-    }
-    for right, (path, body) in attempts.items():
-        wanted = {"name": model, "version": _NO_VERSION, **body}
-        answer = _ask(uri, "POST", f"{_API}/{path}", timeout_s, json=wanted)
+        raise Rejected(f"MLflow at {uri} does not let {user} read model {model} (403): grant MANAGE on it")
+    # In this order: who may remove an alias may set one too.
+    attempts = (
+        ("move aliases of", "POST", "registered-models/alias", {"alias": "surefoot-doctor", "version": _NO_VERSION}),
+        ("tag versions of", "POST", "model-versions/set-tag", {"key": "k", "value": "v", "version": _NO_VERSION}),
+        ("remove aliases of", "DELETE", "registered-models/alias", {"alias": _NO_ALIAS}),
+    )
+    for right, method, path, body in attempts:
+        answer = _ask(uri, method, f"{_API}/{path}", timeout_s, json={"name": model, **body})
         if answer.status_code == httpx.codes.FORBIDDEN:
-            raise Rejected(f"MLflow at {uri} does not let {user} {right} model {model} (403): grant EDIT on the model")
+            raise Rejected(f"MLflow at {uri} does not let {user} {right} model {model} (403): grant MANAGE on it")
     return True
 
 

@@ -1,7 +1,7 @@
 """Run every check of a set-up, and report one line for each thing that was found or is wrong."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from surefoot import wiring
@@ -9,7 +9,7 @@ from surefoot.adapters.journal.journal_check import check_journal_database
 from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES
 from surefoot.adapters.mlflow.server_check import check_mlflow_server, check_model_rights
 from surefoot.adapters.notify.outbox import OUTBOX_TABLES
-from surefoot.cli.connect.host_checks import check_clock, check_home, check_listen_address, check_project
+from surefoot.cli.connect.host_checks import check_clock, check_flows, check_home, check_listen_address, check_policies
 from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.settings import Settings
@@ -31,14 +31,16 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        part: What was looked at: project, home, gateway, journal, mlflow, rights, prefect, pool or environment.
+        part: What was looked at: project, policies, home, gateway, journal, mlflow, rights, prefect, pool or environment.
         level: How much it matters.
         text: What was found; of a fault, what is wrong, where, and what to do.
+        later: Whether a stack can be started all the same, and the fault be mended afterwards.
     """
 
     part: str
     level: FindingLevel
     text: str
+    later: bool = False
 
 
 def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator[Finding]:
@@ -48,7 +50,10 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
         config: The settings that it has, or would have.
         running: Parts that are processes of the stack and run, which hold their ports.
     """
-    yield _finding("project", lambda: check_project(config.project))
+    flows = _finding("project", lambda: check_flows(config.project))
+    yield flows
+    if flows.level is FindingLevel.OK:
+        yield replace(_finding("policies", lambda: check_policies(config.project)), later=True)
     yield _finding("home", lambda: check_home(config.home))
     if "gateway" in running:
         yield Finding("gateway", FindingLevel.OK, f"gateway at {config.gateway}, started by Surefoot")
@@ -79,7 +84,7 @@ def _mlflow(config: Settings, running: frozenset[str]) -> Iterator[Finding]:
 
 def _rights(config: Settings, model: str) -> str:
     if check_model_rights(config.mlflow, model):
-        return f"model {model}: aliases may be moved, versions may be tagged"
+        return f"model {model}: aliases may be set and removed, versions tagged"
     return f"model {model} is not registered yet: rights on it are not known"
 
 
@@ -133,8 +138,10 @@ def refuse_faults(config: Settings, report: Callable[[str], None]) -> None:
         Rejected: There is a fault; nothing was started.
     """
     found = list(examine(config))
-    faults = [one.text for one in found if one.level is FindingLevel.FAULT]
-    for note in (one.text for one in found if one.level is FindingLevel.NOTE):
+    faults = [one.text for one in found if one.level is FindingLevel.FAULT and not one.later]
+    for note in (
+        one.text for one in found if one.level is FindingLevel.NOTE or (one.level is FindingLevel.FAULT and one.later)
+    ):
         report(note)
     if len(faults) == 1:
         raise Rejected(faults[0])

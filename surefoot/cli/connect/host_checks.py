@@ -14,7 +14,7 @@ _MOST_SKEW_S = 60.0
 """How far the clock of a server may be from this host's [s]: ticks come every minute."""
 
 
-def check_flows(project: Path) -> None:
+def check_flows(project: Path) -> str:
     """Check that a folder holds flows to deploy.
 
     Raises:
@@ -24,20 +24,18 @@ def check_flows(project: Path) -> None:
         raise Rejected(
             f"{project} has no prefect.yaml: run 'surefoot up' in the project folder, or name it with --project"
         )
+    return f"project {project}"
 
 
-def check_project(project: Path) -> str:
-    """Check the project folder.
+def check_policies(project: Path) -> str:
+    """Check that a project has a folder of policies.
 
     Raises:
-        Rejected: It lacks prefect.yaml, or the folder of policies.
+        Rejected: It has none.
     """
-    check_flows(project)
     if not (project / "configs").is_dir():
-        raise Rejected(
-            f"{project} has no folder configs, in which the policies are: make it, or name another --project"
-        )
-    return f"project {project}"
+        raise Rejected(f"{project} has no folder configs, so no model has a policy: make it, or name another --project")
+    return f"policies in {project / 'configs'}"
 
 
 def check_home(home: Path) -> str:
