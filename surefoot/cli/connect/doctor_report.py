@@ -31,7 +31,7 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        part: What was looked at: project, policies, home, gateway, journal, mlflow, rights, prefect, pool or environment.
+        part: What was looked at, such as project, journal, mlflow, rights or pool.
         level: How much it matters.
         text: What was found; of a fault, what is wrong, where, and what to do.
         later: Whether a stack can be started all the same, and the fault be mended afterwards.
@@ -139,10 +139,9 @@ def refuse_faults(config: Settings, report: Callable[[str], None]) -> None:
     """
     found = list(examine(config))
     faults = [one.text for one in found if one.level is FindingLevel.FAULT and not one.later]
-    for note in (
-        one.text for one in found if one.level is FindingLevel.NOTE or (one.level is FindingLevel.FAULT and one.later)
-    ):
-        report(note)
+    for one in found:
+        if one.level is not FindingLevel.OK and one.text not in faults:
+            report(one.text)
     if len(faults) == 1:
         raise Rejected(faults[0])
     if faults:
