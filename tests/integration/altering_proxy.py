@@ -55,13 +55,13 @@ def altering_proxy(
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _pass_on  # noqa: N815 - names of the base class
+        do_GET = do_POST = do_DELETE = _pass_on  # noqa: N815 - names of the base class
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=listening.serve_forever)
     thread.start()
     try:

@@ -10,7 +10,7 @@ import httpx
 from surefoot.adapters.mlflow.http_access import open_mlflow_http_client, read_credentials
 from surefoot.core.errors import RegistryUnavailable, Rejected
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 15.0
 _SUPPORTED_MAJOR = 3
 """Logged models, from which versions are downloaded, came with MLflow 3."""
 _NO_VERSION = "2147483647"

@@ -10,7 +10,7 @@ from surefoot.cli.local.prefect_server import DEPLOYED_FLOWS
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.settings import OWN_POOL, Settings
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 15.0
 _SUPPORTED_MAJOR = 3
 _CREDENTIALS = "PREFECT_API_AUTH_STRING (user:password of a server) or PREFECT_API_KEY (Prefect Cloud)"
 _NAMED_POOLS = 5
