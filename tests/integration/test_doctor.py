@@ -4,83 +4,30 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.connecting.postgres import Postgres, running_postgres
-from bench.connecting.rollout import MODEL, Installation, credentials, make_project
-from bench.connecting.servers import Mlflow, Prefect, running_mlflow, running_prefect
+from bench.connecting.rollout import MODEL, Installation
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.cli.connect.connected_servers import look_at_connected, pool_problems
 from surefoot.cli.connect.doctor_report import FindingLevel, examine
 from surefoot.cli.local.prefect_server import _request_prefect
-from surefoot.cli.local.stack_options import StackOptions, plan_settings
 from surefoot.core.errors import Unavailable
 from surefoot.settings import Settings
 from tests.conftest import free_port
 from tests.integration.altering_proxy import altering_proxy, write_certificate
-
-SECRET = "journal-secret-1"  # noqa: S105 - of a database of this test
-STRANGER = ("stranger", "stranger-password-1")
-EDITOR = ("editor", "editor-password-1")
-
-
-@dataclass
-class Servers:
-    """Servers that Surefoot did not start, and a folder in which all is well."""
-
-    folder: Path
-    postgres: Postgres
-    mlflow: Mlflow
-    prefect: Prefect
-    other: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Credentials that are right."""
-        return credentials(self.mlflow, self.prefect, SECRET)
-
-    def journal(self, database: str = "journal", user: str = "recorder") -> str:
-        """URL of a journal, without its password."""
-        return self.postgres.url(database, user=user, password="${JOURNAL_PASSWORD}")  # noqa: S106 - a reference
-
-    def settings(self, home: Path, **changes: Any) -> Settings:
-        """Settings of a set-up in which all is well, but for some changes."""
-        home = changes.pop("state", home)
-        wanted = {"mlflow": self.mlflow.url, "prefect": self.prefect.url, "journal": self.journal()}
-        options = StackOptions(**{name: changes.pop(name, value) for name, value in wanted.items()})
-        names = ("pool", "listen")
-        options = replace(options, **{name: changes.pop(name) for name in names if name in changes})
-        return replace(plan_settings(home, self.folder / "project", options, None), **changes)
+from tests.integration.connected_harness import EDITOR, SECRET, STRANGER, Servers, running_servers
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """MLflow with basic authentication, Prefect with an auth string, PostgreSQL with passwords."""
-    folder = tmp_path_factory.mktemp("servers")
-    make_project(folder / "project")
-    with (
-        running_postgres() as postgres,
-        running_mlflow(folder / "mlflow", postgres) as mlflow,
-        running_prefect(folder / "prefect", None) as prefect,
-        altering_proxy("") as other,
-    ):
-        for role in ("recorder", "reader"):
-            postgres.run(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'")
-        postgres.run("CREATE DATABASE journal OWNER recorder")
-        postgres.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC", "journal")
-        mlflow.add_user(*STRANGER)
-        mlflow.add_user(*EDITOR)
-        mlflow.ask("POST", "2.0/mlflow/registered-models/create", name=MODEL).raise_for_status()
-        mlflow.grant(MODEL, "EDIT", EDITOR[0])
-        mlflow.grant(MODEL, "MANAGE")
-        for name, kind in (("team", "process"), ("boxes", "docker")):
-            prefect.ask("POST", "/work_pools/", {"name": name, "type": kind}).raise_for_status()
-        yield Servers(folder, postgres, mlflow, prefect, other)
+    """Servers of somebody else, which run as long as these tests."""
+    with running_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
 
 
 @pytest.fixture
