@@ -1,4 +1,4 @@
-"""Define the read-only commands `lint` (checks policies), `plan`, `schema`, `history`, `verify` (checks journals)."""
+"""Define the read-only commands `lint`, `plan`, `schema`, `history` and `verify`."""
 
 import contextlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Define the command `spread`: estimate the `expect:` values of a policy (rates, deviations) from logged requests."""
+"""Define the command `spread`, which estimates from logged requests the values that a policy has under `expect:`."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Read the state that the controller needs at each tick (journals, policies, registry, routes), cached if unchanged."""
+"""Read what the controller needs at each tick (journals, policies, registry, routes), again only if it has changed."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Check that a policy's corner cases of model inputs fit the columns of the expectation suite or the prediction log."""
+"""Check a policy's corner cases (synthetic test inputs) against the columns of its suite and of logged requests."""
 
 import contextlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Compact the prediction logs of an installation, and record answer counts in the journal before records expire."""
+"""Compact an installation's prediction logs, and journal each version's answer counts before old records expire."""
 
 from surefoot.adapters.predictions.closed_segments import closed_segments as closed_log_segments
 from surefoot.adapters.predictions.compaction import CompactionResult, compact_log

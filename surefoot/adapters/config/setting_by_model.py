@@ -1,4 +1,4 @@
-"""Read one gateway setting of each model from its policy file, as a mapping from model name to setting."""
+"""Read one setting (chosen by the caller) from each model's policy file, as a mapping from model name to value."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Dispatch operations on a policy's tables (digest, checkpoint, restore) to the adapter of each kind of table."""
+"""Dispatch checkpoints and restores of a model's output tables to the adapter of each kind: Delta, Parquet or SQL."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Store evidence counts of groups of prediction-log files on disk, and which stored counts each verdict used."""
+"""Store evidence counts of prediction-log files on disk, and record which of them each verdict was based on."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Resolve versions (with a digest of their files) and aliases in the MLflow registry; set aliases and read back."""
+"""Read versions and aliases from the MLflow registry, compute digests of the versions' files, and set aliases."""
 
 import time
 from collections.abc import Callable, Collection, Mapping

@@ -1,4 +1,4 @@
-"""Define `drill`: rehearse rollbacks after injected faults in a copy of production, or `--live` without a fault."""
+"""Define the command `drill`, which rehearses a rollback in a copy of production, or in production with `--live`."""
 
 import json
 import random

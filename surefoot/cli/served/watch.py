@@ -1,4 +1,4 @@
-"""Define the command `watch`: compare the champion with its past; `--look` also evaluates gates and acts on them."""
+"""Define the command `watch`: compare the champion with its past, and with `--look` evaluate its gates and act."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the facts measured before and after an incident began (data classes), from which its cause is decided."""
+"""Define the facts that are measured to decide an incident's cause, such as shifted columns or confused codes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

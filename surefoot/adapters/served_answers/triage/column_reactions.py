@@ -1,4 +1,4 @@
-"""Measure how answers depend on each column, and find the column change or request group that explains a loss."""
+"""Measure how answers react to each input column; find the column or request group that explains a higher loss."""
 
 import itertools
 from collections import Counter
