@@ -19,6 +19,7 @@ class CauseDetail(StrEnum):
     UNIT = "another unit"
     FROZEN = "one value that stays"
     CODES = "swapped codes"
+    NEW_CODES = "codes that no request had before"
     HOURS = "shifted hours"
     MISSING = "missing values"
     SLOW = "slow answers"

@@ -53,6 +53,8 @@ _STAYS, _VARIED = 0.9, 0.6
 _SAME_CODES = 0.5
 """Codes are swapped when the frequencies without their names differ by less than so much of the whole [fraction]."""
 
+_NEW_CODES, _OWN_NEW_CODES = 0.5, 0.05
+"""Codes are new when so many requests have one, and no more than this had one within the time before [fractions]."""
 _LEAST_SWAPPED = 0.02
 """Swapped codes that fewer requests have are no cause of an incident [fraction]."""
 
@@ -201,8 +203,27 @@ def _category_shift(old: Sequence[object], new: Sequence[object], noise: float) 
     before, after = one[furthest] / len(old), other[furthest] / len(new)
     room = math.sqrt(max(len(gaps) - 1, 1))
     distance = 0.5 * sum(map(abs, gaps.values()))
-    detail = CauseDetail.FROZEN if _has_frozen(old, new) else _swapped(one, other, distance, (len(old), len(new)))
+    if _has_frozen(old, new):
+        detail = CauseDetail.FROZEN
+    elif _has_new_codes(old, new):
+        detail = CauseDetail.NEW_CODES
+    else:
+        detail = _swapped(one, other, distance, (len(old), len(new)))
     return ColumnShift(distance, min(noise * room, 1.0), f"{named} in {before:.0%} -> {after:.0%}", detail=detail)
+
+
+def _has_new_codes(old: Sequence[object], new: Sequence[object]) -> bool:
+    """Whether most values are texts that no request had before, in a column that had hardly any new ones until then."""
+    half = len(old) // 2
+    texts, newer = ([value for value in values if isinstance(value, str)] for values in (old, new))
+    unseen = [
+        sum(value not in known for value in values) / size
+        for known, values, size in (
+            ({*texts[:half]}, texts[half:], max(len(old) - half, 1)),
+            ({*texts}, newer, max(len(new), 1)),
+        )
+    ]
+    return unseen[0] <= _OWN_NEW_CODES and unseen[1] >= _NEW_CODES
 
 
 def _swapped(
