@@ -104,6 +104,18 @@ def test_columns_that_came_well_before_are_not_rescaled() -> None:
     assert find_column_correction(losses_of(truth), given, labels, np.zeros(len(given)), losses_of(truth)) is None
 
 
+def test_a_column_that_varies_later_is_no_constant() -> None:
+    """A column that has one value in the first requests and others later is asked with its own values only."""
+    given: list[Row] = [{**row, "visib": 10.0 if place < 400 else 9.0} for place, row in enumerate(rows(800))]
+
+    def own(asked: Sequence[Row]) -> list[object]:
+        return [1e6 if not 9.0 <= row["visib"] <= 10.0 else row["visib"] for row in asked]
+
+    found = measure_reactions(own, own, given)["visib"]
+    assert found.commonest == 0.5
+    assert found.own < 2.0
+
+
 def test_a_column_that_is_never_known_and_one_that_is_left_out_are_told() -> None:
     """Answers that depend on a column without values, and answers that do not react where the good version's do."""
 
