@@ -38,7 +38,7 @@ OPERATOR = "operator"
 _MOST_REQUESTS = 6000
 """Requests after the onset after which an operator takes the version back [count]."""
 _MOST_HARM_REQUESTS = 12_000
-_LONGEST_S = 400.0
+_LONGEST_S = 900.0
 """The operator does so as well after this time of the host, however few requests were answered [seconds]."""
 _AFTER_RETURN = 60
 """Requests after the version was taken back, so that the incident has a time after it [count]."""

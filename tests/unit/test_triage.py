@@ -38,6 +38,7 @@ HARMED = replace(WELL, loss_after=3.0)
 MOVED = ColumnShift(0.6, 0.1, "median 1013 -> 101300", restored=0.9)
 HALF = ColumnShift(0.5, 0.1, "median 1 -> 2", restored=0.2)
 TRIAL = replace(HARMED, trial=True)
+CAME_LATER = replace(TRIAL, against_good=1.7, against_tolerance=0.3)
 UNIT = ColumnCorrection("visib", "multiplied by 1.609", 0.95, CauseDetail.UNIT, 0.2, 0.1)
 CODES = ColumnCorrection("carrier", "where AA and UA are swapped", 0.6, CauseDetail.CODES, 0.2, 0.1)
 LATE = ColumnReaction(0.4, 0.0, 1.0, "is missing")
@@ -108,6 +109,13 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
             "hour",
         ),
         (replace(TRIAL, repair=CODES), Cause.ENCODING, "carrier"),
+        (replace(CAME_LATER, repair=UNIT), Cause.FEATURE, "visib"),
+        (replace(CAME_LATER, shifts={"pressure": MOVED, "a": HALF}), Cause.FEATURE, "pressure"),
+        (replace(CAME_LATER, shifts={"pressure": HALF, "seats": STILL}), Cause.FEATURE, "pressure"),
+        (replace(CAME_LATER, shifts={"a": HALF, "b": HALF}, reactions={"delay": LATE}), Cause.INPUTS, ""),
+        (replace(CAME_LATER, reactions={"delay": LATE}), Cause.TIMING, "delay"),
+        (replace(CAME_LATER, against_good=1.0, shifts={"a": HALF, "b": HALF}), Cause.MODEL, ""),
+        (replace(CAME_LATER, against_tolerance=1.8, shifts={"a": HALF, "b": HALF}), Cause.MODEL, ""),
         (replace(HARMED, repair=CODES), Cause.FEATURE, "carrier"),
         (replace(TRIAL, repair=replace(CODES, chance=0.3)), Cause.MODEL, ""),
         (replace(TRIAL, reactions={"delay": LATE, "hour": BOTH}), Cause.TIMING, "delay"),

@@ -1,4 +1,4 @@
-"""Define the command `watch`: compare the champion with its past, and with `--look` evaluate its gates and act."""
+"""Define the command `watch`, which shows how the champion does beside its past, or evaluates its gates now."""
 
 from typing import Annotated
 

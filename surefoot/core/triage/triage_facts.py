@@ -10,6 +10,8 @@ _UNIT_REPAIRS = 0.8
 """Share of the additional loss that another unit of a whole column takes away at least [fraction]."""
 _REPAIRS = 0.3
 """The same of swapped codes, of which perhaps not all are found, and of shifted hours [fraction]."""
+_CAME_LATER = 0.8
+"""Harm came with the requests when so much of it was not there on the requests of before [fraction]."""
 
 
 class CauseDetail(StrEnum):
@@ -19,6 +21,7 @@ class CauseDetail(StrEnum):
     UNIT = "another unit"
     FROZEN = "one value that stays"
     CODES = "swapped codes"
+    NEW_CODES = "codes that no request had before"
     HOURS = "shifted hours"
     MISSING = "missing values"
     SLOW = "slow answers"
@@ -262,6 +265,17 @@ class TriageFacts:
         if other is not None and self.loss_after - other > self.tolerance:
             return self.loss_after - other
         return self.against_good if self.is_worse_against_good else None
+
+    @property
+    def came_with_requests(self) -> bool:
+        """Whether a version on trial does about as well as the good one on the requests of before, but not on these.
+
+        What is wrong with a version shows on the requests of any time, so the requests have changed.
+        """
+        harm, rise = self.harm, self.against_good
+        if not self.trial or harm is None or rise is None:
+            return False
+        return rise > self.against_tolerance and rise >= _CAME_LATER * harm
 
     @property
     def is_worse_against_good(self) -> bool:
