@@ -18,6 +18,7 @@ from surefoot.cli.shared.emergency_arguments import EMERGENCY_COMMANDS, ignore_m
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 MODULES = {
+    "init": "local.project_folder",
     "up": "servers",
     "down": "servers",
     "gateway": "servers",
@@ -78,6 +79,7 @@ _STATE_CHANGING_COMMANDS = (
     "promote",
     "up",
     "down",
+    "init",
     "compact",
     "incident",
     "playbook",

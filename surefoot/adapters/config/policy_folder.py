@@ -52,8 +52,12 @@ def declared_model(file: Path) -> str:
 def _declared(text: str) -> str:
     """The value of the key `model`; empty where there is none that can be read. The rest of the file may be wrong."""
     line = _MODEL_LINE.search(text)
+    return (_named(line.group()) if line else "") or _named(text)  # a long name may go on in the next line
+
+
+def _named(text: str) -> str:
     try:
-        node = yaml.compose(line.group() if line else text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
         return ""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
