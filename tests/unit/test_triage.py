@@ -71,6 +71,7 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(WELL, latency_ms=50.0, too_slow=True), Cause.RESOURCES, ""),
         (replace(WELL, latency_ms=50.0), Cause.UNKNOWN, ""),
         (replace(WELL, failed=100, error="MemoryError: no memory"), Cause.RESOURCES, ""),
+        (replace(WELL, failed=100, error="Down: version 2 has ended and is being started again"), Cause.RESOURCES, ""),
         (replace(WELL, failed=100, error="KeyError: 'a'"), Cause.UNKNOWN, ""),
         (replace(WELL, failed=100, good_failed=0.1), Cause.UNKNOWN, ""),
         (
