@@ -73,7 +73,7 @@ _CONCENTRATED = 0.7
 _RESOURCE_ERRORS = {
     CauseDetail.MEMORY: ("memory", "no space", "cannot allocate"),
     CauseDetail.SLOW: ("timeout", "timed out", "did not answer", "no answer within", "still busy"),
-    CauseDetail.PROCESS: ("died", "killed", "process ended", "process has ended", "too many"),
+    CauseDetail.PROCESS: ("died", "killed", "process ended", "has ended", "too many"),
 }
 """Words of errors that tell of resources and not of data."""
 
