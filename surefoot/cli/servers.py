@@ -1,4 +1,4 @@
-"""Define commands that start or stop servers: `up` and `down` (all of them), `gateway` and `controller` (one each)."""
+"""Define the commands `up`, `down`, `gateway` and `controller`, which start or stop servers."""
 
 import logging
 import os

@@ -99,10 +99,7 @@ class StagingTwin:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             with suppress(httpx.HTTPError):
-                if (
-                    httpx.get(f"{self.config.gateway}/health", timeout=2.0, trust_env=False).status_code
-                    == httpx.codes.OK
-                ):
+                if _is_ready(httpx.get(f"{self.config.gateway}/health", timeout=2.0, trust_env=False)):
                     return
             if self._gateway.poll() is not None:
                 break
@@ -198,6 +195,14 @@ def make_twin(folder: Path, project: Path, model: str) -> StagingTwin:
         clock=f"replay:{folder / 'clock'}",
     )
     return StagingTwin(config, model)
+
+
+def _is_ready(health: httpx.Response) -> bool:
+    """Whether a gateway serves what its routes name, and has loaded the versions that answer when a champion fails."""
+    if health.status_code != httpx.codes.OK:
+        return False
+    standbys = [one.get("standby") for one in health.json()["models"].values()]
+    return all(standby is None or standby["loaded"] for standby in standbys)
 
 
 def _link_or_copy(source: str, target: str) -> object:
