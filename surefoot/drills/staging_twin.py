@@ -19,6 +19,7 @@ import httpx
 
 from surefoot import wiring
 from surefoot.adapters.clock import ReplayClock
+from surefoot.adapters.replay.version_processes import fresh_forkserver
 from surefoot.core.errors import Unavailable
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.ledger import Ledger, fold_entries
@@ -139,7 +140,10 @@ class StagingTwin:
         os.environ[FAULT_FILE_VARIABLE] = str(self.fault_file)  # for versions that are asked again about their requests
         config = self.config if registry else replace(self.config, mlflow=NOT_A_SERVER)
         try:
-            with wiring.open_ports(config, "drill", _REGISTRY_TIMEOUT_S if not registry else 20.0) as ports:
+            with (
+                fresh_forkserver(),
+                wiring.open_ports(config, "drill", _REGISTRY_TIMEOUT_S if not registry else 20.0) as ports,
+            ):
                 yield ports
         finally:
             if before is None:
