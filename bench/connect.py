@@ -137,7 +137,9 @@ def main() -> int:
     for what, seen, good in rows:
         print(f"{'ok    ' if good else 'WRONG '} {what}: {seen}")
     if options.json:
-        found = [{"name": what, "value": seen, "ok": good} for what, seen, good in rows]
+        found = [
+            {"name": what, "value": seen, "unit": "", "demand": "as described", "ok": good} for what, seen, good in rows
+        ]
         options.json.write_text(json.dumps({"rows": found}, indent=2), encoding="utf-8")
     return 0 if all(good for _, _, good in rows) else 1
 

@@ -67,12 +67,14 @@ class Installation:
         project: Folder of policies and suites.
         environment: Environment variables of its commands.
         journal_url: URL of its journal with the password.
+        python: Interpreter in whose environment Surefoot is installed.
     """
 
     home: Path
     project: Path
     environment: Mapping[str, str]
     journal_url: str = ""
+    python: str = sys.executable
 
     @property
     def settings(self) -> Settings:
@@ -84,7 +86,7 @@ class Installation:
         usual = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
         merged = {**usual, "COLUMNS": "300", **self.environment, "SUREFOOT_HOME": str(self.home), **environment}
         return subprocess.run(
-            [sys.executable, "-m", "surefoot", *words],
+            [self.python, "-m", "surefoot", *words],
             cwd=self.project, env={name: value for name, value in merged.items() if value},
             capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
@@ -96,9 +98,14 @@ def make_project(folder: Path, policy: str = _POLICY) -> Path:
     (folder / "expectations").mkdir()
     for name in ("flows", "tasks", "prefect.yaml"):
         (folder / name).symlink_to(ROOT / name)
+    write_policy(folder, policy)
+    return folder
+
+
+def write_policy(folder: Path, policy: str = _POLICY) -> None:
+    """Write the policy of the model and its suite into a project folder."""
     (folder / "configs" / f"{MODEL}.yaml").write_text(policy, encoding="utf-8")
     (folder / "expectations" / "connected.json").write_text(json.dumps(_SUITE), encoding="utf-8")
-    return folder
 
 
 def credentials(mlflow: Mlflow, prefect: Prefect, journal_password: str) -> dict[str, str]:
@@ -118,11 +125,19 @@ def register_versions(mlflow: Mlflow) -> None:
     """Register two versions as their owner, set alias champion on the first, and give Surefoot the right MANAGE."""
     user, password = mlflow.admin
     own = {"MLFLOW_TRACKING_URI": mlflow.url, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
-    environment = {**os.environ, **own, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-c", _SCIENTIST], env=environment, check=True, capture_output=True, timeout=PATIENCE_S
-    )
+    run_scientist(sys.executable, own)
     mlflow.grant(MODEL, "MANAGE")
+
+
+def run_scientist(python: str, own: Mapping[str, str]) -> None:
+    """Train and register both versions with an interpreter that has MLflow and scikit-learn.
+
+    Args:
+        python: The interpreter.
+        own: Environment variables that say where MLflow is, and who asks.
+    """
+    environment = {**os.environ, **own, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run([python, "-c", _SCIENTIST], env=environment, check=True, capture_output=True, timeout=PATIENCE_S)
 
 
 @dataclass
@@ -170,6 +185,11 @@ def promote_by_alias(installation: Installation, mlflow: Mlflow) -> str:
     mlflow.ask(
         "POST", "2.0/mlflow/registered-models/alias", name=MODEL, alias="candidate", version="2"
     ).raise_for_status()
+    return wait_for_end(installation)
+
+
+def wait_for_end(installation: Installation) -> str:
+    """Wait until the newest rollout has ended; the stage it is in."""
     deadline, stage = time.monotonic() + PATIENCE_S, ""
     while time.monotonic() < deadline:
         stage = last_stage(installation)
@@ -181,7 +201,7 @@ def promote_by_alias(installation: Installation, mlflow: Mlflow) -> str:
 
 def last_stage(installation: Installation) -> str:
     """Stage that the newest rollout is in; empty before the first."""
-    journal = SqlJournal(installation.journal_url, SystemClock())
+    journal = SqlJournal(installation.journal_url or installation.settings.journal_url, SystemClock())
     try:
         rollouts = tuple(fold_entries(MODEL, journal.read(MODEL)).rollouts.values())
     finally:
