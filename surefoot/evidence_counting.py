@@ -1,4 +1,4 @@
-"""Replay closed prediction-log files through both versions in advance; a gate evaluation then only sums the counts."""
+"""Count the evidence in closed prediction-log files ahead of time, so that a gate's evaluation only adds up counts."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Count evidence ahead of a gate evaluation, in parallel: find closed log files; a Prefect task counts one of them."""
+"""Define the Prefect task that counts the evidence in one log file, and find the log files to count in parallel."""
 
 import contextlib
 import os

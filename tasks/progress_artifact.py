@@ -1,4 +1,4 @@
-"""Show the progress of a long replay as a Prefect artifact."""
+"""Show the progress of replaying logged requests as a Prefect artifact."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Store the progress of scheduled flows: last heartbeat, last journal entry in MLflow, last outcomes in Prefect."""
+"""Store how far scheduled flows have come: when each last ran, and what MLflow and Prefect already show."""
 
 import contextlib
 from pathlib import Path

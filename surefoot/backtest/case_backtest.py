@@ -1,4 +1,4 @@
-"""Back-test a policy on an incident's regression case: whether it stops the version, when, and by which gate."""
+"""Back-test a policy on a recorded incident (regression case): whether and when it stops the bad version."""
 
 import math
 from collections.abc import Mapping

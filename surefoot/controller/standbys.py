@@ -1,4 +1,4 @@
-"""Tell the gateway which standby version and fallback version to load for each model, whenever they change."""
+"""Tell the gateway which versions to keep ready for failover: an earlier good one, and the policy's fallback."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Choose the due work for which a flow starts at this tick, with back-off for work that earlier runs did not finish."""
+"""Choose the work for which Prefect flows start now, and retry unfinished work after increasing pauses (back-off)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the ports (interfaces to the outside world): journal, registry, traffic, evidence, files, tables, clock."""
+"""Define the ports (interfaces to the outside world): journal, registry, traffic, evidence, output tables and more."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Prepare twins (isolated copies of production) at each rollout stage, and run each rollback drill in a copy of one."""
+"""Prepare copies of production (twins), one at each stage of a rollout, and run rollback drills on them."""
 
 import json
 import os

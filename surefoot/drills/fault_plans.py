@@ -1,4 +1,4 @@
-"""Choose the fault plan of a rollback drill: when and how the version, its requests or a service (registry...) fail."""
+"""Choose what fails in a rollback drill, when and how: the version, its requests, or a service such as the registry."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Define the arguments of the process that registers the model versions of a drill's twin (copy of production)."""
+"""Define the arguments of the child process that registers model versions for a drill in a copy of production."""
 
 import json
 from dataclasses import asdict, dataclass

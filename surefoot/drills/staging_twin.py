@@ -19,6 +19,7 @@ import httpx
 
 from surefoot import wiring
 from surefoot.adapters.clock import ReplayClock
+from surefoot.adapters.replay.version_processes import fresh_forkserver
 from surefoot.core.errors import Unavailable
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.ledger import Ledger, fold_entries
@@ -99,10 +100,7 @@ class StagingTwin:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             with suppress(httpx.HTTPError):
-                if (
-                    httpx.get(f"{self.config.gateway}/health", timeout=2.0, trust_env=False).status_code
-                    == httpx.codes.OK
-                ):
+                if _is_ready(httpx.get(f"{self.config.gateway}/health", timeout=2.0, trust_env=False)):
                     return
             if self._gateway.poll() is not None:
                 break
@@ -142,7 +140,10 @@ class StagingTwin:
         os.environ[FAULT_FILE_VARIABLE] = str(self.fault_file)  # for versions that are asked again about their requests
         config = self.config if registry else replace(self.config, mlflow=NOT_A_SERVER)
         try:
-            with wiring.open_ports(config, "drill", _REGISTRY_TIMEOUT_S if not registry else 20.0) as ports:
+            with (
+                fresh_forkserver(),
+                wiring.open_ports(config, "drill", _REGISTRY_TIMEOUT_S if not registry else 20.0) as ports,
+            ):
                 yield ports
         finally:
             if before is None:
@@ -198,6 +199,14 @@ def make_twin(folder: Path, project: Path, model: str) -> StagingTwin:
         clock=f"replay:{folder / 'clock'}",
     )
     return StagingTwin(config, model)
+
+
+def _is_ready(health: httpx.Response) -> bool:
+    """Whether a gateway serves what its routes name, and has loaded the versions that answer when a champion fails."""
+    if health.status_code != httpx.codes.OK:
+        return False
+    standbys = [one.get("standby") for one in health.json()["models"].values()]
+    return all(standby is None or standby["loaded"] for standby in standbys)
 
 
 def _link_or_copy(source: str, target: str) -> object:

@@ -1,4 +1,4 @@
-"""Simulate the callers of a drill's twin (copy of production): send requests and labels, count answers and errors."""
+"""Simulate callers of a drill's copy of production (twin): send requests and labels, and count the answers."""
 
 import http.client
 import math

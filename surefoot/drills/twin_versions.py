@@ -1,4 +1,4 @@
-"""Register the versions of a drill's twin: a known-good version, and a copy of it that can be made to misbehave."""
+"""Register a good version and a version that can be made to misbehave, for a drill in a copy of production (twin)."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Draft the messages about an incident that are due for its audiences, and record each draft in the journal."""
+"""Draft a message about an incident for each audience that must be informed, and record the drafts in the journal."""
 
 from collections.abc import Iterable
 from pathlib import Path

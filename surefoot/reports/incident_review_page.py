@@ -1,4 +1,4 @@
-"""Render the review of an incident as Markdown, with the gain and the costs of the proposed policy."""
+"""Render the review of an incident as Markdown: the policy change that it proposes, its gain and its costs."""
 
 from surefoot.core.durations import format_duration
 from surefoot.core.incidents.review.incident_review import (

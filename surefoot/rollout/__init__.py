@@ -1,4 +1,4 @@
-"""Carry out use cases through ports: open, advance, roll back and reconcile rollouts."""
+"""Open, advance, roll back and reconcile rollouts through interfaces to journal, registry and gateway."""
 
 from surefoot.rollout.advance_rollout import advance_rollout, drive_rollout
 from surefoot.rollout.answer_counts import is_count_due, is_exposure_list_due, journal_answer_counts

@@ -1,4 +1,4 @@
-"""Advance a rollout step by step: evaluate gates, or make a change (record intent, apply, verify, record the end)."""
+"""Advance a rollout step by step: evaluate its gates, or make a change and journal it before and after."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Count the requests that each version answered, and record the counts in the journal before log records expire."""
+"""Decide when to count each version's answers, and record the counts in the journal before log records expire."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Build the requests for the evidence that a rollout's gates need; find the policy that judges a stepped rollback."""
+"""Build the requests for the evidence that a rollout's gates need at their next evaluation."""
 
 from surefoot.core.actions import (
     JudgeGates,

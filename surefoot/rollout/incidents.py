@@ -1,4 +1,4 @@
-"""Open an incident for each version that was rolled back, add notes, close it, and let its held evidence expire."""
+"""Open an incident for each version that was rolled back, add notes to it, close it, and release its evidence."""
 
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.errors import NotFound, Rejected

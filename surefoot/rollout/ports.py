@@ -1,4 +1,4 @@
-"""Define class Ports: an operation's interfaces (journal, registry, traffic, evidence, clock...) and its actor."""
+"""Define `Ports`, which holds the interfaces that an operation uses (journal, registry, gateway, clock and others)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reconcile rollouts: adopt champions, end cancelled rollouts, choose what open ones need next, record differences."""
+"""Reconcile rollouts with scheduler, registry and gateway, for example end those whose run a person cancelled."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

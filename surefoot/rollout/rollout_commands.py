@@ -1,4 +1,4 @@
-"""Handle commands to adopt a champion, promote, abort or roll back; each is refused or recorded as a journal event."""
+"""Handle the commands that start or end rollouts: adopt a champion, promote, abort and roll back."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Wire use cases to the adapters of one installation: open their ports, and close what was opened."""
+"""Connect operations such as promotions to the adapters of one installation (journal, registry, gateway...)."""
 
 from surefoot.wiring.adapters import (
     make_clock,

@@ -14,6 +14,7 @@ from surefoot.core.domain import Arm, LogPolicy, Split
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.policy_types import Policy
 from surefoot.gateway.log.label_validation import check_label
 from surefoot.gateway.log.prediction_log_writer import SegmentWriter, json_line
@@ -92,7 +93,7 @@ def log_answers(
             labels.append(_label(row, row.label))
     stem = f"{os.getpid()}-{time.time_ns() // 1_000_000}"
     for kind, lines in (("predictions", [json_line(record) for record in records]), ("labels", labels)):
-        segment = SegmentWriter(config.log / model / f"{kind}-{stem}.jsonl")
+        segment = SegmentWriter(config.log / model_file_name(model) / f"{kind}-{stem}.jsonl")
         for begin in range(0, len(lines), _SAMPLED):
             segment.append(b"".join(lines[begin : begin + _SAMPLED]))
         segment.close()

@@ -16,12 +16,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from surefoot import wiring
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.replay import version_processes
 from surefoot.core.domain import Outcome
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.journal.events import GateJudged, decode_event
 from surefoot.drills.drill_session import DrillSession, prepare_session
+from surefoot.drills.misbehaviour import Misbehaviour
 from surefoot.drills.twin_sources import TwinSource, copy_project
 
 MODEL = "orders"
@@ -156,3 +158,25 @@ def test_damaged_files_are_never_served(session: DrillSession) -> None:
     assert (result.detected, result.caller_errors, result.problem) == (True, 0, "")
     assert (result.cause, result.cause_right) == ("damaged artifact", True)
     assert not (session.folder / "damaged").exists()
+
+
+def test_a_version_that_is_asked_again_misbehaves_as_its_own_twin_says(session: DrillSession, tmp_path: Path) -> None:
+    """Of two twins one after the other, each has the version misbehave by its own file, in processes of its own."""
+    first = session.traffic.drop(columns=["id", "at", "label", "label_at"]).iloc[0]
+    row: dict[str, object] = {str(name): value for name, value in first.items()}
+    answers = []
+    for name, how in (("well", Misbehaviour()), ("opposite", Misbehaviour("invert")), ("again well", Misbehaviour())):
+        twin = session.stages[0].twin.copy_to(tmp_path / name)
+        twin.misbehave(how)
+        rollout = twin.ledger().rollout
+        assert rollout is not None
+        with twin.ports():
+            scorer = wiring.make_version_processes(twin.config).start_scorer(MODEL, rollout.opened.candidate)
+            try:
+                answers.append(scorer.predict([row])[0])
+            finally:
+                scorer.close()
+    well, opposite, again = answers
+    assert well == again
+    assert isinstance(well, list)
+    assert opposite == pytest.approx(well[::-1])

@@ -213,10 +213,13 @@ def test_an_injected_cause_is_found(
     assert found.evidence
 
 
-def test_trouble_that_began_before_its_onset_is_found(versions: Versions, tmp_path: Path) -> None:
-    """Where the onset is estimated too late, and requests before it are harmed too, the cause is found all the same."""
-    late = ONSET + 0.2 * (UNTIL - ONSET)
-    found = triage(versions, log_of(tmp_path, versions, "2", pascal), "2", onset=late)
+@pytest.mark.parametrize("late", [0.2, -0.5])
+def test_trouble_that_began_at_another_time_than_its_onset_is_found(
+    versions: Versions, tmp_path: Path, late: float
+) -> None:
+    """Where the onset is estimated too late or days too early, the cause and the mistake are found all the same."""
+    onset = ONSET + late * (UNTIL - ONSET)
+    found = triage(versions, log_of(tmp_path, versions, "2", pascal), "2", onset=onset)
     assert (found.cause, found.column, found.detail) == (Cause.FEATURE, "pressure", CauseDetail.UNIT), found.evidence
 
 

@@ -104,6 +104,18 @@ def test_columns_that_came_well_before_are_not_rescaled() -> None:
     assert find_column_correction(losses_of(truth), given, labels, np.zeros(len(given)), losses_of(truth)) is None
 
 
+def test_a_column_that_varies_later_is_no_constant() -> None:
+    """A column that has one value in the first requests and others later is asked with its own values only."""
+    given: list[Row] = [{**row, "visib": 10.0 if place < 400 else 9.0} for place, row in enumerate(rows(800))]
+
+    def own(asked: Sequence[Row]) -> list[object]:
+        return [1e6 if not 9.0 <= row["visib"] <= 10.0 else row["visib"] for row in asked]
+
+    found = measure_reactions(own, own, given)["visib"]
+    assert found.commonest == 0.5
+    assert found.own < 2.0
+
+
 def test_a_column_that_is_never_known_and_one_that_is_left_out_are_told() -> None:
     """Answers that depend on a column without values, and answers that do not react where the good version's do."""
 
@@ -154,13 +166,14 @@ def logged(given: Sequence[Row], start: float = 0.0) -> list[LoggedRequest]:
         ("visib", lambda _v, _n: 5.5, CauseDetail.FROZEN),
         ("visib", lambda v, n: None if n % 2 else v, CauseDetail.MISSING),
         ("carrier", lambda v, _n: {"AA": "DL", "DL": "AA"}.get(v, v), CauseDetail.CODES),
+        ("carrier", lambda v, _n: f"code {v}", CauseDetail.NEW_CODES),
         ("hour", lambda _v, n: (n + 5.0) % 24.0, CauseDetail.HOURS),
         ("hour", lambda _v, _n: 8.0, CauseDetail.FROZEN),
     ],
-    ids=["hundredth", "fahrenheit", "frozen", "missing", "codes", "hours", "frozen hour"],
+    ids=["hundredth", "fahrenheit", "frozen", "missing", "codes", "new codes", "hours", "frozen hour"],
 )
 def test_how_a_column_has_changed_is_told(column: str, change: Callable[[Any, int], Any], detail: CauseDetail) -> None:
-    """A column in another unit, with one value, with gaps, with swapped codes or shifted hours is told as that."""
+    """A column in another unit, with one value, gaps, swapped or new codes, or shifted hours is told as that."""
     codes = ["AA"] * 6 + ["UA"] * 3 + ["DL"]
     given = [{**row, "hour": place % 24.0, "carrier": codes[place % 10]} for place, row in enumerate(rows(480))]
     after = [{**row, column: change(row[column], place)} for place, row in enumerate(given)]
@@ -173,6 +186,13 @@ def test_how_a_column_has_changed_is_told(column: str, change: Callable[[Any, in
     assert shift.is_certain == (detail in {CauseDetail.CODES, CauseDetail.HOURS})
     if detail in {CauseDetail.CODES, CauseDetail.HOURS}:
         assert [row[column] for row in given] in back
+
+
+def test_a_column_of_names_that_are_always_new_has_no_new_codes() -> None:
+    """Names that hardly repeat, such as those of customers, are no mistake when later requests have other ones."""
+    given = [{**row, "customer": f"c{place}"} for place, row in enumerate(rows(960))]
+    shifts = column_shifts(logged(given[:480]), logged(given[480:], 480 * HOUR))
+    assert shifts["customer"].detail is not CauseDetail.NEW_CODES
 
 
 def test_a_column_that_stays_has_not_moved() -> None:

@@ -38,6 +38,7 @@ HARMED = replace(WELL, loss_after=3.0)
 MOVED = ColumnShift(0.6, 0.1, "median 1013 -> 101300", restored=0.9)
 HALF = ColumnShift(0.5, 0.1, "median 1 -> 2", restored=0.2)
 TRIAL = replace(HARMED, trial=True)
+CAME_LATER = replace(TRIAL, against_good=1.7, against_tolerance=0.3)
 UNIT = ColumnCorrection("visib", "multiplied by 1.609", 0.95, CauseDetail.UNIT, 0.2, 0.1)
 CODES = ColumnCorrection("carrier", "where AA and UA are swapped", 0.6, CauseDetail.CODES, 0.2, 0.1)
 LATE = ColumnReaction(0.4, 0.0, 1.0, "is missing")
@@ -70,6 +71,7 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(WELL, latency_ms=50.0, too_slow=True), Cause.RESOURCES, ""),
         (replace(WELL, latency_ms=50.0), Cause.UNKNOWN, ""),
         (replace(WELL, failed=100, error="MemoryError: no memory"), Cause.RESOURCES, ""),
+        (replace(WELL, failed=100, error="Down: version 2 has ended and is being started again"), Cause.RESOURCES, ""),
         (replace(WELL, failed=100, error="KeyError: 'a'"), Cause.UNKNOWN, ""),
         (replace(WELL, failed=100, good_failed=0.1), Cause.UNKNOWN, ""),
         (
@@ -108,6 +110,13 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
             "hour",
         ),
         (replace(TRIAL, repair=CODES), Cause.ENCODING, "carrier"),
+        (replace(CAME_LATER, repair=UNIT), Cause.FEATURE, "visib"),
+        (replace(CAME_LATER, shifts={"pressure": MOVED, "a": HALF}), Cause.FEATURE, "pressure"),
+        (replace(CAME_LATER, shifts={"pressure": HALF, "seats": STILL}), Cause.FEATURE, "pressure"),
+        (replace(CAME_LATER, shifts={"a": HALF, "b": HALF}, reactions={"delay": LATE}), Cause.INPUTS, ""),
+        (replace(CAME_LATER, reactions={"delay": LATE}), Cause.TIMING, "delay"),
+        (replace(CAME_LATER, against_good=1.0, shifts={"a": HALF, "b": HALF}), Cause.MODEL, ""),
+        (replace(CAME_LATER, against_tolerance=1.8, shifts={"a": HALF, "b": HALF}), Cause.MODEL, ""),
         (replace(HARMED, repair=CODES), Cause.FEATURE, "carrier"),
         (replace(TRIAL, repair=replace(CODES, chance=0.3)), Cause.MODEL, ""),
         (replace(TRIAL, reactions={"delay": LATE, "hour": BOTH}), Cause.TIMING, "delay"),
@@ -116,6 +125,8 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(TRIAL, group=FailureCondition("origin", "is LGA", 0.9, 0.3, 0.0)), Cause.MODEL, "origin"),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(-0.3, -0.3, 2)), Cause.LABELS, ""),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, -0.02, 2)), Cause.LABELS, ""),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, -0.02, 2, 0.4)), Cause.RELATION, ""),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, -0.02, 2, 0.1)), Cause.LABELS, ""),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(None, None, 1)), Cause.LABELS, ""),
         (replace(HARMED, good_after=3.0, labels_before=FOLLOWED, labels_after=FOLLOWED), Cause.RELATION, ""),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, 0.4, 2)), Cause.RELATION, ""),

@@ -1,4 +1,4 @@
-"""Read a policy's fallback for requests that no version can answer: a constant, a table (CSV, Parquet) or a version."""
+"""Read from a policy what answers when no version can: a constant, a table (CSV or Parquet) or another version."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Checkpoint a Delta Lake table as its current table version, and restore that version, with the deltalake library."""
+"""Checkpoint a model's output table in Delta Lake before a promotion, and restore that state after a rollback."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Compute the digest of Parquet files with two independent readers (pyarrow, DuckDB), to check a restored copy."""
+"""Compute the digest of a table's Parquet files with pyarrow and with DuckDB, to check a restored copy of the table."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoint a table stored as a folder of Parquet files, and restore files that given model versions have written."""
+"""Checkpoint a model's output table of Parquet files, and undo the changes that rolled-back versions made in it."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Checkpoint and restore an append-only SQL table, whose column of valid-from times tells which rows are newer."""
+"""Checkpoint a model's append-only output table in SQL, and remove the rows that rolled-back versions added later."""
 
 import json
 from collections.abc import Iterator

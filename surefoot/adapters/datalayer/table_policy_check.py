@@ -1,4 +1,4 @@
-"""Check the tables that a policy names, and report what would prevent restoring them at a rollback."""
+"""Check the output tables that a policy lists, and report what would prevent restoring them after a rollback."""
 
 import os
 from collections.abc import Iterator, Mapping

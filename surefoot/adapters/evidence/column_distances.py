@@ -1,4 +1,4 @@
-"""Compare two tables column by column: distribution distances, unequal rows, and texts in numeric columns."""
+"""Compare two tables of requests or answers column by column: distribution distances, unequal rows, stray texts."""
 
 import sys
 from collections.abc import Sequence

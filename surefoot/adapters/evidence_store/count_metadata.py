@@ -1,4 +1,4 @@
-"""Convert counts of excluded records and of replay failures to metadata of stored tables, and back; add them up."""
+"""Encode counts of excluded records and replay failures as metadata of stored evidence tables, and decode them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

@@ -1,4 +1,4 @@
-"""Query one group of prediction-log files as if it were the whole log."""
+"""Query a part of the prediction log, given as a list of its files, as if it were the whole log."""
 
 from collections.abc import Sequence
 from pathlib import Path

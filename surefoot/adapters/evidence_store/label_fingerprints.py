@@ -1,4 +1,4 @@
-"""Compute a fingerprint of the labels that belong to each log file; stored sums are recomputed when it changes."""
+"""Compute a fingerprint of the labels of each log file's requests, to detect that its stored counts are outdated."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

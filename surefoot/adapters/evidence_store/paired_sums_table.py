@@ -1,4 +1,4 @@
-"""Convert sums of paired losses to an Arrow table for storage, and back, without rounding."""
+"""Convert sums of both versions' losses to an Arrow table for storage, and back, without rounding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Recompute a verdict's counters by adding up stored counts, and compare them with the journalled counters."""
+"""Add up the stored counts behind a verdict again, to verify the totals that the journal holds for it."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Store the append-only journal in one SQL table; its key (model, number) rejects the second of two appends at once."""
+"""Store the append-only journal in a SQL table that rejects the second of two concurrent appends."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Resolve a message receiver's address that contains a secret, and redact the secret in texts that people read."""
+"""Resolve secret placeholders in a notification receiver's address, and redact the secrets in error messages."""
 
 import os
 import re

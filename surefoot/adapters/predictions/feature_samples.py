@@ -1,4 +1,4 @@
-"""Read the features of sample rows, from which compaction chooses the typed columns of its tables."""
+"""Read features from sample rows of the prediction log, to choose typed Parquet columns when it is compacted."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Build the SQL that writes JSON features to Parquet as typed columns, where the conversion loses nothing."""
+"""Build the SQL that writes JSON features to Parquet as typed columns, if the conversion is lossless."""
 
 import itertools
 from collections.abc import Sequence

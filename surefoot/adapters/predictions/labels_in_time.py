@@ -1,4 +1,4 @@
-"""Select, for each logged request, the label that arrived in time, and count its labels in time and in all."""
+"""Select, for each logged request, the last label that arrived before the deadline, and count its labels."""
 
 import json
 import math

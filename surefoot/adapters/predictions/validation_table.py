@@ -1,4 +1,4 @@
-"""Build the table that an expectation suite validates (requests cast to input types), and a table of model answers."""
+"""Build the data frame of request inputs that an expectation suite validates, and a data frame of model answers."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Replay both versions over groups of log files; count each gate's evidence, store the counts of closed groups."""
+"""Replay groups of log files with both versions, and store each gate's evidence counts for later evaluations."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

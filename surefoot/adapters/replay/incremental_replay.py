@@ -1,4 +1,4 @@
-"""Replay the prediction log incrementally: score each closed file group once, and add up stored sums in later runs."""
+"""Replay the prediction log incrementally: reuse the answers and sums that earlier runs stored for its files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

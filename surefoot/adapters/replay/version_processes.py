@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 # Libraries read the number of their threads when they are imported; two versions beside each other, each with a thread
 # for each processor, take ten times as long.
-_program = ForkserverProgram([sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver"], OMP_NUM_THREADS="1")
+_PROGRAM = (sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver")
+_program = ForkserverProgram(_PROGRAM, OMP_NUM_THREADS="1")
 _forkservers: list[ForksProcesses] = [_program]
 """The last one forks all versions of this process: MLflow is imported once for them, which takes seconds."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -134,6 +137,21 @@ class VersionProcesses:
         arguments = [str(path), version.digest, str(self._memory_mb), "0"]
         slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
         return fork_process(_forkservers[-1], arguments, slowly)
+
+
+@contextmanager
+def fresh_forkserver() -> Iterator[None]:
+    """Have versions forked, until the end of the block, by a forkserver that starts with the environment of now.
+
+    A forkserver that runs already hands on the environment variables that were set when it was started.
+    """
+    program = ForkserverProgram(_PROGRAM, OMP_NUM_THREADS="1")
+    _forkservers.append(program)
+    try:
+        yield
+    finally:
+        _forkservers.remove(program)
+        program.close()
 
 
 def use_forkserver(forkserver: ForksProcesses) -> None:

@@ -1,4 +1,4 @@
-"""Write tables that compare a bad version's answers with a good version's, and count their rows by group."""
+"""Write a table of a bad version's answers beside a good version's, and count the rows of each slice."""
 
 import contextlib
 import hashlib

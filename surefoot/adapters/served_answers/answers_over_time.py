@@ -1,4 +1,4 @@
-"""Count versions' answers in each time interval, and measure a bad version's impact, for incident reports."""
+"""Count each version's answers per time interval, and the requests and groups that a bad version affected."""
 
 import math
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Sum what a bad version's decisions cost, and what a good version's would have cost, by the prices in the policy."""
+"""Compute what a bad version's decisions cost by the policy's prices, compared with a good version's decisions."""
 
 from pathlib import Path
 

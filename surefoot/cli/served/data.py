@@ -1,4 +1,4 @@
-"""Define the command `data`, which lists a model's table checkpoints and retries or drops refused restores."""
+"""Define the command `data`: list checkpoints of a model's output tables, and retry or cancel unfinished restores."""
 
 from typing import Annotated
 

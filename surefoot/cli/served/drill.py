@@ -1,4 +1,4 @@
-"""Define `drill`: rehearse rollbacks after injected faults in a copy of production, or `--live` without a fault."""
+"""Define the command `drill`, which rehearses a rollback in a copy of production, or in production with `--live`."""
 
 import json
 import random
@@ -169,9 +169,9 @@ def _faults(
     if all_:
         return list(FAULTS)
     source = config.project if config is not None else project
-    from surefoot.adapters.config.policy_file import read_policy  # noqa: PLC0415 - beside its one use
+    from surefoot.adapters.config.policy_folder import read_policy_of  # noqa: PLC0415 - beside its one use
 
-    section = read_policy(source / "configs" / f"{model}.yaml")[1].drill
+    section = read_policy_of(source / "configs", model)[1].drill
     return list(section.chosen if section is not None else FAULTS)
 
 

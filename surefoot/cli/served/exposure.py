@@ -1,4 +1,4 @@
-"""Define `exposure` (list a bad version's answers beside a good one's) and `correct` (write corrected answers)."""
+"""Define the commands `exposure` (list a bad version's answers) and `correct` (compute corrected answers)."""
 
 import tempfile
 from collections.abc import Mapping

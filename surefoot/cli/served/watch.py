@@ -1,4 +1,4 @@
-"""Define the command `watch`: compare the champion with its past; `--look` also evaluates gates and acts on them."""
+"""Define the command `watch`, which shows how the champion does beside its past, or evaluates its gates now."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the journal events and the result of a live drill: a rollback rehearsed in production with the champion."""
+"""Define the journal events and the result of a live drill, which rehearses a rollback in production."""
 
 from dataclasses import dataclass
 

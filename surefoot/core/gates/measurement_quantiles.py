@@ -1,4 +1,4 @@
-"""Judge quantiles of a measurement such as latency: how often each version exceeds the champion's past quantiles."""
+"""Judge whether quantiles of a measurement, such as the 99th percentile of latency, are worse for the candidate."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Judge the candidate's loss on requests that both versions answered: its increase, and an absolute limit."""
+"""Judge how much the candidate's loss exceeds the champion's on the same requests, or an absolute limit."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""List what people do in a model's open incident (each step: command, due time, done by), and whom to call when."""
+"""List the steps that people must take in a model's open incident, and which roles to call at what time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

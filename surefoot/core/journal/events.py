@@ -1,4 +1,4 @@
-"""Define the main journal events (rollouts, verdicts, drift) and effects (split, alias); encode all events as JSON."""
+"""Define the journal events of rollouts (stages, verdicts, traffic, aliases), and encode every event as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Define the journal events of failover: standby or fallback start and stop answering; a fallback is checked."""
+"""Define the journal events of failover, when an earlier version or the policy's fallback answers for the champion."""
 
 from dataclasses import dataclass
 

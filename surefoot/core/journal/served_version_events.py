@@ -1,4 +1,4 @@
-"""Define journal events of served versions: counts, lists and corrections of answers, quarantine, rollback target."""
+"""Define the journal events of served versions, such as answer counts, corrections and release from quarantine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

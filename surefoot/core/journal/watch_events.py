@@ -1,4 +1,4 @@
-"""Define the journal events of judging a champion after its promotion, and the event that opens an incident."""
+"""Define the journal events of evaluating a champion after its promotion, including the opening of an incident."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Fold the journal events of judging a champion after its promotion into state."""
+"""Track how a champion is evaluated after its promotion, by folding the journal events of these evaluations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Decide for which gates both versions must score every logged request of the time window."""
+"""Decide which gates need a full replay, in which both versions score every logged request of the time window."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Verify journalled verdicts: judge their journalled evidence again, and compare the outcomes."""
+"""Verify the verdicts in the journal by judging their recorded evidence again."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Define the plan of a gate in one rollout step (detectable harm, time to pass); find the smallest detectable harm."""
+"""Define `Detectability`, the harm that a gate can detect in a rollout step, and search for the smallest such harm."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Estimate the number of distinct units, such as customers, among a number of requests."""
+"""Estimate how many distinct units, such as customers, a number of requests come from."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Compute for a plan how fast the evidence of each kind of gate grows with each request of served traffic."""
+"""Estimate how fast each kind of gate gains evidence per request, to plan how long a rollout step must take."""
 
 import math
 from statistics import NormalDist

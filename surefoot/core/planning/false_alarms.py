@@ -1,4 +1,4 @@
-"""Compute the largest number of false alarms per year that gates raise after a promotion (in the bake)."""
+"""Compute how many false alarms per year to expect at most from the gates that check a version after promotion."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Estimate the inputs of a plan from past requests: variation between time blocks, or how often versions disagree."""
+"""Estimate from past requests what a policy has under `expect:`, such as the variation between time blocks."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""List notes on a valid policy for its owner: renamed keys, assumptions, and what its gates cannot detect."""
+"""List notes about a valid policy for its author: renamed keys, assumptions, and what its gates cannot detect."""
 
 from collections.abc import Iterator
 

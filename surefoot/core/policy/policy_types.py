@@ -1,4 +1,4 @@
-"""Share the gate, metric and step types of a policy (not its recovery sections) with other packages."""
+"""Export the gate, metric and step types of a policy in one place, for import by other packages."""
 
 from surefoot.core.policy.corners import Corners
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow

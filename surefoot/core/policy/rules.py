@@ -1,4 +1,4 @@
-"""Check the policy rules that span several sections: gates, steps, bake and log."""
+"""Check the policy rules that concern several sections together, for example gates that no step evaluates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the steps of a policy: shadow (replay or live), traffic weights, bake after promotion, and standing watch."""
+"""Define the steps of a promotion policy: shadow tests, traffic weights, and checks after promotion (bake, watch)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Find policy settings that make a gate useless: it can never fail or never pass, or its classes are ambiguous."""
+"""Find policy settings that make a gate useless, such as limits with which it can never fail or never pass."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Summarise how each version of a model has served: hours, requests, labels, mean loss and current standing."""
+"""Summarise each version's service: serving time, requests, labels, mean loss, and status such as quarantined."""
 
 import math
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Find the latest test results of each version: rollback drills, fallback checks, and test restores of tables."""
+"""Find the latest tests of whether each version can take over in an emergency, such as rollback drills."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

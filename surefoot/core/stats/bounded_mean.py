@@ -1,4 +1,4 @@
-"""Compare the means of a bounded value in two arms by anytime-valid betting, from counts per level of the value."""
+"""Compare the means of a bounded value in two arms, valid at every look, from histograms of the rounded values."""
 
 import math
 from collections.abc import Sequence

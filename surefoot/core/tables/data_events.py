@@ -1,4 +1,4 @@
-"""Define the journal events of table checkpoints: creation, restores, and tests that a restore works."""
+"""Define the journal events of a model's output tables: checkpointed before a promotion, restored after a rollback."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Fold the journal events of table checkpoints into state: stored checkpoints, and restores that are due."""
+"""Derive from journal events which checkpoints of output tables exist, and which tables must be restored."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

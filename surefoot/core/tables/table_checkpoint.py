@@ -1,4 +1,4 @@
-"""Define a table's digest, its checkpoint, and the result of restoring it."""
+"""Define the digest and the checkpoint of a model's output table, and the result of restoring the table."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Find the tables to restore after a rollout ends, and the checkpoints that a rollback would use now."""
+"""Find the output tables to restore when a rollout ends, and the checkpoints that a rollback would restore now."""
 
 from typing import TYPE_CHECKING
 

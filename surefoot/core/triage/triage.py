@@ -73,7 +73,7 @@ _CONCENTRATED = 0.7
 _RESOURCE_ERRORS = {
     CauseDetail.MEMORY: ("memory", "no space", "cannot allocate"),
     CauseDetail.SLOW: ("timeout", "timed out", "did not answer", "no answer within", "still busy"),
-    CauseDetail.PROCESS: ("died", "killed", "process ended", "process has ended", "too many"),
+    CauseDetail.PROCESS: ("died", "killed", "process ended", "has ended", "too many"),
 }
 """Words of errors that tell of resources and not of data."""
 
@@ -163,7 +163,7 @@ def _is_larger(facts: TriageFacts) -> bool:
 def _cause_of_harm(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage:
     """Why the answers of a version are worse than they should be: what is surest comes first."""
     looks = (
-        _certain_mistake, _blamed_column, _repaired_column, _cause_on_trial, _only_moved_column
+        _certain_mistake, _blamed_column, _repaired_column, _moved_inputs, _cause_on_trial, _only_moved_column
     )  # fmt: skip
     for look in looks:
         if (cause := look(facts, found, harm)) is not None:
@@ -215,10 +215,25 @@ def _repaired_column(facts: TriageFacts, found: _MakeTriage, harm: float) -> Tri
 def _name_correction(facts: TriageFacts, fix: ColumnCorrection, found: _MakeTriage, harm: float) -> Triage:
     """The column of which a change undoes the mistake: in the version on trial, or in the requests of a champion."""
     said = f"with {fix.column} {fix.what}, {fix.restored:.0%} of the additional loss of {harm:.4g} is gone"
-    if facts.trial:
+    if facts.trial and not facts.came_with_requests:
         told = f"compare what the version makes of {fix.column} with what it was trained on"
         return found(Cause.ENCODING, said, fix.column, told, detail=fix.detail)
     return found(Cause.FEATURE, said, fix.column, f"ask the owner of {fix.column} what changed", detail=fix.detail)
+
+
+def _moved_inputs(facts: TriageFacts, found: _MakeTriage, harm: float) -> Triage | None:
+    """Columns that have moved since a version on trial did as well as the good one."""
+    moved = shifted_columns(facts)
+    if not facts.came_with_requests or not moved:
+        return None
+    if (only := _only_moved_column(facts, found, harm)) is not None:
+        return only
+    named = ", ".join(name for name, _ in moved[:3])
+    said = (
+        f"on the requests of before it does about as well as the good version; since then {named} moved, and no single"
+        f" column explains the additional loss of {harm:.4g}"
+    )
+    return found(Cause.INPUTS, said, "", "ask the owners of these columns what changed; train on such requests too")
 
 
 def _certain_mistake(facts: TriageFacts, found: _MakeTriage, harm: float | None = None) -> Triage | None:

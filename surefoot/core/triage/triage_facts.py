@@ -1,4 +1,4 @@
-"""Define the facts measured before and after an incident began (data classes), from which its cause is decided."""
+"""Define the facts that are measured to decide an incident's cause, such as shifted columns or confused codes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,8 @@ _UNIT_REPAIRS = 0.8
 """Share of the additional loss that another unit of a whole column takes away at least [fraction]."""
 _REPAIRS = 0.3
 """The same of swapped codes, of which perhaps not all are found, and of shifted hours [fraction]."""
+_CAME_LATER = 0.8
+"""Harm came with the requests when so much of it was not there on the requests of before [fraction]."""
 
 
 class CauseDetail(StrEnum):
@@ -19,6 +21,7 @@ class CauseDetail(StrEnum):
     UNIT = "another unit"
     FROZEN = "one value that stays"
     CODES = "swapped codes"
+    NEW_CODES = "codes that no request had before"
     HOURS = "shifted hours"
     MISSING = "missing values"
     SLOW = "slow answers"
@@ -160,11 +163,13 @@ class LabelFacts:
         own: Rank correlation of the version's answers with the labels, -1 to 1; None where it cannot be computed.
         good: The same of the good version.
         values: Different labels [count].
+        noise: Largest rank correlation that chance makes of so many labels.
     """
 
     own: float | None
     good: float | None
     values: int
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +267,17 @@ class TriageFacts:
         if other is not None and self.loss_after - other > self.tolerance:
             return self.loss_after - other
         return self.against_good if self.is_worse_against_good else None
+
+    @property
+    def came_with_requests(self) -> bool:
+        """Whether a version on trial does about as well as the good one on the requests of before, but not on these.
+
+        What is wrong with a version shows on the requests of any time, so the requests have changed.
+        """
+        harm, rise = self.harm, self.against_good
+        if not self.trial or harm is None or rise is None:
+            return False
+        return rise > self.against_tolerance and rise >= _CAME_LATER * harm
 
     @property
     def is_worse_against_good(self) -> bool:

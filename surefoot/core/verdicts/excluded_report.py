@@ -1,4 +1,4 @@
-"""Add counts of excluded log records to a gate's verdict; with too many, it becomes an error or inconclusive."""
+"""Add to a gate's verdict how many log records its evidence excludes; too many invalidate the verdict."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Report in a gate's verdict the rare request groups that were enlarged with requests older than its time window."""
+"""Report in a gate's verdict which rare request groups were extended with older requests."""
 
 import datetime as dt
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Build a gate's verdict, also for missing evidence, and parts of it: storable sample rows, a too-few-requests text."""
+"""Build a gate's verdict, including the verdict that its evidence is missing."""
 
 from typing import Any
 

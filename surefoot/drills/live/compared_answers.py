@@ -1,4 +1,4 @@
-"""Check the candidate-arm answers of a live drill: score the same rows again with the champion, and compare."""
+"""Compare a live drill's logged answers with the champion's answers to the same rows, which must be equal."""
 
 import tempfile
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Build, publish and save a model's entry in the shared route table: split, standby, fallback, versions to keep loaded.
+"""Build a model's entry in the gateway's route table (traffic split, standby, fallback), and publish and save it.
 
 `route` is as in `request_policy_fields`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
 said when the rollout began; `standby` is the version that answers requests that the champion fails; `fallback` is the

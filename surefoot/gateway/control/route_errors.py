@@ -1,4 +1,4 @@
-"""Define the errors of a route change: refused (stale, load failed, kill switch), or in force but not saved to disk."""
+"""Define the errors of changing a model's route, for example when a newer route is in force or loading fails."""
 
 
 class StaleRoute(Exception):

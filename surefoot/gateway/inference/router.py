@@ -1,4 +1,4 @@
-"""Route each request of a model to its assigned version, and on failure to champion, standby or fallback."""
+"""Route each request of a model to its assigned version; if that fails, try champion, standby and fallback in turn."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Check the fallback of each serving model once a day, and record the result in the journal."""
+"""Check once a day that each model's fallback (what answers when no version can) works, and journal the result."""
 
 from surefoot.core.fallback import FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled

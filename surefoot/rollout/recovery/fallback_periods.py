@@ -1,4 +1,4 @@
-"""Record in the journal the periods in which standby or fallback answers in place of the champion."""
+"""Record when an earlier version (standby) or the policy's fallback starts or stops answering for the champion."""
 
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference

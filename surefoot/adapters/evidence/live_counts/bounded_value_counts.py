@@ -1,4 +1,4 @@
-"""Count label values, such as revenue, in value buckets for each arm, for gates on the mean of a bounded value."""
+"""Count each arm's label values, such as revenue, in buckets, for gates that judge the mean of a bounded value."""
 
 from collections.abc import Sequence
 

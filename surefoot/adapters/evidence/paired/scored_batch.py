@@ -1,4 +1,4 @@
-"""Define a batch of scored requests as arrays: both versions' answers, labels, slice columns; extract probabilities."""
+"""Define a batch of scored requests as arrays: both versions' answers, the labels and the slice columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Report unreadable answers or labels: choose a few of the given ids, tell which values a metric accepts."""
+"""Report answers or labels that a metric cannot read: example request ids, and the values that it accepts."""
 
 import heapq
 from collections.abc import Iterable

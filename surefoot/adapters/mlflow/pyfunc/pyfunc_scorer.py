@@ -1,4 +1,4 @@
-"""Score rows or tables with a loaded MLflow model, trace its stages, and test whether rows of a batch affect others."""
+"""Score rows or whole tables with a loaded MLflow model, and test whether batching rows changes the answers."""
 
 import contextlib
 import warnings

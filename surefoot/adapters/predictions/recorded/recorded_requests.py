@@ -1,4 +1,4 @@
-"""Read a Parquet file of recorded requests with both versions' answers, as the log of a simulated rollout."""
+"""Read a Parquet file of recorded requests with both versions' answers, to simulate the prediction log of a rollout."""
 
 import contextlib
 import math

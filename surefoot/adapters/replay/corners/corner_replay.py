@@ -1,4 +1,4 @@
-"""Score the synthetic rows of each corner case with both versions, and reduce failing rows to a smallest change."""
+"""Score synthetic corner-case rows with both versions, and find the smallest change that breaks the candidate."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Draw random column changes for synthetic rows, the same for the same seed, with Hypothesis in a child process."""
+"""Draw random changes of column values, to make synthetic test rows, with Hypothesis in a child process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Add older real requests of groups that are too rare in a time window, until a gate can judge these groups."""
+"""Add older logged requests for request groups that have too few recent ones for a gate to judge."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

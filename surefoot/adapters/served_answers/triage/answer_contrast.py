@@ -1,4 +1,4 @@
-"""Compare the answers of a version on trial with the good version's: swapped codes, and distance after a change."""
+"""Compare a suspect version's answers with a good version's, for example to find category codes that it confuses."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

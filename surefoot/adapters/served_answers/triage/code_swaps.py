@@ -1,4 +1,4 @@
-"""Find swapped category codes in a column, by the requests they come with or by how two versions answer them."""
+"""Find pairs of category codes that were swapped in an input column, from the requests or from versions' answers."""
 
 import itertools
 from collections import Counter

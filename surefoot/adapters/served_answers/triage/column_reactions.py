@@ -1,4 +1,4 @@
-"""Measure how answers depend on each column, and find the column change or request group that explains a loss."""
+"""Measure how answers react to each input column; find the column or request group that explains a higher loss."""
 
 import itertools
 from collections import Counter
@@ -50,7 +50,12 @@ def measure_reactions(own: ScoreRows, good: ScoreRows | None, rows: Sequence[Row
         good: Asks the good version; None without one.
         rows: Rows of requests.
     """
-    rows = list(rows[:PROBED_ROWS])
+    every = list(rows)
+    rows = (
+        [every[place * len(every) // PROBED_ROWS] for place in range(PROBED_ROWS)]
+        if len(every) > PROBED_ROWS
+        else every
+    )
     before = {name: answer_numbers(ask, rows) for name, ask in (("own", own), ("good", good)) if ask is not None}
     plain = before.get("own")
     if plain is None or not rows:
@@ -62,17 +67,18 @@ def measure_reactions(own: ScoreRows, good: ScoreRows | None, rows: Sequence[Row
         return {}
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
+        # Over all rows: a column that is the same in a few of them may vary in the others.
+        values = [row.get(name) for row in every]
         (commonest, count), *_ = Counter(map(value_text, values)).most_common(1)
         changed = [0.0, 0.0]
-        for fresh in _other_values(values, constant=count == len(rows)):
-            tried = [{**row, name: value} for row, value in zip(rows, fresh, strict=True)]
+        for fresh in _other_values(values, constant=count == len(every)):
+            tried = [{**row, name: value} for row, value in zip(rows, fresh, strict=False)]
             for side, (ask, base) in enumerate(((own, plain), (good, other))):
                 answers = None if ask is None or base is None else answer_numbers(ask, tried)
                 if answers is not None and base is not None:
                     changed[side] = max(changed[side], float(np.mean(np.abs(answers - base))) / spread)
         what = "is missing" if commonest is None else f"is {commonest}"
-        found[name] = ColumnReaction(changed[0], changed[1], count / len(rows), what)
+        found[name] = ColumnReaction(changed[0], changed[1], count / len(every), what)
     return found
 
 

@@ -53,6 +53,8 @@ _STAYS, _VARIED = 0.9, 0.6
 _SAME_CODES = 0.5
 """Codes are swapped when the frequencies without their names differ by less than so much of the whole [fraction]."""
 
+_NEW_CODES, _OWN_NEW_CODES = 0.3, 0.05
+"""Codes are new when so many requests have one, and no more than this had one within the time before [fractions]."""
 _LEAST_SWAPPED = 0.02
 """Swapped codes that fewer requests have are no cause of an incident [fraction]."""
 
@@ -199,10 +201,29 @@ def _category_shift(old: Sequence[object], new: Sequence[object], noise: float) 
     furthest = max(gaps, key=lambda value: (abs(gaps[value]), str(value)))
     named = "missing" if furthest is None else furthest
     before, after = one[furthest] / len(old), other[furthest] / len(new)
-    room = math.sqrt(max(len(gaps) - 1, 1))
     distance = 0.5 * sum(map(abs, gaps.values()))
+    if not _has_frozen(old, new) and _has_new_codes(old, new):
+        fresh = max((value for value in other if value not in one), key=lambda value: (other[value], str(value)))
+        said = f"such as {fresh}, in {other[fresh] / len(new):.0%}"
+        return ColumnShift(distance, noise, said, detail=CauseDetail.NEW_CODES)
+    # The more values, the more their shares differ by chance.
+    room = math.sqrt(max(len(gaps) - 1, 1))
     detail = CauseDetail.FROZEN if _has_frozen(old, new) else _swapped(one, other, distance, (len(old), len(new)))
     return ColumnShift(distance, min(noise * room, 1.0), f"{named} in {before:.0%} -> {after:.0%}", detail=detail)
+
+
+def _has_new_codes(old: Sequence[object], new: Sequence[object]) -> bool:
+    """Whether many values are texts that no request had before, in a column that had hardly any new ones until then."""
+    half = len(old) // 2
+    texts, newer = ([value for value in values if isinstance(value, str)] for values in (old, new))
+    unseen = [
+        sum(value not in known for value in values) / size
+        for known, values, size in (
+            ({*texts[:half]}, texts[half:], max(len(old) - half, 1)),
+            ({*texts}, newer, max(len(new), 1)),
+        )
+    ]
+    return unseen[0] <= _OWN_NEW_CODES and unseen[1] >= _NEW_CODES
 
 
 def _swapped(

@@ -19,6 +19,8 @@ from surefoot.core.triage.triage_facts import ColumnShift, FailureCondition, Tri
 
 _ROWS = 1500
 """Most rows before and after the onset that are asked again, chosen by their request ids [count]."""
+_LAST_SHARES = (2, 4)
+"""The last half and the last quarter of the requests after the onset are looked at by themselves."""
 _MOST_VALUES = 20
 """Values of a column that are tried as a property of failing requests, the most frequent first [count]."""
 
@@ -76,7 +78,7 @@ def measure_triage_facts(
     rows = log.read_requests(query.model, query.before, query.now, limit=4 * _ROWS)
     before = _thinned([row for row in rows if row.at <= query.onset])
     after = _thinned([row for row in rows if query.onset < row.at <= query.until])
-    before, shifts = _shifts(before, after)
+    before, changed, shifts = _compared(before, after)
     facts = replace(facts, shifts=shifts)
     tracer.choose(after, query.version.number, _errors(log, query) if facts.failed else {})
     if problem := versions.find_copy_problem(query.version):
@@ -93,24 +95,28 @@ def measure_triage_facts(
         if facts.fails_more:  # failures are explained first, and losses of what is answered tell nothing of them
             return facts
         sought = LossQuery(query.model, query.good, query.trial, query.gate, query.now, tracer)
-        return measure_losses(scorer, versions.start_scorer, sought, before, after, facts)
+        return measure_losses(scorer, versions.start_scorer, sought, before, changed, facts)
     finally:
         scorer.close()
 
 
-def _shifts(before: _Rows, after: _Rows) -> tuple[_Rows, dict[str, ColumnShift]]:
-    """How the columns have moved since the onset, and the requests before it that they are held against.
+def _compared(before: _Rows, after: _Rows) -> tuple[_Rows, _Rows, dict[str, ColumnShift]]:
+    """Choose which requests before and after the onset are held against each other, and measure how columns moved.
 
-    An onset is the last time at which nothing was found, and the trouble may have begun before. Where a mistake shows
-    only against the first half of the requests before the onset, that half is what is held against.
+    An onset is the last time at which nothing was found, or the first answer of a version on trial: the trouble may
+    have begun before it, or days after it. Where a mistake shows only against the first half of the requests before, or
+    only in the last ones after the onset, these are compared.
     """
     shifts = column_shifts(before, after)
     if any(one.detail for one in shifts.values()):
-        return before, shifts
-    first = before[: len(before) // 2]
-    earlier = column_shifts(first, after)
-    clear = any(one.detail and one.distance > one.noise for one in earlier.values())
-    return (first, earlier) if clear else (before, shifts)
+        return before, after, shifts
+    parts = [(before[: len(before) // 2], after)]
+    parts += [(before, after[-(len(after) // share) :]) for share in _LAST_SHARES]
+    for first, last in parts:
+        found = column_shifts(first, last)
+        if any(one.detail and one.distance > one.noise for one in found.values()):
+            return first, last, found
+    return before, after, shifts
 
 
 def _thinned(rows: _Rows) -> _Rows:

@@ -1,7 +1,7 @@
 """Score an incident's requests again with both versions, and find which column's change explains the higher loss."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -230,7 +230,7 @@ class _Comparison:
 def _look_closer(both: _Comparison, new: _Labelled, now: _Answered, facts: TriageFacts) -> TriageFacts:
     """What takes the additional loss away, such as old values of a moved column; and what answers react to."""
     harm = facts.harm
-    facts = replace(facts, shifts=_counterfactuals(both, new, now, harm, facts.shifts))
+    facts = replace(facts, shifts=_counterfactuals(both, new, now, facts))
     swaps, distance = _contrast(both, new)
     facts = replace(facts, confused=find_confused_codes(swaps or {}, new.rows))
     # The answers of a version on trial may show a mistake that its losses do not show beyond chance.
@@ -308,7 +308,7 @@ def _label_facts(given: _Labelled, own: _Answered | None, good: _Answered | None
     if labels is None or len(labels) < MIN_ROWS:
         return None
     ranks = [None if side is None else _rank_correlation(side.answers, labels) for side in (own, good)]
-    return LabelFacts(ranks[0], ranks[1], len(np.unique(labels)))
+    return LabelFacts(ranks[0], ranks[1], len(np.unique(labels)), _ERRORS_OF_CHANCE / math.sqrt(len(labels)))
 
 
 def _rank_correlation(answers: Sequence[object], labels: "np.ndarray") -> float | None:
@@ -322,20 +322,16 @@ def _rank_correlation(answers: Sequence[object], labels: "np.ndarray") -> float 
     return float(spearmanr(numbers, known).statistic)
 
 
-def _counterfactuals(
-    both: _Comparison, new: _Labelled, now: _Answered, harm: float | None, shifts: Mapping[str, ColumnShift]
-) -> dict[str, ColumnShift]:
+def _counterfactuals(both: _Comparison, new: _Labelled, now: _Answered, facts: TriageFacts) -> dict[str, ColumnShift]:
     """Ask the version about the rows after the onset with one moved column's values of before, column by column.
 
     Where the loss is not too high beyond chance, only columns are tried that have changed as a mistake changes them:
     their own effect is a difference on the same rows, which is much smaller by chance than that of two periods.
     """
+    harm, shifts = facts.harm, facts.shifts
+    every = harm is not None and (not both.trial or facts.came_with_requests)
     moved = sorted(
-        (
-            name
-            for name, one in shifts.items()
-            if one.distance > one.noise and (one.detail or (harm is not None and not both.trial))
-        ),
+        (name for name, one in shifts.items() if one.distance > one.noise and (one.detail or every)),
         key=lambda name: (not shifts[name].detail, -shifts[name].distance),
     )
     tried = dict(shifts)

@@ -1,4 +1,4 @@
-"""Define the metrics that a gate can measure, groups of them, and why some cannot be measured on mirrored requests."""
+"""Define the metrics that a gate can measure, and sets of related metrics, such as all losses."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Define the policy section `data_layer`: tables that are checkpointed at promotion and restored on rollback."""
+"""Define the policy section `data_layer`: a model's output tables, checkpointed at promotion, restored on rollback."""
 
 from enum import StrEnum
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: traffic back at once or in steps, which units first, and which gates watch."""
+"""Define the policy section `rollback`: whether traffic moves back at once or in steps, and which units go first."""
 
 import itertools
 import math

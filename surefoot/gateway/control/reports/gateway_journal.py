@@ -1,4 +1,4 @@
-"""Define the interface by which the gateway journals its own actions: candidate cut, fallback started or ended."""
+"""Define the interface through which the gateway journals its own decisions, such as cutting off a candidate."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Handle /models/<model>/stats and /metrics: report the counts of all workers, as JSON or for Prometheus."""
+"""Handle /models/<model>/stats and /metrics: report the gateway's request counts as JSON and for Prometheus."""
 
 from surefoot.gateway.control import metrics
 from surefoot.gateway.http import asgi

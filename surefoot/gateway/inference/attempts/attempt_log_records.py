@@ -1,4 +1,4 @@
-"""Build the prediction-log records of one version's attempt at a request: caller, fallback and shadow answers."""
+"""Build the prediction-log records of answers: to callers, from a fallback, and to mirrored (shadow) requests."""
 
 import orjson
 

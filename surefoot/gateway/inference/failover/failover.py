@@ -1,4 +1,4 @@
-"""Answer a request that the champion could not answer: with the standby version, or else with the fallback."""
+"""Answer a request that the champion failed: with an earlier version (standby), or else with the policy's fallback."""
 
 from typing import TYPE_CHECKING
 

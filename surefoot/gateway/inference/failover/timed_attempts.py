@@ -1,4 +1,4 @@
-"""Call a version with a time limit; one that hangs, is overloaded or answers late has failed. Count timeouts."""
+"""Call a version with a time limit, and treat it as failed when it hangs, is overloaded or answers too late."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Define the keys of a model's route-table entry, and read its standby, its fallback and its unbatchable versions."""
+"""Define the keys of a model's entry in the gateway's route table, and decode the versions that it names."""
 
 from collections.abc import Mapping
 

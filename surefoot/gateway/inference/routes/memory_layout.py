@@ -1,4 +1,4 @@
-"""Define the shared-memory layout of the route table (numbers, then documents), and read one document."""
+"""Define the layout of the gateway's route table in shared memory, and read one of its documents."""
 
 import mmap
 

@@ -1,4 +1,4 @@
-"""Define the policy's settings for requests (assignment unit, logged features), and convert them to JSON and back."""
+"""Define the policy settings for requests to the gateway: the column that traffic is split by, and what is logged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
