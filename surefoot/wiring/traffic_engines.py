@@ -49,6 +49,6 @@ def make_engine(config: Settings, choice: EngineChoice, deadline_s: float = 20.0
 
 def wanted_engine(config: Settings, model: str) -> EngineChoice | None:
     """The engine that a model's policy asks for; None where there is no policy that can be read."""
-    with suppress(PolicyInvalid, NotFound):
+    with suppress(Rejected):
         return read_policy_of(config.configs, model)[1].traffic.engine_choice
     return None
