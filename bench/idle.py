@@ -25,6 +25,8 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.cli.local import stack
 from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect
 from surefoot.cli.local.processes import PART_ENVIRONMENT_VARIABLE, end_processes, stack_processes
+from surefoot.cli.local.stack_options import StackOptions
+from surefoot.cli.local.start_services import SERVER_ENVIRONMENT, STACK_SERVICES
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
@@ -109,7 +111,7 @@ def running(folder: Path) -> Iterator[Settings]:
     (project / "expectations" / "idle.json").write_text(SUITE, encoding="utf-8")
     for name in ("flows", "tasks", "prefect.yaml"):
         (project / name).symlink_to(ROOT / name)
-    config = stack.start_stack(home, project, stack.StackOptions())
+    config = stack.start_stack(home, project, StackOptions())
     try:
         yield config
     finally:
@@ -233,7 +235,7 @@ def main() -> int:
     parser.add_argument("--models", type=int, nargs="+", default=[0, 1, 10, 100], help="how many models bake")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
-    os.environ.update(stack.SERVER_ENVIRONMENT)
+    os.environ.update(SERVER_ENVIRONMENT)
     found: dict[int, Spent] = {}
     with tempfile.TemporaryDirectory(prefix="surefoot-idle-") as folder, running(Path(folder)) as config:
         switch(config, on=False)
@@ -241,8 +243,8 @@ def main() -> int:
         time.sleep(options.settle)
         base = measured(config.home, options.minutes)
         print(f"servers by themselves: {base}", file=sys.stderr, flush=True)
-        if "controller" in stack.STACK_SERVICES:
-            stack.start_stack(config.home, config.project, stack.StackOptions())
+        if "controller" in STACK_SERVICES:
+            stack.start_stack(config.home, config.project, StackOptions())
         models = Registered(config)
         for count in sorted(options.models):
             models.bake(count)

@@ -19,6 +19,7 @@ from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import Event, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.served_version_events import CorrectionsWritten, ExposureListed
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, SlicedGate
 from surefoot.core.served_versions.exposure_periods import exposure_periods, last_rolled_back, version_rolled_back_by
@@ -227,7 +228,7 @@ def _write(
 
 def exposure_file(config: Settings, exposure: ExposureListSpec) -> Path:
     """Where the list of all exposed requests is kept."""
-    return config.home / "exposure" / exposure.question.model / f"{exposure.file_name}.parquet"
+    return config.home / "exposure" / model_file_name(exposure.question.model) / f"{exposure.file_name}.parquet"
 
 
 def journal_exposure(config: Settings, ports: Ports, exposure: ExposureListSpec, table: AnswerComparison) -> bool:
@@ -321,7 +322,9 @@ def correct_answers(config: Settings, ports: Ports, model: str, number: str = ""
         )
     question = replace(found.question, rollout="", groups=(), good=by.number)
     exposure = replace(found, question=question, good=(by,))
-    made = config.home / "corrections" / model / f"version-{found.version.number}-by-{by.number}.parquet"
+    made = (
+        config.home / "corrections" / model_file_name(model) / f"version-{found.version.number}-by-{by.number}.parquet"
+    )
     table, _ = _write(config, exposure, made, load=True, strict=True, names=_CORRECTION_COLUMNS)
     event = CorrectionsWritten(
         found.version.number,

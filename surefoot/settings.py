@@ -2,12 +2,18 @@
 
 import json
 import os
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from surefoot.core.errors import Rejected
+
+OWN_POOL = "surefoot"
+"""Work pool for which `surefoot up` starts a worker."""
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +23,18 @@ class Settings:
     Attributes:
         home: Folder of all state.
         project: Folder of configs/ and expectations/.
-        mlflow: Base URL of the MLflow server.
-        prefect: Base URL of the Prefect server, without /api.
-        gateway: Base URL of the gateway.
+        mlflow: Base URL of the MLflow server, without a password.
+        prefect: Base URL of the Prefect server, without /api; of Prefect Cloud, the API URL of a workspace.
+        gateway: Base URL of the gateway, for processes of this host.
         token: Secret of the gateway's control calls.
         clock: "system" or "replay:<file>".
-        journal: SQLAlchemy URL of the journal.
+        journal: SQLAlchemy URL of the journal; `${NAME}` in it stands for the environment variable NAME.
         tick: Time between two ticks of the scheduled flows [seconds].
         processes: What was started: name -> [pid, start time].
+        pool: Prefect work pool of the flows.
+        listen: HOST:PORT at which the gateway listens; empty where that is its URL.
+        connected: Servers that Surefoot uses and has not started: "mlflow", "prefect".
+        sources: Where the value of a setting came from, by its name; those that have their default are left out.
     """
 
     home: Path
@@ -37,6 +47,29 @@ class Settings:
     journal: str = ""
     tick: int = 60
     processes: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    pool: str = OWN_POOL
+    listen: str = ""
+    connected: Sequence[str] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def prefect_api(self) -> str:
+        """URL of Prefect's REST interface."""
+        return self.prefect if "/api/" in urlsplit(self.prefect).path else f"{self.prefect}/api"
+
+    @property
+    def prefect_pages(self) -> str:
+        """URL below which Prefect's web pages are."""
+        if self.prefect_api != self.prefect:
+            return self.prefect
+        pages = self.prefect.replace("://api.", "://app.", 1).replace("/api/accounts/", "/account/", 1)
+        return pages.replace("/workspaces/", "/workspace/", 1)
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port at which the gateway listens."""
+        address = urlsplit(f"//{self.listen}" if self.listen else self.gateway)
+        return address.hostname or "127.0.0.1", address.port or 80
 
     @property
     def configs(self) -> Path:
@@ -50,8 +83,12 @@ class Settings:
 
     @property
     def journal_url(self) -> str:
-        """URL of the journal's database."""
-        return self.journal or f"sqlite:///{self.home / 'journal.db'}"
+        """URL of the journal's database, with its secrets.
+
+        Raises:
+            Rejected: An environment variable that it names is not set.
+        """
+        return resolve_variables(self.journal) or f"sqlite:///{self.home / 'journal.db'}"
 
     def save(self) -> None:
         """Write the settings where `read_settings` finds them; readable by the owner only, for it holds a token."""
@@ -68,6 +105,23 @@ def home_folder() -> Path:
     return Path(os.environ.get("SUREFOOT_HOME", ".surefoot")).absolute()
 
 
+def resolve_variables(url: str) -> str:
+    """Replace each `${NAME}` of a URL by the environment variable NAME.
+
+    Args:
+        url: A URL that is one variable as a whole, or has variables in its parts, whose values are then quoted.
+
+    Raises:
+        Rejected: A variable is not set.
+    """
+    missing = [name for name in _VARIABLE.findall(url) if not os.environ.get(name)]
+    if missing:
+        raise Rejected(f"environment variable {missing[0]} is not set: the URL of the journal needs it")
+    if _VARIABLE.fullmatch(url):
+        return os.environ[url[2:-1]]
+    return _VARIABLE.sub(lambda found: quote(os.environ[found[1]], safe=""), url)
+
+
 def read_settings(where: Path | None = None) -> Settings:
     """Read what `surefoot up` wrote.
 
@@ -78,6 +132,7 @@ def read_settings(where: Path | None = None) -> Settings:
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
         plain["home"], plain["project"] = Path(plain["home"]), Path(plain["project"])
+        plain["connected"] = tuple(plain.get("connected", ()))
         plain["processes"] = {name: (int(pid), float(born)) for name, (pid, born) in plain["processes"].items()}
         return Settings(**plain)
     except FileNotFoundError as error:

@@ -18,8 +18,11 @@ from surefoot.cli.shared.emergency_arguments import EMERGENCY_COMMANDS, ignore_m
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 MODULES = {
+    "init": "local.project_folder",
     "up": "servers",
     "down": "servers",
+    "doctor": "connect.doctor",
+    "config": "connect.config",
     "gateway": "servers",
     "controller": "servers",
     "status": "status",
@@ -78,6 +81,7 @@ _STATE_CHANGING_COMMANDS = (
     "promote",
     "up",
     "down",
+    "init",
     "compact",
     "incident",
     "playbook",

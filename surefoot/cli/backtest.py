@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run_backtest import rollout_milestones
@@ -44,7 +45,7 @@ def backtest_command(
     """Replay recorded requests of both versions through the whole policy, exactly as live."""
     if sum(one is not None for one in (log, rollouts, case)) != 1:
         raise Rejected("say what to replay: --log FILE for one rollout, --rollouts DIR for many, or --case DIR")
-    file = policy or project / "configs" / f"{model}.yaml"
+    file = policy or find_policy_file(project / "configs", model)
     if case is not None:
         return print_case_backtest(case, model, file, against_itself, every=every, as_json_=as_json_)
     value, read_ = read_policy(file)

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.cli.printing.console import console, print_json
@@ -27,7 +28,7 @@ def compact(
         done = wiring.compact_model_log(config, name, keep)
         found.append(asdict(done))
         if not json_:
-            console.print(f"[bold]{name}[/bold]  {done.describe() or 'nothing to do'}")
+            console.print(f"[bold]{escape(name)}[/bold]  {done.describe() or 'nothing to do'}")
     if json_:
         print_json({"models": found})
 

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.local import stack
+from surefoot.cli.local.project_folder import project_template
 from surefoot.cli.local.signals import exit_on_stop_signals
+from surefoot.cli.local.stack_options import StackOptions
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
@@ -120,7 +122,9 @@ class _DemoEnvironment:
 def demo(
     keep: Annotated[bool, typer.Option(help="Leave the stack up at the end.")] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the summary to this file.")] = None,
-    project: Annotated[Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/.")] = Path(),
+    project: Annotated[
+        Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/; the demo's own without.")
+    ] = Path(),
     where: Annotated[
         Path, typer.Option("--home", help="Folder for the state of the demo; a fresh one each time.")
     ] = Path(".surefoot/demo"),
@@ -146,12 +150,14 @@ def demo(
             from surefoot.demo.scenario import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
 
             ReplayClock(replay).set(REPLAY_START)
-            own = make_demo_project(project.absolute(), home / "project", "flights-late")
+            here = project.absolute()
+            source = here if (here / "prefect.yaml").is_file() else project_template()
+            own = make_demo_project(source, home / "project", "flights-late")
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
                 config = stack.start_stack(
                     home,
                     own,
-                    stack.StackOptions(clock=f"replay:{replay}", tick=_REGISTRY_POLL_S),
+                    StackOptions(clock=f"replay:{replay}", tick=_REGISTRY_POLL_S),
                     console.print,
                 )
                 trained = training.result()

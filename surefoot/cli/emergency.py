@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.cli.printing.console import console, print_json
@@ -221,14 +222,15 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
                     retry_on_conflict(partial(stop_live_drill, ports, model, why))
                     ended[model] = "live drill"
                     if not quiet:
-                        console.print(f"{model}: its live drill is stopped")
+                        console.print(f"{escape(model)}: its live drill is stopped")
                     continue
                 if rollout is not None and is_rolling_back_in_steps(ledger, rollout):
                     _finish_steps(ports, model, why)
                     ended[model] = rollout.opened.rollout
                     if not quiet:
                         number = rollout.rollback_target.number
-                        console.print(f"{model}: version {number} answers everything: its rollback goes on at once")
+                        said = f"{model}: version {number} answers everything: its rollback goes on at once"
+                        console.print(said, markup=False)
                     continue
                 if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.stage not in _ROUTED:
                     continue
@@ -239,7 +241,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
                 continue
             ended[model] = rollout.opened.rollout
             if not quiet:
-                console.print(f"{model}: rollout {rollout.opened.rollout} is being rolled back")
+                console.print(f"{escape(model)}: rollout {rollout.opened.rollout} is being rolled back")
     return ended, trouble
 
 
@@ -265,7 +267,7 @@ def repair(model: ModelArgument) -> None:
         number = ledger.champion.number if ledger.champion else "none"
         if ledger.drifts:
             raise Unavailable(f"{model}: {'; '.join(_describe_difference(drift) for drift in ledger.drifts.values())}")
-        console.print(f"{model}: alias champion points to version {number}, which is served")
+        console.print(f"{escape(model)}: alias champion points to version {number}, which is served")
 
 
 @contextlib.contextmanager

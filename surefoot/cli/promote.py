@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from surefoot import wiring
+from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.printing.progress_bar import replay_progress_bar
@@ -54,7 +55,7 @@ def promote(
         rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
         run = None if here else _flow_run(config, model, version)
         if run and not json_:
-            console.print(f"flow run {config.prefect}/runs/flow-run/{run}")
+            console.print(f"flow run {config.prefect_pages}/runs/flow-run/{run}")
         try:
             ledger = (
                 _follow(ports, model, rollout, head, quiet=json_) if run else _drive(ports, model, head, quiet=json_)
@@ -84,7 +85,7 @@ def _over(ledger: Ledger) -> bool:
 def _prefect_problem(config: Settings) -> str:
     """Why Prefect starts no flow run now; empty where it would start one."""
     try:
-        with httpx.Client(base_url=f"{config.prefect}/api", timeout=_PREFECT_TIMEOUT_S, trust_env=False) as api:
+        with open_prefect_client(config, _PREFECT_TIMEOUT_S) as api:
             found = api.get("/deployments/name/promote/promote")
     except httpx.HTTPError as error:
         return str(error) or repr(error)
@@ -100,7 +101,7 @@ def _flow_run(config: Settings, model: str, version: str) -> str | None:
     why = "no answer"
     while time.monotonic() < deadline:
         try:
-            with httpx.Client(base_url=f"{config.prefect}/api", timeout=10.0, trust_env=False) as api:
+            with open_prefect_client(config) as api:
                 found = api.get("/deployments/name/promote/promote").raise_for_status()
                 made = api.post(f"/deployments/{found.json()['id']}/create_flow_run", json=body).raise_for_status()
                 return str(made.json()["id"])

@@ -12,7 +12,15 @@ from rich.markup import escape
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.notify_file import NOTIFY_FILE
-from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
+from surefoot.adapters.config.policy_file import find_line, read_policy
+from surefoot.adapters.config.policy_folder import (
+    declared_model,
+    duplicate_sentence,
+    find_policy_file,
+    list_policy_files,
+    policy_files_by_model,
+    read_policy_of,
+)
 from surefoot.adapters.datalayer.table_policy_check import TableCheckReport, check_tables
 from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
@@ -27,6 +35,7 @@ from surefoot.core.journal.chain import check_chain
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import RecountResult, reverify
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.schema import file_schema, policy_schema
@@ -54,7 +63,7 @@ def lint(
 ) -> int:
     """Check policy files and their suites, and say what each step can see at the planned traffic."""
     configs = project / "configs"
-    named = [Path(one) if one.endswith(".yaml") else configs / f"{one}.yaml" for one in models or []]
+    named = [_policy_path(configs, one) for one in models or []]
     files = [one for one in named if one.name != NOTIFY_FILE]
     files = files if named else list_policy_files(configs)
     if not files and not named:
@@ -62,8 +71,9 @@ def lint(
     wrong, blind = 0, 0
     found: list[dict[str, object]] = []
     for file in files:
-        name = file.stem
+        name = declared_model(file)
         policy, expectations, problems = _examined(file, project / "expectations")
+        problems = _duplicates(configs, file) + problems
         tables = check_tables(policy, project) if policy is not None else TableCheckReport()
         problems += [f"{file}:{find_line(file, ('data_layer', at))}: {problem}" for at, problem in tables.problems]
         if problems or policy is None:
@@ -88,7 +98,7 @@ def lint(
             )
             continue
         suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
-        console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {suite}")
+        console.print(f"[green]ok[/green] {escape(name)}: {len(policy.steps)} steps, {suite}")
         plan_output.print_detectability(policy, sights, a_year)
         for note in (*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes):
             console.print(f"note: {escape(note)}")
@@ -111,12 +121,29 @@ def lint(
     return 2 if wrong or (strict and blind) else 0
 
 
+def _policy_path(configs: Path, named: str) -> Path:
+    """The file that an argument of `lint` means: a path, or the model that a policy names."""
+    return Path(named) if named.endswith(".yaml") else find_policy_file(configs, named)
+
+
+def _duplicates(configs: Path, file: Path) -> list[str]:
+    """Say that another file is a policy of the same model."""
+    model = declared_model(file)
+    others = [one for one in policy_files_by_model(configs).get(model, []) if one.resolve() != file.resolve()]
+    return (
+        [duplicate_sentence(model, [others[0], file])]
+        if others and file.resolve().is_relative_to(configs.resolve())
+        else []
+    )
+
+
 def _lint_notify_file(project: Path, *, silent: bool) -> NotifyFileReport:
     """Check the file of receivers and routes, and print what is found."""
     policies = {}
-    for file in list_policy_files(project / "configs"):
+    for model, files in policy_files_by_model(project / "configs").items():
         with contextlib.suppress(PolicyInvalid, NotFound):
-            policies[file.stem] = read_policy(file)[1]
+            if len(files) == 1:
+                policies[model] = read_policy(files[0])[1]
     found = check_notify_file(project, policies)
     if silent:
         return found
@@ -164,7 +191,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
 def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Version to promote.")]) -> None:
     """Say what a promotion would do, step by step, without doing any of it."""
     config = read_settings()
-    _, policy = read_policy(config.configs / f"{model}.yaml")
+    _, policy = read_policy_of(config.configs, model)
     registry = wiring.make_registry(config, 5.0)
     candidate = registry.resolve(model, version)
     champion = registry.alias(model, "champion")
@@ -246,7 +273,7 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
                 raise JournalTampered(f"entry {found.seq} of {name}, gate {found.gate}: {found.problem}")
             judged += 1
             recounts[found.recount] += 1
-        if altered := find_altered_files(store.indexes, config.log / name):
+        if altered := find_altered_files(store.indexes, config.log / model_file_name(name)):
             raise JournalTampered(altered_file_message(altered[0]))
         more = [f"{skipped} cannot be judged again"] if skipped else []
         more += (
@@ -254,7 +281,7 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
         )
         more += [f"the kept sums of {gone} are not on this host"] if (gone := recounts[RecountResult.GONE]) else []
         console.print(
-            f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; "
+            f"[green]ok[/green] {escape(name)}: {count} entries, head {entries[-1].hash[:16]}; "
             + ", ".join([f"{judged} verdicts follow from their counters", *more])
         )
 

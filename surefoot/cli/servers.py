@@ -6,12 +6,21 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from surefoot import wiring
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
+from surefoot.cli.connect.options import (
+    JournalOption,
+    ListenOption,
+    MlflowOption,
+    PoolOption,
+    PrefectOption,
+    ProjectOption,
+    stack_options,
+)
+from surefoot.cli.connect.setting_sources import resolve_settings
 from surefoot.cli.local import stack
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import console
@@ -33,15 +42,35 @@ _PRELOADED = (
 
 
 def up(
-    project: Annotated[Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/.")] = Path(),
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow; 0 takes any free one.")] = 0,
-    prefect_port: Annotated[int, typer.Option(help="Port of Prefect; 0 takes any free one.")] = 0,
-    gateway_port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.")] = 0,
-    clock: Annotated[str, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = "system",
-    tick: Annotated[int, typer.Option(help="Seconds between two ticks of the scheduled flows.", min=5)] = 60,
+    project: ProjectOption = Path(),
+    mlflow: MlflowOption = None,
+    prefect: PrefectOption = None,
+    pool: PoolOption = None,
+    journal: JournalOption = None,
+    listen: ListenOption = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow; 0 takes any free one.")] = None,
+    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect; 0 takes any free one.")] = None,
+    gateway_port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 takes any free one.")] = None,
+    clock: Annotated[str | None, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = None,
+    tick: Annotated[int | None, typer.Option(help="Seconds between two ticks of the scheduled flows.", min=5)] = None,
 ) -> None:
-    """Start MLflow, Prefect (server and worker), the gateway and the controller, and wait until each answers."""
-    options = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
+    """Start MLflow, Prefect (server and worker), the gateway and the controller, and wait until each answers.
+
+    What is named by an option, the environment or surefoot.toml is used and not started.
+    """
+    given: dict[str, object] = {
+        "mlflow": mlflow,
+        "prefect": prefect,
+        "pool": pool,
+        "journal": journal,
+        "listen": listen,
+        "mlflow-port": mlflow_port,
+        "prefect-port": prefect_port,
+        "gateway-port": gateway_port,
+        "clock": clock,
+        "tick": tick,
+    }
+    options = stack_options(resolve_settings(project.absolute(), given))
     began = time.monotonic()
     with exit_on_stop_signals(), console.status("starting MLflow, Prefect and the gateway"):
         config = stack.start_stack(home_folder(), project.absolute(), options, console.print)
@@ -49,7 +78,7 @@ def up(
 
 
 def down() -> None:
-    """Stop what `up` has started; all state stays."""
+    """Stop what `up` has started, and no server that it only uses; all state stays."""
     stack.stop_stack_of_home(home_folder(), console.print)
 
 
@@ -64,16 +93,14 @@ def gateway(
     from surefoot.gateway.supervision.supervisor import Supervisor  # noqa: PLC0415 - same
 
     config = read_settings()
-    address = urlsplit(config.gateway)
     # A model's library that is imported while requests are served breaks them: everything comes first, and every
     # worker and every model's process is forked from here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import_libraries_early()
     count = workers or min(4, len(os.sched_getaffinity(0)))
     memory = model_memory or wiring.model_memory_mb(count)
-    listen = (address.hostname or "127.0.0.1", address.port or 80)
     make = partial(wiring.build_gateway, config, memory)
-    Supervisor(config.home / "gateway", listen, count, make, model_host.run_model_host).run()
+    Supervisor(config.home / "gateway", config.listen_address, count, make, model_host.run_model_host).run()
 
 
 def controller() -> None:

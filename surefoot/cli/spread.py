@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import read_policy_of
 from surefoot.adapters.evidence.champion_history import measure_champion_history
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
@@ -33,7 +33,7 @@ def spread(
 ) -> None:
     """Measure what `lint` and `plan` count on, on logged requests, as lines to paste under `expect:`."""
     config = read_settings()
-    _, policy = read_policy(config.configs / f"{model}.yaml")
+    _, policy = read_policy_of(config.configs, model)
     registry = wiring.make_registry(config, 5.0)
     number = registry.alias(model, "champion")
     if number is None:

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters import flow_progress
+from surefoot.cli.connect.connected_servers import look_at_connected, pool_problems
 from surefoot.cli.local import prefect_server, stack
 from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.printing.status_output import print_status, status_json
@@ -50,7 +51,10 @@ def status(
     config = read_settings()
     running = stack.running_services(config)
     with wiring.open_ports(config, current_actor(), _REGISTRY_TIMEOUT_S) as ports:
-        general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
+        servers = look_at_connected(config, _PREFECT_TIMEOUT_S)
+        usable = {**running, **{one.name: not one.problem for one in servers}}
+        general = [*_parts(running), *(one.problem for one in servers if one.problem)]
+        general += [*_schedules(config, usable), *_ticks(config, running), *_policies(config)]
         general += _notifier(config)
         found: list[dict[str, object]] = []
         wrong = bool(general)
@@ -62,17 +66,22 @@ def status(
         if model and model not in known:
             raise NotFound(f"nothing is known of {model}; known: {', '.join(known) or 'none'}")
         if not json_:
+            for line in (one.line for one in servers):
+                console.print(line, markup=False)
             for line in general:
                 console.print(f"[magenta]{escape(line)}[/magenta]")
         for name in [model] if model else known:
-            ledger, live, trouble, notes, aliases = _look(config, ports, name, running)
+            ledger, live, trouble, notes, aliases = _look(config, ports, name, usable)
             wrong = wrong or bool(trouble)
             if json_:
                 found.append({**status_json(ledger, live, aliases), "trouble": trouble, "notes": notes})
             else:
                 print_status(ledger, live, [*trouble, *notes])
         if json_:
-            print_json({"models": found, "processes": running, "trouble": general, "ok": not wrong})
+            connected = {one.name: {"url": one.url, "version": one.version, "problem": one.problem} for one in servers}
+            print_json(
+                {"models": found, "processes": running, "connected": connected, "trouble": general, "ok": not wrong}
+            )
         elif not known:
             console.print(f"no model yet: write a policy into {config.configs} and set alias champion in MLflow")
         return 1 if wrong else 0
@@ -180,12 +189,13 @@ def _parts(running: dict[str, bool]) -> list[str]:
     return [f"{part} is not running: 'surefoot up' starts it" for part, alive in running.items() if not alive]
 
 
-def _schedules(config: Settings, running: dict[str, bool]) -> list[str]:
-    """Scheduled flows that somebody has turned off."""
-    if not running.get("prefect", False):
+def _schedules(config: Settings, usable: dict[str, bool]) -> list[str]:
+    """Scheduled flows that somebody has turned off, and a work pool in which nothing runs."""
+    if not usable.get("prefect", False):
         return []
     try:
-        return prefect_server.describe_paused_flows(config, _PREFECT_TIMEOUT_S)
+        paused = prefect_server.describe_paused_flows(config, _PREFECT_TIMEOUT_S)
+        return [*paused, *pool_problems(config, _PREFECT_TIMEOUT_S)]
     except Unavailable as error:
         return [str(error)]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import policy_files_by_model
 from surefoot.adapters.mlflow.registry import MlflowRegistry, RegistryFingerprint
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.errors import NotFound, PolicyInvalid, SurefootError
@@ -92,7 +93,8 @@ class TickState:
 
     def policies(self) -> dict[str, Policy]:
         """Every policy that can be read; a file is read again when it has changed."""
-        files = {path.stem: path for path in list_policy_files(self.config.configs)}
+        named = policy_files_by_model(self.config.configs)
+        files = {model: found[0] for model, found in named.items() if len(found) == 1}
         self._policies = {model: self._policy(model, path) for model, path in files.items()}
         return {model: policy for model, (_, policy) in self._policies.items() if policy is not None}
 

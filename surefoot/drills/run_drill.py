@@ -21,6 +21,7 @@ from surefoot.core.drills.drill_faults import FAULTS, DrillFault
 from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import EffectDone, EffectIntended, EndDecided, SetSplit, decode_event
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.drills.fault_plans import HARM_FAULTS, FaultPlan
 from surefoot.drills.misbehaviour import Misbehaviour
 from surefoot.drills.registration_request import FAULTY
@@ -283,7 +284,7 @@ def _requests(run: DrillRun, until: float) -> int:
 
 def _fill_log(run: DrillRun) -> None:
     """Let the gateway write no more into its prediction log; its routes and the journal are smaller than that."""
-    log = run.twin.config.log / run.twin.model
+    log = run.twin.config.log / model_file_name(run.twin.model)
     while (size := max(_newest(log).stat().st_size, 0)) < _LEAST_LOG_BYTES:
         run.callers.send(_AFTER_RETURN)
     _limit_files(run.twin, size)

@@ -8,11 +8,12 @@ import pandas as pd
 import yaml
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import read_policy_of
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.core.domain import Version
 from surefoot.core.errors import NotFound, Rejected, SurefootError
 from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.policy_types import Policy, SlicedGate
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import make_artifact_cache
@@ -97,7 +98,7 @@ def copy_project(source: Path, folder: Path, model: str) -> Policy:
         NotFound: There is no such policy or suite.
         PolicyInvalid: The policy is broken.
     """
-    value, policy = read_policy(source / "configs" / f"{model}.yaml")
+    value, policy = read_policy_of(source / "configs", model)
     suite = source / "expectations" / f"{policy.suite}.json"
     if not suite.is_file():
         raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
@@ -107,7 +108,9 @@ def copy_project(source: Path, folder: Path, model: str) -> Policy:
     kept = {key: item for key, item in value.items() if key not in _LEFT_OUT}
     if isinstance(corners := kept.get("corners"), dict):
         kept["corners"] = {key: item for key, item in corners.items() if key not in _EXTRAPOLATED}
-    (folder / "configs" / f"{model}.yaml").write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
+    (folder / "configs" / f"{model_file_name(model)}.yaml").write_text(
+        yaml.safe_dump(kept, sort_keys=False), encoding="utf-8"
+    )
     return policy
 
 

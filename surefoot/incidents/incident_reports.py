@@ -41,6 +41,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.served_version_events import ExposureListed
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK, Playbook
@@ -177,13 +178,13 @@ def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> In
 
 def report_files(config: Settings, model: str, incident: str) -> tuple[Path, Path]:
     """Where the HTML page and the Markdown text of a report are."""
-    folder = config.home / "incidents" / model
+    folder = config.home / "incidents" / model_file_name(model)
     return folder / f"{incident}.html", folder / f"{incident}.md"
 
 
 def trace_file(config: Settings, model: str, incident: str) -> Path:
     """Where the traces of a few requests are, in the JSON form of OpenTelemetry's protocol."""
-    return config.home / "incidents" / model / f"{incident}.traces.json"
+    return config.home / "incidents" / model_file_name(model) / f"{incident}.traces.json"
 
 
 def hold_evidence(ports: Ports, model: str, name: str) -> None:

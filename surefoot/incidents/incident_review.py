@@ -9,6 +9,7 @@ from surefoot import wiring
 from surefoot.adapters.config.incident_cases import StoredCase, case_folder, read_case, write_case
 from surefoot.adapters.config.policy_edit import edit_policy_text, policy_diff, read_policy_text
 from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.incident_records import write_incident_records
 from surefoot.core.domain import Outcome, RolloutKind, Stage
@@ -37,6 +38,7 @@ from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import EndDecided, GateJudged, RolloutOpened, StageEntered, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.watch_events import ChampionJudged
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.planning import false_alarms_a_year
 from surefoot.core.policy.policy_types import Policy
 from surefoot.incidents import incident_reports
@@ -70,7 +72,7 @@ def review_incident(
         SurefootError: The records cannot be had; the message says why.
     """
     report = incident_reports.build_report(config, entries, model, name)
-    file, folder = config.configs / f"{model}.yaml", case_folder(config.project, model, name)
+    file, folder = find_policy_file(config.configs, model), case_folder(config.project, model, name)
     mapping, policy = read_policy(file)
     known = (folder / "case.json").is_file()
     stored = read_case(folder) if known else _record_case(config, entries, report, policy, folder)
@@ -90,7 +92,7 @@ def review_incident(
     if proposed is not None and proposed.change is not None:
         text = edit_policy_text(read_policy_text(before), proposed.change.edits)
         _, after = read_policy(_write_policy(folder / AFTER, model, text))
-        diff = policy_diff(f"configs/{model}.yaml", read_policy_text(before), text)
+        diff = policy_diff(str(file.relative_to(config.project)), read_policy_text(before), text)
         (folder / PATCH).write_text(diff, encoding="utf-8")
     bounds = (false_alarms_a_year(policy), false_alarms_a_year(after))
     return IncidentReview(
@@ -114,13 +116,13 @@ def apply_review(config: Settings, review: IncidentReview) -> Path:
     Raises:
         Rejected: There is no proposal, or the policy file has changed since the review.
     """
-    file = config.configs / f"{review.case.model}.yaml"
+    file = find_policy_file(config.configs, review.case.model)
     if not review.diff:
         raise Rejected(f"the review of {review.case.incident} proposes nothing to apply")
-    folder = config.project / review.folder
-    if read_policy_text(file) != read_policy_text(folder / BEFORE / file.name):
+    folder, name = config.project / review.folder, f"{model_file_name(review.case.model)}.yaml"
+    if read_policy_text(file) != read_policy_text(folder / BEFORE / name):
         raise Rejected(f"{file} has changed since the review: draft it again")
-    file.write_bytes((folder / AFTER / file.name).read_bytes())
+    file.write_bytes((folder / AFTER / name).read_bytes())
     return file
 
 
@@ -205,7 +207,7 @@ def _write_policy(folder: Path, model: str, text: str) -> Path:
     Raises:
         EvidenceUnavailable: The disk is full, or refuses something else.
     """
-    file = folder / f"{model}.yaml"
+    file = folder / f"{model_file_name(model)}.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file.write_bytes(text.encode())
@@ -255,7 +257,7 @@ def _try_change(
     try:
         with tempfile.TemporaryDirectory() as folder:
             text = edit_policy_text(read_policy_text(before), change.edits)
-            file = _write_policy(Path(folder), before.stem, text)
+            file = _write_policy(Path(folder), player.stored.case.model, text)
             tried.append(backtested_policy(change, player.stored.case, player.play(file)))
     except Rejected as error:
         refused.append((change.words, str(error)))
@@ -277,7 +279,7 @@ def _with_costs(
             continue
         with tempfile.TemporaryDirectory() as folder:
             text = edit_policy_text(read_policy_text(before), one.change.edits)
-            alarms = player.backtest_against_itself(_write_policy(Path(folder), before.stem, text), draws)
+            alarms = player.backtest_against_itself(_write_policy(Path(folder), player.stored.case.model, text), draws)
         counted = replace(one, false_alarms=alarms, trials=float(draws))
         made[made.index(one)] = counted
         if is_within_budget(counted, budget):

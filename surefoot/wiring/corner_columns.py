@@ -10,6 +10,7 @@ import orjson
 from surefoot.adapters.config.policy_file import find_line
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable, Rejected
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.corners import ColumnKind, column_kind
 from surefoot.core.policy.policy_types import Policy
 from surefoot.settings import read_settings
@@ -83,7 +84,7 @@ def _logged_columns(project: Path, model: str) -> dict[str, ColumnKind]:
     """Columns of the latest logged requests of the stack that runs on this project; none without one."""
     with contextlib.suppress(Rejected, EvidenceUnavailable):
         config = read_settings()
-        if config.project.resolve() != project or not (config.log / model).is_dir():
+        if config.project.resolve() != project or not (config.log / model_file_name(model)).is_dir():
             return {}
         log = PredictionLog(config.log)
         newest = log.newest_request_time(model, make_clock(config).now())

@@ -6,6 +6,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.served_answer_counts import CountWindow, count_served_answers, primary_loss_gate
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.served_version_events import VersionCounts
+from surefoot.core.naming.model_names import model_of_file_name
 from surefoot.rollout import (
     Ports,
     journal_answer_counts,
@@ -22,7 +23,13 @@ LOG_RETENTION_DAYS = 90
 
 def logged_models(config: Settings) -> tuple[str, ...]:
     """Models that have a prediction log."""
-    return tuple(sorted(path.name for path in config.log.glob("*/") if not path.name.startswith(".")))
+    names = [path.name for path in config.log.glob("*/")]
+    found = {name: model_of_file_name(name) for name in names}
+    if None in found.values():  # a shortened name: the journal knows the whole one
+        with open_journal(config) as journal:
+            models = journal.models()
+        found |= {name: model_of_file_name(name, models) for name, model in found.items() if model is None}
+    return tuple(sorted(model for model in found.values() if model is not None))
 
 
 def closed_segments(config: Settings, model: str) -> tuple[str, ...]:

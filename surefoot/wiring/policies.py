@@ -5,8 +5,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_file import list_policy_files, read_policy
-from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import (
+    duplicate_sentence,
+    find_policy_file,
+    policy_files_by_model,
+    read_policy_of,
+)
+from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
 from surefoot.core.policy.policy_types import Policy
 from surefoot.rollout import (
     CandidateRequest,
@@ -21,22 +27,25 @@ def suite_file(config: Settings, digest: str) -> Path:
 
 
 def read_policies(config: Settings) -> dict[str, Policy]:
-    """Every policy in configs/ that can be read; broken ones are left to `lint`."""
+    """Every policy in configs/ that can be read; broken ones, and several of one model, are left to `lint`."""
     found = {}
-    for path in list_policy_files(config.configs):
+    for model, files in policy_files_by_model(config.configs).items():
         with suppress(PolicyInvalid, NotFound):
-            found[path.stem] = read_policy(path)[1]
+            if len(files) == 1:
+                found[model] = read_policy(files[0])[1]
     return found
 
 
 def broken_policies(config: Settings) -> dict[str, str]:
     """What is wrong with the policies in configs/ that cannot be read, by model."""
     found = {}
-    for path in list_policy_files(config.configs):
+    for model, files in policy_files_by_model(config.configs).items():
         try:
-            read_policy(path)
+            read_policy(files[0])
         except (PolicyInvalid, NotFound) as error:
-            found[path.stem] = str(error)
+            found[model] = str(error)
+        if len(files) > 1:
+            found[model] = duplicate_sentence(model, files)
     return found
 
 
@@ -48,7 +57,7 @@ def promotion_request(
     Raises:
         Rejected: Policy or suite are missing or wrong.
     """
-    value, policy = read_policy(config.configs / f"{model}.yaml")
+    value, policy = read_policy_of(config.configs, model)
     suite = config.project / "expectations" / f"{policy.suite}.json"
     if not suite.is_file():
         raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
@@ -71,8 +80,12 @@ def candidate_promotion(config: Settings, model: str, candidate: CandidateReques
 
 def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]:
     """Digests of the files on which the refusal of a promotion may depend."""
+    try:
+        file = find_policy_file(config.configs, model)
+    except Rejected:  # none, or several of one model
+        file = config.configs / "none.yaml"
     files = {
-        "policy": config.configs / f"{model}.yaml",
+        "policy": file,
         "suite": config.project / "expectations" / f"{policy.suite}.json",
     }
     return {

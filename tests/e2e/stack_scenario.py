@@ -84,7 +84,7 @@ class Home:
 
         It is forked as the runs of flows are, from the controller's process with all imports.
         """
-        from surefoot.cli.local.stack import stack_environment  # noqa: PLC0415 - only some tests need the command line's modules
+        from surefoot.cli.local.start_services import stack_environment  # noqa: PLC0415 - only some tests need the command line's modules
 
         done = subprocess.run(
             [sys.executable, "-m", "surefoot.controller.forked_run", "tests.e2e.program", code],

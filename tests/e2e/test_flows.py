@@ -15,7 +15,7 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.cli.local.prefect_runs import PrefectRuns
-from surefoot.cli.local.stack import SERVER_ENVIRONMENT
+from surefoot.cli.local.start_services import SERVER_ENVIRONMENT
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
 from surefoot.core.journal.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
 from tests.e2e.promotion_fixtures import QUICK, SUITE

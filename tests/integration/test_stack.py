@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from surefoot.cli.local import processes, stack
+from surefoot.cli.local.stack_options import StackOptions
 from surefoot.core.errors import Rejected
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.settings import Settings
@@ -267,14 +268,12 @@ def _refuses(url: str) -> bool:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (stack.StackOptions(mlflow_port=9), "--mlflow-port 1, not 9"),
-        (stack.StackOptions(clock="replay:x"), "--clock system, not replay:x"),
-        (stack.StackOptions(tick=7), "--tick 60, not 7"),
+        (StackOptions(mlflow_port=9), "--mlflow-port 1, not 9"),
+        (StackOptions(clock="replay:x"), "--clock system, not replay:x"),
+        (StackOptions(tick=7), "--tick 60, not 7"),
     ],
 )
-def test_options_that_what_runs_cannot_follow_are_refused(
-    tmp_path: Path, options: stack.StackOptions, says: str
-) -> None:
+def test_options_that_what_runs_cannot_follow_are_refused(tmp_path: Path, options: StackOptions, says: str) -> None:
     """`up` where a part runs is refused, and starts nothing, when it asks for what this part does not have."""
     (tmp_path / "prefect.yaml").touch()
     url = "http://127.0.0.1:1"

@@ -35,7 +35,6 @@ REFUSED = {
     "fallback_table": (20, "fallback.table.file: expected a .csv or .parquet file below the project's folder, found"),
     "rollback_cohort_too_large": (20, "rollback.cohort.share: 10 is not below the first step, 10"),
     "fallback_that_does_not_refuse": (20, "fallback.refuse: expected true, found true/false (False)"),
-    "file_name_differs": (1, "model is 'another', but the file is named file_name_differs.yaml"),
     "fraction_of_a_request": (16, "steps.1.hold.min_requests: expected a whole number"),
     "gate_never_judged": (9, "gate 'quality' is never judged"),
     "gate_not_defined": (18, "steps.2.hold.gates: there is no gate 'error'; gates: errors, latency, quality"),

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from surefoot.adapters.config.notify_file import read_notify_config
-from surefoot.adapters.config.policy_file import list_policy_files
+from surefoot.adapters.config.policy_folder import list_policy_files
 from surefoot.adapters.notify.secret_address import redact_address, resolve_address
 from surefoot.core.domain import FailoverLevel, Outcome, RolloutKind, Stage
 from surefoot.core.errors import PolicyInvalid, Rejected

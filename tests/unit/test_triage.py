@@ -125,6 +125,8 @@ STILL = ColumnShift(0.05, 0.1, "median 1 -> 1")
         (replace(TRIAL, group=FailureCondition("origin", "is LGA", 0.9, 0.3, 0.0)), Cause.MODEL, "origin"),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(-0.3, -0.3, 2)), Cause.LABELS, ""),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, -0.02, 2)), Cause.LABELS, ""),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, -0.02, 2, 0.4)), Cause.RELATION, ""),
+        (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, -0.02, 2, 0.1)), Cause.LABELS, ""),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(None, None, 1)), Cause.LABELS, ""),
         (replace(HARMED, good_after=3.0, labels_before=FOLLOWED, labels_after=FOLLOWED), Cause.RELATION, ""),
         (replace(HARMED, labels_before=FOLLOWED, labels_after=LabelFacts(0.02, 0.4, 2)), Cause.RELATION, ""),

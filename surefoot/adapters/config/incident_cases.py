@@ -6,6 +6,7 @@ from pathlib import Path
 
 from surefoot.core.errors import EvidenceUnavailable, NotFound, Rejected
 from surefoot.core.incidents.review.incident_case import IncidentCase, case_from_json, case_to_json
+from surefoot.core.naming.model_names import model_file_name
 
 _CASE_FILE = "case.json"
 
@@ -35,12 +36,14 @@ class StoredCase:
 
 def case_folder(project: Path, model: str, incident: str) -> Path:
     """The folder of a case in a project."""
-    return project / "configs" / "incidents" / model / incident
+    return project / "configs" / "incidents" / model_file_name(model) / incident
 
 
 def list_case_folders(project: Path, model: str) -> list[Path]:
     """The folders of all cases of a model, sorted."""
-    return sorted(file.parent for file in (project / "configs" / "incidents" / model).glob(f"*/{_CASE_FILE}"))
+    return sorted(
+        file.parent for file in (project / "configs" / "incidents" / model_file_name(model)).glob(f"*/{_CASE_FILE}")
+    )
 
 
 def read_case(folder: Path) -> StoredCase:

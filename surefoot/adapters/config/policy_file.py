@@ -1,9 +1,8 @@
-"""List and read policy files as strict YAML; an error names the file, the line and the broken rule."""
+"""Read a policy file as strict YAML; an error names the file, the line and the broken rule."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from surefoot.adapters.config.notify_file import NOTIFY_FILE
 from surefoot.adapters.config.strict_yaml import Document, load_yaml
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.parse import examine_policy
@@ -16,12 +15,6 @@ _GATE_PATH_LENGTH = 2
 """Length of a path that leads to a gate or to all of them [keys]."""
 
 
-def list_policy_files(folder: Path) -> list[Path]:
-    """Policy files of a folder, sorted; hidden files, such as an editor's lock, folders and `notify.yaml` are none."""
-    found = (path for path in sorted(folder.glob("*.yaml")) if path.name != NOTIFY_FILE)
-    return [path for path in found if not path.name.startswith(".") and not path.is_dir()]
-
-
 def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     """Read a policy file.
 
@@ -29,11 +22,11 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
         The mapping as it stands in the file (JSON values), and the Policy it means.
 
     Raises:
-        NotFound: There is no such file; the message lists those that exist.
+        NotFound: There is no such file; the message lists those beside it.
         PolicyInvalid: Names file, line and rule of everything in it that is broken.
     """
     if not path.is_file():
-        known = ", ".join(item.stem for item in list_policy_files(path.parent)) or "none"
+        known = ", ".join(item.stem for item in sorted(path.parent.glob("*.yaml"))) or "none"
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
     document = Document()
     value = load_yaml(path, document)
@@ -42,10 +35,6 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     odd = {violation.path[:2] for violation in (*document.unread, *broken)}
     fine = [gate for name, gate in examined.gates.items() if gate is not None and ("gates", name) not in odd]
     broken += vacuous_settings(fine, examined.fail)
-    model = value.get("model")
-    if isinstance(model, str) and path.stem != model and ("model",) not in odd:
-        rule = f"model is '{model}', but the file is named {path.name}: they must be the same"
-        broken.append(_FileRule(("model",), rule))
     broken = _own(document.unread, broken)
     found = [(document.line(v.path), str(v)) for v in (*document.unread, *broken)]
     if found or examined.policy is None:
@@ -75,11 +64,3 @@ def _own(unread: Sequence[Violation], broken: Sequence[Violation]) -> list[Viola
     if any(v.path[:1] == ("gates",) and len(v.path) <= _GATE_PATH_LENGTH for v in (*unread, *strange)):
         kept = [v for v in kept if v.mistake is not ViolationKind.NO_SUCH_GATE]  # it may be the one that is unread
     return kept
-
-
-class _FileRule(Violation):
-    """A rule about the file and not about the value at its place."""
-
-    def __str__(self) -> str:
-        """The rule alone."""
-        return self.rule

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from surefoot.adapters.config.policy_file import list_policy_files, read_policy
-from surefoot.core.errors import FallbackInvalid, NotFound, PolicyInvalid
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import find_policy_file, policy_files_by_model
+from surefoot.core.errors import FallbackInvalid, NotFound, PolicyInvalid, Rejected
 from surefoot.core.policy.policy_types import Policy
 
 _T = TypeVar("_T")
@@ -27,22 +28,22 @@ class SettingByModel(Mapping[str, _T]):
         """
         self._folder = folder
         self._choose = choose
-        self._known: dict[str, tuple[int, tuple[_T, ...]]] = {}
+        self._known: dict[str, tuple[Path, int, tuple[_T, ...]]] = {}
 
     def __getitem__(self, model: str) -> _T:
         """What was chosen; KeyError without a valid policy."""
-        path = self._folder / f"{model}.yaml"
         try:
+            path = find_policy_file(self._folder, model)
             written = path.stat().st_mtime_ns
-        except OSError:
+        except (OSError, Rejected):
             raise KeyError(model) from None
-        if model not in self._known or self._known[model][0] != written:  # callers of unknown models make us ask too
+        if model not in self._known or self._known[model][:2] != (path, written):
             try:
                 found: tuple[_T, ...] = (self._choose(read_policy(path)[1]),)
             except (PolicyInvalid, FallbackInvalid, NotFound):
                 found = ()
-            self._known[model] = written, found
-        for value in self._known[model][1]:
+            self._known[model] = path, written, found
+        for value in self._known[model][2]:
             return value
         raise KeyError(model)
 
@@ -56,4 +57,4 @@ class SettingByModel(Mapping[str, _T]):
 
     def _models(self) -> list[str]:
         """Models whose policy can be read."""
-        return [path.stem for path in list_policy_files(self._folder) if path.stem in self]
+        return [model for model in policy_files_by_model(self._folder) if model in self]

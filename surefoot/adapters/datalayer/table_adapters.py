@@ -9,6 +9,7 @@ from typing import Protocol
 
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.core.errors import TableNotReachable
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.recovery.data_layer import DataSource, DeltaSource, SqlSource
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
@@ -79,7 +80,7 @@ class TableAdapters:
             finally:
                 engine.dispose()
             return
-        folder, kept = self.project / source.path, CheckpointFiles(self.home / model / source.name)
+        folder, kept = self.project / source.path, CheckpointFiles(self.home / model_file_name(model) / source.name)
         if isinstance(source, DeltaSource):
             from surefoot.adapters.datalayer.delta_table import DeltaLakeTable  # noqa: PLC0415 - same
 

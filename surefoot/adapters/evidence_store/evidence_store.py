@@ -11,6 +11,7 @@ from surefoot.adapters.evidence_store.answer_files import AnswerFiles
 from surefoot.adapters.evidence_store.table_files import file_digest, read_table, write_table
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.naming.model_names import model_file_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class EvidenceStore:
 
     def __init__(self, root: Path, model: str) -> None:
         """Remember the folder; nothing is there before something is kept."""
-        self._folder = root / model
+        self._folder = root / model_file_name(model)
         self.indexes = self._folder / "index"
         self.answers = AnswerFiles(self._folder / "answers")
 

@@ -17,6 +17,9 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 _T = TypeVar("_T")
 
+_UNQUOTABLE = "\\'\""
+"""What a text in a filter cannot hold as it is."""
+
 
 class RetryingClient:
     """Client of one MLflow server, with time limits and safe retries; the MLflow library is imported at the first call.
@@ -143,3 +146,17 @@ def _foreign() -> tuple[type[Exception], ...]:
     from requests.exceptions import RequestException  # noqa: PLC0415 - comes with mlflow
 
     return MlflowException, RequestException, ParseError, OSError
+
+
+def versions_of_model(model: str) -> str:
+    """MLflow's filter of the versions of a model; a few of other models may come along.
+
+    MLflow's language of filters has no way to write both kinds of quotes, nor a backslash: each is any character then.
+
+    Args:
+        model: Registered model.
+    """
+    if "\\" not in model and ("'" not in model or '"' not in model):
+        quote = '"' if "'" in model else "'"
+        return f"name={quote}{model}{quote}"
+    return f"name LIKE '{''.join('_' if one in _UNQUOTABLE else one for one in model)}'"

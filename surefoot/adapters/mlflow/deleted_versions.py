@@ -1,8 +1,10 @@
 """Check quickly, without importing the MLflow client, whether a model version was deleted in MLflow."""
 
-import os
+import configparser
 
 import httpx
+
+from surefoot.adapters.mlflow.http_access import open_mlflow_http_client
 
 _TIMEOUT_S = 0.3
 """How long MLflow may take [s]: traffic waits for the answer before it goes back."""
@@ -18,16 +20,11 @@ def is_version_deleted(uri: str, model: str, number: str) -> bool:
     """
     if not uri.startswith(("http://", "https://")):
         return False
-    headers, auth = {}, None
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        headers = {"Authorization": f"Bearer {token}"}
-    elif user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
     url, version = f"{uri.rstrip('/')}/api/2.0/mlflow/model-versions/get", {"name": model, "version": number}
     try:
-        with httpx.Client(timeout=_TIMEOUT_S, trust_env=False, headers=headers, auth=auth) as client:
+        with open_mlflow_http_client(_TIMEOUT_S) as client:
             reply = client.get(url, params=version)
         code = reply.json().get("error_code")
-    except (httpx.HTTPError, httpx.InvalidURL, AttributeError, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, AttributeError, ValueError, OSError, configparser.Error):
         return False
     return reply.status_code == httpx.codes.NOT_FOUND and code == "RESOURCE_DOES_NOT_EXIST"

@@ -8,7 +8,7 @@ from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import RetryingClient
+from surefoot.adapters.mlflow.client import RetryingClient, versions_of_model
 from surefoot.adapters.mlflow.errors import is_missing_alias_error
 from surefoot.core.domain import RegistryView, Version
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected
@@ -176,10 +176,9 @@ class MlflowRegistry:
         return made
 
     def _versions(self, model: str) -> "list[ModelVersion]":
-        quote = '"' if "'" in model else "'"
-        named = f"name={quote}{model}{quote}"
+        named = versions_of_model(model)
         found = self._mlflow.read_pages(lambda token, client: client.search_model_versions(named, page_token=token))
-        return sorted(found, key=lambda one: int(one.version), reverse=True)
+        return sorted((one for one in found if one.name == model), key=lambda one: int(one.version), reverse=True)
 
     def _nearest(self, model: str, number: str) -> str:
         models = self.models()

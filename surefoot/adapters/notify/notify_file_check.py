@@ -6,6 +6,7 @@ from pathlib import Path
 
 from surefoot.adapters.config.notify_file import NOTIFY_FILE, find_notify_line, read_notify_config
 from surefoot.adapters.config.policy_file import find_line
+from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.notify.apprise_sender import find_address_problem
 from surefoot.adapters.notify.secret_address import resolve_address
 from surefoot.core.errors import PolicyInvalid, Rejected
@@ -83,10 +84,9 @@ def _unsendable(configs: Path, config: NotifyConfig | None, policies: Mapping[st
     """Audiences that a policy has told, and that have no receiver or no template."""
     found = []
     for model, policy in policies.items():
+        file = find_policy_file(configs, model)
         for audience in policy.playbook.send:
-            where = (
-                f"{configs / model}.yaml:{find_line(configs / f'{model}.yaml', ('playbook', 'send'))}: playbook.send"
-            )
+            where = f"{file}:{find_line(file, ('playbook', 'send'))}: playbook.send"
             if config is None or audience not in config.people:
                 found.append(f"{where}: {NOTIFY_FILE} names no receiver for '{audience}': add it under people")
             template = configs / "messages" / f"{audience}.md"

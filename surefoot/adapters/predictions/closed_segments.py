@@ -5,6 +5,7 @@ from pathlib import Path
 from surefoot.adapters.predictions.compaction import is_closed_segment
 from surefoot.adapters.predictions.log_files import FILE_KINDS, current_log_files
 from surefoot.core.errors import EvidenceUnavailable
+from surefoot.core.naming.model_names import model_file_name
 
 
 def closed_segments(root: Path, model: str) -> tuple[str, ...]:
@@ -17,7 +18,7 @@ def closed_segments(root: Path, model: str) -> tuple[str, ...]:
     Raises:
         EvidenceUnavailable: The folder cannot be read.
     """
-    folder = root / model
+    folder = root / model_file_name(model)
     try:
         return tuple(path.name for kind in FILE_KINDS for path in current_log_files(folder, kind)[0] if _waits(path))
     except OSError as error:

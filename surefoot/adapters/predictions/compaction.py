@@ -36,6 +36,7 @@ from surefoot.adapters.predictions.log_files import (
     sql_path_list,
 )
 from surefoot.core.errors import Conflict, EvidenceUnavailable, InvariantBroken, NotFound, Rejected
+from surefoot.core.naming.model_names import model_file_name
 
 _RECORD_VERSION = 1
 """Version of the records that the tables have columns for."""
@@ -117,7 +118,7 @@ def compact_log(root: Path, model: str, *, before: float | None = None, batches:
         Rejected: The log holds records that this release does not know.
         EvidenceUnavailable: The disk is full, or refuses something else; nothing is lost.
     """
-    folder = root / model
+    folder = root / model_file_name(model)
     if not folder.is_dir():
         raise NotFound(f"nothing of {model} has been logged in {root}")
     try:

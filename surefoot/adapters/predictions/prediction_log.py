@@ -13,6 +13,7 @@ from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, Mir
 from surefoot.adapters.predictions.validation_table import answers_to_frame, infer_column_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
+from surefoot.core.naming.model_names import model_file_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +130,7 @@ class PredictionLog:
         Raises:
             OSError: The folder cannot be read.
         """
-        return current_log_files(self.root / model, kind)
+        return current_log_files(self.root / model_file_name(model), kind)
 
     def slice_sql(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""

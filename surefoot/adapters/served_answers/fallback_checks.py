@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import read_policy_of
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.core.answers.fallback_check import check_fallback_answers, check_version_answers
 from surefoot.core.domain import Version
-from surefoot.core.errors import EvidenceUnavailable, FallbackInvalid, NotFound, PolicyInvalid, SurefootError
+from surefoot.core.errors import EvidenceUnavailable, FallbackInvalid, Rejected, SurefootError
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.policy.policy_types import Policy
@@ -75,8 +75,8 @@ def run_fallback_check(sources: FallbackCheckSources, model: str, champion: str,
         RegistryUnavailable: The fallback is a version, and the registry does not answer: later it may.
     """
     try:
-        _, policy = read_policy(sources.project / "configs" / f"{model}.yaml")
-    except (PolicyInvalid, NotFound):
+        _, policy = read_policy_of(sources.project / "configs", model)
+    except Rejected:
         return None
     if policy.fallback is None or policy.fallback.refuse:
         return None

@@ -4,9 +4,8 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import httpx
-
-from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect
+from surefoot.cli.local.prefect_access import open_prefect_client
+from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect, own_deployments, prefect_log
 from surefoot.controller.flow_scheduler import NOTHING_TO_DO, PromoteRun, ScheduledRun, rollout_of_tags
 from surefoot.rollout import CancelledRun, cancelled_by_person_at
 from surefoot.settings import Settings
@@ -30,13 +29,13 @@ class PrefectRuns:
         self._config = config
         self._known: dict[str, str] = {}
         self._histories: dict[str, tuple[str, float | None]] = {}
-        self._client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._client = open_prefect_client(config, keep_alive=False)
 
     def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
         """Runs of the scheduled flows that are under way, or due until a time [Unix seconds]; the earliest first."""
         found = self._filter(
             "/flow_runs/filter",
-            deployments={"name": {"any_": list(SCHEDULED_FLOWS)}},
+            **own_deployments(self._config, SCHEDULED_FLOWS),
             flow_runs={
                 "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
                 "expected_start_time": {"before_": _iso(until)},
@@ -62,7 +61,7 @@ class PrefectRuns:
     def _names(self, deployments: Collection[str]) -> dict[str, str]:
         """Names of these deployments; they are read once, and again when one is new."""
         if not set(deployments) <= set(self._known):
-            found = self._filter("/deployments/filter", deployments={"name": {"any_": list(SCHEDULED_FLOWS)}})
+            found = self._filter("/deployments/filter", **own_deployments(self._config, SCHEDULED_FLOWS))
             self._known = {str(one["id"]): str(one["name"]) for one in found}
         return self._known
 
@@ -119,7 +118,7 @@ class PrefectRuns:
         """When a person has cancelled a run; its states are read again when it has a new one."""
         known = self._histories.get(run)
         if known is None or known[0] != state:
-            trouble = f"Prefect does not tell the controller of its runs: see {self._config.home}/logs/prefect.log"
+            trouble = f"Prefect does not tell the controller of its runs: see {prefect_log(self._config)}"
             path = f"/flow_run_states/?flow_run_id={run}"
             answer = _request_prefect(self._config, "GET", path, trouble, None, _PATIENCE_S, self._client)
             states = answer.json() if answer.is_success else []  # it has been deleted meanwhile
@@ -130,7 +129,7 @@ class PrefectRuns:
     def _promotions(self, states: Sequence[str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._filter(
             "/flow_runs/filter",
-            deployments={"name": {"any_": ["promote"]}},
+            **own_deployments(self._config, ["promote"]),
             flow_runs={"state": {"type": {"any_": list(states)}}},
             sort="EXPECTED_START_TIME_DESC",
             limit=_MOST_RUNS,
@@ -152,7 +151,7 @@ class PrefectRuns:
         return silent
 
     def _filter(self, path: str, **body: object) -> Any:
-        trouble = f"Prefect does not answer the controller: see {self._config.home}/logs/prefect.log"
+        trouble = f"Prefect does not answer the controller: see {prefect_log(self._config)}"
         return _request_prefect(self._config, "POST", path, trouble, body, _PATIENCE_S, self._client).json()
 
 

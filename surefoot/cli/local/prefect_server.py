@@ -1,18 +1,21 @@
 """Manage the local Prefect server: its work pool, paused schedules, and flow runs whose process has died."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.core.errors import Unavailable
 from surefoot.settings import Settings
 
-WORK_POOL_NAME = "surefoot"
 SCHEDULED_FLOWS = ("watch", "reconcile")
 """Deployments that run on a schedule."""
+DEPLOYED_FLOWS = ("promote", "rollback", "drill", "watch", "reconcile")
+"""Flows of prefect.yaml; each has one deployment, of the same name."""
 PREFECT_TIMEOUT_S = 240.0
 """How long a busy Prefect is asked again [seconds]."""
 FLOW_START_TIMEOUT_S = 60.0
@@ -67,17 +70,24 @@ def _request_prefect(
     Raises:
         Unavailable: It did not agree in time.
     """
+    with contextlib.ExitStack() as opened:
+        asks = client or opened.enter_context(open_prefect_client(config))
+        return _ask_until(asks, method, path, trouble, body, patience)
+
+
+def _ask_until(
+    client: httpx.Client, method: str, path: str, trouble: str, body: object, patience: float
+) -> httpx.Response:
     deadline, why = time.monotonic() + patience, ""
-    url = f"{config.prefect}/api{path}"
     while True:
         try:
-            if client is None:
-                answer = httpx.request(method, url, json=body, timeout=10.0, trust_env=False)
-            else:
-                answer = client.request(method, url, json=body, timeout=10.0)
+            answer = client.request(method, path, json=body)
             if answer.is_success or (answer.status_code == httpx.codes.NOT_FOUND and method == "GET"):
                 return answer
             why = f"{answer.status_code} {answer.text[:100]}"
+            if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+                # It says the same however often it is asked.
+                raise Unavailable(f"Prefect refuses us ({why}): correct PREFECT_API_AUTH_STRING or PREFECT_API_KEY")
         except httpx.HTTPError as error:
             why = repr(error)
         if time.monotonic() >= deadline:
@@ -93,16 +103,14 @@ def wait_for_pool(config: Settings) -> None:
     """
     trouble = f"the Prefect worker made no pool: see {config.home}/logs/worker.log"
     deadline = time.monotonic() + PREFECT_TIMEOUT_S
-    while (
-        _request_prefect(config, "GET", f"/work_pools/{WORK_POOL_NAME}", trouble).status_code == httpx.codes.NOT_FOUND
-    ):
+    while _request_prefect(config, "GET", f"/work_pools/{config.pool}", trouble).status_code == httpx.codes.NOT_FOUND:
         if time.monotonic() > deadline:
             raise Unavailable(trouble)
         time.sleep(0.3)
 
 
 def _deployment(config: Settings, name: str, patience: float = PREFECT_TIMEOUT_S) -> dict[str, Any] | None:
-    trouble = f"Prefect does not tell of the deployment {name}: see {config.home}/logs/prefect.log"
+    trouble = f"Prefect does not tell of the deployment {name}: see {prefect_log(config)}"
     answer = _request_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble, patience=patience)
     return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
 
@@ -133,7 +141,7 @@ def set_schedule_intervals(config: Settings, before: Mapping[str, PausedSchedule
         Unavailable: Prefect does not answer.
     """
     for name in SCHEDULED_FLOWS:
-        trouble = f"Prefect does not take the tick of {name}: see {config.home}/logs/prefect.log"
+        trouble = f"Prefect does not take the tick of {name}: see {prefect_log(config)}"
         found = _deployment(config, name)
         if found is None:
             raise Unavailable(f"Prefect has no deployment {name} although it was just made")
@@ -156,10 +164,25 @@ def describe_paused_flows(config: Settings, patience: float = 0.0) -> list[str]:
     """
     return [
         f"the schedule of '{name}' is off in Prefect: {PAUSED_FLOW_EFFECTS[name]};"
-        f" turn it on at {config.prefect}/deployments"
+        f" turn it on at {config.prefect_pages}/deployments"
         for name, switch in read_paused_schedules(config, patience).items()
         if switch.is_paused
     ]
+
+
+def own_deployments(config: Settings, flows: Sequence[str]) -> dict[str, object]:
+    """The part of a query that leaves only runs of these flows of ours: others may share the server, and the pool."""
+    names = {"name": {"any_": list(flows)}}
+    return {"deployments": names, "flows": names, **_of_pool(config)}
+
+
+def _of_pool(config: Settings) -> dict[str, object]:
+    return {"work_pools": {"name": {"any_": [config.pool]}}}
+
+
+def prefect_log(config: Settings) -> str:
+    """Where a person looks when Prefect is out of order."""
+    return f"the log of {config.prefect}" if "prefect" in config.connected else f"{config.home}/logs/prefect.log"
 
 
 def mark_leftover_runs_crashed(config: Settings) -> list[str]:
@@ -174,10 +197,11 @@ def mark_leftover_runs_crashed(config: Settings) -> list[str]:
     Raises:
         Unavailable: Prefect does not answer.
     """
-    trouble = f"Prefect does not tell which runs are left over: see {config.home}/logs/prefect.log"
+    trouble = f"Prefect does not tell which runs are left over: see {prefect_log(config)}"
     query = {
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
-        "work_pools": {"name": {"any_": [WORK_POOL_NAME]}},
+        # The embedded server has no pool but ours, and nothing else in it.
+        **(own_deployments(config, DEPLOYED_FLOWS) if "prefect" in config.connected else _of_pool(config)),
         "limit": 200,
     }
     marked: list[str] = []

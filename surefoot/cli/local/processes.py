@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from surefoot.core.errors import Conflict
+from surefoot.core.errors import Conflict, Rejected
 from surefoot.gateway.supervision.running_processes import current_supervisor, live_workers
 
 PART_ENVIRONMENT_VARIABLE = "SUREFOOT_PART"
@@ -26,11 +26,18 @@ def hold_stack_lock(home: Path) -> Iterator[None]:
 
     Raises:
         Conflict: Another one is at work.
+        Rejected: The home folder cannot be written.
     """
     fresh = not home.exists()
-    home.mkdir(parents=True, exist_ok=True)
     lock = home / "stack.lock"
-    with lock.open("wb") as held:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        opened = lock.open("wb")
+    except OSError as error:
+        raise Rejected(
+            f"the home folder {home} cannot be written ({error.strerror}): set SUREFOOT_HOME to one that can"
+        ) from error
+    with opened as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however this command ends
         except OSError as error:

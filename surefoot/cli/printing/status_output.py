@@ -44,7 +44,7 @@ def status_json(ledger: Ledger, live: Split | None, aliases: dict[str, str] | No
 def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> None:
     """Print what is served, since when, why, and what is under way."""
     champion = ledger.champion.number if ledger.champion else "none yet"
-    console.print(f"[bold]{ledger.model}[/bold]  champion {champion}")
+    console.print(f"[bold]{escape(ledger.model)}[/bold]  champion {champion}")
     if live and live.candidate and live.weight:
         share = describe_share(live.weight, live.units)
         console.print(f"  served: version {live.champion.number}, and version {live.candidate.number} to {share}")

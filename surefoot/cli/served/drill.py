@@ -169,9 +169,9 @@ def _faults(
     if all_:
         return list(FAULTS)
     source = config.project if config is not None else project
-    from surefoot.adapters.config.policy_file import read_policy  # noqa: PLC0415 - beside its one use
+    from surefoot.adapters.config.policy_folder import read_policy_of  # noqa: PLC0415 - beside its one use
 
-    section = read_policy(source / "configs" / f"{model}.yaml")[1].drill
+    section = read_policy_of(source / "configs", model)[1].drill
     return list(section.chosen if section is not None else FAULTS)
 
 

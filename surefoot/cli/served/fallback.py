@@ -6,7 +6,7 @@ import typer
 
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_named_fallback
-from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_folder import read_policy_of
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
@@ -28,7 +28,7 @@ def fallback(
 ) -> None:
     """Say what callers get when no version can answer, and when that was tried last; --drill tries it now."""
     config = read_settings()
-    _, policy = read_policy(config.configs / f"{model}.yaml")
+    _, policy = read_policy_of(config.configs, model)
     found = read_named_fallback(config.project, policy)
     if found is None:
         raise Rejected(f"the policy of {model} has no fallback: a request that no version can answer is refused")

@@ -34,7 +34,8 @@ def rehearse_in_production(
         outcome = run_live_drill(config, model, order, current_actor(), line.update)
     rows = live_drill_rows(outcome)
     number, share = outcome.began.champion.number, describe_share(order.weight, order.units)
-    console.print(f"live drill {outcome.began.drill}: version {number} of {model} in both arms, {share} of the units")
+    said = f"live drill {outcome.began.drill}: version {number} of {model} in both arms, {share} of the units"
+    console.print(said, markup=False)
     table = Table("", "value", "unit", "demand", "ok", box=None, padding=(0, 2))
     for row in rows:
         value = "" if row["value"] is None else f"{row['value']:,}"
@@ -126,7 +127,8 @@ def stop_all_live_drills(config: Settings, reason: str) -> int:
                 continue
             stopped += 1
             took = (time.monotonic() - began) * 1000.0
-            console.print(f"{model}: the live drill is stopped, the champion alone answers after {took:.0f} ms")
+            said = f"{model}: the live drill is stopped, the champion alone answers after {took:.0f} ms"
+            console.print(said, markup=False)
     if trouble:
         raise Unavailable(f"not every live drill is stopped: {'; '.join(trouble)}; run it again, or 'surefoot kill'")
     if not stopped:

@@ -20,7 +20,7 @@ from surefoot.core.policy.recovery.fallback import Fallback
 from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
-from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
+from surefoot.core.policy.scalars import ModelName, Name, OptionalKey, Text, Texts
 from surefoot.core.policy.sections import (
     OLD_UNHEALTHY_KEY,
     UNHEALTHY_KEY,
@@ -61,7 +61,7 @@ class Policy(PolicyModel):
 
     model_config = ConfigDict(title="Surefoot policy")
 
-    model: Name = Field(description="Registered model; the file is named after it.")
+    model: ModelName = Field(description="Registered model, as MLflow has it; the file may have any name.")
     owners: Texts = Field((), description="People or teams who answer for it.")
     unit: OptionalKey[Text] = Field(
         None, description="Request column that sticks to one version while the weight grows, such as a customer."

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema
 
+from surefoot.core.naming.model_names import LONGEST_MODEL_NAME, is_model_name
 from surefoot.core.policy.violations import describe_type, rule_error
 
 _T = TypeVar("_T")
@@ -174,6 +175,20 @@ RelativeResource = Annotated[MarginAboveZero, _relative_only("resource"), _RELAT
 RelativeGauge = Annotated[AnyMargin, _relative_only("gauge"), _RELATIVE_SCHEMA]
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _model_name(value: str) -> str:
+    if not is_model_name(value):
+        raise rule_error("expected the name of a registered model, without '/' and ':', at most 256 characters")
+    return value
+
+
+ModelName = Annotated[
+    str,
+    AfterValidator(_model_name),
+    WithJsonSchema({"type": "string", "pattern": "^[^/:]+$", "maxLength": LONGEST_MODEL_NAME}),
+]
+"""A name that MLflow accepts for a registered model."""
 Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 """A name that is safe in paths, URLs and logs."""
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), one_or_more_schema(_TEXT_SCHEMA)]

@@ -1,5 +1,7 @@
 """Distinguish labels that a broken feed has corrupted from labels that show a real change of the outcome."""
 
+import math
+
 from surefoot.core.triage.triage_facts import CauseDetail, LabelFacts, TriageFacts
 
 _USABLE = 0.12
@@ -26,6 +28,12 @@ def find_label_fault(before: LabelFacts, after: LabelFacts) -> tuple[CauseDetail
     """
     if before.values > 1 and after.values == 1:
         return CauseDetail.CONSTANT, "every label after the onset has the same value, and before they differed"
+    chance = math.hypot(before.noise, after.noise)
+    if any(
+        old is not None and new is not None and old - new <= chance
+        for old, new in ((before.own, after.own), (before.good, after.good))
+    ):
+        return CauseDetail.NONE, ""
     kept = [
         new / old if old is not None and new is not None and old >= _USABLE else None
         for old, new in ((before.own, after.own), (before.good, after.good))

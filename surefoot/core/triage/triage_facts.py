@@ -163,11 +163,13 @@ class LabelFacts:
         own: Rank correlation of the version's answers with the labels, -1 to 1; None where it cannot be computed.
         good: The same of the good version.
         values: Different labels [count].
+        noise: Largest rank correlation that chance makes of so many labels.
     """
 
     own: float | None
     good: float | None
     values: int
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from surefoot.core.naming.model_names import model_file_name, model_of_file_name
 from surefoot.core.traffic_split_json import (
     decode_traffic_split,
     decode_version,
@@ -24,11 +25,12 @@ from surefoot.gateway.inference.routes.entry_fields import (
     read_standby,
 )
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
-from surefoot.gateway.model_names import is_model_name
 
 _log = logging.getLogger(__name__)
 _ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY, GOING_BACK_KEY, FALLBACK_KEY}
 """Keys of a route file that are not keys of its split."""
+_MODEL_KEY = "model"
+"""Names the model in a route file whose own name cannot."""
 
 
 @contextlib.contextmanager
@@ -42,17 +44,21 @@ def hold_route_file_lock(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _file_content(entry: Mapping[str, object]) -> bytes:
+def _file_content(model: str, entry: Mapping[str, object]) -> bytes:
     """Give the bytes of the route file for an entry of the route table."""
     split = entry["route"]
     extra = {key: value for key, value in entry.items() if key not in {"route", UNBATCHABLE_KEY}}
+    if (
+        model_of_file_name(model_file_name(model)) is None
+    ):  # the name of the file is too short to hold that of the model
+        extra[_MODEL_KEY] = model
     return orjson.dumps({**(split if isinstance(split, Mapping) else {}), **extra}, option=orjson.OPT_INDENT_2)
 
 
 def is_saved(root: Path, model: str, entry: Mapping[str, object]) -> bool:
     """Whether the route file is that of an entry."""
     with contextlib.suppress(OSError):
-        return (root / "routes" / f"{model}.json").read_bytes() == _file_content(entry)
+        return (root / "routes" / f"{model_file_name(model)}.json").read_bytes() == _file_content(model, entry)
     return False
 
 
@@ -64,14 +70,15 @@ def save_route(root: Path, model: str, entry: Mapping[str, object]) -> None:
     """
     folder = root / "routes"
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{model}.tmp"
+    name = model_file_name(model)
+    draft = folder / f".{name}.tmp"
     with contextlib.ExitStack() as undo:
         undo.callback(draft.unlink, missing_ok=True)
         with draft.open("wb") as file:
-            file.write(_file_content(entry))
+            file.write(_file_content(model, entry))
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(folder / f"{model}.json")
+        draft.replace(folder / f"{name}.json")
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         undo.callback(os.close, directory)
         os.fsync(directory)
@@ -85,12 +92,16 @@ def read_routes(root: Path) -> dict[str, dict[str, object]]:
     """
     found: dict[str, dict[str, object]] = {}
     for file in sorted((root / "routes").glob("*.json")):
-        if not is_model_name(file.stem):
-            continue
+        model = model_of_file_name(file.stem)
         try:
-            found[file.stem] = _entry(orjson.loads(file.read_bytes()))
+            value = orjson.loads(file.read_bytes())
+            if isinstance(value, dict):
+                named = str(value.pop(_MODEL_KEY, ""))
+                model = model_of_file_name(file.stem, [named])
+            if model is not None:
+                found[model] = _entry(value)
         except (OSError, ValueError) as error:  # orjson's error is a ValueError
-            found[file.stem] = {"broken": f"the route file cannot be used: {error}"}
+            found[model or file.stem] = {"broken": f"the route file cannot be used: {error}"}
             _log.critical("%s: the route file cannot be used: %s", file.stem, error)
     return found
 

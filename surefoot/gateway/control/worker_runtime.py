@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.acknowledgement import wait_until_acknowledged
 from surefoot.gateway.control.handover import hand_over_socket
@@ -393,4 +394,4 @@ class WorkerRuntime:
         return SegmentWriter(self._segment_folder(name) / f"{kind}-{os.getpid()}-{int(self._clock.now() * 1000)}.jsonl")
 
     def _segment_folder(self, name: str) -> Path:
-        return self._settings.root / "log" / name
+        return self._settings.root / "log" / model_file_name(name)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from surefoot.core.naming.model_names import is_model_name
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.docs import handle_docs_page, handle_openapi, handle_version
@@ -17,7 +18,6 @@ from surefoot.gateway.http.endpoints.route import RouteHandler
 from surefoot.gateway.http.endpoints.scoring import ScoringHandler
 from surefoot.gateway.http.endpoints.standby import StandbyHandler
 from surefoot.gateway.http.endpoints.stats import MetricsHandler, StatsHandler
-from surefoot.gateway.model_names import is_model_name
 
 _Handler = Callable[[asgi.Scope, asgi.Receive, str], Awaitable[Response]]
 """Answers a request; the last argument is the model's name in the path, empty where the path has none."""

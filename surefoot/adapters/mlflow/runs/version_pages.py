@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import RetryingClient
+from surefoot.adapters.mlflow.client import RetryingClient, versions_of_model
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.served_versions.version_status import VersionStatus
@@ -70,15 +70,14 @@ class VersionOutcomeWriter:
 
     def _read(self, model: str, wanted: Mapping[str, VersionStatus]) -> "list[ModelVersion]":
         """The versions of which something is to be said, newest first."""
-        quote = '"' if "'" in model else "'"
-        named, newest = f"name={quote}{model}{quote}", ["version_number DESC"]
+        named, newest = versions_of_model(model), ["version_number DESC"]
         page = self._mlflow.call(
             lambda client: client.search_model_versions(named, max_results=MAX_NEWEST_VERSIONS, order_by=newest)
         )
-        found = [version for version in page if str(version.version) in wanted]
+        found = [version for version in page if version.name == model and str(version.version) in wanted]
         if len(page) < MAX_NEWEST_VERSIONS:
             return found
-        seen = {str(version.version) for version in page}
+        seen = {str(version.version) for version in page if version.name == model}
         older = sorted((one for number, one in wanted.items() if number not in seen), key=lambda one: -one.wall)
         for standing in older[:_MAX_OLDER_VERSIONS]:
             version = self._one(model, standing.number)

@@ -308,7 +308,7 @@ def _label_facts(given: _Labelled, own: _Answered | None, good: _Answered | None
     if labels is None or len(labels) < MIN_ROWS:
         return None
     ranks = [None if side is None else _rank_correlation(side.answers, labels) for side in (own, good)]
-    return LabelFacts(ranks[0], ranks[1], len(np.unique(labels)))
+    return LabelFacts(ranks[0], ranks[1], len(np.unique(labels)), _ERRORS_OF_CHANCE / math.sqrt(len(labels)))
 
 
 def _rank_correlation(answers: Sequence[object], labels: "np.ndarray") -> float | None:

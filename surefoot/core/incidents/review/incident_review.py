@@ -10,6 +10,7 @@ from surefoot.core.durations import format_duration
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
 from surefoot.core.incidents.review.policy_change import Detection, PolicyChange
+from surefoot.core.naming.model_names import model_file_name
 
 BEFORE, AFTER, PATCH = "before", "after", "proposal.patch"
 """In the folder of a case: the policy as it was reviewed, as it is proposed, and the difference of the two."""
@@ -146,7 +147,7 @@ class IncidentReview:
             which: The folder of the policy: BEFORE or AFTER.
             draws: Rollouts of the good version against itself [count]; 0 to play the case.
         """
-        policy = f"{self.folder}/{which}/{self.case.model}.yaml"
+        policy = f"{self.folder}/{which}/{model_file_name(self.case.model)}.yaml"
         words = ["surefoot", "backtest", self.case.model, "--case", self.folder, "--policy", policy]
         return shlex.join([*words, *(["--against-itself", str(draws)] if draws else [])])
 

@@ -16,7 +16,7 @@ from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 _MAX_CONSTANT_CHARACTERS = 10_000
 """Longest constant, as JSON: it stands in the log for each row that it answers [characters]."""
-_VERSION_PATTERN = r"(?:models:/([^./:\\][^/:\\]{0,199})/)?([1-9][0-9]{0,18})"
+_VERSION_PATTERN = r"(?:models:/([^/:]{1,256})/)?([1-9][0-9]{0,18})"
 """A version of the same model, or of another one as MLflow's users write it."""
 
 ANSWER_COLUMN = "answer"

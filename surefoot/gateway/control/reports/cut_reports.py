@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
@@ -28,7 +29,7 @@ class CutReporter:
         """
         self._model = model
         self._journal = journal
-        self._note = root / "alarms" / f"{model}.json"
+        self._note = root / "alarms" / f"{model_file_name(model)}.json"
         self._tasks: set[asyncio.Task[None]] = set()
 
     def report_cut(self, rollout: str, reason: str) -> None:

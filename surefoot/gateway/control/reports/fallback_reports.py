@@ -15,6 +15,7 @@ from pathlib import Path
 
 import orjson
 
+from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.traffic_split_json import decode_version, encode_version
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.shared_routes import SharedRouteTable
@@ -120,7 +121,7 @@ class FallbackReporter:
                 return
 
     def _note(self, slot: int) -> Path:
-        return self._folder / f"{self._model}.{self._rung}.{slot}.json"
+        return self._folder / f"{model_file_name(self._model)}.{self._rung}.{slot}.json"
 
     def _write_note(self, period: FailoverPeriod, *, over: bool) -> None:
         standby = None if period.standby is None else encode_version(period.standby)
@@ -134,7 +135,7 @@ class FallbackReporter:
 
     def _notes(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """Iterate over slot and note of every worker."""
-        prefix = f"{self._model}.{self._rung}."
+        prefix = f"{model_file_name(self._model)}.{self._rung}."
         for path in sorted(self._folder.glob("*.json")):
             slot = path.stem.removeprefix(prefix)
             if path.stem.startswith(prefix) and slot.isdigit():

@@ -3,13 +3,13 @@
 import logging
 
 from surefoot.core.fallback import FallbackVersion
+from surefoot.core.naming.model_names import is_model_name
 from surefoot.gateway import json_body
 from surefoot.gateway.control.route_errors import NotPersisted, StaleRoute
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.inference.routes.entry_fields import decode_fallback
-from surefoot.gateway.model_names import is_model_name
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Start servers of somebody else, and run a rollout through them."""

@@ -1,0 +1,108 @@
+"""Find the policy file of each model in `configs/` and its subfolders, by the model that the file names."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from surefoot.adapters.config.notify_file import NOTIFY_FILE
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.policy.policy_types import Policy
+
+_NO_POLICIES = frozenset({"incidents", "messages"})
+"""Subfolders of `configs/` that hold recorded incidents and templates of messages."""
+_MODEL_LINE = re.compile(r"^model[ \t]*:[^\n]*", re.MULTILINE)
+_NAMES: dict[Path, tuple[tuple[int, int], str]] = {}
+"""Model that each file names, as long as the file is the same; gateway and controller ask again and again."""
+
+
+def list_policy_files(folder: Path) -> list[Path]:
+    """Policy files of a folder and its subfolders, sorted.
+
+    Hidden files, such as an editor's lock, hidden folders, `notify.yaml`, recorded incidents and templates are none.
+    """
+    found = []
+    for root, folders, files in os.walk(folder):
+        place = Path(root)
+        top = place == folder
+        folders[:] = [name for name in folders if not name.startswith(".") and not (top and name in _NO_POLICIES)]
+        named = (name for name in files if name.endswith(".yaml") and not name.startswith("."))
+        found += [place / name for name in named if not (top and name == NOTIFY_FILE)]
+    return sorted(found)
+
+
+def declared_model(file: Path) -> str:
+    """The model that a policy file names; the file's own name without its end where it names none that can be read."""
+    try:
+        stat = file.stat()
+        mark = (stat.st_mtime_ns, stat.st_size)
+        if (known := _NAMES.get(file)) is not None and known[0] == mark:
+            return known[1]
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return file.stem
+    name = _declared(text) or file.stem
+    _NAMES[file] = mark, name
+    return name
+
+
+def _declared(text: str) -> str:
+    """The value of the key `model`; empty where there is none that can be read. The rest of the file may be wrong."""
+    line = _MODEL_LINE.search(text)
+    return (_named(line.group()) if line else "") or _named(text)  # a long name may go on in the next line
+
+
+def _named(text: str) -> str:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return ""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    named = (value.value for key, value in pairs if key.value == "model" and isinstance(value, yaml.ScalarNode))
+    return str(next(named, ""))
+
+
+def policy_files_by_model(folder: Path) -> dict[str, list[Path]]:
+    """Policy files by the model that they name; more than one for a model is a mistake that `lint` names."""
+    found: dict[str, list[Path]] = {}
+    for file in list_policy_files(folder):
+        found.setdefault(declared_model(file), []).append(file)
+    return found
+
+
+def find_policy_file(folder: Path, model: str) -> Path:
+    """The policy file of a model.
+
+    Raises:
+        NotFound: No file names this model; the message lists the models that have one.
+        Rejected: Several files do.
+    """
+    known = policy_files_by_model(folder)
+    return _only_file(folder, model, known)
+
+
+def _only_file(folder: Path, model: str, known: Mapping[str, list[Path]]) -> Path:
+    files = known.get(model, [])
+    if not files:
+        raise NotFound(f"there is no policy of {model} in {folder}; models with one: {', '.join(known) or 'none'}")
+    if len(files) > 1:
+        raise Rejected(duplicate_sentence(model, files))
+    return files[0]
+
+
+def duplicate_sentence(model: str, files: list[Path]) -> str:
+    """Say that several files name one model, and what to do."""
+    return f"{files[1]}: a second policy of {model}, beside {files[0]}: keep one of them"
+
+
+def read_policy_of(folder: Path, model: str) -> tuple[dict[str, object], Policy]:
+    """Read the policy of a model, as `read_policy` does.
+
+    Raises:
+        NotFound: No file names this model.
+        Rejected: Several files do, or the file breaks a rule (`PolicyInvalid`).
+    """
+    return read_policy(find_policy_file(folder, model))

@@ -1,0 +1,1 @@
+"""Connect an installation to servers that exist already: resolve its settings, and check what they name."""

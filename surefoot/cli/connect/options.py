@@ -1,0 +1,35 @@
+"""Define the options that `up`, `doctor` and `config` share, and plan a stack from what they say."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surefoot.cli.connect.setting_sources import ResolvedSettings
+from surefoot.cli.local.stack_options import StackOptions
+
+ProjectOption = Annotated[Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/.")]
+MlflowOption = Annotated[str | None, typer.Option(help="URL of an MLflow that exists; none is started then.")]
+PrefectOption = Annotated[str | None, typer.Option(help="URL of a Prefect that exists; none is started then.")]
+PoolOption = Annotated[str | None, typer.Option(help="Work pool of that Prefect, of type process, with your worker.")]
+JournalOption = Annotated[
+    str | None, typer.Option(help="URL of the journal's database; ${NAME} stands for an environment variable.")
+]
+ListenOption = Annotated[str | None, typer.Option(help="HOST:PORT at which the gateway listens.")]
+
+
+def stack_options(resolved: ResolvedSettings) -> StackOptions:
+    """The options of a stack, from the settings that the command line, the environment and surefoot.toml give."""
+    return StackOptions(
+        mlflow_port=resolved.number("mlflow-port"),
+        prefect_port=resolved.number("prefect-port"),
+        gateway_port=resolved.number("gateway-port"),
+        clock=resolved.text("clock"),
+        tick=resolved.number("tick"),
+        mlflow=resolved.text("mlflow"),
+        prefect=resolved.text("prefect"),
+        pool=resolved.text("pool"),
+        journal=resolved.text("journal"),
+        listen=resolved.text("listen"),
+        sources=resolved.sources,
+    )
