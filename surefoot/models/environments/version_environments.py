@@ -4,6 +4,7 @@ import fcntl
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,10 +86,16 @@ class VersionEnvironments:
             str(self.folder),
             str(model),
         ]
-        return subprocess.Popen(  # noqa: S603 - our own program
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        builder = subprocess.Popen(  # noqa: S603 - our own program
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
+        )
+        # It goes on when nothing waits for it any more, and no ended process is left over.
+        threading.Thread(target=builder.wait, name="environment", daemon=True).start()
+        return builder
 
     def _is_locked(self, digest: str) -> bool:
         """Whether a build of it is under way."""
