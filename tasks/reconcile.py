@@ -46,6 +46,8 @@ from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journ
 from tasks.states import MAX_MESSAGE_LENGTH
 
 _UNFINISHED_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
+_BUILD_WAIT_S = 2.0
+"""How long a tick waits for the environment of a version that is being built [seconds]."""
 
 
 def journal_heads() -> dict[str, int]:
@@ -149,7 +151,8 @@ def apply_registry_changes() -> dict[str, list[str]]:
     config, log = read_settings(), get_run_logger()
     opened, withdrawn, said = [], [], []
     policies = wiring.read_policies(config)
-    with open_flow_ports() as ports:
+    # The flow run of the rollout waits for what is built: here other models would wait too.
+    with open_flow_ports(build_wait_s=_BUILD_WAIT_S) as ports:
         for model in sorted({*policies, *ports.journal.models()}):
             try:
                 view = ports.registry.view(model)

@@ -31,14 +31,18 @@ if TYPE_CHECKING:
     from surefoot.core.journal.ledger import Ledger
 
 
-def open_flow_ports(report: ProgressReport = lambda _done, _total: None) -> AbstractContextManager[Ports]:
+def open_flow_ports(
+    report: ProgressReport = lambda _done, _total: None, build_wait_s: float = wiring.BUILD_WAIT_S
+) -> AbstractContextManager[Ports]:
     """Open the ports of a rollout in the name of this flow run; they are closed at the end.
 
     Args:
         report: Is told how far both versions have come with the requests of a replay; it must not raise.
+        build_wait_s: How long to wait for the environment of a version that is being built [seconds].
     """
     flow = runtime.flow_run.flow_name or "flow"
-    return wiring.open_ports(read_settings(), f"flow:{flow}/{runtime.flow_run.name or 'local'}", report=report)
+    actor = f"flow:{flow}/{runtime.flow_run.name or 'local'}"
+    return wiring.open_ports(read_settings(), actor, report=report, build_wait_s=build_wait_s)
 
 
 def is_retryable_failure(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: ignore[type-arg]

@@ -20,7 +20,7 @@ from surefoot.wiring.adapters import make_artifact_cache
 
 DEMO_MODEL = "flights-late"
 """The model whose versions and requests can be made from public data, without any server."""
-_LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook")
+_LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook", "serving")
 """Sections of a policy that act on something outside of the gateway, or that a twin must not wait for."""
 _EXTRAPOLATED = ("max_difference", "answers")
 """What a policy says of answers to corner cases: the candidate of a twin extrapolates far on purpose."""

@@ -4,9 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-import orjson
-
 from surefoot.core.domain import Version
+from surefoot.models.environments import json_codec
 from surefoot.models.rows.independence import IndependenceResult
 
 ColumnNames = tuple[str | int | float, ...] | None
@@ -26,7 +25,7 @@ class RequestOptions(NamedTuple):
 
     def arguments(self) -> tuple[object, bool]:
         """Give the options as the last arguments of `Model.answer`."""
-        return orjson.loads(self.params) if self.params else None, self.csv
+        return json_codec.loads(self.params) if self.params else None, self.csv
 
 
 NO_OPTIONS = RequestOptions()

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
-
 from surefoot.models import process_messages
+from surefoot.models.environments import json_codec
 from surefoot.models.model_protocols import ColumnNames, Model
 from surefoot.models.process_meter import ProcessMeter
 from surefoot.models.process_priority import lower_priority
@@ -130,18 +129,18 @@ def _answer(
             more = _proof_message(watch)
         cost = {"cpu_ms": cpu_ms, "model_ms": model_ms, "rss_mb": round(meter.resident_memory(), 2)}
         body = {"answers": answers, **cost, **more}
-        return answers, orjson.dumps(body)
+        return answers, json_codec.dumps(body)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
-        return None, orjson.dumps({"error": describe_error(error)})
+        return None, json_codec.dumps({"error": describe_error(error)})
 
 
 def _table_reply(model: Model, table: bytes) -> tuple[bytes, bytes | None]:
     """Answer a table; the reply, and the answers where there are any."""
     try:
         answers = model.predict_table(table)  # type: ignore[attr-defined] # asked only where `table_columns` names some
-        return orjson.dumps({"value": answers is not None}), answers
+        return json_codec.dumps({"value": answers is not None}), answers
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
-        return orjson.dumps({"error": describe_error(error)}), None
+        return json_codec.dumps({"error": describe_error(error)}), None
 
 
 def _call_reply(model: Model, asked: dict[str, Any]) -> bytes:
@@ -150,6 +149,6 @@ def _call_reply(model: Model, asked: dict[str, Any]) -> bytes:
         verb, arguments = asked["verb"], asked["arguments"]
         if verb not in _REMOTE_METHODS:
             raise ValueError(f"a model has no call {verb}")  # noqa: TRY301 - sent to the other side
-        return orjson.dumps({"value": getattr(model, verb)(*arguments)})
+        return json_codec.dumps({"value": getattr(model, verb)(*arguments)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
-        return orjson.dumps({"error": describe_error(error)})
+        return json_codec.dumps({"error": describe_error(error)})

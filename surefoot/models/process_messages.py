@@ -4,7 +4,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-import orjson
+from surefoot.models.environments import json_codec
 
 _LENGTH = struct.Struct("<I")
 _MAX_MESSAGE_BYTES = 1 << 30
@@ -48,7 +48,7 @@ def send_message(end: socket.socket, message: object) -> None:
         PeerClosed: The other side has closed.
         TypeError: The message is not JSON.
     """
-    send_bytes(end, orjson.dumps(message))
+    send_bytes(end, json_codec.dumps(message))
 
 
 def send_bytes(end: socket.socket, body: bytes) -> None:
@@ -66,8 +66,8 @@ def send_bytes(end: socket.socket, body: bytes) -> None:
 def receive_message(end: socket.socket, wait: Callable[[], None] = lambda: None) -> object:
     """Wait for one message of JSON; arguments and errors are those of `receive_bytes`."""
     try:
-        return orjson.loads(receive_bytes(end, wait))
-    except orjson.JSONDecodeError as error:
+        return json_codec.loads(receive_bytes(end, wait))
+    except json_codec.JSONDecodeError as error:
         raise PeerClosed(str(error)) from error
 
 

@@ -1,6 +1,7 @@
 """Connect operations such as promotions to the adapters of one installation (journal, registry, gateway...)."""
 
 from surefoot.wiring.adapters import (
+    BUILD_WAIT_S,
     make_clock,
     make_registry,
     make_replay,
@@ -31,6 +32,7 @@ from surefoot.wiring.policies import (
 from surefoot.wiring.use_case_ports import open_ports
 
 __all__ = [
+    "BUILD_WAIT_S",
     "LOG_RETENTION_DAYS",
     "broken_policies",
     "build_gateway",

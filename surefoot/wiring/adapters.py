@@ -1,11 +1,12 @@
 """Open the adapters of one installation: clock, journal, registry, gateway, replay and evidence store."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from surefoot.adapters.clock import HostClock, open_clock
+from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
@@ -15,8 +16,11 @@ from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.adapters.replay.version_processes import VersionProcesses
 from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.models.environments.version_environments import VersionEnvironments
 from surefoot.settings import Settings
 
+BUILD_WAIT_S = 540.0
+"""How long flows and commands wait for an environment; the time limit of the task that opens a rollout is above it."""
 _MIN_MODEL_MEMORY_MB = 4096
 """Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
 
@@ -56,9 +60,22 @@ def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
         engine.close()
 
 
-def make_version_processes(config: Settings) -> VersionProcesses:
-    """A starter of processes that load versions outside of the gateway, one process each, for replays and checks."""
-    return VersionProcesses(make_artifact_cache(config), model_memory_mb(2))
+def make_version_processes(config: Settings, build_wait_s: float = BUILD_WAIT_S) -> VersionProcesses:
+    """A starter of processes that load versions outside of the gateway, one process each, for replays and checks.
+
+    Args:
+        config: Where everything is.
+        build_wait_s: How long to wait for the environment of a version that is being built [seconds].
+    """
+    environments = make_environments(config, build_wait_s)
+    return VersionProcesses(make_artifact_cache(config), model_memory_mb(2), environments)
+
+
+def make_environments(config: Settings, wait_s: float) -> Callable[[str], VersionEnvironments | None]:
+    """Give the environments of a model's versions, or None where its policy lets them share that of this host."""
+    made = VersionEnvironments(config.home / "environments", wait_s)
+    own = SettingByModel(config.configs, lambda policy: policy.serving.environment == "version")
+    return lambda model: made if own.get(model) else None
 
 
 def make_replay(

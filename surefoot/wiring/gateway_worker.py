@@ -17,13 +17,13 @@ from surefoot.rollout import (
     end_rollout_cut_by_gateway,
 )
 from surefoot.settings import Settings
-from surefoot.wiring.adapters import make_artifact_cache, make_clock
+from surefoot.wiring.adapters import make_artifact_cache, make_clock, make_environments
 from surefoot.wiring.use_case_ports import open_ports
 
 
 def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> Gateway:
     """The gateway of one worker, with loaders of verified artifacts, which it may not import itself."""
-    cache = make_artifact_cache(config)
+    cache, environments = make_artifact_cache(config), make_environments(config, 0.0)
     knobs = GatewaySettings(
         config.home / "gateway",
         config.token,
@@ -35,6 +35,8 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
     def launched(nice: int, model: str, version: Version) -> ModelProcess:
         path = cache.verified(version, model)
         arguments = [str(path), version.digest, str(memory_mb), str(nice)]
+        if (own := environments(model)) is not None:
+            return ModelProcess(spawn_process(own.host_command(path, arguments)))
         slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
         return ModelProcess(fork_process(forkserver, arguments, slowly))
 

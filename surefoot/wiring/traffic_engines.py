@@ -7,7 +7,7 @@ from types import MappingProxyType
 from surefoot.adapters.config.policy_folder import read_policy_of
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.haproxy import HaproxyTraffic
-from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
+from surefoot.core.errors import Rejected
 from surefoot.core.policy.traffic.traffic_section import HaproxySection
 from surefoot.core.ports import Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName

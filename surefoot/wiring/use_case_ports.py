@@ -24,6 +24,7 @@ from surefoot.rollout import (
 )
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import (
+    BUILD_WAIT_S,
     make_artifact_cache,
     make_clock,
     make_registry,
@@ -45,6 +46,7 @@ def open_ports(
     actor: str,
     registry_deadline_s: float = 20.0,
     report: ProgressReport = lambda _done, _total: None,
+    build_wait_s: float = BUILD_WAIT_S,
 ) -> Iterator[Ports]:
     """Open the ports that an operation needs (journal, registry, gateway...), for one actor; close them at the end.
 
@@ -53,8 +55,9 @@ def open_ports(
         actor: Who acts, as the journal names them.
         registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
         report: Is told how far both versions have come with the requests of a replay; it must not raise.
+        build_wait_s: How long to wait for the environment of a version that is being built [seconds].
     """
-    models, log = make_version_processes(config), PredictionLog(config.log)
+    models, log = make_version_processes(config, build_wait_s), PredictionLog(config.log)
     replay, days = make_replay(config, models, report), LoggedDayCounts(log).count_days
     evidence = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")

@@ -57,6 +57,7 @@ def test_every_key_of_a_policy_is_in_the_table() -> None:
         "on": odd,
         "log": odd,
         "scoring": odd,
+        "serving": odd,
         "steps": [
             {"shadow": {"window": "1d", "gates": ["errors"], **odd}},
             {"shadow": {"source": "live", "share": 20, "for": "1h", "gates": ["errors"], **odd}},
@@ -76,6 +77,18 @@ def test_every_key_of_a_policy_is_in_the_table() -> None:
     table = (ROOT / "docs" / "policy.md").read_text("utf-8").partition("## The whole file")[2].partition("## Gates")[0]
     named = set(re.findall(r"`(\.?\w[\w.]*)`", table))
     for path in known:
-        if path[-1] in {"traffic", "data", "on", "log", "scoring", "bake", "shadow", "hold", "fallback", "drill"}:
+        if path[-1] in {
+            "traffic",
+            "data",
+            "on",
+            "log",
+            "scoring",
+            "serving",
+            "bake",
+            "shadow",
+            "hold",
+            "fallback",
+            "drill",
+        }:
             continue  # a section; its keys stand by themselves
         assert {".".join(path), f".{path[-1]}"} & named, path

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,6 +15,7 @@ from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.models.child_process_scorer import ChildProcessScorer
+from surefoot.models.environments.version_environments import VersionEnvironments
 from surefoot.models.forking.forkserver_program import ForkserverProgram
 from surefoot.models.model_process import (
     ForksProcesses,
@@ -77,15 +78,22 @@ class LoadResult:
 class VersionProcesses:
     """Starts processes of verified versions; this process never loads a model."""
 
-    def __init__(self, cache: ArtifactCache, memory_mb: int) -> None:
+    def __init__(
+        self,
+        cache: ArtifactCache,
+        memory_mb: int,
+        environments: Callable[[str], VersionEnvironments | None] = lambda _model: None,
+    ) -> None:
         """Know where versions come from.
 
         Args:
             cache: Verified copies of versions.
             memory_mb: Address space of each process [MB].
+            environments: Environments of a model's versions; None where they share that of this host.
         """
         self._cache = cache
         self._memory_mb = memory_mb
+        self._environments = environments
 
     def start_scorer(self, model: str, version: Version) -> ProcessScorer:
         """A version for the evidence; its process is started at the first question.
@@ -93,9 +101,11 @@ class VersionProcesses:
         Raises:
             ArtifactTampered: Its bytes are not those of its digest.
             RegistryUnavailable: It is not on this host, and MLflow does not answer.
+            Rejected: An environment of its own cannot be built.
+            Unavailable: An environment of its own is still being built.
         """
         path = self._cache.verified(version, model)
-        return ProcessScorer(self._start(path, version))
+        return ProcessScorer(self._start(path, version, self._environments(model)))
 
     def find_copy_problem(self, version: Version) -> str:
         """Why the copy of a version on this host cannot be used; empty where it is whole, or not there."""
@@ -111,16 +121,17 @@ class VersionProcesses:
         Raises:
             ArtifactTampered: Its bytes are not those of its digest.
             RegistryUnavailable: It is not on this host, and MLflow does not answer.
+            Unavailable: An environment of its own is still being built.
         """
-        path = self._cache.verified(version, model)
+        path, environments = self._cache.verified(version, model), self._environments(model)
         what = f"version {version.number} of {model}"
         try:
-            process = ModelProcess(self._start(path, version))
+            process = ModelProcess(self._start(path, version, environments))
         except (Rejected, ProcessDied) as error:
             said = f"{error} while the model was loaded" if isinstance(error, ProcessDied) else str(error)
             return LoadResult(_line(f"{what} cannot be served here: {said}"))
         process.close()
-        missing = _missing(path)
+        missing = _missing(path) if environments is None else ()
         independence = process.independence
         if independence.answered:
             return LoadResult("", independence, missing)
@@ -133,8 +144,10 @@ class VersionProcesses:
             )
         return LoadResult("", independence)
 
-    def _start(self, path: Path, version: Version) -> StartProcess:
+    def _start(self, path: Path, version: Version, environments: VersionEnvironments | None) -> StartProcess:
         arguments = [str(path), version.digest, str(self._memory_mb), "0"]
+        if environments is not None:
+            return spawn_process(environments.host_command(path, arguments))
         slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
         return fork_process(_forkservers[-1], arguments, slowly)
 

@@ -29,6 +29,7 @@ from surefoot.core.policy.sections import (
     Reaction,
     Reactions,
     Scoring,
+    Serving,
 )
 from surefoot.core.policy.steps import Bake, LiveShadow, PolicyStep, Shadow, ShadowStep, Step, Watch, Weight
 from surefoot.core.policy.traffic.engine_rules import EngineDemands, unmet_demands
@@ -98,6 +99,10 @@ class Policy(PolicyModel):
     log: Log = Field(
         default_factory=lambda: Log.model_validate({}),
         description="What of a request's features is kept in the prediction log.",
+    )
+    serving: Serving = Field(
+        default_factory=lambda: Serving.model_validate({}),
+        description="Which Python packages a version's processes see.",
     )
     scoring: Scoring = Field(
         default_factory=lambda: Scoring.model_validate({}),

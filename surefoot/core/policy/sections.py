@@ -63,6 +63,16 @@ def _engine(value: object) -> object:
     return value
 
 
+class Serving(PolicyModel):
+    """What the processes of a model's versions run in."""
+
+    environment: Literal["host", "version"] = Field(
+        "host",
+        description="Python packages of each version's processes: those of this host, or those that it was logged with,"
+        " in a virtual environment that is built before its rollout goes on.",
+    )
+
+
 class Scoring(PolicyModel):
     """Where both versions are asked about logged requests."""
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from surefoot.adapters.mlflow.pyfunc.column_casting import INTEGER_TYPES, NUMPY_NUMBER_TYPES, column_type_name
 from surefoot.adapters.mlflow.pyfunc.model_inputs import ModelInputs
+from surefoot.models.environments import json_codec
 
 _ColumnNames = tuple[str | int | float, ...]
 _PROBE_ROWS = 24
@@ -63,7 +62,7 @@ def _carried(
     file = None if path is None else path / _EXAMPLE
     if file is None or not file.is_file():
         return None, []
-    return _table(orjson.loads(file.read_bytes()))
+    return _table(json_codec.loads(file.read_bytes()))
 
 
 def _table(example: Any) -> tuple[_ColumnNames | None, list[list[object]]]:

@@ -1,0 +1,1 @@
+"""Build and use the Python environment that a model version was registered with."""
