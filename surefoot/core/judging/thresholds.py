@@ -1,4 +1,4 @@
-"""Define decision thresholds: the error probabilities and the number of requests that a verdict needs."""
+"""Define a verdict's thresholds: accepted error probabilities, fewest requests, and how far a margin is widened."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Find the output tables to restore when a rollout ends, and the checkpoints that a rollback would restore now."""
+"""Find which output tables of a model a rollback must restore, and from which checkpoints."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Record when an earlier version (standby) or the policy's fallback starts or stops answering for the champion."""
+"""Journal when another version or the fallback starts or stops answering in place of a failing champion."""
 
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
