@@ -1,4 +1,4 @@
-"""`python -m bench.triage [--seeds N] [--cause NAME ...] [--json FILE]`: the cause of incidents with a known cause.
+"""`python -m bench.triage [--seeds N] [--first SEED] [--cause NAME ...] [--json FILE]`: the cause of known incidents.
 
 Twelve causes are injected into real flights, each from several seeds that draw the column, the size and the day of the
 onset. The log holds what a gateway would have written; the triage asks real versions again in processes of their own.
@@ -63,6 +63,7 @@ def main() -> int:
     """Print what was found of each cause; 1 when a demand is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench.triage", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="incidents of each cause")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first incident of each cause")
     parser.add_argument("--cause", action="append", choices=list(CAUSES), help="only this cause")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
@@ -72,7 +73,7 @@ def main() -> int:
         versions.train()
         results = []
         for name in options.cause or CAUSES:
-            for seed in range(options.seeds):
+            for seed in range(options.first, options.first + options.seeds):
                 began = time.monotonic()
                 results.append(run(versions, name, seed))
                 one = results[-1]
