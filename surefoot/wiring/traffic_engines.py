@@ -1,4 +1,4 @@
-"""Provide the engine that serves a model, by one factory an engine, and read which one its policy asks for."""
+"""Build the client of the engine that serves a model (gateway, alias, HAProxy), as its policy asks for."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress

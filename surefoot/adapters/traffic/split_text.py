@@ -1,4 +1,4 @@
-"""Encode a traffic split as one word of ASCII, for engines that keep it in a text beside what they serve."""
+"""Encode a traffic split as one word of ASCII, for engines that store it as a tag or in a map."""
 
 import base64
 import binascii

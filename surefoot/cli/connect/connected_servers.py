@@ -1,4 +1,4 @@
-"""Tell of each server that Surefoot uses and has not started whether it can be used now."""
+"""Check whether each server that Surefoot uses, but has not started, can be used now."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

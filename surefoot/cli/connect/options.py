@@ -1,4 +1,4 @@
-"""Define the options that `up`, `doctor` and `config` share, and plan a stack from what they say."""
+"""Define the command-line options that `up`, `doctor` and `config` share: addresses, ports, clock and folders."""
 
 from pathlib import Path
 from typing import Annotated

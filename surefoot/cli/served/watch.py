@@ -1,4 +1,4 @@
-"""Define the command `watch`, which shows how the champion does beside its past, or evaluates its gates now."""
+"""Define the command `watch`: compare the champion of today with its own past, or evaluate its gates now."""
 
 from typing import Annotated
 

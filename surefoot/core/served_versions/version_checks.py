@@ -1,4 +1,4 @@
-"""Find the latest tests of whether each version can take over in an emergency, such as rollback drills."""
+"""Find the latest recorded rehearsals of each version: rollback drills, fallback checks, test restores of tables."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
