@@ -1,4 +1,4 @@
-"""Store evidence counts of prediction-log files on disk, and record which of them each verdict was based on."""
+"""Store evidence that was counted in the prediction log on disk, and the counts that each verdict was based on."""
 
 import tempfile
 from collections.abc import Mapping

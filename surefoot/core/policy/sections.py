@@ -1,4 +1,4 @@
-"""Define the policy sections `data`, `log`, `scoring`, and `on` (reactions to gate outcomes)."""
+"""Define policy sections that have few keys: data validation, reactions to verdicts, log, serving and scoring."""
 
 import math
 import re
