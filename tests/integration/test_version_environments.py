@@ -1,10 +1,12 @@
 """Each version runs in the environment that it was logged with, in the gateway and in evidence, beside others."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,26 +24,45 @@ from tests.integration.gateway_harness import wait_for
 from tests.integration.registry_stack import ServedStack
 
 MODEL = "two-environments"
-BASE = ("mlflow-skinny==3.17.2", "pandas", "numpy", "cloudpickle", "pyarrow")
-OLDER, NEWER = "scikit-learn==1.7.2", "scikit-learn==1.8.0"
+ROOT = Path(__file__).parents[2]
+LOCKED = re.findall(
+    r"^((?:mlflow-skinny|pandas|numpy|cloudpickle)==\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+)
+"""Packages that a pyfunc needs, in the versions that are installed already, so that pip has them at hand."""
 
 TELLS = '''
-import sys
+import importlib.util
 from mlflow.pyfunc.model import PythonModel
 
 class Tells(PythonModel):
-    """Answers with the numbers of its own scikit-learn: what it runs on is its answer."""
+    """Answers with the version of the package `scaling` that it runs on, and whether it sees ours."""
 
     def predict(self, context, model_input, params=None):
-        import sklearn
-        major, minor = map(int, sklearn.__version__.split(".")[:2])
-        assert "surefoot.settings" not in sys.modules and "prefect" not in sys.modules
-        return [[float(major), float(minor), float(value)] for value in model_input["x"]]
+        import scaling
+        ours = any(importlib.util.find_spec(name) for name in ("prefect", "great_expectations", "orjson"))
+        return [[float(scaling.VERSION), float(ours), float(value)] for value in model_input["x"]]
 '''
 
 
+def _wheel(folder: Path, version: int) -> str:
+    """Make a wheel of the package `scaling`, of which two versions cannot be installed beside each other."""
+    folder.mkdir(exist_ok=True)
+    info = f"scaling-{version}.0.dist-info"
+    files = {
+        "scaling.py": f"VERSION = {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: scaling\nVersion: {version}.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
+    file = folder / f"scaling-{version}.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, text in files.items():
+            packed.writestr(name, text)
+    return f"scaling @ {file.as_uri()}"
+
+
 def _save(folder: Path, requirements: tuple[str, ...], note: str) -> Path:
-    """Save a version whose answer says which scikit-learn it runs on."""
+    """Save a version whose answer says which version of `scaling` it runs on."""
     import mlflow.pyfunc  # noqa: PLC0415 - costs seconds
     import pandas as pd  # noqa: PLC0415 - same
 
@@ -57,7 +78,7 @@ def _save(folder: Path, requirements: tuple[str, ...], note: str) -> Path:
             warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
             mlflow.pyfunc.save_model(
                 str(folder), python_model=module.Tells(), signature=signature, code_paths=[str(module.__file__)],
-                pip_requirements=[*BASE, *requirements],
+                pip_requirements=[*LOCKED, *requirements],
             )  # fmt: skip
     finally:
         sys.path.remove(str(code))
@@ -66,10 +87,11 @@ def _save(folder: Path, requirements: tuple[str, ...], note: str) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, mlflow_server: str) -> Iterator[ServedStack]:
-    """A gateway whose champion and next version need two scikit-learns; a third one needs what does not exist."""
+    """A gateway whose champion and candidate need two versions of a package; a third one needs what does not exist."""
     made = ServedStack(tmp_path_factory.mktemp("environments"), mlflow_server)
+    older, newer = (_wheel(made.root / "wheels", version) for version in (1, 2))
     made.client.create_registered_model(MODEL)
-    for number, wanted in (("1", (OLDER,)), ("2", (NEWER,)), ("3", (OLDER, "surefoot-no-such-package==9.9"))):
+    for number, wanted in (("1", (older,)), ("2", (newer,)), ("3", (older, "surefoot-no-such-package==9.9"))):
         folder = _save(made.root / "saved" / number, wanted, f"version{number}")
         run = made.client.create_run("0")
         made.client.log_artifacts(run.info.run_id, str(folder), "model")
@@ -95,17 +117,17 @@ def _ask(stack: ServedStack) -> list[float]:
 
 
 def test_champion_and_candidate_run_on_their_own_packages(stack: ServedStack) -> None:
-    """Both versions are loaded, asked for evidence and served, each with its own scikit-learn and none of ours."""
+    """Both versions are loaded, asked for evidence and served, each with its own package and none of ours."""
     with wiring.open_ports(stack.config, "test") as ports:
         assert ports.trial(MODEL, ports.registry.resolve(MODEL, "1")) == ""
         wait_for(lambda: adopt_champion(ports, MODEL) is not None)
-        assert _ask(stack) == [1.0, 7.0, 5.0]
+        assert _ask(stack) == [1.0, 0.0, 5.0]
         rollout = open_promotion(ports, wiring.promotion_request(stack.config, MODEL, "2", "a test"))
         assert ports.ledger(MODEL).open == rollout
         candidate = ports.ledger(MODEL).rollouts[rollout].opened.candidate
     scorer = wiring.make_version_processes(stack.config).start_scorer(MODEL, candidate)
     try:
-        assert scorer.predict([{"x": 5.0}]) == [[1.0, 8.0, 5.0]]
+        assert scorer.predict([{"x": 5.0}]) == [[2.0, 0.0, 5.0]]
     finally:
         scorer.close()
     built = [path for path in (stack.config.home / "environments").iterdir() if (path / "pyvenv.cfg").is_file()]
@@ -122,7 +144,7 @@ def test_a_package_that_does_not_exist_rejects_the_version_at_open(stack: Served
         found = ports.ledger(MODEL).rollouts[rollout]
     assert found.stage is Stage.REJECTED
     assert "there is no package surefoot-no-such-package==9.9 for" in found.reason
-    assert _ask(stack) == [1.0, 7.0, 5.0]
+    assert _ask(stack) == [1.0, 0.0, 5.0]
 
 
 def test_a_restarted_gateway_serves_from_the_same_environment(stack: ServedStack) -> None:
@@ -131,7 +153,7 @@ def test_a_restarted_gateway_serves_from_the_same_environment(stack: ServedStack
     stack.kill()
     stack.start()
     wait_for(lambda: (stack.health() or {}).get("status") == "ok")
-    assert _ask(stack) == [1.0, 7.0, 5.0]
+    assert _ask(stack) == [1.0, 0.0, 5.0]
     assert {path: path.stat().st_mtime_ns for path in (stack.config.home / "environments").glob("*.log")} == before
 
 
@@ -144,9 +166,10 @@ def test_one_build_serves_all_who_wait(stack: ServedStack, tmp_path: Path) -> No
     with pytest.raises(Unavailable, match="its environment is being built"):
         impatient.find_python(model)
     python = VersionEnvironments(folder, 500.0).find_python(model)
-    code = "import sklearn, sys; print(sklearn.__version__, any(name.endswith('dist-packages') for name in sys.path))"
-    said = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.split() == ["1.7.2", "False"]
+    said = subprocess.run(
+        [python, "-I", "-c", "import scaling; print(scaling.VERSION)"], capture_output=True, check=True
+    )
+    assert said.stdout.split() == [b"1"]
     assert len([path for path in folder.iterdir() if path.suffix == ".log"]) == 1
     assert impatient.find_python(model) == python
 
@@ -155,7 +178,7 @@ def test_a_build_that_is_killed_is_begun_again(tmp_path: Path) -> None:
     """Half of an environment is never used: after a kill in its middle the next one who asks builds it whole."""
     model = tmp_path / "model"
     model.mkdir()
-    (model / "requirements.txt").write_text("packaging\n")
+    (model / "requirements.txt").write_text(f"{_wheel(tmp_path / 'wheels', 1)}\n")
     folder = tmp_path / "environments"
     python = VersionEnvironments(folder, 300.0).find_python(model)
     half = python.parents[1]
@@ -163,18 +186,18 @@ def test_a_build_that_is_killed_is_begun_again(tmp_path: Path) -> None:
     (folder / f".{half.name}" / "bin" / "python").unlink()
     again = VersionEnvironments(folder, 300.0).find_python(model)
     assert again == python
-    assert subprocess.run([again, "-I", "-c", "import packaging"], check=False).returncode == 0
+    assert subprocess.run([again, "-I", "-c", "import scaling"], check=False).returncode == 0
 
 
 def test_an_environment_that_cannot_be_built_says_why_each_time(tmp_path: Path) -> None:
     """Two requirements that contradict each other are one line, and it is tried again when it is asked for again."""
     model = tmp_path / "model"
     model.mkdir()
-    (model / "requirements.txt").write_text("packaging==24.1\npackaging==24.2\n")
+    (model / "requirements.txt").write_text(f"{LOCKED[0]}\n{LOCKED[0]}.1\n")
     environments = VersionEnvironments(tmp_path / "environments", 300.0)
     for _ in range(2):
         with pytest.raises(Rejected, match="its environment cannot be built") as told:
             environments.find_python(model)
         assert "\n" not in str(told.value)
-    (model / "requirements.txt").write_text("packaging==24.1\n")
+    (model / "requirements.txt").write_text(f"{_wheel(tmp_path / 'wheels', 1)}\n")
     assert environments.find_python(model).exists()

@@ -1,4 +1,4 @@
-"""Store evidence that was counted in the prediction log on disk, and the counts that each verdict was based on."""
+"""Store counts of evidence as files, so that no part of the prediction log is counted twice or needed for `verify`."""
 
 import tempfile
 from collections.abc import Mapping

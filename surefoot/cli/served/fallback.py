@@ -1,4 +1,4 @@
-"""Define the command `fallback`: show what answers when no model version can, and test it on logged requests."""
+"""Define the command `fallback`: show the policy's fallback for requests that no version can answer, and try it out."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the command `watch`: compare the champion of today with its own past, or evaluate its gates now."""
+"""Define the command `watch`: show how the champion has changed since its promotion, or run its standing watch now."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: whether traffic moves back at once or in steps, and which units go first."""
+"""Define the policy section `rollback`: at once or in steps, to which versions, and which customers go back first."""
 
 import itertools
 import math
