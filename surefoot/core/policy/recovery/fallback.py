@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from surefoot.core.fallback import FallbackAnswer, FallbackReference
+from surefoot.core.naming.model_names import is_model_name
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE, OptionalKey, Text, Texts
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
@@ -72,7 +73,8 @@ def _only_true(value: object) -> object:
 def _version(value: object) -> object:
     """A version as a text: its number, or `models:/name/number`."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if isinstance(text, str) and re.fullmatch(_VERSION_PATTERN, text):
+    found = re.fullmatch(_VERSION_PATTERN, text) if isinstance(text, str) else None
+    if found and (found.group(1) is None or is_model_name(found.group(1))):
         return text
     moving = isinstance(text, str) and ("@" in text or text.startswith("models:/"))
     hint = ": an alias or a stage may move, and a model's name alone names no version" if moving else ""
