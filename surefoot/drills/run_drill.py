@@ -78,6 +78,8 @@ class DrillRun:
         tell: Is told each step, in a few words.
         person: Who decides, in a tabletop drill.
         onset: When the fault began, by the clock of the twin [Unix seconds].
+        by_operator: Whether an operator has taken the version back, since nothing else had.
+        why_operator: What the gates were waiting for then.
     """
 
     twin: StagingTwin
@@ -87,6 +89,7 @@ class DrillRun:
     person: Tabletop | None = None
     onset: float = 0.0
     by_operator: bool = False
+    why_operator: str = ""
 
 
 def run_single_drill(
@@ -144,8 +147,8 @@ def _until_taken_back(run: DrillRun) -> None:
     most, chunk = (_MOST_HARM_REQUESTS, 900) if harm else (_MOST_REQUESTS, 60 if run.person is None else 300)
     with run.twin.ports(registry=fault is not DrillFault.REGISTRY_DOWN) as ports:
         sent = 0
-        deadline = time.monotonic() + _LONGEST_S
-        while sent < most and (time.monotonic() < deadline or run.person is not None):
+        began = time.monotonic()
+        while sent < most and (time.monotonic() < began + _LONGEST_S or run.person is not None):
             run.callers.send(chunk)
             sent += chunk
             if fault is DrillFault.CORRUPTED_ARTIFACT and sent >= 2 * chunk:
@@ -160,8 +163,10 @@ def _until_taken_back(run: DrillRun) -> None:
             if not ledger.open or (ledger.rollout is not None and ledger.rollout.ending):
                 return
             if ledger.rollout is not None and ledger.rollout.paused and fault is not DrillFault.DISK_FULL:
-                run.tell(f"the rollout waits: {ledger.rollout.paused.reason}")
+                run.why_operator = f"the rollout waits: {ledger.rollout.paused.reason}"
                 break
+        else:
+            run.why_operator = f"{sent:,} requests and {time.monotonic() - began:.0f} s were not enough for the gates"
     _by_operator(run)
 
 
@@ -183,7 +188,7 @@ def _tick(run: DrillRun, ports: Ports) -> None:
 def _by_operator(run: DrillRun) -> None:
     """Take the version back as an operator does: by the command, in a process of its own."""
     run.by_operator = True
-    run.tell("an operator types 'surefoot rollback'")
+    run.tell(f"{run.why_operator}: an operator types 'surefoot rollback'")
     command = [sys.executable, "-m", "surefoot", "rollback", run.twin.model, "--now", "--reason", "drill"]
     environment = {**os.environ, "SUREFOOT_HOME": str(run.twin.config.home)}
     done = subprocess.run(  # noqa: S603 - our own program
@@ -238,7 +243,7 @@ def _explained(run: DrillRun) -> DrillOutcome:
     if run.callers.seen.failed:
         problems.append(f"callers saw errors: {run.callers.seen.first_failure}")
     if run.by_operator and run.person is None:
-        problems.append("no gate took the version back: a person had to")
+        problems.append(f"no gate took the version back: a person had to; {run.why_operator}")
     gate = "" if decided is None else decided[1].gate or OPERATOR
     result = DrillResult(
         fault=run.plan.fault,
