@@ -163,7 +163,7 @@ def test_damaged_files_are_never_served(session: DrillSession) -> None:
 def test_a_version_that_is_asked_again_misbehaves_as_its_own_twin_says(session: DrillSession, tmp_path: Path) -> None:
     """Of two twins one after the other, each has the version misbehave by its own file, in processes of its own."""
     first = session.traffic.drop(columns=["id", "at", "label", "label_at"]).iloc[0]
-    row: dict[str, object] = {str(name): value for name, value in first.items()}
+    row: dict[str, object] = json.loads(first.to_json())
     answers = []
     for name, how in (("well", Misbehaviour()), ("opposite", Misbehaviour("invert")), ("again well", Misbehaviour())):
         twin = session.stages[0].twin.copy_to(tmp_path / name)
