@@ -1,4 +1,4 @@
-"""Connect `surefoot up` to an MLflow, a Prefect and a journal of somebody else, and promote a version by alias there.
+"""Connect `surefoot up` to an MLflow, a Prefect and a journal that exist already, and promote a version by alias there.
 
 `python -m bench.connect --json FILE`: MLflow, with basic authentication, and the journal are in PostgreSQL; so is
 Prefect, with an auth string, where the host's PostgreSQL has the extension pg_trgm that Prefect needs. The user of

@@ -1,1 +1,1 @@
-"""Start servers of somebody else, and run a rollout through them."""
+"""Start servers that Surefoot does not manage, and run a rollout through them."""

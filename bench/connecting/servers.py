@@ -1,4 +1,4 @@
-"""Start an MLflow and a Prefect that ask for credentials, as servers of somebody else would."""
+"""Start an MLflow and a Prefect that ask for credentials, as servers of another team do."""
 
 import contextlib
 import os

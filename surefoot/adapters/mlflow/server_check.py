@@ -125,7 +125,7 @@ def _ask(uri: str, method: str, path: str, timeout_s: float, **what: Any) -> htt
 
 
 def _refused_credentials(uri: str, timeout_s: float) -> Rejected:
-    """Why a server has answered 401: MLflow answers one question to anybody, other servers do not."""
+    """Why a server has answered 401: MLflow answers one question without credentials, other servers do not."""
     variables = "MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN"
     try:
         with open_mlflow_http_client(timeout_s, trust_env=True) as client:

@@ -160,7 +160,7 @@ def _ask(config: Settings, timeout_s: float, method: str, path: str, body: objec
 
 
 def _refused_credentials(config: Settings, timeout_s: float, answer: httpx.Response) -> Rejected:
-    """Why a server has answered 401 or 403: Prefect tells anybody that it is well, other servers do not."""
+    """Why a server has answered 401 or 403: Prefect says without credentials that it is well, other servers do not."""
     with open_prefect_client(config, timeout_s) as client:
         try:
             is_prefect = _json(client.get("/health")) is True
