@@ -211,7 +211,7 @@ def _parts(running: dict[str, bool]) -> list[str]:
 
 
 def _schedules(config: Settings, usable: dict[str, bool]) -> list[str]:
-    """Scheduled flows that somebody has turned off, and a work pool in which nothing runs."""
+    """Scheduled flows that a person has turned off, and a work pool in which nothing runs."""
     if not usable.get("prefect", False):
         return []
     try:

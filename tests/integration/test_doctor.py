@@ -25,7 +25,7 @@ from tests.integration.connected_harness import EDITOR, SECRET, STRANGER, Server
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Servers of somebody else, which run as long as these tests."""
+    """Servers that Surefoot has not started, which run as long as these tests."""
     with running_servers(tmp_path_factory.mktemp("servers")) as running:
         yield running
 
@@ -295,7 +295,7 @@ def _recording(seen: list[str | None]) -> Callable[..., Any]:
 
 
 def test_deployments_of_another_installation_are_not_replaced(known: Servers, tmp_path: Path) -> None:
-    """A Prefect on which a flow of ours is deployed for another home folder, or by somebody else, is refused."""
+    """A Prefect on which a flow of ours is deployed for another home folder, or by other software, is refused."""
     flow = known.prefect.ask("POST", "/flows/", {"name": "watch"}).raise_for_status().json()["id"]
     body: dict[str, Any] = {
         "name": "watch",

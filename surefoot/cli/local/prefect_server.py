@@ -173,7 +173,7 @@ def describe_paused_flows(config: Settings, patience: float = 0.0) -> list[str]:
 def own_deployments(config: Settings, flows: Sequence[str]) -> dict[str, object]:
     """The part of a query that leaves only runs of these flows of ours: others may share the server, and the pool."""
     names = {"name": {"any_": list(flows)}}
-    # A run that somebody has made through the REST interface may name a deployment and no pool.
+    # A run that was created through the REST interface may name a deployment and no pool.
     shared = _of_pool(config) if "prefect" in config.connected else {}
     return {"deployments": names, "flows": names, **shared}
 

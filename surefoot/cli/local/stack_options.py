@@ -68,7 +68,7 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
     if before and before.journal and not journal and "journal" not in options.sources:
         if "journal" in before.sources:
             raise _nothing_names(f"the last 'up' of {home} had the journal {mask_password(before.journal)}", "journal")
-        journal = before.journal  # somebody has written it into stack.json
+        journal = before.journal  # a person has written it into stack.json
     return Settings(
         home=home,
         project=project,
@@ -190,7 +190,7 @@ def check_agreement(
         if source.startswith("--"):
             raise _runs_otherwise(config, source, is_, wished)
         report(f"{source} says {name} {wished}, the running stack has {is_}: 'surefoot down' and 'up' change it")
-    # Else it is the folder in which somebody happens to be.
+    # Else it is the folder in which the command was typed.
     if (project / "prefect.yaml").is_file() and project.resolve() != config.project.resolve():
         raise _runs_otherwise(config, "--project", config.project.resolve(), project.resolve())
 

@@ -21,7 +21,7 @@ from surefoot.settings import OWN_POOL, Settings
 
 STACK_SERVICES = ("mlflow", "gateway", "prefect", "worker", "controller")
 DEPLOYMENTS = "deployments"
-"""What is to be made although no process of ours runs it: the flows' deployments, for a pool of somebody else."""
+"""What is to be made although no process of ours runs it: the flows' deployments, for a pool that exists already."""
 _SERVER_START_TIMEOUT_S = 240.0
 """How long a server may take to answer for the first time [seconds]."""
 _BEGINS = "--- 'surefoot up' starts this\n"
@@ -50,7 +50,7 @@ _PrintLine = Callable[[str], None]
 
 
 def own_services(config: Settings) -> list[str]:
-    """Parts that are processes of this stack: no connected server, and no worker for a pool of somebody else."""
+    """Parts that are processes of this stack: no connected server, and no worker for a pool that existed before."""
     others = {*config.connected, *(() if config.pool == OWN_POOL else ("worker",))}
     return [name for name in STACK_SERVICES if name not in others]
 
