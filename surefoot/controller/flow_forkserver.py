@@ -45,7 +45,7 @@ class FlowForkserver:
                 self._server.stdin.close()
             self._pause = min(2.0 * self._pause, _LONGEST_PAUSE_S)
         self._again = now + self._pause
-        command = [sys.executable, "-m", "surefoot.controller.forkserver", *self.modules]
+        command = [sys.executable, "-m", "surefoot.controller.flow_forkserver_program", *self.modules]
         # Models that runs fork have as many threads as their libraries were told when this process imported them.
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.project, env=environment)  # noqa: S603 - ours

@@ -7,7 +7,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.incidents.incident_events import IncidentReported
 from surefoot.core.incidents.incident_state import Incident
-from surefoot.core.incidents.review.incident_review import BacktestedPolicy, IncidentReview
+from surefoot.core.incidents.review.policy_change_ranking import BacktestedPolicy, IncidentReview
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import (
     EffectDone,

@@ -14,8 +14,8 @@ from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.backtest.case_backtest import CaseRecords, CaseResult, backtest_case
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
-from surefoot.core.incidents.review.incident_review import BacktestedPolicy, describe_outcome, find_case_problem
 from surefoot.core.incidents.review.policy_change import PolicyChange
+from surefoot.core.incidents.review.policy_change_ranking import BacktestedPolicy, describe_outcome, find_case_problem
 
 _YEAR_S = 365.25 * 86400.0
 

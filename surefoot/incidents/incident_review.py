@@ -16,7 +16,14 @@ from surefoot.core.domain import Outcome, RolloutKind, Stage
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
-from surefoot.core.incidents.review.incident_review import (
+from surefoot.core.incidents.review.policy_change import (
+    Detection,
+    PolicyChange,
+    combine_changes,
+    list_other_gates,
+    list_policy_changes,
+)
+from surefoot.core.incidents.review.policy_change_ranking import (
     AFTER,
     BEFORE,
     PATCH,
@@ -25,13 +32,6 @@ from surefoot.core.incidents.review.incident_review import (
     choose_change,
     is_within_budget,
     rank_by_detection,
-)
-from surefoot.core.incidents.review.policy_change import (
-    Detection,
-    PolicyChange,
-    combine_changes,
-    list_other_gates,
-    list_policy_changes,
 )
 from surefoot.core.incidents.timeline import Moment
 from surefoot.core.journal.chain import Entry

@@ -1,7 +1,7 @@
 """Render the review of an incident as Markdown: the policy change that it proposes, its gain and its costs."""
 
 from surefoot.core.durations import format_duration
-from surefoot.core.incidents.review.incident_review import (
+from surefoot.core.incidents.review.policy_change_ranking import (
     BacktestedPolicy,
     IncidentReview,
     allowed_false_alarms,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from surefoot.controller.flow_forkserver import FlowForkserver
+from surefoot.controller.flow_forkserver_program import MODEL_HOST
 from surefoot.controller.forked_run import KILLED_EXIT_CODE, SOCKET_NAME
-from surefoot.controller.forkserver import MODEL_HOST
 from tests.integration.waiting import ended, wait_for
 
 IMPORTED = """\

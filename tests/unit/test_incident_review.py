@@ -15,16 +15,6 @@ from surefoot.core.errors import Rejected
 from surefoot.core.incidents.incident_report import IncidentReport
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase, case_from_json, case_to_json
-from surefoot.core.incidents.review.incident_review import (
-    BEFORE,
-    BacktestedPolicy,
-    IncidentReview,
-    allowed_false_alarms,
-    choose_change,
-    describe_outcome,
-    find_case_problem,
-    is_within_budget,
-)
 from surefoot.core.incidents.review.policy_change import (
     AddItem,
     Detection,
@@ -33,6 +23,16 @@ from surefoot.core.incidents.review.policy_change import (
     combine_changes,
     list_other_gates,
     list_policy_changes,
+)
+from surefoot.core.incidents.review.policy_change_ranking import (
+    BEFORE,
+    BacktestedPolicy,
+    IncidentReview,
+    allowed_false_alarms,
+    choose_change,
+    describe_outcome,
+    find_case_problem,
+    is_within_budget,
 )
 from surefoot.core.incidents.timeline import Timeline
 from surefoot.core.journal.watch_events import IncidentOpened

@@ -13,7 +13,7 @@ from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.corner_answers import CornerAnswers, RaisedGroup
+from surefoot.core.judging.corner_answers import CornerAnswers, SupplementedGroup
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.evidence_json import decode_evidence, encode_evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -216,7 +216,7 @@ def test_a_mistake_about_rare_groups_is_named() -> None:
 
 def test_verdicts_name_two_groups_and_count_the_rest() -> None:
     """Many raised groups make no endless sentence; all of them stand in the details."""
-    groups = tuple(RaisedGroup(f"o={n}", 1, 2, 3, 0.0) for n in range(5))
+    groups = tuple(SupplementedGroup(f"o={n}", 1, 2, 3, 0.0) for n in range(5))
     sums = PairedSums({}, 0, 0, raised=groups)
     verdict = judge(GATE, sums, DecisionThresholds())
     assert verdict.reason.endswith("o=1 from 1 to 3, back to 1970-01-01, 3 more groups likewise")

@@ -29,7 +29,7 @@ from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
-from surefoot.core.judging.corner_answers import CornerAnswers, RaisedGroup
+from surefoot.core.judging.corner_answers import CornerAnswers, SupplementedGroup
 from surefoot.core.judging.evidence import (
     AnswerShapes,
     BadEventCounts,
@@ -159,7 +159,7 @@ class OfflineReplay:
         raised = self._merge_older(question, made)
         return replace(made.evidence(self.window(question).count_unknown_labels()), raised=raised)
 
-    def _merge_older(self, question: EvidenceRequest, *sums: PairedLossAccumulator) -> tuple[RaisedGroup, ...]:
+    def _merge_older(self, question: EvidenceRequest, *sums: PairedLossAccumulator) -> tuple[SupplementedGroup, ...]:
         """Add older requests of rare groups to some sums, the first of which are those of the window."""
         return merge_older_requests(self._log, question, lambda version: self._model(question, version), *sums)
 

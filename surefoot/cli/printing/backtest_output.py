@@ -11,7 +11,7 @@ from surefoot.backtest import GateEvaluation
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.review.incident_case import CaseKind
-from surefoot.core.incidents.review.incident_review import describe_outcome
+from surefoot.core.incidents.review.policy_change_ranking import describe_outcome
 from surefoot.core.journal.events import as_json
 from surefoot.incidents.incident_cases import CaseBacktester, backtested_policy
 

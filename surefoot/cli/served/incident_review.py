@@ -9,7 +9,7 @@ import typer
 from surefoot import wiring
 from surefoot.cli.printing.console import console, print_json
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.incidents.review.incident_review import AFTER, BEFORE, IncidentReview
+from surefoot.core.incidents.review.policy_change_ranking import AFTER, BEFORE, IncidentReview
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import as_json
 from surefoot.core.ports import Journal

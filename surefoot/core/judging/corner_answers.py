@@ -68,7 +68,7 @@ class CornerAnswers:
 
 
 @dataclass(frozen=True, slots=True)
-class RaisedGroup:
+class SupplementedGroup:
     """A group that was too rare in the window, and the older real requests that were added to it alone.
 
     Attributes:

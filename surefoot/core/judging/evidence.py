@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.corner_answers import CornerAnswers, RaisedGroup
+from surefoot.core.judging.corner_answers import CornerAnswers, SupplementedGroup
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.excluded_records import NOTHING_EXCLUDED, ExcludedRecords
 
@@ -245,7 +245,7 @@ class PairedSums:
     coarse: int = 1
     left: ExcludedRecords = NOTHING_EXCLUDED
     kept: str = ""
-    raised: tuple[RaisedGroup, ...] = ()
+    raised: tuple[SupplementedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

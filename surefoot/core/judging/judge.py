@@ -48,7 +48,7 @@ from surefoot.core.policy.policy_types import (
     ValueGate,
     narrow,
 )
-from surefoot.core.verdicts import excluded_report, raised_groups, verdict_builders
+from surefoot.core.verdicts import excluded_report, supplemented_groups, verdict_builders
 
 JUDGE_RULES_VERSION = 2
 """Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
@@ -69,7 +69,7 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     except (ArithmeticError, LookupError, ValueError, InvariantBroken) as error:
         return verdict_builders.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {error}")
     if isinstance(evidence, PairedSums):
-        verdict = raised_groups.report_supplemented_groups(verdict, evidence.raised)
+        verdict = supplemented_groups.report_supplemented_groups(verdict, evidence.raised)
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
         return verdict_builders.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")

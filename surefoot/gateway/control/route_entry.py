@@ -22,7 +22,6 @@ from surefoot.core.traffic_split_json import (
 from surefoot.gateway.control.route_errors import StaleRoute
 from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.routes.active_route import read_request_policy
 from surefoot.gateway.inference.routes.entry_fields import (
     FALLBACK_KEY,
     GOING_BACK_KEY,
@@ -33,6 +32,7 @@ from surefoot.gateway.inference.routes.entry_fields import (
 )
 from surefoot.gateway.inference.routes.request_policy import list_or_empty
 from surefoot.gateway.inference.routes.route_snapshot import ConfiguredRoute
+from surefoot.gateway.inference.routes.route_with_pools import read_request_policy
 from surefoot.gateway.inference.routes.version_key import serving_versions, version_key
 from surefoot.gateway.inference.settings import GatewaySettings
 

@@ -17,14 +17,14 @@ from surefoot.gateway.inference.failover.timed_attempts import (
     VersionCounts,
     hang_time_limit,
 )
-from surefoot.gateway.inference.routes.active_route import (
-    ActiveRoute,
+from surefoot.gateway.inference.routes.live_route import ServableRoute, WorkerRoute
+from surefoot.gateway.inference.routes.route_snapshot import RouteReader
+from surefoot.gateway.inference.routes.route_with_pools import (
     RouteWithoutChampion,
+    RouteWithPools,
     make_redactor,
     read_request_policy,
 )
-from surefoot.gateway.inference.routes.live_route import EffectiveRoute, WorkerRoute
-from surefoot.gateway.inference.routes.route_snapshot import RouteReader
 from surefoot.gateway.inference.routes.version_key import VersionKey, serving_versions, version_key
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue
@@ -64,13 +64,13 @@ class VersionRouter:
         self._settings = settings
         self._route = WorkerRoute(model, routes)
         self._tripwire = Tripwire(settings.trip)
-        self._effective: EffectiveRoute | None = None
-        self._active: ActiveRoute | None = None
+        self._effective: ServableRoute | None = None
+        self._active: RouteWithPools | None = None
         self._pools: dict[VersionKey, VersionPool] = {}
         self._retired: list[VersionPool] = []
         self._shadow: ShadowQueue | None = None
 
-    def current_route(self) -> ActiveRoute | None:
+    def current_route(self) -> RouteWithPools | None:
         """Read the route in force from shared memory; None when no champion is loaded."""
         effective = self._route.read()
         if effective is not self._effective:
@@ -97,7 +97,7 @@ class VersionRouter:
         active = self.current_route()
         return None if active is None else active.split
 
-    def _bind(self, effective: EffectiveRoute | None) -> None:
+    def _bind(self, effective: ServableRoute | None) -> None:
         """Give the route in force the pools that answer under it."""
         before, self._effective = self._active, effective
         self._find_standby()
@@ -116,7 +116,7 @@ class VersionRouter:
             if serving is not None:
                 serving.ensure_replicas(self._settings.processes)
         rules = route.rules or read_request_policy(self._settings, self._model)
-        self._active = ActiveRoute(split, champion, candidate, rules, make_redactor(rules, self._settings))
+        self._active = RouteWithPools(split, champion, candidate, rules, make_redactor(rules, self._settings))
         self.failover.fallback.refresh()  # while the policy can be read
 
     def _find_standby(self) -> None:
@@ -215,7 +215,7 @@ class VersionRouter:
         if self._shadow is not None:
             self._shadow.set_allowance(host_idle=host_idle)
 
-    def answer(self, route: ActiveRoute, job: ScoringRequest) -> Coroutine[object, object, CallerAnswer]:
+    def answer(self, route: RouteWithPools, job: ScoringRequest) -> Coroutine[object, object, CallerAnswer]:
         """Answer one request by the version that it is assigned to, or else by the champion.
 
         Args:
@@ -237,7 +237,7 @@ class VersionRouter:
         self._counts[job.version.number].requests += 1
         return self._ask_champion(None, job)
 
-    async def _ask_both(self, route: ActiveRoute, candidate: VersionPool, job: ScoringRequest) -> CallerAnswer:
+    async def _ask_both(self, route: RouteWithPools, candidate: VersionPool, job: ScoringRequest) -> CallerAnswer:
         """Ask the candidate, and the champion when the candidate cannot answer."""
         outcome, blamed = await self._attempts.ask(candidate, job), False
         if isinstance(outcome, Answered):
@@ -262,7 +262,7 @@ class VersionRouter:
         """Start counting anew, because the candidate could not be cut: the tripwire will trip again."""
         self._tripwire = Tripwire(self._settings.trip)
 
-    async def _ask_champion(self, route: ActiveRoute | None, job: ScoringRequest) -> CallerAnswer:
+    async def _ask_champion(self, route: RouteWithPools | None, job: ScoringRequest) -> CallerAnswer:
         while route is not None:
             pool = route.champion
             version = pool.version

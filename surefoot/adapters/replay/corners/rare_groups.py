@@ -12,7 +12,7 @@ from surefoot.adapters.predictions.prediction_log import LoggedRequest, Predicti
 from surefoot.adapters.replay.batch_scoring import ScorableModel, score_requests
 from surefoot.core.canonical_text import canonical_text_of_json, slice_name
 from surefoot.core.domain import EvidenceKind, Version
-from surefoot.core.judging.corner_answers import RaisedGroup
+from surefoot.core.judging.corner_answers import SupplementedGroup
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric, PairedGate, SlicedGate, narrow
 from surefoot.core.stats.paired_difference import MIN_BLOCKS
@@ -58,7 +58,7 @@ def merge_older_requests(
     question: EvidenceRequest,
     load: Callable[[Version], ScorableModel],
     *sums: PairedLossAccumulator,
-) -> tuple[RaisedGroup, ...]:
+) -> tuple[SupplementedGroup, ...]:
     """Add older requests of groups that are too rare to the loss sums of a window, where the policy asks for that.
 
     Each request is a real one, counts once, and for its own group alone: neither the whole nor its coverage changes.
@@ -97,7 +97,9 @@ def merge_older_requests(
         )
         counted = _add(extra, name, chosen, champion, candidate)
         unanswered = sum(one.key in champion and one.key not in candidate for one in chosen)
-        raised.append(RaisedGroup(name, size, counted, gate.min_per_slice, min(one.at for one in chosen), unanswered))
+        raised.append(
+            SupplementedGroup(name, size, counted, gate.min_per_slice, min(one.at for one in chosen), unanswered)
+        )
     for one in sums if raised else ():
         one.merge(extra)
     return tuple(raised)

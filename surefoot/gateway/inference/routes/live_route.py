@@ -9,7 +9,7 @@ from surefoot.gateway.inference.routes.version_key import VersionKey, serving_ve
 
 
 @dataclass(frozen=True, slots=True)
-class EffectiveRoute:
+class ServableRoute:
     """The route of one model as this worker can serve it: without a candidate that is not loaded.
 
     Attributes:
@@ -35,9 +35,9 @@ class WorkerRoute:
         self._champion_only = False
         self._route: ConfiguredRoute | None = None
         self._standby: VersionKey | None = None
-        self._effective: EffectiveRoute | None = None
+        self._effective: ServableRoute | None = None
 
-    def read(self) -> EffectiveRoute | None:
+    def read(self) -> ServableRoute | None:
         """Give the route in force here; None when its champion is not loaded, or there is no route."""
         if self._generations[0] != self._generation:
             snapshot = self._reader.read()
@@ -83,4 +83,4 @@ class WorkerRoute:
         if not self._loaded.issuperset(map(version_key, serving_versions(split))):
             split = replace(split, weight=0.0)
         if before is None or before.route is not route or before.split != split:
-            self._effective = EffectiveRoute(split, frozenset(map(version_key, serving_versions(split))), route)
+            self._effective = ServableRoute(split, frozenset(map(version_key, serving_versions(split))), route)

@@ -68,7 +68,8 @@ def main() -> None:
         with connection:
             if _newest_source() != stamp:  # this run starts an interpreter; the next ones are forked from what is new
                 listening.close()
-                os.execv(sys.executable, [sys.executable, "-m", "surefoot.controller.forkserver", *modules])  # noqa: S606 - ours
+                program = [sys.executable, "-m", "surefoot.controller.flow_forkserver_program", *modules]
+                os.execv(sys.executable, program)  # noqa: S606 - ours
             _serve(connection, listening, hosts_models=hosts_models)
 
 

@@ -10,7 +10,7 @@ from surefoot.gateway.log.redaction import LogRedactor
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveRoute:
+class RouteWithPools:
     """The route in force with the pools that answer; replaced as a whole when the route changes.
 
     Attributes:
