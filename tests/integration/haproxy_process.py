@@ -5,6 +5,7 @@ import http.client
 import http.server
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -52,10 +53,10 @@ class Haproxy:
         address: Its runtime API on a socket of TCP; `socket` is the same on a Unix socket.
     """
 
-    def __init__(self, root: Path, servers: dict[str, int]) -> None:
-        self.root, self.servers = root, servers
+    def __init__(self, root: Path, servers: dict[str, int], socket: Path) -> None:
+        self.root, self.servers, self._admin_socket = root, servers, socket
         self.port, self.admin = free_port(), free_port()
-        self.address, self.socket = f"tcp://127.0.0.1:{self.admin}", f"unix:{root}/admin.sock"
+        self.address, self.socket = f"tcp://127.0.0.1:{self.admin}", f"unix:{self._admin_socket}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -70,7 +71,7 @@ class Haproxy:
         config.write_text(
             f"""
 global
-  stats socket {self.root}/admin.sock mode 600 level admin
+  stats socket {self._admin_socket} mode 600 level admin
   stats socket ipv4@127.0.0.1:{self.admin} level admin
   nbthread 2
   maxconn 1000
@@ -91,7 +92,7 @@ backend {BACKEND}
         with (self.root / "haproxy.log").open("ab") as log:
             self.process = subprocess.Popen([program, "-db", "-f", str(config)], stdout=log, stderr=log)
         deadline = time.monotonic() + 60
-        while not (self.root / "admin.sock").exists() or not self._listens():
+        while not self._admin_socket.exists() or not self._listens():
             assert self.process.poll() is None, (self.root / "haproxy.log").read_text()
             assert time.monotonic() < deadline, "HAProxy does not listen"
             time.sleep(0.02)
@@ -136,8 +137,9 @@ def version_servers(numbers: tuple[str, ...] = ("1", "2", FAILING)) -> Iterator[
 @contextlib.contextmanager
 def haproxies(root: Path, count: int = 1) -> Iterator[list[Haproxy]]:
     """So many HAProxy processes in front of the same servers."""
-    with version_servers() as servers:
-        made = [Haproxy(root / f"haproxy-{number}", servers) for number in range(count)]
+    # Not below the folder of the test: the path of a Unix socket has room for 107 characters.
+    with version_servers() as servers, tempfile.TemporaryDirectory(prefix="haproxy-") as sockets:
+        made = [Haproxy(root / f"haproxy-{n}", servers, Path(sockets) / f"{n}.sock") for n in range(count)]
         root.mkdir(exist_ok=True)
         try:
             for one in made:
