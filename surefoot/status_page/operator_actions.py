@@ -23,7 +23,7 @@ class PageAction(StrEnum):
     ROLLBACK = "rollback"
 
 
-def carry_out(config: Settings, model: str, action: PageAction, reason: str, name: str) -> str:
+def run_page_action(config: Settings, model: str, action: PageAction, reason: str, name: str) -> str:
     """Journal what is asked for, and drive it to its end.
 
     Args:

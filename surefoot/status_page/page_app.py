@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -20,7 +20,7 @@ from starlette.routing import Route
 from surefoot.core.errors import NotFound, Rejected, SurefootError
 from surefoot.incidents.incident_reports import report_files
 from surefoot.status_page import page_content, sign_in
-from surefoot.status_page.operator_actions import PageAction, carry_out
+from surefoot.status_page.operator_actions import PageAction, run_page_action
 from surefoot.status_page.status_store import StatusStore
 
 _CACHED_S = 1.0
@@ -238,7 +238,7 @@ class StatusPage:
             return PlainTextResponse("sign in first: 'surefoot page' prints a link", HTTPStatus.FORBIDDEN)
         if int(request.headers.get("content-length") or _LONGEST_FORM + 1) > _LONGEST_FORM:
             return PlainTextResponse("the form is too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        form = {name: str(value) for name, value in (await request.form()).items()}
+        form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
         if not sign_in.is_form_token(self._secret, cookie, form.get("form_token", "")):
             return PlainTextResponse("this form was not made for you: load the page again", HTTPStatus.FORBIDDEN)
         model = request.path_params["model"]
@@ -248,7 +248,7 @@ class StatusPage:
             return PlainTextResponse("no such action", HTTPStatus.BAD_REQUEST)
         try:
             told = await run_in_threadpool(
-                carry_out, self._store.config, model, action, form.get("reason", ""), person.name
+                run_page_action, self._store.config, model, action, form.get("reason", ""), person.name
             )
         except SurefootError as error:
             told = f"not done: {error}" if isinstance(error, Rejected) else f"it may not be done: {error}"

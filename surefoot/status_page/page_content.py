@@ -1,4 +1,4 @@
-"""Collect what each page shows: all models, one model, one rollout; the templates only place it."""
+"""List what each page shows: all models, one model, one rollout; the templates only place it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def describe_served(ledger: Ledger, live: Split | None) -> str:
     if live.candidate and live.weight:
         share = describe_share(live.weight, live.units)
         return (
-            f"version {live.champion.number} answers, and version {live.candidate.number} answers {share} of the units"
+            f"version {live.candidate.number} answers {share} of the units, and version {live.champion.number} the rest"
         )
     if live.candidate and live.mirror:
         mirrored = f"{live.mirror:g} % of the requests are mirrored to version {live.candidate.number}"

@@ -1,4 +1,4 @@
-"""Sign and check the links and cookies by which a person may act on the status page; without one it is read-only."""
+"""Check and sign the links and cookies by which a person may act on the status page; without one it is read-only."""
 
 import base64
 import binascii

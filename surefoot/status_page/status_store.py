@@ -1,4 +1,4 @@
-"""Follow journal, gateway and registry while pages are open, and tell pages when something has changed."""
+"""Track journal, gateway and registry while pages are open, and tell pages when something has changed."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ import httpx
 
 from surefoot import wiring
 from surefoot.adapters import flow_progress
-from surefoot.core.errors import SurefootError
+from surefoot.core.errors import JournalUnavailable, SurefootError
 from surefoot.core.journal.ledger import Ledger
 from surefoot.reports.incident_page import format_time
 from surefoot.rollout import Ports
@@ -31,6 +31,8 @@ _REFRESH_S = 1.0
 """Time between two readings of the journal while a page is open [s]."""
 _LOOK_S = 5.0
 """Time between two looks at gateway and registry while a page is open [s]."""
+_FIRST_READING_S = 5.0
+"""How long a page waits for the first reading of the journals [s]; later ones show what was read before."""
 _IDLE_S = 20.0
 """How long after the last request a page counts as open [s]."""
 _TIMEOUT_S = 1.5
@@ -83,6 +85,7 @@ class StatusStore:
         self._wake, self._stopped = threading.Event(), False
         self._refreshing, self._looking = threading.Lock(), threading.Lock()
         self._journal_problem = ""
+        self._read_once = threading.Event()
         self.on_change: Callable[[dict[str, int]], None] = lambda _heads: None
 
     def start(self) -> None:
@@ -106,15 +109,22 @@ class StatusStore:
         return [*([self._journal_problem] if self._journal_problem else []), *self.general]
 
     def touch(self, model: str = "") -> None:
-        """Note that a page is looked at; reads the journal when it was not followed."""
+        """Note that a page is looked at; reads the journal when it was not followed.
+
+        Raises:
+            JournalUnavailable: The journals are being read for the first time.
+        """
         now = time.time()
         idle = now - self._seen_at > _IDLE_S
         self._seen_at = now
         if model:
             self._viewed[model] = now
         if idle:
-            self._refresh()
             self._wake.set()
+            self._refresh()
+        if not self._read_once.wait(_FIRST_READING_S):
+            read = sum(self.view.heads().values())
+            raise JournalUnavailable(f"the journal is being read, {read:,} entries so far: this page comes by itself")
 
     def look(self, model: str) -> ModelStatus:
         """How a model stands, as of the last look; the registry is not waited for."""
@@ -175,6 +185,7 @@ class StatusStore:
             when = f"this is what it said at {format_time(read)} UTC" if read else "nothing of it is known"
             self._journal_problem = f"the journal cannot be read ({error}): {when}"
         finally:
+            self._read_once.set()
             self._refreshing.release()
 
     def _check_servers(self) -> None:
