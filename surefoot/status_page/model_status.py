@@ -11,6 +11,7 @@ from surefoot.core.journal.event_sentences import describe_event, describe_failo
 from surefoot.core.journal.events import LIVE_SPLIT_DRIFT
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.violations import Violation
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.state_machine import gate_evaluation_interval
@@ -234,7 +235,7 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
     try:
         every = gate_evaluation_interval(rollout, parse_policy(rollout.opened.policy))
         late = ports.clock.now() - max(rollout.looked_at, rollout.entered_at)
-    except (SurefootError, ValueError):
+    except (SurefootError, Violation, ValueError):  # a policy that this edition cannot read says nothing of looks
         return []
     if late <= MAX_MISSED_TICKS * every + FLOW_START_TIMEOUT_S:
         return []

@@ -80,7 +80,7 @@ class StatusPage:
             Route("/models/{model}/rollouts/{rollout}", self._rollout),
             Route("/models/{model}/incidents/{incident}", self._incident),
         ]
-        handlers = {SurefootError: self._failed, 404: self._unknown}
+        handlers = {SurefootError: self._failed, 404: self._unknown, Exception: self._broken}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
 
     @contextlib.asynccontextmanager
@@ -261,6 +261,11 @@ class StatusPage:
     async def _failed(self, request: Request, error: Exception) -> Response:
         code = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.SERVICE_UNAVAILABLE
         return await self._problem(request, str(error), code)
+
+    async def _broken(self, _request: Request, error: Exception) -> Response:
+        """Say that our own code has failed; the log has the traceback."""
+        text = f"this page could not be made ({type(error).__name__}): logs/controller.log says why; 'surefoot status'"
+        return PlainTextResponse(text, HTTPStatus.INTERNAL_SERVER_ERROR, headers=_HEADERS)
 
     async def _unknown(self, request: Request, _error: Exception) -> Response:
         return await self._problem(request, "there is no such page", HTTPStatus.NOT_FOUND)

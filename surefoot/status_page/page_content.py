@@ -1,5 +1,6 @@
 """List what each page shows: all models, one model, one rollout; the templates only place it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -28,6 +29,9 @@ _MOST_PLOTS = 6
 _MOST_DRAWN = 200
 _DRAWN: dict[tuple[str, str], tuple[int, tuple[InlinePlot | None, ...]]] = {}
 """Plots of gates by rollout and gate, with the number of looks that they show."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,19 @@ def overview_values(store: StatusStore) -> dict[str, object]:
     """What the first page shows."""
     store.touch()
     names = store.view.models
-    return {"models": [summarize_model(store, name) for name in names], "title": "all models"}
+    return {"models": [_summary_or_problem(store, name) for name in names], "title": "all models"}
+
+
+def _summary_or_problem(store: StatusStore, model: str) -> ModelSummary:
+    """How one model stands; what cannot be told of it takes nothing from the others."""
+    try:
+        return summarize_model(store, model)
+    except Exception as error:
+        _log.exception("the status page cannot tell how %s stands", model)
+        trouble = f"this page cannot tell how it stands ({type(error).__name__}): 'surefoot status {model}'"
+        return ModelSummary(
+            model, model_link(model), "not known", "bad", "one thing is wrong", "", None, (trouble,), ()
+        )
 
 
 def model_values(store: StatusStore, model: str, page: int) -> dict[str, object]:

@@ -22,6 +22,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.violations import Violation
 from surefoot.core.served_versions.version_status import current_outcome, is_failed_end, rollout_title
 from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.reports.incident_page import format_time
@@ -146,7 +147,7 @@ def _policy(rollout: Rollout) -> Policy | None:
     """The policy that the rollout was opened with; None where this edition cannot read it."""
     try:
         return parse_policy(rollout.opened.policy)
-    except Exception:  # noqa: BLE001 - the policy of an old edition costs the page a forecast, and nothing else
+    except (Violation, ValueError):  # the policy of an old edition costs the page a forecast, and nothing else
         return None
 
 

@@ -1,6 +1,7 @@
 """The status page, in a real browser and over HTTP, in front of a real journal and a real gateway."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -260,3 +261,16 @@ def test_the_gateway_does_not_serve_it(served: Emergency) -> None:
     with httpx.stream("GET", served.config.page + "/events", trust_env=False, timeout=30.0) as events:
         line = next(one for one in events.iter_lines() if one.startswith("data: "))
     assert json.loads(line.removeprefix("data: ")) == {MODEL: served.ports.ledger(MODEL).head}
+
+
+def test_a_page_that_cannot_be_served_stops_nothing(emergency: Emergency, caplog: pytest.LogCaptureFixture) -> None:
+    """Where its port is taken, or a stack has none, the block runs all the same, and the log says why."""
+    ran = []
+    with serve_status_page(emergency.config):
+        ran.append("without an address")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = replace(emergency.config, page=f"http://127.0.0.1:{other.getsockname()[1]}")
+        with serve_status_page(taken):
+            ran.append("with a port that is taken")
+    assert len(ran) == 2
+    assert "the status page is not served" in caplog.text

@@ -1,4 +1,4 @@
-// Keep the page current: ask for its live part again when the journal grows, and at least every 15 seconds.
+// Keep the page current: ask for its live part again when the journal grows, and once a minute for the times that it tells.
 (() => {
   "use strict";
   const live = document.getElementById("live");
@@ -41,7 +41,7 @@
     head = mine;
   };
   source.onerror = () => said(": the connection is lost, and this may be old");
-  setInterval(refresh, 15000);
+  setInterval(refresh, 60000);
 
   document.addEventListener("submit", (event) => {
     const button = event.submitter;
