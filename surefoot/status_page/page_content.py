@@ -117,7 +117,7 @@ def _summary_or_problem(store: StatusStore, model: str) -> ModelSummary:
     """How one model stands; what cannot be told of it takes nothing from the others."""
     try:
         return summarize_model(store, model)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - logged; a fault of one model must not hide all others
         _log.exception("the status page cannot tell how %s stands", model)
         trouble = f"this page cannot tell how it stands ({type(error).__name__}): 'surefoot status {model}'"
         return ModelSummary(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,10 +17,18 @@ from surefoot.status_page.model_status import REGISTRY_TIMEOUT_S
 from surefoot.status_page.page_app import open_page
 from surefoot.status_page.status_store import StatusStore
 
+_NICE = 10
+"""Priority of the page's threads: callers of the gateway come first, however many people look."""
 _END_S = 5.0
 """How long open connections may take to end [s]."""
 
 _log = logging.getLogger(__name__)
+
+
+def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Serve in this thread, which gives way to the gateway; Linux hands its priority to the threads that it starts."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    asyncio.run(server.serve([listening]))
 
 
 @contextlib.contextmanager
@@ -49,9 +58,7 @@ def serve_status_page(config: Settings) -> Iterator[None]:
             server_header=False,
         )
         server = uvicorn.Server(options)
-        thread = threading.Thread(
-            target=lambda: asyncio.run(server.serve([listening])), name="status page", daemon=True
-        )
+        thread = threading.Thread(target=_serve, args=(server, listening), name="status page", daemon=True)
         store.start()
         thread.start()
         try:

@@ -11,7 +11,8 @@ from surefoot.adapters import flow_progress
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli.local import prefect_server
-from surefoot.core.journal.events import DriftFound
+from surefoot.core.domain import RolloutKind
+from surefoot.core.journal.events import DriftFound, RolloutOpened
 from tests.integration.emergency import MODEL, Emergency
 
 Capture = pytest.CaptureFixture[str]
@@ -105,3 +106,15 @@ def test_parts_and_ticks_that_do_not_come_are_said(
     """A part that is down, and a scheduled flow that has not come for two ticks, are named with what is missed."""
     spoil(emergency)
     assert says in _trouble(emergency, capfd)
+
+
+def test_a_policy_of_another_edition_stops_no_status(emergency: Emergency, capfd: Capture) -> None:
+    """A rollout whose journalled policy this edition cannot read is told like any other."""
+    version, champion = emergency.candidate, emergency.champion
+    old = {"model": MODEL, "words": "of another edition"}
+    opened = RolloutOpened("r", RolloutKind.PROMOTION, version, champion, old, "", "", "salt", 1, "test")
+    emergency.append(opened)
+    capfd.readouterr()
+    assert emergency.command("status", "--json") in {0, 1}
+    (model,) = json.loads(capfd.readouterr().out)["models"]
+    assert model["rollout"]["id"] == "r"

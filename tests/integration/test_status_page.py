@@ -20,6 +20,7 @@ from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict, VerdictFigure
 from surefoot.core.errors import JournalUnavailable
 from surefoot.core.journal.events import GateJudged
+from surefoot.status_page import page_content
 from surefoot.status_page.page_server import serve_status_page
 from surefoot.status_page.sign_in import COOKIE, make_link_key
 from tests.conftest import free_port
@@ -274,3 +275,16 @@ def test_a_page_that_cannot_be_served_stops_nothing(emergency: Emergency, caplog
             ran.append("with a port that is taken")
     assert len(ran) == 2
     assert "the status page is not served" in caplog.text
+
+
+def test_a_model_that_cannot_be_told_hides_no_other(served: Emergency, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own code in one model becomes its line on the first page; its own page says where to look."""
+
+    def broken(*_: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(page_content, "view_rollout", broken)
+    first = get(served, "/")
+    assert (first.status_code, "this page cannot tell how it stands (ZeroDivisionError)" in first.text) == (200, True)
+    own = get(served, f"/models/{MODEL}")
+    assert (own.status_code, "logs/controller.log says why" in own.text) == (500, True)
