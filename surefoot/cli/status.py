@@ -5,7 +5,10 @@ import time
 from typing import Annotated
 
 import typer
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
+from rich.text import Text
 
 from surefoot import wiring
 from surefoot.adapters import flow_progress
@@ -15,7 +18,7 @@ from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.printing.status_output import print_status, status_json
 from surefoot.cli.read_only import JsonOption
 from surefoot.cli.shared.actor import current_actor
-from surefoot.core.errors import NotFound, SurefootError, Unavailable
+from surefoot.core.errors import NotFound, Rejected, SurefootError, Unavailable
 from surefoot.incidents.notifications import read_notifier_state
 from surefoot.rollout import Ports
 from surefoot.settings import Settings, read_settings
@@ -26,16 +29,51 @@ from surefoot.status_page.model_status import (
     look_at_model,
 )
 
+_WATCH_S = 2.0
+"""Time between two looks of `--watch` [s]."""
 _PREFECT_TIMEOUT_S = 2.0
 """How long Prefect may take to tell its schedules [s]."""
 
 
 def status(
     model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every two seconds, until Ctrl-C.")
+    ] = False,
     json_: JsonOption = False,
 ) -> int:
     """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
     config = read_settings()
+    if not watch:
+        return _show(config, model, json_=json_)
+    if json_:
+        raise Rejected("--watch is for people, and --json for programs: leave one of them out")
+    return _follow(config, model)
+
+
+def _follow(config: Settings, model: str | None) -> int:
+    """Show the status again and again; where the output is no terminal, one after the other.
+
+    Returns:
+        What the last look found.
+    """
+    code = 0
+    with contextlib.suppress(KeyboardInterrupt), Live(console=Console(), screen=console.is_terminal) as shown:
+        while True:
+            with console.capture() as captured:
+                try:
+                    code = _show(config, model, json_=False)
+                except SurefootError as error:
+                    code = 1
+                    console.print(f"[magenta]{escape(str(error))}[/magenta]")
+            stamp = f"{format_utc_time(time.time())} UTC, every {_WATCH_S:g} s; Ctrl-C ends this, and nothing else"
+            shown.update(Group(Text(stamp, style="dim"), Text.from_ansi(captured.get())), refresh=True)
+            time.sleep(_WATCH_S)
+    return code
+
+
+def _show(config: Settings, model: str | None, *, json_: bool) -> int:
+    """Look once, and print what was found."""
     running = stack.running_services(config)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         servers = look_at_connected(config, _PREFECT_TIMEOUT_S)
