@@ -19,7 +19,7 @@ from playwright.sync_api import Page, expect
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict, VerdictFigure
 from surefoot.core.errors import JournalUnavailable
-from surefoot.core.journal.events import GateJudged
+from surefoot.core.journal.events import CandidateRefused, GateJudged, Paused
 from surefoot.status_page import page_content
 from surefoot.status_page.page_server import serve_status_page
 from surefoot.status_page.sign_in import COOKIE, make_link_key
@@ -62,7 +62,10 @@ def served(emergency: Emergency) -> Iterator[Emergency]:
     """The page of a stack whose candidate has half of the units, with a few looks behind it."""
     emergency.config = replace(emergency.config, page=f"http://127.0.0.1:{free_port()}")
     emergency.config.save()
+    long = f"latency is INCONCLUSIVE: p90 is 124.2 ms on the candidate, 110.3 ms on the champion; {'x' * 60} " * 3
+    emergency.append(CandidateRefused("3", "alias", long, "sha256:" + "3" * 64))
     emergency.ramp()
+    emergency.append(Paused("rollout-1", Outcome.INCONCLUSIVE, "latency", long))
     for look in range(1, 4):
         emergency.append(judged(look, 0.004 * look))
     with serve_status_page(emergency.config):
