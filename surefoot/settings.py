@@ -35,6 +35,7 @@ class Settings:
         listen: HOST:PORT at which the gateway listens; empty where that is its URL.
         connected: Servers that Surefoot uses and has not started: "mlflow", "prefect".
         sources: Where the value of a setting came from, by its name; those that have their default are left out.
+        page: Base URL of the status page; empty for a stack that was started before there was one.
     """
 
     home: Path
@@ -51,6 +52,13 @@ class Settings:
     listen: str = ""
     connected: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    page: str = ""
+
+    @property
+    def page_address(self) -> tuple[str, int]:
+        """Host and port at which the status page listens."""
+        address = urlsplit(self.page)
+        return address.hostname or "127.0.0.1", address.port or 80
 
     @property
     def prefect_api(self) -> str:

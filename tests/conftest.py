@@ -1,6 +1,7 @@
 """Real servers that more than one test file talks to."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +12,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import hypothesis
 import pytest
 import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 # Set before anything imports MLflow: its telemetry thread would otherwise outlive the tests.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -100,3 +105,20 @@ def journal_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         connection.exec_driver_sql(f"CREATE DATABASE {fresh}")
     engine.dispose()
     return server.set(drivername="postgresql", database=fresh).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="module")
+def page() -> "Iterator[Page]":
+    """A page of the machine's own Chromium."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - most tests need no browser
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.fail("there is no Chromium on PATH: install the package 'chromium'")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()

@@ -26,6 +26,7 @@ MODULES = {
     "gateway": "servers",
     "controller": "servers",
     "status": "status",
+    "page": "page",
     "lint": "read_only",
     "plan": "read_only",
     "schema": "read_only",

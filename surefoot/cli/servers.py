@@ -51,6 +51,7 @@ def up(
     mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow; 0 takes any free one.")] = None,
     prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect; 0 takes any free one.")] = None,
     gateway_port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 takes any free one.")] = None,
+    page_port: Annotated[int | None, typer.Option(help="Port of the status page; 0 takes any free one.")] = None,
     clock: Annotated[str | None, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = None,
     tick: Annotated[int | None, typer.Option(help="Seconds between two ticks of the scheduled flows.", min=5)] = None,
 ) -> None:
@@ -67,6 +68,7 @@ def up(
         "mlflow-port": mlflow_port,
         "prefect-port": prefect_port,
         "gateway-port": gateway_port,
+        "page-port": page_port,
         "clock": clock,
         "tick": tick,
     }
@@ -111,6 +113,7 @@ def controller() -> None:
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
     from surefoot.controller.notifier import Notifier  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
+    from surefoot.status_page.page_server import serve_status_page  # noqa: PLC0415 - same
 
     config = read_settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -121,7 +124,8 @@ def controller() -> None:
         notifier = Notifier(config)
         notifier.start()
         try:
-            Controller(DueWork(TickState(config), runs), runs, config.home, processes, notifier).run()
+            with serve_status_page(config):
+                Controller(DueWork(TickState(config), runs), runs, config.home, processes, notifier).run()
         finally:
             notifier.stop()
 

@@ -3,12 +3,11 @@
 import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surefoot.core.incidents.incident_report import GateEvaluationRow, IncidentReport, VersionTraffic
 from surefoot.core.incidents.timeline import Moment
-from surefoot.reports.plot_style import finite_or_none
+from surefoot.reports.plot_style import DARK, LIGHT, Plot, Theme, axis_day, clean_date_axes, finite_or_none
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,46 +16,6 @@ _SIZE = (7.0, 2.4)
 """Width and height [inch]; a page scales the width to its own."""
 _MARKED = (Moment.ONSET, Moment.DETECTED, Moment.TRAFFIC_BACK)
 """Moments that every plot marks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Theme:
-    """Colours of a plot.
-
-    Attributes:
-        text: Of ticks and labels.
-        quiet: Of axes and marks.
-        bad: Of the version that was taken back.
-        good: Of the version that serves in its place.
-        accepted: Of the area of values that the owner accepts.
-    """
-
-    text: str
-    quiet: str
-    bad: str
-    good: str
-    accepted: str
-
-
-LIGHT = Theme("#1C1D20", "#5D6068", "#C04A00", "#00659A", "#DCEBF5")
-DARK = Theme("#E9E8E4", "#A3A6AE", "#FF9D70", "#6FB8E6", "#1D3444")
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One plot of a report.
-
-    Attributes:
-        title: What it shows.
-        alternative: The same in words, for readers who do not see it.
-        light: SVG for light pages.
-        dark: SVG for dark pages.
-    """
-
-    title: str
-    alternative: str
-    light: bytes
-    dark: bytes
 
 
 def draw_incident_plots(report: IncidentReport) -> tuple[Plot, ...]:
@@ -102,7 +61,7 @@ def _svg(report: IncidentReport, theme: Theme, draw: "Callable[[Axes, Theme], No
         draw(axes, theme)
         axes.set_xlim(*_window(report))
         _mark(axes, theme, report)
-        _clean(axes, theme)
+        clean_date_axes(axes, theme)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "surefoot"})
     return buffer.getvalue()
@@ -117,12 +76,7 @@ def _window(report: IncidentReport) -> tuple[float, float]:
         else [*moments, *(look.at for look in report.looks)]
     )
     room = 0.03 * (max(times) - min(times)) or 60.0
-    return _day(min(times) - room), _day(max(times) + room)
-
-
-def _day(at: float) -> float:
-    """A time as an axis of dates counts it [days since 1970]."""
-    return at / 86400.0
+    return axis_day(min(times) - room), axis_day(max(times) + room)
 
 
 def _mark(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
@@ -132,7 +86,7 @@ def _mark(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
     for row in report.timeline.rows:
         if row.moment not in _MARKED:
             continue
-        place = _day(row.at)
+        place = axis_day(row.at)
         if not low <= place <= high:
             continue
         axes.axvline(place, color=theme.quiet, lw=0.9, ls=(0, (2, 2)), zorder=1)
@@ -153,25 +107,9 @@ def _mark(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
             left = share
 
 
-def _clean(axes: "Axes", theme: Theme) -> None:
-    """Few ticks with short dates, no box."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - same half second
-
-    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC"))  # type: ignore[no-untyped-call]
-    axes.xaxis.get_offset_text().set_color(theme.quiet)
-    axes.xaxis.get_offset_text().set_fontsize(8.5)
-    axes.tick_params(axis="both", length=2.5, labelsize=9, colors=theme.quiet, labelcolor=theme.text)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(theme.quiet)
-
-
 def _evidence(axes: "Axes", theme: Theme, looks: Sequence[GateEvaluationRow]) -> None:
     """Estimate and interval of each look, and what the owner accepts."""
-    times = [_day(look.at) for look in looks]
+    times = [axis_day(look.at) for look in looks]
     verdicts = [look.verdict for look in looks]
     middles = [float(v.estimate or 0.0) for v in verdicts]
     lows = [
@@ -208,7 +146,7 @@ def _traffic(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
     """Share of the version that was taken back, below that of the other one."""
     bad = report.incident.version.number
     shares = _shares(report.traffic, bad)
-    times, values = [_day(at) for at in shares], list(shares.values())
+    times, values = [axis_day(at) for at in shares], list(shares.values())
     axes.fill_between(times, 0.0, values, color=theme.bad, alpha=0.75, lw=0.0, step="post", zorder=2)
     axes.fill_between(times, values, 100.0, color=theme.good, alpha=0.35, lw=0.0, step="post", zorder=2)
     axes.set_ylim(0.0, 100.0)
@@ -231,7 +169,7 @@ def _lines(axes: "Axes", theme: Theme, report: IncidentReport, value: Callable[[
     bad = report.incident.version.number
     for version in sorted({row.version for row in report.traffic}):
         drawn = [
-            (_day(row.at), found)
+            (axis_day(row.at), found)
             for row in report.traffic
             if row.version == version
             if (found := value(row)) is not None

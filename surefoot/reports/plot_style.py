@@ -2,11 +2,13 @@
 
 import io
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import Outcome
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 OUTCOME_COLOURS = {
@@ -24,6 +26,46 @@ ACCEPTED_COLOUR, TEXT_COLOUR, MUTED_COLOUR = "#DCEBF5", "#1C1D20", "#5D6068"
 PAGE_WIDTH_INCHES, PLOT_DPI = 9.0, 200  # [inch], [dots per inch]: crisp when it is shown 900 pixels wide
 LEFT_MARGIN = 0.025
 """Where text begins [share of the width]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours of a plot.
+
+    Attributes:
+        text: Of ticks and labels.
+        quiet: Of axes and marks.
+        bad: Of the version that was taken back.
+        good: Of the version that serves in its place.
+        accepted: Of the area of values that the owner accepts.
+    """
+
+    text: str
+    quiet: str
+    bad: str
+    good: str
+    accepted: str
+
+
+LIGHT = Theme("#1C1D20", "#5D6068", "#C04A00", "#00659A", "#DCEBF5")
+DARK = Theme("#E9E8E4", "#A3A6AE", "#FF9D70", "#6FB8E6", "#1D3444")
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One plot of a report.
+
+    Attributes:
+        title: What it shows.
+        alternative: The same in words, for readers who do not see it.
+        light: SVG for light pages.
+        dark: SVG for dark pages.
+    """
+
+    title: str
+    alternative: str
+    light: bytes
+    dark: bytes
 
 
 def finite_or_none(value: object) -> float | None:
@@ -61,3 +103,24 @@ def png_bytes(figure: "Figure") -> bytes:
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", metadata={"Software": "surefoot"})
     return buffer.getvalue()
+
+
+def axis_day(at: float) -> float:
+    """A time as an axis of dates counts it [days since 1970]."""
+    return at / 86400.0
+
+
+def clean_date_axes(axes: "Axes", theme: Theme) -> None:
+    """Few ticks with short dates, no box."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - same half second
+
+    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC"))  # type: ignore[no-untyped-call]
+    axes.xaxis.get_offset_text().set_color(theme.quiet)
+    axes.xaxis.get_offset_text().set_fontsize(8.5)
+    axes.tick_params(axis="both", length=2.5, labelsize=9, colors=theme.quiet, labelcolor=theme.text)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(theme.quiet)

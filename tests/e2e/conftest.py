@@ -1,29 +1,10 @@
 """One stack for the whole session, and one promotion through it that several tests look at."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
 
 from tests.e2e import promotion_fixtures, stack_scenario
-
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-PATIENCE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A page of the machine's own Chromium."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.fail("there is no Chromium on PATH: install the package 'chromium'")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(PATIENCE_MS)
-        yield page
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,12 @@
 
 import json
 import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -11,8 +17,10 @@ from surefoot.adapters import flow_progress
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli.local import prefect_server
-from surefoot.core.journal.events import DriftFound
+from surefoot.core.domain import RolloutKind
+from surefoot.core.journal.events import DriftFound, RolloutOpened
 from tests.integration.emergency import MODEL, Emergency
+from tests.integration.waiting import wait_for
 
 Capture = pytest.CaptureFixture[str]
 
@@ -105,3 +113,49 @@ def test_parts_and_ticks_that_do_not_come_are_said(
     """A part that is down, and a scheduled flow that has not come for two ticks, are named with what is missed."""
     spoil(emergency)
     assert says in _trouble(emergency, capfd)
+
+
+def test_a_policy_of_another_edition_stops_no_status(emergency: Emergency, capfd: Capture) -> None:
+    """A rollout whose journalled policy this edition cannot read is told like any other."""
+    version, champion = emergency.candidate, emergency.champion
+    old = {"model": MODEL, "words": "of another edition"}
+    opened = RolloutOpened("r", RolloutKind.PROMOTION, version, champion, old, "", "", "salt", 1, "test")
+    emergency.append(opened)
+    capfd.readouterr()
+    assert emergency.command("status", "--json") in {0, 1}
+    (model,) = json.loads(capfd.readouterr().out)["models"]
+    assert model["rollout"]["id"] == "r"
+
+
+def test_watch_shows_it_again_in_eighty_columns(emergency: Emergency) -> None:
+    """`status --watch` follows what changes, in lines of at most 80 columns, and Ctrl-C ends it alone."""
+    emergency.ramp()
+    columns = {**os.environ, "SUREFOOT_HOME": str(emergency.home), "COLUMNS": "80", "TERM": "xterm", "LINES": "60"}
+    shown, terminal = pty.openpty()
+    command = [sys.executable, "-m", "surefoot", "status", MODEL, "--watch"]
+    watching = subprocess.Popen(command, env=columns, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    text = ""
+
+    def read_until(wanted: str) -> None:
+        nonlocal text
+        wait_for(lambda: bool(select.select([shown], [], [], 0.1)[0]) and wanted in _more())
+
+    def _more() -> str:
+        nonlocal text
+        text += os.read(shown, 65536).decode(errors="replace")
+        return text
+
+    try:
+        read_until("Ramping")
+        assert emergency.command("abort", MODEL, "-m", "test of the watch") == 0
+        read_until("Aborted")
+    finally:
+        watching.send_signal(signal.SIGINT)
+        code = watching.wait(60)
+        os.close(shown)
+    assert code in {0, 1}
+    # Each frame begins where the cursor goes home.
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.replace("\x1b[H", "\n"))
+    assert max(len(line) for line in plain.replace("\r", "").splitlines()) <= 80
+    assert emergency.live().weight == 0.0

@@ -24,6 +24,7 @@ def stack_options(resolved: ResolvedSettings) -> StackOptions:
         mlflow_port=resolved.number("mlflow-port"),
         prefect_port=resolved.number("prefect-port"),
         gateway_port=resolved.number("gateway-port"),
+        page_port=resolved.number("page-port"),
         clock=resolved.text("clock"),
         tick=resolved.number("tick"),
         mlflow=resolved.text("mlflow"),

@@ -145,6 +145,7 @@ SETTINGS = (
     ),
     Setting("mlflow-port", int, 0, "Port of the embedded MLflow; 0 takes any free one."),
     Setting("prefect-port", int, 0, "Port of the embedded Prefect; 0 takes any free one."),
+    Setting("page-port", int, 0, "Port of the status page on 127.0.0.1; 0 takes any free one."),
     Setting("clock", str, "system", "`system`, or `replay:FILE` for replayed traffic."),
     Setting("tick", int, 60, "Seconds between two ticks of the scheduled flows."),
 )

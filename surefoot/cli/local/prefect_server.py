@@ -18,8 +18,6 @@ DEPLOYED_FLOWS = ("promote", "rollback", "drill", "watch", "reconcile")
 """Flows of prefect.yaml; each has one deployment, of the same name."""
 PREFECT_TIMEOUT_S = 240.0
 """How long a busy Prefect is asked again [seconds]."""
-FLOW_START_TIMEOUT_S = 60.0
-"""How long a run of a flow may take to start and to come to its work on a busy machine [s]."""
 _ANCHOR = "2020-01-01T00:00:00+00:00"
 """A moment at which every interval begins."""
 _STOPPED_RUN_MESSAGE = "its process ended when the stack was stopped; the journal says how far it came"

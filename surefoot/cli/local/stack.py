@@ -66,7 +66,12 @@ def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) ->
     config = plan_settings(home, project, options, before)
     refuse_faults(config, report)
     check_journal_continues(before, config)
-    wanted = {"mlflow": options.mlflow_port, "prefect": options.prefect_port, "gateway": options.gateway_port}
+    wanted = {
+        "mlflow": options.mlflow_port,
+        "prefect": options.prefect_port,
+        "gateway": options.gateway_port,
+        "page": options.page_port,
+    }
     found = {
         name: find_free_port(port, name)
         for name, port in wanted.items()

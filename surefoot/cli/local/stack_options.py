@@ -24,6 +24,7 @@ class StackOptions:
         mlflow_port: Port of the embedded MLflow.
         prefect_port: Port of the embedded Prefect.
         gateway_port: Port of the gateway, on 127.0.0.1.
+        page_port: Port of the status page, on 127.0.0.1.
         clock: "system" or "replay:<file>".
         tick: Time between two ticks of the scheduled flows [s].
         mlflow: URL of an MLflow that exists; empty starts one here.
@@ -37,6 +38,7 @@ class StackOptions:
     mlflow_port: int = 0
     prefect_port: int = 0
     gateway_port: int = 0
+    page_port: int = 0
     clock: str = "system"
     tick: int = 60
     mlflow: str = ""
@@ -83,6 +85,7 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
         listen=options.listen,
         connected=connected,
         sources=dict(options.sources),
+        page=f"http://127.0.0.1:{options.page_port}",
     )
 
 
@@ -108,6 +111,7 @@ def with_ports(config: Settings, ports: Mapping[str, int]) -> Settings:
         mlflow=urls.get("mlflow", config.mlflow),
         prefect=urls.get("prefect", config.prefect),
         gateway=urls.get("gateway", config.gateway),
+        page=urls.get("page", config.page),
     )
 
 
@@ -171,7 +175,7 @@ def check_agreement(
     usual = StackOptions()
     known: list[tuple[str, object, object, object]] = [
         (f"{name}-port", getattr(options, f"{name}_port"), urlsplit(getattr(config, name)).port or 80, 0)
-        for name in ("mlflow", "gateway", "prefect")
+        for name in ("mlflow", "gateway", "prefect", "page")
     ]
     known += [("clock", options.clock, config.clock, usual.clock), ("tick", options.tick, config.tick, usual.tick)]
     for name in _TITLES:

@@ -185,6 +185,8 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
     if "controller" in wanted:
         begin("controller", "surefoot", "controller")
         pending.remove("controller")  # nothing depends on it: the worker takes the ticks that it does not answer
+        if config.page:
+            report(f"{'page':8} {config.page}")
     if "prefect" in wanted:
         came("prefect", "Prefect", config.prefect)
     return config

@@ -1,0 +1,1 @@
+"""A long journal, and many viewers of the status page."""

@@ -1,0 +1,65 @@
+"""Carry out what a person asks for on the status page: abort or roll back, traffic first, as the commands do."""
+
+from enum import StrEnum
+
+from surefoot import wiring
+from surefoot.core.domain import Stage
+from surefoot.core.errors import OutcomeUnknown, Unavailable
+from surefoot.core.journal.ledger import Ledger
+from surefoot.core.operator_reason import clean_reason
+from surefoot.core.rollback.stepped_rollback import waits_for_person
+from surefoot.rollout import Ports, drive_rollout, end_rollout, open_rollback, retry_on_conflict
+from surefoot.settings import Settings
+
+_REGISTRY_TIMEOUT_S = 5.0
+"""How long the registry is asked [s]; 'reconcile' repeats what it did not take."""
+DEFAULT_REASON = "operator's decision"
+
+
+class PageAction(StrEnum):
+    """What a person can do on a page."""
+
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+
+
+def run_page_action(config: Settings, model: str, action: PageAction, reason: str, name: str) -> str:
+    """Journal what is asked for, and drive it to its end.
+
+    Args:
+        config: Where everything is.
+        model: Registered model.
+        action: What to do.
+        reason: Why, as it was typed; no text of it stops the action.
+        name: Who asks.
+
+    Returns:
+        What became of it, as one sentence.
+
+    Raises:
+        Rejected: There is nothing to abort, or no version to go back to.
+        SurefootError: The journal or the engine does not answer.
+    """
+    why = clean_reason(reason.strip() or DEFAULT_REASON).text
+    with wiring.open_ports(config, f"page:{clean_reason(name).text}", _REGISTRY_TIMEOUT_S) as ports:
+        opened = retry_on_conflict(lambda: _ask(ports, model, action, why)).open
+        try:
+            ledger = drive_rollout(
+                ports,
+                model,
+                until=lambda seen: not seen.open or waits_for_person(seen.rollout),
+                patience=_REGISTRY_TIMEOUT_S,
+            )
+        except (Unavailable, OutcomeUnknown) as error:
+            return f"it is journalled, and 'reconcile' finishes it: {error}"
+    ended = ledger.rollouts.get(opened)
+    if ended is None or not ended.stage.is_terminal:
+        return f"it is held: {ended.reason}" if ended else "there was nothing left to do"
+    served = ledger.champion.number if ledger.champion else "none"
+    return f"{ended.stage}: version {served} answers everything"
+
+
+def _ask(ports: Ports, model: str, action: PageAction, why: str) -> Ledger:
+    if action is PageAction.ABORT:
+        return end_rollout(ports, model, Stage.ABORTED, why)
+    return open_rollback(ports, model, why, None, None)

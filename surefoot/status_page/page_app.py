@@ -1,0 +1,291 @@
+"""Answer the status page's requests: pages, live events, signing in, and what a signed-in person asks for."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from surefoot.core.errors import NotFound, Rejected, SurefootError
+from surefoot.incidents.incident_reports import report_files
+from surefoot.status_page import page_content, sign_in
+from surefoot.status_page.operator_actions import PageAction, run_page_action
+from surefoot.status_page.status_store import StatusStore
+
+_CACHED_S = 1.0
+"""How long a page that was made is given to others [s]."""
+_MOST_CACHED = 200
+_LONGEST_FORM = 20_000
+"""Longest form that is read [bytes]."""
+_PING_S = 10.0
+"""Time between two signs of life on a live connection [s]."""
+_MOST_LIVE = 1000
+"""Live connections at once [count]."""
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self';"
+    " img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
+_TEMPLATES = Path(__file__).parent / "templates"
+
+_log = logging.getLogger(__name__)
+
+
+class StatusPage:
+    """The application; one for a process."""
+
+    def __init__(self, store: StatusStore, hosts: frozenset[str]) -> None:
+        """Answer nothing yet.
+
+        Args:
+            store: What is shown.
+            hosts: Names under which the page may be asked for, without a port: any other is a rebound address.
+        """
+        self._store, self._hosts = store, hosts
+        self._secret = store.config.token
+        loader = FileSystemLoader(_TEMPLATES)
+        self._templates = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self._cache: dict[tuple[object, ...], tuple[float, str]] = {}
+        self._live: set[asyncio.Queue[dict[str, int]]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        store.on_change = self._changed
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/", self._overview),
+            Route("/health", self._health),
+            Route("/events", self._events),
+            Route("/sign-in", self._sign_in),
+            Route("/sign-out", self._sign_out, methods=["POST"]),
+            Route("/static/{name}", self._static),
+            Route("/models/{model}", self._model),
+            Route("/models/{model}/act", self._act, methods=["POST"]),
+            Route("/models/{model}/rollouts/{rollout}", self._rollout),
+            Route("/models/{model}/incidents/{incident}", self._incident),
+        ]
+        handlers = {SurefootError: self._failed, 404: self._unknown, Exception: self._broken}
+        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        yield
+        self._loop = None
+
+    def _changed(self, heads: dict[str, int]) -> None:
+        """Tell every live page; called by the thread that has read the journal."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is being closed
+                loop.call_soon_threadsafe(self._publish, heads)
+
+    def _publish(self, heads: dict[str, int]) -> None:
+        for queue in self._live:
+            if not queue.full():
+                queue.put_nowait(heads)
+
+    def _is_foreign(self, request: Request) -> bool:
+        """Whether the request was made for another host, as a page of another site can have it made."""
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        return bool(self._hosts) and host not in self._hosts
+
+    def _person(self, request: Request) -> sign_in.Person | None:
+        return sign_in.signed_in(self._secret, request.cookies.get(sign_in.COOKIE, ""), time.time())
+
+    async def _page(self, request: Request, template: str, values: Callable[[], dict[str, object]]) -> Response:
+        """Make a page, or take it from those that were made for others within the last second."""
+        if self._is_foreign(request):
+            return PlainTextResponse("this page is not served under that name", HTTPStatus.MISDIRECTED_REQUEST)
+        person = self._person(request)
+        fragment = request.headers.get("x-fragment") == "1"
+        key = (str(request.url.path), str(request.url.query), fragment, person.name if person else "")
+        made = self._cache.get(key)
+        if made is None or time.monotonic() - made[0] > _CACHED_S:
+            text = await run_in_threadpool(self._render, template, values, person, fragment=fragment)
+            if len(self._cache) > _MOST_CACHED:
+                self._cache.clear()
+            made = self._cache[key] = time.monotonic(), text
+        text = made[1]
+        if person and not fragment:
+            text = text.replace("__FORM_TOKEN__", sign_in.form_token(self._secret, request.cookies[sign_in.COOKIE]))
+        return Response(text, media_type="text/html; charset=utf-8", headers=_HEADERS)
+
+    def _render(
+        self,
+        template: str,
+        values: Callable[[], dict[str, object]],
+        person: sign_in.Person | None,
+        *,
+        fragment: bool,
+    ) -> str:
+        found = values()
+        shared = {
+            "person": person.name if person else "",
+            "fragment": fragment,
+            "problems": self._store.problems,
+            "now": time.strftime("%H:%M:%S", time.gmtime()),
+            "notice": "",
+            **found,
+        }
+        return self._templates.get_template(template).render(shared)
+
+    async def _overview(self, request: Request) -> Response:
+        return await self._page(request, "overview.html", lambda: page_content.overview_values(self._store))
+
+    async def _model(self, request: Request) -> Response:
+        model = request.path_params["model"]
+        page = _number(request.query_params.get("page", "1"))
+        told = request.query_params.get("told", "")[:500]
+        return await self._page(
+            request,
+            "model.html",
+            lambda: {**page_content.model_values(self._store, model, page), "notice": told},
+        )
+
+    async def _rollout(self, request: Request) -> Response:
+        model, rollout = request.path_params["model"], request.path_params["rollout"]
+        everything = request.query_params.get("all") == "1"
+        return await self._page(
+            request,
+            "rollout.html",
+            lambda: page_content.rollout_values(self._store, model, rollout, everything=everything),
+        )
+
+    async def _incident(self, request: Request) -> Response:
+        """The report of an incident, which is a page of its own."""
+        model, incident = request.path_params["model"], request.path_params["incident"]
+        record = self._store.view.record(model)
+        if self._is_foreign(request) or record is None or incident not in record.ledger.incidents.known:
+            raise NotFound(f"{model} has no incident {incident}")
+        page = report_files(self._store.config, model, incident)[0]
+        if not page.is_file():
+            raise NotFound(f"incident {incident} is not reported yet: 'reconcile' writes its report")
+        return FileResponse(page, media_type="text/html; charset=utf-8")
+
+    async def _static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _STATIC:
+            raise NotFound(f"there is no file {name}")
+        return FileResponse(_TEMPLATES / name, media_type=_STATIC[name], headers={"Cache-Control": "max-age=60"})
+
+    async def _health(self, _request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def _events(self, request: Request) -> Response:
+        if self._is_foreign(request) or len(self._live) >= _MOST_LIVE:
+            return PlainTextResponse("too many live pages", HTTPStatus.SERVICE_UNAVAILABLE)
+        return StreamingResponse(self._stream(), media_type="text/event-stream", headers=_HEADERS)
+
+    async def _stream(self) -> AsyncIterator[str]:
+        """Heads of the journals, each time one of them grows."""
+        queue: asyncio.Queue[dict[str, int]] = asyncio.Queue(maxsize=4)
+        self._live.add(queue)
+        try:
+            await run_in_threadpool(self._store.touch)
+            yield f"retry: 2000\ndata: {json.dumps(self._store.view.heads())}\n\n"
+            while True:
+                try:
+                    heads = await asyncio.wait_for(queue.get(), _PING_S)
+                except TimeoutError:
+                    await run_in_threadpool(self._store.touch)
+                    yield ": still here\n\n"
+                    continue
+                yield f"data: {json.dumps(heads)}\n\n"
+        finally:
+            self._live.discard(queue)
+
+    async def _sign_in(self, request: Request) -> Response:
+        """Exchange the key of a link for a cookie."""
+        if self._is_foreign(request):
+            return PlainTextResponse("this page is not served under that name", HTTPStatus.MISDIRECTED_REQUEST)
+        cookie = sign_in.open_session(self._secret, request.query_params.get("key", ""), time.time())
+        if cookie is None:
+            text = "this link is not valid, or older than ten minutes: 'surefoot page' prints a new one"
+            return PlainTextResponse(text, HTTPStatus.FORBIDDEN)
+        answer = RedirectResponse("/", HTTPStatus.SEE_OTHER, headers=_HEADERS)
+        answer.set_cookie(
+            sign_in.COOKIE, cookie, max_age=int(sign_in.SESSION_LIFE_S), httponly=True, samesite="strict", path="/"
+        )
+        return answer
+
+    async def _sign_out(self, request: Request) -> Response:
+        answer = RedirectResponse("/", HTTPStatus.SEE_OTHER, headers=_HEADERS)
+        if not self._is_foreign(request):
+            answer.delete_cookie(sign_in.COOKIE, path="/")
+        return answer
+
+    async def _act(self, request: Request) -> Response:
+        """Do what a signed-in person asks for; anything that is not their own form is refused and changes nothing."""
+        person, cookie = self._person(request), request.cookies.get(sign_in.COOKIE, "")
+        if self._is_foreign(request) or person is None:
+            return PlainTextResponse("sign in first: 'surefoot page' prints a link", HTTPStatus.FORBIDDEN)
+        if int(request.headers.get("content-length") or _LONGEST_FORM + 1) > _LONGEST_FORM:
+            return PlainTextResponse("the form is too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
+        if not sign_in.is_form_token(self._secret, cookie, form.get("form_token", "")):
+            return PlainTextResponse("this form was not made for you: load the page again", HTTPStatus.FORBIDDEN)
+        model = request.path_params["model"]
+        try:
+            action = PageAction(form.get("action", ""))
+        except ValueError:
+            return PlainTextResponse("no such action", HTTPStatus.BAD_REQUEST)
+        try:
+            told = await run_in_threadpool(
+                run_page_action, self._store.config, model, action, form.get("reason", ""), person.name
+            )
+        except SurefootError as error:
+            told = f"not done: {error}" if isinstance(error, Rejected) else f"it may not be done: {error}"
+        _log.info("%s of %s asked for by %s: %s", action, model, person.name, told)
+        await run_in_threadpool(self._store.touch, model)
+        self._cache.clear()
+        where = f"{page_content.model_link(model)}?{urlencode({'told': told[:500]})}"
+        return RedirectResponse(where, HTTPStatus.SEE_OTHER, headers=_HEADERS)
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        code = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.SERVICE_UNAVAILABLE
+        return await self._problem(request, str(error), code)
+
+    async def _broken(self, _request: Request, error: Exception) -> Response:
+        """Say that our own code has failed; the log has the traceback."""
+        text = f"this page could not be made ({type(error).__name__}): logs/controller.log says why; 'surefoot status'"
+        return PlainTextResponse(text, HTTPStatus.INTERNAL_SERVER_ERROR, headers=_HEADERS)
+
+    async def _unknown(self, request: Request, _error: Exception) -> Response:
+        return await self._problem(request, "there is no such page", HTTPStatus.NOT_FOUND)
+
+    async def _problem(self, request: Request, text: str, code: HTTPStatus) -> Response:
+        made = await run_in_threadpool(
+            self._render,
+            "problem.html",
+            lambda: {"title": "not found", "text": text},
+            self._person(request),
+            fragment=request.headers.get("x-fragment") == "1",
+        )
+        return Response(made, code, media_type="text/html; charset=utf-8", headers=_HEADERS)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 8 else 1  # noqa: PLR2004 - digits of a page
+
+
+def open_page(store: StatusStore) -> StatusPage:
+    """Make the application for the address of the settings."""
+    host = urlsplit(store.config.page).hostname or "127.0.0.1"
+    return StatusPage(store, frozenset({host, "127.0.0.1", "localhost"}))

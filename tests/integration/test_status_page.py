@@ -1,0 +1,293 @@
+"""The status page, in a real browser and over HTTP, in front of a real journal and a real gateway."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import NoReturn
+from urllib.parse import quote
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import Page, expect
+
+from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict, VerdictFigure
+from surefoot.core.errors import JournalUnavailable
+from surefoot.core.journal.events import CandidateRefused, GateJudged, Paused
+from surefoot.status_page import page_content
+from surefoot.status_page.page_server import serve_status_page
+from surefoot.status_page.sign_in import COOKIE, make_link_key
+from tests.conftest import free_port
+from tests.integration.emergency import MODEL, Emergency
+from tests.integration.waiting import wait_for
+
+ROLLOUT = f"/models/{MODEL}/rollouts/rollout-1"
+PAGES = ("/", f"/models/{MODEL}", ROLLOUT, f"{ROLLOUT}?all=1", "/models/none")
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def judged(look: int, estimate: float, outcome: Outcome = Outcome.INCONCLUSIVE) -> GateJudged:
+    """One look of a gate."""
+    figures = (
+        VerdictFigure(FigureKind.CANDIDATE_RATE, 0.01 + estimate, "share"),
+        VerdictFigure(FigureKind.CHAMPION_RATE, 0.01, "share"),
+    )
+    reason = f"look {look}: {estimate:.1%} more of the candidate's requests fail <script>alert(1)</script>"
+    verdict = Verdict(
+        "errors",
+        "error_rate",
+        outcome,
+        Role.GUARDRAIL,
+        reason,
+        100 * look,
+        estimate,
+        estimate - 0.02,
+        estimate + 0.02,
+        0.02,
+        "share",
+        figures=figures,
+        details=({"slice": "origin=LGA", "rate": 0.1},),
+    )
+    return GateJudged("rollout-1", Stage.RAMPING, 0, look, verdict)
+
+
+@pytest.fixture
+def served(emergency: Emergency) -> Iterator[Emergency]:
+    """The page of a stack whose candidate has half of the units, with a few looks behind it."""
+    emergency.config = replace(emergency.config, page=f"http://127.0.0.1:{free_port()}")
+    emergency.config.save()
+    long = f"latency is INCONCLUSIVE: p90 is 124.2 ms on the candidate, 110.3 ms on the champion; {'x' * 60} " * 3
+    emergency.append(CandidateRefused("3", "alias", long, "sha256:" + "3" * 64))
+    emergency.ramp()
+    emergency.append(Paused("rollout-1", Outcome.INCONCLUSIVE, "latency", long))
+    for look in range(1, 4):
+        emergency.append(judged(look, 0.004 * look))
+    with serve_status_page(emergency.config):
+        yield emergency
+
+
+def get(stack: Emergency, path: str, **headers: str) -> httpx.Response:
+    """Ask for a page, as nobody in particular."""
+    return httpx.get(stack.config.page + path, headers=headers, timeout=30.0, trust_env=False)
+
+
+def session(stack: Emergency, name: str = "ada") -> httpx.Client:
+    """A client that has followed a link that signs in."""
+    client = httpx.Client(base_url=stack.config.page, timeout=60.0, trust_env=False, follow_redirects=True)
+    key = make_link_key(stack.config.token, name, time.time())
+    assert client.get("/sign-in", params={"key": key}).status_code == 200
+    return client
+
+
+def form_token(client: httpx.Client) -> str:
+    """The token of the form on the model's page."""
+    return client.get(f"/models/{MODEL}").text.partition('name="form_token" value="')[2].partition('"')[0]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_are_readable_for_everybody(served: Emergency, page: Page, width: int, theme: str) -> None:
+    """No page breaks a rule of axe, writes to the console, runs a text of the journal, or is wider than its window."""
+    said: list[str] = []
+    browser = page.context.browser
+    assert browser is not None
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if theme == "dark" else "light"
+    )
+    key = make_link_key(served.config.token, "ada", time.time())
+    try:
+        shown = context.new_page()
+        shown.on("console", lambda message: said.append(message.text))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.on("dialog", lambda dialog: said.append(dialog.message))
+        for path in (*PAGES, f"/sign-in?key={key}", f"/models/{MODEL}"):
+            shown.goto(served.config.page + path)
+            shown.locator("#connection", has_text="live").wait_for()
+            broken = Axe().run(shown).response["violations"]
+            assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in broken] == [], path
+            assert shown.evaluate("document.documentElement.scrollWidth") <= width, path
+    finally:
+        context.close()
+    assert [line for line in said if "404" not in line] == []  # the page of a model that does not exist
+
+
+def test_the_first_screen_answers_what_a_person_asks_at_night(served: Emergency, page: Page) -> None:
+    """The page of a model says in its first screen what is served, whether it is well, and what one can do."""
+    page.goto(f"{served.config.page}/models/{MODEL}")
+    for text in (
+        "answers 50 % of the units, and version 1 the rest",
+        "promotion of version",
+        "Ramping, step 1",
+        "gate errors is INCONCLUSIVE",
+        "surefoot rollback flights",
+    ):
+        place = page.get_by_text(text).first
+        expect(place).to_be_visible()
+        box = place.bounding_box()
+        assert box is not None
+        assert box["y"] < 1000, text
+
+
+def test_an_open_page_shows_a_new_entry_by_itself(served: Emergency, page: Page) -> None:
+    """A page that nobody reloads shows the next look, and keeps the details open that a person has opened."""
+    page.goto(served.config.page + ROLLOUT)
+    page.locator("#connection", has_text="live").wait_for()
+    page.get_by_text("all numbers").first.click()
+    page.evaluate("window.stayed = true")
+    served.append(judged(4, 0.05, Outcome.FAIL))
+    expect(page.get_by_text("look 4: 5.0% more").first).to_be_visible()
+    expect(page.get_by_text("origin=LGA").first).to_be_visible()
+    assert page.evaluate("window.stayed")
+
+
+def test_the_rollout_is_drawn_with_its_limit(served: Emergency) -> None:
+    """Split, evidence and both versions are drawn, each with the same in words."""
+    text = get(served, ROLLOUT).text
+    assert "Traffic of the candidate [% of the units]: 50 %" in text
+    assert "errors: candidate against champion [share]: 3 looks" in text
+    assert "at most 0.02 is accepted" in text
+    assert "last, candidate 0.022 and champion 0.01" in text
+    assert text.count("<svg") == 3
+
+
+def test_a_person_takes_a_candidate_back_on_the_page(served: Emergency, page: Page, capfd: object) -> None:
+    """A link of `surefoot page` signs in; its button moves traffic, and the journal has the name and the reason."""
+    assert served.command("page") == 0
+    link = capfd.readouterr().out.splitlines()[0]  # type: ignore[attr-defined]
+    page.goto(link)
+    page.get_by_role("link", name=MODEL).click()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Roll back").click()
+    assert served.live().weight == 50.0  # the question was answered with no
+    reason = "pager: 12 % of the answers are <b>wrong</b>"
+    page.get_by_label("Reason, for the record").fill(reason)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.get_by_role("status")).to_contain_text("answers everything")
+    assert (served.live().weight, served.live().candidate) == (0.0, None)
+    ended = served.journal.read(MODEL)
+    decided = next(entry for entry in ended if entry.kind == "EndDecided")
+    assert decided.actor.startswith("page:")
+    assert decided.data["reason"] == reason
+    page.context.clear_cookies()
+
+
+def test_nothing_is_done_without_the_right(served: Emergency) -> None:
+    """Strangers, forged and old cookies, other sites, and forms of another session change nothing, and get no 5xx."""
+    path = f"/models/{MODEL}/act"
+    body = {"action": "rollback", "reason": "x"}
+    with closing(session(served)) as mine, closing(session(served, "eve")) as other:
+        mine_token, other_token = form_token(mine), form_token(other)
+        cookie = mine.cookies[COOKIE]
+    attempts: list[tuple[dict[str, str], dict[str, str]]] = [
+        ({}, body),
+        ({"cookie": f"{COOKIE}={cookie[:-1]}x"}, {**body, "form_token": mine_token}),
+        ({"cookie": f"{COOKIE}=.{cookie.partition('.')[2]}"}, {**body, "form_token": mine_token}),
+        ({"cookie": f"{COOKIE}={make_link_key(served.config.token, 'ada', time.time())}"}, body),
+        ({"cookie": f"{COOKIE}={cookie}"}, body),
+        ({"cookie": f"{COOKIE}={cookie}"}, {**body, "form_token": other_token}),
+        ({"cookie": f"{COOKIE}={cookie}", "host": "evil.example"}, {**body, "form_token": mine_token}),
+        ({"cookie": f"{COOKIE}={cookie}"}, {"action": "promote", "form_token": mine_token}),
+        ({"cookie": f"{COOKIE}={cookie}"}, {**body, "form_token": mine_token, "reason": "x" * 50_000}),
+    ]
+    head = served.ports.ledger(MODEL).head
+    for headers, form in attempts:
+        answer = httpx.post(served.config.page + path, headers=headers, data=form, trust_env=False)
+        assert 400 <= answer.status_code < 500, (headers, answer.text)
+    old = make_link_key(served.config.token, "ada", time.time() - 3600.0)
+    assert get(served, f"/sign-in?key={old}").status_code == 403
+    assert get(served, f"/sign-in?key={make_link_key('another secret', 'ada', time.time())}").status_code == 403
+    assert get(served, "/", host="evil.example").status_code == 421
+    assert (served.ports.ledger(MODEL).head, served.live().weight) == (head, 50.0)
+
+
+def test_an_action_that_cannot_be_done_says_so(served: Emergency) -> None:
+    """Aborting when nothing is open is told as not done."""
+    with closing(session(served)) as client:
+        token = form_token(client)
+        first = client.post(f"/models/{MODEL}/act", data={"action": "abort", "reason": "", "form_token": token})
+        second = client.post(f"/models/{MODEL}/act", data={"action": "abort", "reason": "", "form_token": token})
+    assert "Aborted: version" in first.text
+    assert "not done: " in second.text
+    assert served.ports.ledger(MODEL).open == ""
+
+
+# The page that all examples ask is one that none of them may change.
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_request_makes_an_error_of_the_server(served: Emergency, data: st.DataObject) -> None:
+    """Whatever path, query, header or form is sent: no 5xx, and no state changes."""
+    text = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=40)
+    parts = data.draw(
+        st.lists(st.one_of(text, st.sampled_from(["models", MODEL, "rollouts", "act", "events-"])), max_size=5)
+    )
+    path = "/" + "/".join(quote(part, safe="") for part in parts)
+    if path.rstrip("/") == "/events":
+        return
+    query = data.draw(st.dictionaries(st.sampled_from(["page", "all", "told", "key"]), text, max_size=3))
+    head = served.ports.ledger(MODEL).head
+    if data.draw(st.booleans()):
+        answer = httpx.get(served.config.page + path, params=query, trust_env=False, timeout=30.0)
+    else:
+        answer = httpx.post(served.config.page + path, data=query, trust_env=False, timeout=30.0)
+    assert answer.status_code < 500, (path, query, answer.text)
+    assert served.ports.ledger(MODEL).head == head
+
+
+def test_a_journal_that_cannot_be_read_leaves_the_last_state_with_its_age(
+    served: Emergency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page goes on to show what the journal said, and says since when it cannot be read."""
+    assert get(served, f"/models/{MODEL}").status_code == 200
+
+    def lost(_journal: SqlJournal) -> NoReturn:
+        raise JournalUnavailable("the database does not answer")
+
+    monkeypatch.setattr(SqlJournal, "heads", lost)
+    wait_for(lambda: "the database does not answer" in get(served, f"/models/{MODEL}").text)
+    text = get(served, f"/models/{MODEL}").text
+    assert "this is what it said at" in text
+    assert "promotion of version" in text
+
+
+def test_the_gateway_does_not_serve_it(served: Emergency) -> None:
+    """The page is another server than the gateway, whose workers answer callers alone."""
+    assert served.config.page_address[1] != httpx.URL(served.config.gateway).port
+    assert httpx.get(f"{served.config.gateway}/models/{MODEL}/rollouts/rollout-1", trust_env=False).status_code == 404
+    heads = get(served, "/health")
+    assert (heads.status_code, heads.text) == (200, "ok")
+    with httpx.stream("GET", served.config.page + "/events", trust_env=False, timeout=30.0) as events:
+        line = next(one for one in events.iter_lines() if one.startswith("data: "))
+    assert json.loads(line.removeprefix("data: ")) == {MODEL: served.ports.ledger(MODEL).head}
+
+
+def test_a_page_that_cannot_be_served_stops_nothing(emergency: Emergency, caplog: pytest.LogCaptureFixture) -> None:
+    """Where its port is taken, or a stack has none, the block runs all the same, and the log says why."""
+    ran = []
+    with serve_status_page(emergency.config):
+        ran.append("without an address")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = replace(emergency.config, page=f"http://127.0.0.1:{other.getsockname()[1]}")
+        with serve_status_page(taken):
+            ran.append("with a port that is taken")
+    assert len(ran) == 2
+    assert "the status page is not served" in caplog.text
+
+
+def test_a_model_that_cannot_be_told_hides_no_other(served: Emergency, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own code in one model becomes its line on the first page; its own page says where to look."""
+
+    def broken(*_: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(page_content, "view_rollout", broken)
+    first = get(served, "/")
+    assert (first.status_code, "this page cannot tell how it stands (ZeroDivisionError)" in first.text) == (200, True)
+    own = get(served, f"/models/{MODEL}")
+    assert (own.status_code, "logs/controller.log says why" in own.text) == (500, True)
