@@ -57,7 +57,7 @@ _ASKS_FOR_NOTHING = re.compile(r"--(?!now\b)(dry|no|list|version|what)[-\w]*|-n"
 """Options that other tools have for looking without acting; a word of a sentence is none of them."""
 _RETRIED_AFTER_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
-_ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING}
+_ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING, Stage.AWAITING_APPROVAL, Stage.HOLDING}
 """Stages in which the gateway asks the candidate, to answer callers or mirrored."""
 _REGISTRY_TIMEOUT_S = 10.0
 """How long a command waits for the registry after traffic has moved [seconds]."""
@@ -234,7 +234,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
                     continue
                 if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.stage not in _ROUTED:
                     continue
-                ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
+                ends_as = Stage.ABORTED if rollout.is_before_traffic else Stage.ROLLED_BACK
                 retry_on_conflict(partial(end_rollout, ports, model, ends_as, why, "kill switch"))
                 if not ledger.engine.abilities.kill_switch:  # nothing has cut its candidate yet
                     drive_rollout(ports, model, until=lambda seen: not seen.open, patience=_REGISTRY_TIMEOUT_S)

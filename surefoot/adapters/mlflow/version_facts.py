@@ -1,0 +1,94 @@
+"""Read from MLflow how a version came to be: authors, ticket, training data, features, parameters, metrics and code."""
+
+from typing import TYPE_CHECKING, Any
+
+from surefoot.adapters.mlflow.client import RetryingClient
+from surefoot.core.approvals.version_claims import VersionClaims, VersionFacts
+from surefoot.core.errors import NotFound
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+TICKET_TAG = "surefoot.ticket"
+_DATA_TAG = "surefoot.data_digest"
+_CODE_TAGS = {
+    "mlflow.source.git.commit": "commit",
+    "mlflow.source.git.branch": "branch",
+    "mlflow.source.name": "source",
+}
+_MAX_DEADLINE_S = 5.0
+"""How long MLflow is asked for what merely informs people [seconds]."""
+
+
+class VersionFactReader:
+    """Reads what MLflow knows of versions of one registry."""
+
+    def __init__(self, uri: str, deadline_s: float = _MAX_DEADLINE_S) -> None:
+        """Remember where; nothing is asked before the first call."""
+        self._mlflow = RetryingClient(uri, deadline_s)
+
+    def claims(self, model: str, number: str) -> VersionClaims:
+        """Who made a version, and its change ticket.
+
+        Raises:
+            NotFound: There is no such version.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        version = self._mlflow.call(lambda client: client.get_model_version(model, number))
+        run = self._run(version)
+        named = [getattr(version, "user_id", None)]
+        if run is not None:
+            named += [run.info.user_id, run.data.tags.get("mlflow.user")]
+        authors = tuple(dict.fromkeys(str(name) for name in named if name and name != "unknown"))
+        return VersionClaims(authors, str(version.tags.get(TICKET_TAG, "")))
+
+    def facts(self, model: str, number: str) -> VersionFacts:
+        """How a version came to be, as far as MLflow knows.
+
+        Raises:
+            NotFound: There is no such version.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        version = self._mlflow.call(lambda client: client.get_model_version(model, number))
+        run = self._run(version)
+        data = {"training data": str(version.tags[_DATA_TAG])} if version.tags.get(_DATA_TAG) else {}
+        features = self._features(model, number)
+        if run is None:
+            return VersionFacts(data=data, features=features)
+        for used in run.inputs.dataset_inputs if run.inputs else ():
+            data[f"dataset {used.dataset.name}"] = str(used.dataset.digest)
+        return VersionFacts(
+            data=data,
+            features=features,
+            parameters={str(name): str(value) for name, value in run.data.params.items()},
+            metrics={str(name): f"{value:.6g}" for name, value in run.data.metrics.items()},
+            code={label: run.data.tags[tag] for tag, label in _CODE_TAGS.items() if tag in run.data.tags},
+        )
+
+    def _run(self, version: "ModelVersion") -> "Run | None":
+        """The run that made a version; None where it is not known, or deleted for good."""
+        if not version.run_id:
+            return None
+        try:
+            return self._mlflow.call(lambda client: client.get_run(version.run_id))
+        except NotFound:
+            return None
+
+    def _features(self, model: str, number: str) -> dict[str, str]:
+        """Names and types of the columns that a version takes; none where it has no signature."""
+        try:
+            found = self._mlflow.call(lambda client: _signature(client, model, number))
+        except NotFound:
+            return {}
+        if found is None or found.inputs is None or not found.inputs.has_input_names():
+            return {}
+        return {str(one.name): str(getattr(one, "type", "")) for one in found.inputs.inputs}
+
+
+def _signature(client: "MlflowClient", model: str, number: str) -> Any:
+    """Signature of a version; it is in a small file of its artifact."""
+    from mlflow.models import get_model_info  # noqa: PLC0415 - costs 2.6 CPU seconds
+
+    return get_model_info(client.get_model_version_download_uri(model, number)).signature
