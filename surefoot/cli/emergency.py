@@ -36,6 +36,7 @@ from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps, waits_for_person
 from surefoot.core.served_versions.exposure_periods import last_rolled_back
+from surefoot.core.stages.stage_places import WAITING_STAGES
 from surefoot.rollout import (
     Ports,
     drive_rollout,
@@ -57,7 +58,7 @@ _ASKS_FOR_NOTHING = re.compile(r"--(?!now\b)(dry|no|list|version|what)[-\w]*|-n"
 """Options that other tools have for looking without acting; a word of a sentence is none of them."""
 _RETRIED_AFTER_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
-_ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING, Stage.AWAITING_APPROVAL, Stage.HOLDING}
+_ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING}
 """Stages in which the gateway asks the candidate, to answer callers or mirrored."""
 _REGISTRY_TIMEOUT_S = 10.0
 """How long a command waits for the registry after traffic has moved [seconds]."""
@@ -232,7 +233,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
                         said = f"{model}: version {number} answers everything: its rollback goes on at once"
                         console.print(said, markup=False)
                     continue
-                if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.stage not in _ROUTED:
+                if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or not _has_route(ledger):
                     continue
                 ends_as = Stage.ABORTED if rollout.is_before_traffic else Stage.ROLLED_BACK
                 retry_on_conflict(partial(end_rollout, ports, model, ends_as, why, "kill switch"))
@@ -245,6 +246,15 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
             if not quiet:
                 console.print(f"{escape(model)}: rollout {rollout.opened.rollout} is being rolled back")
     return ended, trouble
+
+
+def _has_route(ledger: Ledger) -> bool:
+    """Whether the candidate of the open rollout is asked by the gateway, or about to be."""
+    rollout, split = ledger.rollout, ledger.split
+    waits = (
+        rollout is not None and rollout.stage in WAITING_STAGES and split is not None and split.candidate is not None
+    )
+    return waits or (rollout is not None and rollout.stage in _ROUTED)
 
 
 def _finish_steps(ports: Ports, model: str, why: str) -> None:

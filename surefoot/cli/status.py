@@ -10,6 +10,7 @@ from rich.markup import escape
 from surefoot import wiring
 from surefoot.adapters import flow_progress
 from surefoot.cli.connect.connected_servers import look_at_connected, pool_problems
+from surefoot.cli.decisions.wait_notes import describe_waits
 from surefoot.cli.local import prefect_server, stack
 from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.printing.status_output import print_status, status_json
@@ -141,6 +142,7 @@ def _look(
     trouble += wrong
     notes += tried
     notes += _incidents(ledger)
+    notes += describe_waits(ports, ledger)
     notes += _stale_drill(config, ports, ledger)
     (trouble if is_live_drill_overdue(ledger, ports.clock.now()) else notes).extend(_live_drill(ledger))
     alarms, early = _watched(ledger)

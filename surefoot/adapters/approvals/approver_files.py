@@ -1,9 +1,8 @@
 """Read who may approve: groups and people (`approvers.yaml`), their keys (`allowed_signers`), and revoked keys."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -17,6 +16,9 @@ from surefoot.core.errors import ApprovalInvalid, NotFound, PolicyInvalid
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.pydantic_errors import violations_from_error
 from surefoot.core.policy.scalars import Name, Text, Texts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SIGNERS_FILE = "allowed_signers"
 """Name of the file of keys, in the format of OpenSSH."""

@@ -91,16 +91,16 @@ def verify_signature(allowed: Path, revoked: Path | None, person: str, armour: s
         raise ApprovalInvalid(f"the signature does not verify: {_last_line(done)}", person)
 
 
-def _with_signature(armour: str, words: Callable[[str], list[str]], body: bytes) -> "subprocess.CompletedProcess[bytes]":
+def _with_signature(
+    armour: str, words: Callable[[str], list[str]], body: bytes
+) -> "subprocess.CompletedProcess[bytes]":
     with tempfile.NamedTemporaryFile("w", prefix="surefoot-", suffix=".sig", encoding="ascii") as file:
         file.write(armour)
         file.flush()
         return _run(words(file.name), body, timeout_s=_TIMEOUT_S)
 
 
-def _run(
-    words: Sequence[str], body: bytes | None, *, timeout_s: float | None
-) -> "subprocess.CompletedProcess[bytes]":
+def _run(words: Sequence[str], body: bytes | None, *, timeout_s: float | None) -> "subprocess.CompletedProcess[bytes]":
     program = find_keygen()
     if not program:
         raise Rejected(MISSING)

@@ -26,7 +26,8 @@ _NAMES: dict[Path, tuple[tuple[int, int], str]] = {}
 def list_policy_files(folder: Path) -> list[Path]:
     """Policy files of a folder and its subfolders, sorted.
 
-    Hidden files, such as an editor's lock, hidden folders, `notify.yaml`, `approvers.yaml`, recorded incidents and templates are none.
+    Hidden files, such as an editor's lock, hidden folders, `notify.yaml`, `approvers.yaml`, recorded incidents and
+    templates are none.
     """
     found = []
     for root, folders, files in os.walk(folder):

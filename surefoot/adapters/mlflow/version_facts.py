@@ -1,13 +1,13 @@
 """Read from MLflow how a version came to be: authors, ticket, training data, features, parameters, metrics and code."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.core.approvals.version_claims import VersionClaims, VersionFacts
 from surefoot.core.errors import NotFound
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
@@ -44,8 +44,13 @@ class VersionFactReader:
         authors = tuple(dict.fromkeys(str(name) for name in named if name and name != "unknown"))
         return VersionClaims(authors, str(version.tags.get(TICKET_TAG, "")))
 
-    def facts(self, model: str, number: str) -> VersionFacts:
+    def facts(self, model: str, number: str, folder: Path | None = None) -> VersionFacts:
         """How a version came to be, as far as MLflow knows.
+
+        Args:
+            model: Registered model.
+            number: The version.
+            folder: Its artifact on this host, which holds the signature; None where it is not here.
 
         Raises:
             NotFound: There is no such version.
@@ -54,7 +59,7 @@ class VersionFactReader:
         version = self._mlflow.call(lambda client: client.get_model_version(model, number))
         run = self._run(version)
         data = {"training data": str(version.tags[_DATA_TAG])} if version.tags.get(_DATA_TAG) else {}
-        features = self._features(model, number)
+        features = {} if folder is None else _features(folder)
         if run is None:
             return VersionFacts(data=data, features=features)
         for used in run.inputs.dataset_inputs if run.inputs else ():
@@ -69,26 +74,20 @@ class VersionFactReader:
 
     def _run(self, version: "ModelVersion") -> "Run | None":
         """The run that made a version; None where it is not known, or deleted for good."""
-        if not version.run_id:
+        run = version.run_id
+        if not run:
             return None
         try:
-            return self._mlflow.call(lambda client: client.get_run(version.run_id))
+            return self._mlflow.call(lambda client: client.get_run(run))
         except NotFound:
             return None
 
-    def _features(self, model: str, number: str) -> dict[str, str]:
-        """Names and types of the columns that a version takes; none where it has no signature."""
-        try:
-            found = self._mlflow.call(lambda client: _signature(client, model, number))
-        except NotFound:
-            return {}
-        if found is None or found.inputs is None or not found.inputs.has_input_names():
-            return {}
-        return {str(one.name): str(getattr(one, "type", "")) for one in found.inputs.inputs}
 
+def _features(folder: Path) -> dict[str, str]:
+    """Names and types of the columns that a version takes; none where it has no signature that names them."""
+    from mlflow.models import Model  # noqa: PLC0415 - costs 2.6 CPU seconds
 
-def _signature(client: "MlflowClient", model: str, number: str) -> Any:
-    """Signature of a version; it is in a small file of its artifact."""
-    from mlflow.models import get_model_info  # noqa: PLC0415 - costs 2.6 CPU seconds
-
-    return get_model_info(client.get_model_version_download_uri(model, number)).signature
+    signature = Model.load(str(folder)).signature
+    if signature is None or signature.inputs is None or not signature.inputs.has_input_names():
+        return {}
+    return {str(one.name): str(getattr(one, "type", "")) for one in signature.inputs.inputs}

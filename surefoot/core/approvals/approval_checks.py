@@ -96,8 +96,8 @@ def person_problem(rollout: Rollout, step: Approve, group: Collection[str], sign
     number = rollout.opened.candidate.number
     if signer.is_one_of(rollout.opened.authors):
         return f"{signer.person} is the author of version {number}: another person of '{step.by}' has to decide"
-    decided = (*rollout.approvals.given, *rollout.approvals.denied)
-    other = next((one.signed.person for one in decided if one.signed.key == signer.key), signer.person)
+    decided = [one.signed for one in rollout.approvals.given] + [one.signed for one in rollout.approvals.denied]
+    other = next((one.person for one in decided if one.key == signer.key), signer.person)
     if other != signer.person:
         return f"{other} has decided with the same key already: one key is one person"
     return ""

@@ -63,7 +63,9 @@ class ApprovalState:
     def people(self) -> tuple[str, ...]:
         """Persons whose approvals count: one key is one person, whatever names it has."""
         keys = {one.signed.key: one.signed.person for one in reversed(self.given)}
-        return tuple(dict.fromkeys(one.signed.person for one in self.given if keys[one.signed.key] == one.signed.person))
+        return tuple(
+            dict.fromkeys(one.signed.person for one in self.given if keys[one.signed.key] == one.signed.person)
+        )
 
 
 def gate_outcomes(verdicts: Mapping[str, Verdict]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import assert_never
 
-from surefoot.core.domain import PROMOTED_STAGES, FailoverLevel, RolloutKind, Split, Stage, Verdict, Version
+from surefoot.core.domain import PROMOTED_STAGES, FailoverLevel, RolloutKind, Split, Stage, Version
 from surefoot.core.drills.drill_events import DrillEvent, DrillFinished
 from surefoot.core.drills.drill_state import DrillState
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
@@ -24,21 +24,16 @@ from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
     EffectRefused,
-    EndDecided,
-    GateJudged,
-    Paused,
     RolloutEnded,
     RolloutOpened,
     SetAlias,
     SetSplit,
-    StageEntered,
     decode_event,
 )
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
 from surefoot.core.journal.rollout_state import Rollout, RolloutEvent
 from surefoot.core.journal.served_version_events import (
     ExposureListed,
-    RollbackTargetChanged,
     ServiceCounted,
     VersionReleased,
 )

@@ -120,9 +120,7 @@ class Rollout:
                 latest = {**self.latest, event.verdict.gate: event.verdict}
                 elapsed = event.level.elapsed if event.level else None
                 asked = at if elapsed is None else self.entered_at + elapsed
-                return replace(
-                    self, look=event.look, looked_at=at, asked_at=asked, verdicts=verdicts, latest=latest
-                )
+                return replace(self, look=event.look, looked_at=at, asked_at=asked, verdicts=verdicts, latest=latest)
             case Paused():
                 return replace(self, paused=event, reason=event.reason)
             case EndDecided():

@@ -67,6 +67,7 @@ __all__ = [
     "SCORE_BIN_METRICS",
     "SHAPE_GATE_NAME",
     "SHIFT_METRICS",
+    "Approve",
     "BadEventGate",
     "Bake",
     "ClassGate",

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from surefoot.core.approvals.approval_checks import (
@@ -116,10 +116,9 @@ def record_signed_text(ports: Ports, model: str, body: bytes) -> ApprovalGiven |
         return _record_valid(ports, model, body)
     except ApprovalInvalid as error:
         digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        reason = clean_reason(str(error)).text
-
+        refused = ApprovalRejected("", clean_reason(str(error)).text, error.person, error.key, digest)
         if ports.ledger(model).head:
-            _append(ports, model, lambda seen: ApprovalRejected(seen.open, reason, error.person, error.key, digest))
+            _append(ports, model, lambda seen: replace(refused, rollout=seen.open))
         raise
 
 
@@ -128,7 +127,9 @@ def _record_valid(ports: Ports, model: str, body: bytes) -> ApprovalGiven | Appr
     signed = read_signed_text(body)
     signer = _approvers(ports).verify(signed.statement.signed_bytes, signed.armour)
 
-    return _append(ports, model, lambda seen: _decision(_checked(ports, seen, signed.statement, signer), signed, signer))
+    return _append(
+        ports, model, lambda seen: _decision(_checked(ports, seen, signed.statement, signer), signed, signer)
+    )
 
 
 def _approvers(ports: Ports) -> Approvers:

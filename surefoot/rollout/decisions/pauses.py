@@ -19,7 +19,9 @@ def pause_rollout(ports: Ports, model: str, reason: str) -> Ledger:
     if rollout.held is not None:
         return ledger
     if rollout.stage is Stage.PROMOTING:
-        raise TransitionIllegal(f"{model} cannot be paused: all traffic moves now; 'surefoot rollback {model}' undoes it")
+        raise TransitionIllegal(
+            f"{model} cannot be paused: all traffic moves now; 'surefoot rollback {model}' undoes it"
+        )
     return ports.append(ledger, RolloutPaused(ledger.open, clean_reason(reason).text))
 
 
