@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.split_text import decode_split_text
+from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (
     DataTampered,
@@ -22,6 +23,8 @@ from surefoot.core.judging.evidence import AnswerShapes, BadEventCounts, BadEven
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.data_layer import DataSource
+from surefoot.core.ports import Approvers
+from surefoot.core.stages.hold_events import FreezeBegan
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 from surefoot.rollout import Ports, PromotionRequest
 
@@ -74,6 +77,18 @@ WITH_CONFIG: dict[str, Any] = {
 
 STEPPED: dict[str, Any] = {**POLICY, "rollback": {"mode": "stepped", "steps": [10, 50], "hold": "5m"}}
 """The same policy with a rollback by steps."""
+
+
+APPROVED: dict[str, Any] = {
+    **POLICY,
+    "steps": [
+        {"shadow": {"window": "7d", "gates": ["errors"]}},
+        {"approve": {"by": "releasers", "expires": "4h"}},
+        {"weight": 5, "hold": {"for": "10m", "gates": ["errors"]}},
+        {"approve": {"by": "releasers", "quorum": 2, "expires": "2h"}},
+    ],
+}
+"""A policy that asks one person before any traffic, and two before the promotion."""
 
 
 BY_ALIAS: dict[str, Any] = {
@@ -370,6 +385,9 @@ class Scenario:
         self.config_files = FakeConfigFiles(self.faults, self.traffic)
         self.evidence_source = FakeEvidences(self.faults, self.story)
         self.clock = FakeClock()
+        self.approvers: Approvers | None = None
+        self.claims = VersionClaims()
+        self.window: FreezeBegan | None = None
 
     def ports(self, actor: str = "test") -> Ports:
         return Ports(
@@ -382,10 +400,13 @@ class Scenario:
             data_layer=self.data_layer,
             config_files=self.config_files,
             other_engine=lambda _choice: self.traffic,
+            approvers=self.approvers,
+            version_claims=lambda _model, _number: self.claims,
+            calendar_freeze=lambda: self.window,
         )
 
-    def request(self, number: str = "2", *, force: bool = False) -> PromotionRequest:
-        return PromotionRequest(self.policy, "sha256:suite", number, "a test asks", force=force)
+    def request(self, number: str = "2", *, force: bool = False, **more: Any) -> PromotionRequest:
+        return PromotionRequest(self.policy, "sha256:suite", number, "a test asks", force=force, **more)
 
     def picture(self) -> tuple[object, ...]:
         """What people would see at the end, without the count of detours."""

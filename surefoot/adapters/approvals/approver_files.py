@@ -1,5 +1,6 @@
 """Read who may approve: groups and people (`approvers.yaml`), their keys (`allowed_signers`), and revoked keys."""
 
+import base64
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from surefoot.adapters.config.policy_folder import APPROVERS_FILE
 from surefoot.adapters.config.strict_yaml import Document, load_yaml
 from surefoot.core.approvals.approval_checks import Signer
 from surefoot.core.approvals.statement import NAMESPACE
-from surefoot.core.errors import ApprovalInvalid, NotFound, PolicyInvalid
+from surefoot.core.errors import ApprovalInvalid, NotFound, PolicyInvalid, Unavailable
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.pydantic_errors import violations_from_error
 from surefoot.core.policy.scalars import Name, Text, Texts
@@ -74,6 +75,21 @@ def read_approver_groups(configs: Path) -> ApproverGroups:
     return groups
 
 
+def _lines_of_key(allowed: Path, key: bytes) -> list[str]:
+    """Principals of every line of the file of keys that holds a key, whatever its options say.
+
+    Raises:
+        Unavailable: The file cannot be read.
+    """
+    wanted = base64.b64encode(key).decode()
+    try:
+        lines = allowed.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unavailable(f"{allowed} cannot be read: {error}") from error
+    words = (line.split() for line in lines if not line.lstrip().startswith("#"))
+    return [line[0].strip('"') for line in words if wanted in line]
+
+
 class ApproverFiles:
     """The files of a project that say who may approve, read anew for each decision."""
 
@@ -95,9 +111,11 @@ class ApproverFiles:
         if found.namespace != NAMESPACE:
             made_for = found.namespace[:60].encode("unicode_escape").decode()
             raise ApprovalInvalid(f"the signature was made for namespace '{made_for}', not for '{NAMESPACE}'")
-        principals = find_principals(allowed, armour)
-        if not principals:
+        named = find_principals(allowed, armour)
+        if not named:
             raise ApprovalInvalid(f"key {found.fingerprint} is not in {SIGNERS_FILE}, or not valid now")
+        # `ssh-keygen` names the first line of a key alone: a second name would pass for another person.
+        principals = tuple(dict.fromkeys((*named, *_lines_of_key(allowed, found.key))))
         if len(principals) > 1 or set(principals[0]) & _PATTERN_SIGNS:
             who = ", ".join(principals)[:120]
             raise ApprovalInvalid(f"key {found.fingerprint} is not that of one person in {SIGNERS_FILE}: {who}")
