@@ -1,11 +1,14 @@
 """Stand-ins for the outside world, for the core and the use case only; a fault can strike at every call."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.split_text import decode_split_text
+from surefoot.core.approvals.approval_checks import Signer
+from surefoot.core.approvals.statement import ApprovalStatement, SignedText
 from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (
@@ -366,6 +369,24 @@ class FakeEvidences:
         bad = 4000 if self.story == f"bad-{question.kind}" else 0
         share = 0.5
         return BadEventCounts((BadEventStratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)
+
+
+class FakeApprovers:
+    """Signatures that hold the name of the person, in base64, and one group of two people."""
+
+    def verify(self, statement: bytes, armour: str) -> Signer:
+        person = base64.b64decode(armour.split("\n")[1]).decode()
+        return Signer(person, f"SHA256:{person}")
+
+    def people(self, group: str) -> frozenset[str]:
+        return frozenset({"ann", "ben"})
+
+    @staticmethod
+    def sign(statement: ApprovalStatement, person: str) -> bytes:
+        """A statement that a person has signed."""
+        inner = base64.b64encode(person.encode()).decode()
+        begin, end = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
+        return SignedText(statement, f"{begin}\n{inner}\n{end}\n").text.encode()
 
 
 @dataclass

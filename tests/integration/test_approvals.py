@@ -90,7 +90,7 @@ def test_a_rollout_waits_for_each_approval_and_goes_on(folder: ApproverFolder) -
 
 
 def test_an_approval_does_not_save_a_candidate_that_fails(folder: ApproverFolder) -> None:
-    """A guardrail that fails while the rollout waits takes the candidate back, whoever has approved it."""
+    """A guardrail that fails while the rollout waits takes the candidate back, also when enough people have approved it."""
     failing: list[bool] = []
     env = waiting(folder, play=lambda q: FAIL if failing and q.kind == "live" else None)
     decide(env, folder, "ann")

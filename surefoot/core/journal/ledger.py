@@ -31,7 +31,6 @@ from surefoot.core.journal.events import (
     decode_event,
 )
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
-from surefoot.core.journal.rollout_state import Rollout, RolloutEvent
 from surefoot.core.journal.served_version_events import (
     ExposureListed,
     ServiceCounted,
@@ -43,6 +42,7 @@ from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen
 from surefoot.core.stages.freeze_state import FreezeState
 from surefoot.core.stages.hold_events import FreezeBegan, FreezeEnded
+from surefoot.core.stages.rollout_state import Rollout, RolloutEvent
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event
 from surefoot.core.tables.tables_to_restore import table_state_after_end

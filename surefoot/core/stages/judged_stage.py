@@ -7,8 +7,8 @@ from surefoot.core.actions import Action, JudgeGates, RecordEvent, WaitUntil
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
 from surefoot.core.journal.events import EndDecided, Paused, RolloutEnded, StageEntered
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.journal.rollout_state import Rollout
 from surefoot.core.policy.policy_types import FailureAction, Policy
+from surefoot.core.stages.rollout_state import Rollout
 from surefoot.core.stages.stage_looks import StageLook
 from surefoot.core.stages.stage_places import next_place, place_index
 

@@ -9,7 +9,6 @@ from surefoot.core.domain import Outcome, Stage
 from surefoot.core.durations import format_duration
 from surefoot.core.journal.events import EndDecided, Paused
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.journal.rollout_state import Rollout
 from surefoot.core.policy.policy_types import Approve, Policy
 from surefoot.core.stages.judged_stage import (
     end_on_failure,
@@ -18,6 +17,7 @@ from surefoot.core.stages.judged_stage import (
     next_look,
     repeated_look,
 )
+from surefoot.core.stages.rollout_state import Rollout
 from surefoot.core.stages.stage_looks import StageLook
 
 _LONGEST_WAIT_S = 3600.0
@@ -27,7 +27,7 @@ _LONGEST_WAIT_S = 3600.0
 def wait_in_place(ledger: Ledger, rollout: Rollout, policy: Policy, look: StageLook, now: float) -> Action:
     """Judge on what the stage before asked, and go on once people, the calendar and every gate let it.
 
-    A guardrail that fails ends the rollout, whoever has approved it.
+    A guardrail that fails ends the rollout, also one that people have approved.
     """
     if due := repeated_look(rollout, look, now):
         return due
