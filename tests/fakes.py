@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.split_text import decode_split_text
@@ -26,10 +26,12 @@ from surefoot.core.judging.evidence import AnswerShapes, BadEventCounts, BadEven
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.data_layer import DataSource
-from surefoot.core.ports import Approvers
-from surefoot.core.stages.hold_events import FreezeBegan
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 from surefoot.rollout import Ports, PromotionRequest
+
+if TYPE_CHECKING:
+    from surefoot.core.ports import Approvers
+    from surefoot.core.stages.hold_events import FreezeBegan
 
 T = TypeVar("T")
 SAME_SHAPE = AnswerShapes(("a number",), ("a number",), 1_000, 1_000)

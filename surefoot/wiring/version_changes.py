@@ -1,6 +1,7 @@
 """Compare what MLflow knows of the candidate and of the champion of an open rollout, for those who approve it."""
 
 import contextlib
+from functools import partial
 from pathlib import Path
 
 from surefoot.adapters.mlflow.version_facts import VersionFactReader
@@ -31,6 +32,6 @@ def read_version_changes(config: Settings, model: str, opened: RolloutOpened) ->
         return None
 
     champion, candidate = (
-        reader.facts(model, version.number, folder(version)) for version in (opened.champion, opened.candidate)
+        reader.facts(model, version.number, partial(folder, version)) for version in (opened.champion, opened.candidate)
     )
     return list_changes(champion, candidate)

@@ -1,4 +1,4 @@
-"""Rollouts wait for signed approvals: real keys and `ssh-keygen`, with the outside world of the state machine's tests."""
+"""Rollouts wait for signed approvals: real keys and `ssh-keygen`, and the scripted world of the state machine."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -90,7 +90,7 @@ def test_a_rollout_waits_for_each_approval_and_goes_on(folder: ApproverFolder) -
 
 
 def test_an_approval_does_not_save_a_candidate_that_fails(folder: ApproverFolder) -> None:
-    """A guardrail that fails while the rollout waits takes the candidate back, also when enough people have approved it."""
+    """A guardrail that fails while the rollout waits takes the candidate back, approved or not."""
     failing: list[bool] = []
     env = waiting(folder, play=lambda q: FAIL if failing and q.kind == "live" else None)
     decide(env, folder, "ann")
@@ -167,7 +167,7 @@ def test_one_person_is_counted_once(folder: ApproverFolder) -> None:
 
 
 def test_a_verdict_that_changes_makes_approvals_void(folder: ApproverFolder) -> None:
-    """An approval that was given on a PASS does not count once the gate answers otherwise; later entries alone do not."""
+    """An approval on a PASS does not count once the gate answers otherwise; later entries alone do no harm."""
     unsure: list[bool] = []
     silent = MissingEvidence(Outcome.STALE, "the log is silent")
     play = lambda q: silent if unsure and q.kind == "live" else None  # noqa: E731 - a script of one line

@@ -108,22 +108,27 @@ def by_author(env: Scenario, folder: ApproverFolder) -> bytes:
 
 
 def expired_key(folder: ApproverFolder) -> None:
+    """A key of Ann that is not valid any more."""
     folder.person("ann@example.com", "old", 'valid-before="20200101"')
 
 
 def two_names(folder: ApproverFolder) -> None:
+    """The key of Ann is one of Cyd as well."""
     folder.person("cyd@example.com", "ann")
 
 
 def of_everybody(folder: ApproverFolder) -> None:
+    """A key of a pattern."""
     folder.person("*@example.com", "eve")
 
 
 def other_purpose(folder: ApproverFolder) -> None:
+    """A key that may sign commits only."""
     folder.person("cyd@example.com", "cyd", 'namespaces="git"')
 
 
 def no_member(folder: ApproverFolder) -> None:
+    """A person of no group."""
     folder.person("dan@example.com", "dan")
 
 
@@ -196,7 +201,7 @@ CASES: dict[str, tuple[Forge, str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_refused_and_changes_nothing(name: str, tmp_path: Path) -> None:
-    """It is refused in one line and journalled as ApprovalRejected; the candidate waits on, and a good approval counts."""
+    """It is refused in one line and journalled; the candidate waits on, and good approvals count after it."""
     forge, said = CASES[name]
     folder = approver_folder(tmp_path)
     steps = [*APPROVED["steps"]]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -140,8 +141,8 @@ def approve_and_promote(scenario: Scenario) -> None:
 def sign(scenario: Scenario, ports: Ports, person: str, decision: str) -> None:
     """Let a person decide, once."""
     view = approval_view(ports.ledger("m"))
-    decided = (*view.rollout.approvals.given, *view.rollout.approvals.denied)
-    if all(one.signed.person != person for one in decided):
+    state = view.rollout.approvals
+    if person not in {one.signed.person for one in state.given} | {one.signed.person for one in state.denied}:
         nonce = f"{person} {len(scenario.journal.entries)}"
         record_signed_text(ports, "m", FakeApprovers.sign(view.statement(decision, nonce, ports.clock.now()), person))
 
@@ -163,10 +164,15 @@ def deny(scenario: Scenario) -> None:
     if not fold_entries("m", scenario.journal.entries).open:
         open_promotion(ports, scenario.request())
     for step, decision in enumerate((APPROVE, DENY)):
-        asked = drive_rollout(ports, "m", until=lambda ledger, step=step: _past(ledger, step) or _asks_at(ledger, step))
+        asked = drive_rollout(ports, "m", until=partial(_comes_to, step))
         if _asks_at(asked, step):
             sign(scenario, ports, "ann", decision)
     drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+
+
+def _comes_to(step: int, ledger: Ledger) -> bool:
+    """Whether a rollout waits at an approve step, or has passed it."""
+    return _past(ledger, step) or _asks_at(ledger, step)
 
 
 def _past(ledger: Ledger, step: int) -> bool:
@@ -182,7 +188,7 @@ def _asks_at(ledger: Ledger, step: int) -> bool:
 
 
 def pause_and_freeze(scenario: Scenario) -> None:
-    """Promote version 2: a person pauses the ramp and resumes it, and the calendar freezes the promotion for a while."""
+    """Promote version 2: a person pauses the ramp and resumes it, and the calendar freezes the promotion."""
     if any(e.kind == "RolloutEnded" for e in scenario.journal.entries):
         return
     ports = scenario.ports()

@@ -1,5 +1,6 @@
 """Read from MLflow how a version came to be: authors, ticket, training data, features, parameters, metrics and code."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,13 @@ class VersionFactReader:
         authors = tuple(dict.fromkeys(str(name) for name in named if name and name != "unknown"))
         return VersionClaims(authors, str(version.tags.get(TICKET_TAG, "")))
 
-    def facts(self, model: str, number: str, folder: Path | None = None) -> VersionFacts:
+    def facts(self, model: str, number: str, find_folder: Callable[[], Path | None] = lambda: None) -> VersionFacts:
         """How a version came to be, as far as MLflow knows.
 
         Args:
             model: Registered model.
             number: The version.
-            folder: Its artifact on this host, which holds the signature; None where it is not here.
+            find_folder: Gives its artifact on this host, which holds the signature; None where it cannot be had.
 
         Raises:
             NotFound: There is no such version.
@@ -59,6 +60,7 @@ class VersionFactReader:
         version = self._mlflow.call(lambda client: client.get_model_version(model, number))
         run = self._run(version)
         data = {"training data": str(version.tags[_DATA_TAG])} if version.tags.get(_DATA_TAG) else {}
+        folder = find_folder()
         features = {} if folder is None else _features(folder)
         if run is None:
             return VersionFacts(data=data, features=features)
