@@ -126,6 +126,24 @@ def test_a_statement_is_signed_on_another_computer(waiting: Waiting, tmp_path: P
     assert waiting.journal.read("m")[-1].kind == "ApprovalRejected"
 
 
+def test_the_task_of_prefect_records_what_is_pasted(waiting: Waiting, tmp_path: Path) -> None:
+    """The task of the deployment `approve` records a signed text, and is FAILED for one that does not count."""
+    from tasks.approve import record_decision  # noqa: PLC0415 - Prefect takes seconds
+
+    file = tmp_path / "statement"
+    assert waiting.command("approve", "m", "--write", str(file)) == 0
+    text = f"{file.read_text()}\n{waiting.folder.sign(file.read_bytes(), 'ann')}"
+    done = record_decision.fn("m", text)
+    assert done.is_completed()
+    assert waiting.journal.read("m")[-1].kind == "ApprovalGiven"
+    again = record_decision.fn("m", text)
+    assert (again.is_failed(), again.name, again.message) == (
+        True,
+        "ApprovalRejected",
+        "it was used before: sign a new one",
+    )
+
+
 def test_an_agent_signs(waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A public key is enough where an SSH agent holds the private one."""
     socket = tmp_path / "agent"
