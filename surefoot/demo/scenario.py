@@ -205,4 +205,4 @@ def _waits_for_approval(rollout: Rollout) -> bool:
 def _ramping(ledger: Ledger) -> bool:
     """Whether live traffic is what the rollout waits for."""
     rollout = ledger.rollout
-    return rollout is not None and rollout.stage.value in {"Ramping", "AwaitingApproval", "Promoting", "Baking"}
+    return rollout is not None and rollout.stage.value in {"Ramping", "Promoting", "Baking"}

@@ -184,7 +184,8 @@ def _past(ledger: Ledger, step: int) -> bool:
 def _asks_at(ledger: Ledger, step: int) -> bool:
     """Whether a rollout waits for people at an approve step."""
     rollout = ledger.rollout
-    return rollout is not None and (rollout.stage, rollout.step) == (Stage.AWAITING_APPROVAL, step)
+    waits = rollout is not None and (rollout.stage, rollout.step) == (Stage.AWAITING_APPROVAL, step)
+    return waits and rollout is not None and not rollout.ending
 
 
 def pause_and_freeze(scenario: Scenario) -> None:
@@ -202,10 +203,16 @@ def pause_and_freeze(scenario: Scenario) -> None:
         resume_rollout(ports, "m", "it is fine")
     if not any(e.kind == "FreezeEnded" for e in scenario.journal.entries):
         scenario.window = FreezeBegan(FreezeSource.CALENDAR, "holidays")
-        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.HOLDING))
+        drive_rollout(ports, "m", until=_is_frozen)
         assert all(split.champion.number == "1" for split in scenario.traffic.changes)
         scenario.window = None
     drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+
+
+def _is_frozen(ledger: Ledger) -> bool:
+    """Whether a freeze holds a rollout in place."""
+    rollout = ledger.rollout
+    return rollout is not None and rollout.stage is Stage.HOLDING and rollout.reason == "frozen: holidays"
 
 
 def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None:

@@ -47,6 +47,8 @@ def subject_problem(ledger: Ledger, statement: ApprovalStatement) -> str:
         return f"it is about version {statement.version} with other bytes than those of the rollout"
     if statement.policy != opened.policy_digest:
         return "it is about another policy than the one that the rollout was opened with"
+    if rollout.ending:
+        return f"the rollout ends as {rollout.ending.terminal_stage}"
     if rollout.stage is not Stage.AWAITING_APPROVAL:
         return f"the rollout waits for no approval: it is {rollout.stage}"
     if statement.step != rollout.step:

@@ -109,7 +109,8 @@ def go_on(ledger: Ledger, rollout: Rollout, policy: Policy, now: float, reason: 
         return None if rollout.held else RecordEvent(ended)
     if why := hold_reason(ledger, rollout, stage, now):
         passed = place_index(policy, rollout.stage, rollout.step)
-        return None if rollout.stage is Stage.HOLDING else _enter(rollout, Stage.HOLDING, passed, why)
+        told = rollout.stage is Stage.HOLDING and rollout.reason == why
+        return None if told else _enter(rollout, Stage.HOLDING, passed, why)
     entered = asked_approval(ledger, policy, step) if stage is Stage.AWAITING_APPROVAL else reason
     return _enter(rollout, stage, step, entered)
 

@@ -108,9 +108,10 @@ class Rollout:
         match event:
             case StageEntered() if event.stage in {Stage.AWAITING_APPROVAL, Stage.HOLDING}:
                 # The step that was passed is judged on: its evidence and looks go on as if it took longer.
-                waits = replace(self, stage=event.stage, step=event.step, waiting_since=at, reason=event.reason)
-                fresh = event.stage is Stage.AWAITING_APPROVAL
-                return replace(waits, approvals=self.approvals.next_step() if fresh else self.approvals)
+                asks = event.stage is Stage.AWAITING_APPROVAL
+                since = at if asks else self.waiting_since or at
+                waits = replace(self, stage=event.stage, step=event.step, waiting_since=since, reason=event.reason)
+                return replace(waits, approvals=self.approvals.next_step() if asks else self.approvals)
             case StageEntered():
                 begun = replace(self, look=0, looked_at=at, verdicts={}, paused=None, waiting_since=0.0)
                 return replace(begun, stage=event.stage, step=event.step, entered_at=at, reason=event.reason)

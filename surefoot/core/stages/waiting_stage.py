@@ -1,7 +1,5 @@
 """Decide what a rollout does while it waits for approvals, or holds in place for a pause or a freeze."""
 
-import math
-
 from surefoot.core.actions import Action, RecordEvent, WaitUntil
 from surefoot.core.approvals.approval_events import ApprovalOverdue, ApprovalsVoided
 from surefoot.core.approvals.approval_state import changed_gate
@@ -58,13 +56,6 @@ def wait_in_place(ledger: Ledger, rollout: Rollout, policy: Policy, look: StageL
 def is_approved(rollout: Rollout, step: Approve) -> bool:
     """Whether enough people have approved, and none has denied."""
     return len(rollout.approvals.people()) >= step.quorum and not rollout.approvals.denied
-
-
-def approval_deadline(rollout: Rollout, policy: Policy) -> float:
-    """When the time for approvals is over [Unix seconds]; infinity where none is waited for."""
-    if not _waits_for_people(rollout):
-        return math.inf
-    return rollout.waiting_since + policy.approvals[rollout.step].expires
 
 
 def _waits_for_people(rollout: Rollout) -> bool:

@@ -92,6 +92,8 @@ def approval_view(ledger: Ledger) -> ApprovalView:
     rollout = ledger.rollout
     if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL or rollout.ending:
         where = "none is open" if rollout is None else f"its rollout is {rollout.stage}"
+        if rollout is not None and rollout.ending:
+            where = f"its rollout ends as {rollout.ending.terminal_stage}"
         raise TransitionIllegal(f"no rollout of {ledger.model} waits for an approval: {where}")
     policy = parse_policy(rollout.opened.policy)
     deadline = rollout.waiting_since + policy.approvals[rollout.step].expires
