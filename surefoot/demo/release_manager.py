@@ -1,4 +1,4 @@
-"""Sign the demo's approvals as a release manager would: with an SSH key that is made for the demo."""
+"""Give the demo's approvals as a release manager would: signed with an SSH key that is made for the demo."""
 
 import secrets
 import subprocess

@@ -1,4 +1,4 @@
-"""Freeze and unfreeze models, and journal the windows of the calendar of freezes as they begin and end."""
+"""Start and end freezes of models, and journal the windows of the calendar of freezes."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

@@ -1,4 +1,4 @@
-"""Pause and resume an open promotion: it stays where it is, and its guardrails stay armed."""
+"""Hold an open promotion in place and let it go on: it stays where it is, and its guardrails stay armed."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal
