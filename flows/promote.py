@@ -1,4 +1,4 @@
-"""Promote a model version stage by stage: data validation, offline shadow, live shadow, canary ramp, champion."""
+"""Promote a model version stage by stage: validation, offline and live shadow, approvals, canary ramp, champion."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -7,7 +7,7 @@ from flows.count_evidence import count_evidence_before_replay
 from surefoot.core.domain import Stage
 from tasks.cancelled_runs import cancelled_state
 from tasks.promote import final_rollout_state, judge_bake_once, make_champion, open_rollout
-from tasks.stages import canary_step, live_shadow_stage, shadow_stage, validate_stage
+from tasks.stages import TASKS_BY_STAGE, task_step
 from tasks.states import run_task_after, task_result
 
 
@@ -24,14 +24,11 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
     if cancelled := cancelled_state():
         return cancelled
     done = open_rollout(model, version, reason, force, return_state=True)
-    rollout, mirrored, steps = task_result(done)
-    done = run_task_after(validate_stage, model, rollout, Stage.VALIDATING, after=done)
-    count_evidence_before_replay(model, rollout)
-    done = run_task_after(shadow_stage, model, rollout, Stage.SHADOWING, after=done)
-    if mirrored:
-        done = run_task_after(live_shadow_stage, model, rollout, Stage.LIVE_SHADOWING, after=done)
-    for step in range(1, steps + 1):
-        done = run_task_after(canary_step, model, rollout, Stage.RAMPING, step, after=done)
+    rollout, places = task_result(done)
+    for stage, step in places:
+        if stage == Stage.SHADOWING:
+            count_evidence_before_replay(model, rollout)
+        done = run_task_after(TASKS_BY_STAGE[stage], model, rollout, stage, task_step(stage, step), after=done)
     done = run_task_after(make_champion, model, rollout, after=done)
     run_task_after(judge_bake_once, model, rollout, after=done)
     return final_rollout_state(model, rollout)

@@ -15,12 +15,14 @@ from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
+from surefoot.core.stages.stage_places import stage_places
 from surefoot.rollout import end_cancelled_rollouts, open_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings
 from tasks.cancelled_runs import this_cancelled_run
 from tasks.promote_flow_runs import name_flow_run, tag_flow_run, update_ended_runs
 from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, show_journal_in_mlflow
+from tasks.stages import TASKS_BY_STAGE
 from tasks.states import combine_states, rollout_state
 
 
@@ -34,11 +36,11 @@ from tasks.states import combine_states, rollout_state
 )
 def open_rollout(
     model: str, version: str, reason: str, force: bool
-) -> tuple[str, bool, int] | State[tuple[str, bool, int]]:
+) -> tuple[str, list[tuple[Stage, int]]] | State[tuple[str, list[tuple[Stage, int]]]]:
     """Open the rollout or join it; the result is FAILED when it was rejected.
 
     Returns:
-        Id of the rollout, whether it has a live shadow, and the number of its weight steps.
+        Id of the rollout, and the stages and steps before its promotion, in the order of its policy.
     """
     request = wiring.promotion_request(read_settings(), model, version, reason, force=force)
     with open_flow_ports() as ports:
@@ -49,7 +51,7 @@ def open_rollout(
             end_cancelled_rollouts(ports, [run])
         ledger = ports.ledger(model)
     policy = parse_policy(ledger.rollouts[rollout].opened.policy)
-    found = rollout, policy.live_shadow is not None, len(policy.ramp)
+    found = rollout, [place for place in stage_places(policy) if place[0] in TASKS_BY_STAGE]
     return rollout_state(ledger, rollout, found) if ledger.open != rollout else found
 
 

@@ -16,6 +16,8 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event, rollout_headline
 from surefoot.core.journal.events import GateJudged, decode_event
 from surefoot.core.journal.ledger import fold_entries
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.stages.stage_places import has_passed
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
 from tasks.progress_artifact import ProgressArtifact, artifact_key
@@ -64,7 +66,8 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
         now = ledger.rollout
         if now is None or ledger.open != rollout or now.ending:
             return now is None or ledger.open != rollout
-        return _order(now.stage, now.step) > _order(stage, step)
+        policy = parse_policy(now.opened.policy)
+        return has_passed(policy, (now.stage, now.step), (stage, step))
 
     with open_flow_ports(ProgressArtifact(model, rollout)) as ports:
         entries = ports.journal.read(model)
@@ -88,13 +91,10 @@ def _nothing_to_do(ledger: "Ledger", rollout: str, stage: Stage, step: int) -> s
     found = ledger.rollouts[rollout]
     if ledger.open != rollout:
         return f"the rollout had ended as {found.stage}: {found.reason}"
-    if not found.ending and _order(found.stage, found.step) > _order(stage, step):
+    policy = parse_policy(found.opened.policy)
+    if not found.ending and has_passed(policy, (found.stage, found.step), (stage, step)):
         return f"the rollout had come to {found.stage} already"
     return ""
-
-
-def _order(stage: Stage, step: int) -> tuple[int, int]:
-    return list(Stage).index(stage), step
 
 
 def show_journal_in_mlflow(model: str, upto: int | None = None) -> int:

@@ -1,11 +1,15 @@
 """Stand-ins for the outside world, for the core and the use case only; a fault can strike at every call."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.split_text import decode_split_text
+from surefoot.core.approvals.approval_checks import Signer
+from surefoot.core.approvals.statement import ApprovalStatement, SignedText
+from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (
     DataTampered,
@@ -24,6 +28,10 @@ from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 from surefoot.rollout import Ports, PromotionRequest
+
+if TYPE_CHECKING:
+    from surefoot.core.ports import Approvers
+    from surefoot.core.stages.hold_events import FreezeBegan
 
 T = TypeVar("T")
 SAME_SHAPE = AnswerShapes(("a number",), ("a number",), 1_000, 1_000)
@@ -74,6 +82,18 @@ WITH_CONFIG: dict[str, Any] = {
 
 STEPPED: dict[str, Any] = {**POLICY, "rollback": {"mode": "stepped", "steps": [10, 50], "hold": "5m"}}
 """The same policy with a rollback by steps."""
+
+
+APPROVED: dict[str, Any] = {
+    **POLICY,
+    "steps": [
+        {"shadow": {"window": "7d", "gates": ["errors"]}},
+        {"approve": {"by": "releasers", "expires": "4h"}},
+        {"weight": 5, "hold": {"for": "10m", "gates": ["errors"]}},
+        {"approve": {"by": "releasers", "quorum": 2, "expires": "2h"}},
+    ],
+}
+"""A policy that asks one person before any traffic, and two before the promotion."""
 
 
 BY_ALIAS: dict[str, Any] = {
@@ -353,6 +373,24 @@ class FakeEvidences:
         return BadEventCounts((BadEventStratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)
 
 
+class FakeApprovers:
+    """Signatures that hold the name of the person, in base64, and one group of two people."""
+
+    def verify(self, statement: bytes, armour: str) -> Signer:
+        person = base64.b64decode(armour.split("\n")[1]).decode()
+        return Signer(person, f"SHA256:{person}")
+
+    def people(self, group: str) -> frozenset[str]:
+        return frozenset({"ann", "ben"})
+
+    @staticmethod
+    def sign(statement: ApprovalStatement, person: str) -> bytes:
+        """A statement that a person has signed."""
+        inner = base64.b64encode(person.encode()).decode()
+        begin, end = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
+        return SignedText(statement, f"{begin}\n{inner}\n{end}\n").text.encode()
+
+
 @dataclass
 class Scenario:
     """The whole outside world, which outlives a killed process."""
@@ -370,6 +408,9 @@ class Scenario:
         self.config_files = FakeConfigFiles(self.faults, self.traffic)
         self.evidence_source = FakeEvidences(self.faults, self.story)
         self.clock = FakeClock()
+        self.approvers: Approvers | None = None
+        self.claims = VersionClaims()
+        self.window: FreezeBegan | None = None
 
     def ports(self, actor: str = "test") -> Ports:
         return Ports(
@@ -382,10 +423,13 @@ class Scenario:
             data_layer=self.data_layer,
             config_files=self.config_files,
             other_engine=lambda _choice: self.traffic,
+            approvers=self.approvers,
+            version_claims=lambda _model, _number: self.claims,
+            calendar_freeze=lambda: self.window,
         )
 
-    def request(self, number: str = "2", *, force: bool = False) -> PromotionRequest:
-        return PromotionRequest(self.policy, "sha256:suite", number, "a test asks", force=force)
+    def request(self, number: str = "2", *, force: bool = False, **more: Any) -> PromotionRequest:
+        return PromotionRequest(self.policy, "sha256:suite", number, "a test asks", force=force, **more)
 
     def picture(self) -> tuple[object, ...]:
         """What people would see at the end, without the count of detours."""

@@ -16,6 +16,7 @@ from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, Weight
+from surefoot.core.policy.steps import without_approvals
 from surefoot.rollout import Ports, PromotionRequest, drive_rollout, open_promotion
 
 _LONGEST_JUMP_S = 1e12
@@ -118,7 +119,8 @@ def backtest(
         answers: The answers in the records, where other back-tests have asked for them; made anew without.
         on_progress: Called after every step with the time passed and the time in all [seconds].
     """
-    policy = {key: value for key, value in policy.items() if key != "corners"}  # records hold no model to ask
+    # Records hold no model to ask about corner cases, and no people.
+    policy = {key: value for key, value in without_approvals(policy).items() if key not in {"corners", "ticket"}}
     read = parse_policy(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
     start = opened if opened is not None else min(records.first + window, records.last)

@@ -30,6 +30,7 @@ from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
 from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_demo_project
+from surefoot.demo.release_manager import sign_approval
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
@@ -84,6 +85,11 @@ class _DemoEnvironment:
         """Serve the champion that the registry names."""
         with wiring.open_ports(self.config, "demo") as ports:
             adopt_champions(ports, wiring.read_policies(self.config))
+
+    def approve(self) -> None:
+        """Let the release manager sign what the rollout waits for."""
+        with wiring.open_ports(self.config, "demo") as ports:
+            self.announce(f"{sign_approval(ports, self._model, self.config.home)} has seen the evidence, and signs")
 
     def announce(self, text: str) -> None:
         """Tell the audience."""

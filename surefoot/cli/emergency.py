@@ -36,6 +36,7 @@ from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps, waits_for_person
 from surefoot.core.served_versions.exposure_periods import last_rolled_back
+from surefoot.core.stages.stage_places import WAITING_STAGES
 from surefoot.rollout import (
     Ports,
     drive_rollout,
@@ -232,9 +233,9 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
                         said = f"{model}: version {number} answers everything: its rollback goes on at once"
                         console.print(said, markup=False)
                     continue
-                if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.stage not in _ROUTED:
+                if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or not _has_route(ledger):
                     continue
-                ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
+                ends_as = Stage.ABORTED if rollout.is_before_traffic else Stage.ROLLED_BACK
                 retry_on_conflict(partial(end_rollout, ports, model, ends_as, why, "kill switch"))
                 if not ledger.engine.abilities.kill_switch:  # nothing has cut its candidate yet
                     drive_rollout(ports, model, until=lambda seen: not seen.open, patience=_REGISTRY_TIMEOUT_S)
@@ -245,6 +246,15 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
             if not quiet:
                 console.print(f"{escape(model)}: rollout {rollout.opened.rollout} is being rolled back")
     return ended, trouble
+
+
+def _has_route(ledger: Ledger) -> bool:
+    """Whether the candidate of the open rollout is asked by the gateway, or about to be."""
+    rollout, split = ledger.rollout, ledger.split
+    waits = (
+        rollout is not None and rollout.stage in WAITING_STAGES and split is not None and split.candidate is not None
+    )
+    return waits or (rollout is not None and rollout.stage in _ROUTED)
 
 
 def _finish_steps(ports: Ports, model: str, why: str) -> None:

@@ -17,11 +17,12 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.domain import Stage
-from surefoot.core.errors import Unavailable
+from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports, drive_rollout, open_promotion
 from surefoot.settings import Settings, read_settings
 
+_DEFAULT_REASON = "asked for by hand"
 _PREFECT_TIMEOUT_S = 30.0
 """How long to ask a busy Prefect for a flow run [seconds]; after that the rollout runs here."""
 
@@ -29,8 +30,14 @@ _PREFECT_TIMEOUT_S = 30.0
 def promote(
     model: ModelArgument,
     version: Annotated[str, typer.Argument(help="Version to promote.")],
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")] = "asked for by hand",
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")] = _DEFAULT_REASON,
     force: Annotated[bool, typer.Option(help="Try again a version that has been turned away.")] = False,
+    ticket: Annotated[
+        str, typer.Option("--ticket", help="Change ticket; the version's tag surefoot.ticket without.")
+    ] = "",
+    override_freeze: Annotated[
+        bool, typer.Option("--override-freeze", help="Go on in spite of freezes; needs --reason, which is recorded.")
+    ] = False,
     here: Annotated[
         bool, typer.Option("--here", help="Run in this process instead of Prefect; only then is no Prefect needed.")
     ] = False,
@@ -41,6 +48,8 @@ def promote(
     Returns when the version bakes (exit 0) or the rollout has ended otherwise (exit 1).
     """
     config = read_settings()
+    if override_freeze and reason == _DEFAULT_REASON:
+        raise Rejected("--override-freeze needs a reason: say it with --reason")
     with (
         replay_progress_bar(quiet=json_) as report,
         wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S, report) as ports,
@@ -52,7 +61,9 @@ def promote(
                 f"version {version} of {model} is not promoted, for Prefect starts no flow run ({why}): 'surefoot up'"
                 " starts Prefect; --here promotes in this process, and a rollback needs no Prefect"
             )
-        rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
+        more = {"force": force, "override_freeze": override_freeze}
+        asked = wiring.promotion_request(config, model, version, reason, ticket=ticket, **more)
+        rollout = open_promotion(ports, asked)
         run = None if here else _flow_run(config, model, version)
         if run and not json_:
             console.print(f"flow run {config.prefect_pages}/runs/flow-run/{run}")

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
+from surefoot.adapters.approvals.approval_files_check import approval_notes, find_approval_problems
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.notify_file import NOTIFY_FILE
 from surefoot.adapters.config.policy_file import find_line, read_policy
@@ -24,6 +25,7 @@ from surefoot.adapters.config.policy_folder import (
 from surefoot.adapters.datalayer.table_policy_check import TableCheckReport, check_tables
 from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
+from surefoot.adapters.freeze.freeze_calendar import calendar_problem, read_open_window
 from surefoot.adapters.notify.notify_file_check import NotifyFileReport, check_notify_file
 from surefoot.cli.printing import plan_output
 from surefoot.cli.printing.console import console, print_json
@@ -91,7 +93,7 @@ def lint(
         a_year = planning.false_alarms_a_year(policy)
         if json_:
             steps = [as_json(s) for s in sights]
-            said = [*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes]
+            said = [*planning.list_policy_notes(policy), *_host_notes(policy), *tables.notes]
             cases = [{"case": str(one.folder), "said": one.sentence, "problem": one.problem} for one in checked]
             found.append(
                 {"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said, "incidents": cases}
@@ -100,7 +102,7 @@ def lint(
         suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
         console.print(f"[green]ok[/green] {escape(name)}: {len(policy.steps)} steps, {suite}")
         plan_output.print_detectability(policy, sights, a_year)
-        for note in (*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes):
+        for note in (*planning.list_policy_notes(policy), *_host_notes(policy), *tables.notes):
             console.print(f"note: {escape(note)}")
         for one in checked:
             if not one.problem:
@@ -115,10 +117,26 @@ def lint(
             console.print(f"[red]{escape(problem)}[/red]", soft_wrap=True)
     notified = _lint_notify_file(project, silent=json_) if len(files) != len(named) or not named else NotifyFileReport()
     wrong += bool(notified.problems)
+    calendar = "" if named else _lint_calendar(configs, silent=json_)
+    wrong += bool(calendar)
     if json_:
-        shown = {"errors": list(notified.problems), "notes": list(notified.notes)}
-        print_json({"policies": found, **({"notify": shown} if notified != NotifyFileReport() else {})})
+        notify = {"errors": list(notified.problems), "notes": list(notified.notes)}
+        more: dict[str, object] = {"notify": notify} if notified != NotifyFileReport() else {}
+        print_json({"policies": found, **more, **({"freeze": {"errors": [calendar]}} if calendar else {})})
     return 2 if wrong or (strict and blind) else 0
+
+
+def _lint_calendar(configs: Path, *, silent: bool) -> str:
+    """Check the calendar of freezes, and print what is wrong with it; the same as text."""
+    found = calendar_problem(configs)
+    if found and not silent:
+        console.print(f"[red]{escape(found)}[/red]")
+    return found
+
+
+def _host_notes(policy: Policy) -> list[str]:
+    """What this host lacks for a policy."""
+    return [*plan_output.missing_engine_notes(policy), *approval_notes(policy)]
 
 
 def _policy_path(configs: Path, named: str) -> Path:
@@ -173,6 +191,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
             read_fallback(suites.parent, policy)
         except FallbackInvalid as error:
             problems += [f"{file}:{find_line(file, ('fallback', 'table'))}: {error}"]
+        problems += find_approval_problems(file, policy)
     if not suite:
         return policy, 0, problems
     path = suites / f"{suite}.json"
@@ -208,15 +227,16 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         if problem:
             raise Rejected(f"the fallback cannot be loaded: {problem}")
     print_plan(policy, candidate.number, champion)
-    if policy.drill is not None:
-        with wiring.open_journal(config) as journal:
-            drills = fold_entries(model, journal.read(model)).drills
-        stale = drills.promotion_problem(model, policy.drill, wiring.make_clock(config).now())
-        if stale:
-            console.print(f"[magenta]it would be refused now[/magenta]: {escape(stale)}")
+    with wiring.open_journal(config) as journal:
+        ledger, now = fold_entries(model, journal.read(model)), wiring.make_clock(config).now()
+    if stale := ledger.drills.promotion_problem(model, policy.drill, now):
+        console.print(f"[magenta]it would be refused now[/magenta]: {escape(stale)}")
+    window = read_open_window(config.configs, now)
+    for frozen in (*ledger.freezes.in_force(now), *(() if window is None else (window,))):
+        console.print(f"[magenta]it would be held before any traffic now[/magenta]: frozen, {escape(frozen.reason)}")
     plan_output.print_load_trial(candidate.number, trial)
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
-    for note in (*planning.list_engine_notes(policy), *plan_output.missing_engine_notes(policy)):
+    for note in (*planning.list_engine_notes(policy), *_host_notes(policy)):
         console.print(f"note: {escape(note)}")
 
 

@@ -63,6 +63,7 @@ class Stage(StrEnum):
     LIVE_SHADOWING = "LiveShadowing"
     RAMPING = "Ramping"
     AWAITING_APPROVAL = "AwaitingApproval"
+    HOLDING = "Holding"
     PROMOTING = "Promoting"
     BAKING = "Baking"
     PROMOTED = "Promoted"

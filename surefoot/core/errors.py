@@ -5,6 +5,7 @@ SurefootError
 │   ├── PolicyInvalid        the policy file breaks a rule (path, line, rule)
 │   ├── NotFound             the named model, version or alias does not exist
 │   ├── TableNotReachable      this process has no URL, driver or library for a table; another one may
+│   ├── ApprovalInvalid      a signed approval does not count; it is journalled as refused
 │   └── TransitionIllegal    the rollout is not in a state that allows this
 ├── Conflict                 somebody else acts; read again and stop              exit 3
 │   ├── RolloutInProgress    another rollout of this model is open
@@ -82,6 +83,21 @@ class NotFound(Rejected):
 
 class TableNotReachable(Rejected):
     """This process has no URL, driver or library for a table; another one may have it."""
+
+
+class ApprovalInvalid(Rejected):
+    """A text that was handed in as a signed approval does not count.
+
+    Attributes:
+        person: Who signed it; empty where that is not known.
+        key: Fingerprint of the key; empty where the signature does not verify.
+    """
+
+    def __init__(self, reason: str, person: str = "", key: str = "") -> None:
+        """Remember why, and who signed it as far as that is known."""
+        super().__init__(reason)
+        self.person = person
+        self.key = key
 
 
 class TransitionIllegal(Rejected):

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from surefoot.core.approvals.approval_checks import Signer
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.journal.chain import Entry
 from surefoot.core.judging.evidence import Evidence
@@ -176,6 +177,31 @@ class DataLayer(Protocol):
             DataTampered: The checkpoint is damaged; nothing was changed.
             Rejected: The table is gone, or cannot be restored.
             DataUnavailable: It does not answer; nothing was changed, or what was begun goes on when it is repeated.
+        """
+        ...
+
+
+class Approvers(Protocol):
+    """Who may approve, and which keys are theirs."""
+
+    def verify(self, statement: bytes, armour: str) -> Signer:
+        """Find the person who signed a statement.
+
+        Args:
+            statement: The bytes that were signed.
+            armour: The SSH signature.
+
+        Raises:
+            ApprovalInvalid: The signature is no good, or its key is not that of one person who may sign.
+            Rejected: It cannot be verified here: a program or a file is missing.
+        """
+        ...
+
+    def people(self, group: str) -> frozenset[str]:
+        """Principals of a group.
+
+        Raises:
+            Rejected: There is no such group, or the file of groups cannot be read.
         """
         ...
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import orjson
 
+from surefoot.demo.release_manager import ask_release_manager
+
 URL_VARIABLE = "FLIGHTS_PREDICTIONS_URL"
 """Environment variable with the URL of the table's database, for the processes of the stack."""
 _POLICY_SECTION = f"""
@@ -67,7 +69,7 @@ def _probability(body: bytes) -> float:
 
 
 def make_demo_project(source: Path, folder: Path, model: str) -> Path:
-    """Copy a project's policies, let the policy of a model name the table, and link the rest.
+    """Copy a project's policies, let that of a model name the table and ask for an approval, and link the rest.
 
     Args:
         source: Folder with prefect.yaml, flows/, tasks/, configs/ and expectations/.
@@ -84,7 +86,7 @@ def make_demo_project(source: Path, folder: Path, model: str) -> Path:
     for path in source.iterdir():
         if path.name in {"prefect.yaml", "flows", "tasks", "expectations"}:
             (folder / path.name).symlink_to(path)
-    text = policy.read_text(encoding="utf-8")
+    text = ask_release_manager(policy.read_text(encoding="utf-8"), folder)
     section = "" if "\ndata_layer:" in text else _POLICY_SECTION
     (folder / "configs" / policy.name).write_text(text + section, encoding="utf-8")
     return folder

@@ -8,10 +8,10 @@ from typing import Protocol
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from surefoot.core.domain import Outcome
+from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import Unavailable
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.ledger import Ledger
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.demo.flight_requests import FEATURES, fill_gaps, midnight
 from surefoot.demo.model_versions import VersionRecipe, move_alias, register_version
 from surefoot.demo.predictions_table import PredictionsTable
@@ -46,6 +46,10 @@ class DemoActions(Protocol):
 
     def adopt(self) -> None:
         """Serve the champion that the registry names."""
+        ...
+
+    def approve(self) -> None:
+        """Let the release manager sign what the rollout waits for."""
         ...
 
     def announce(self, text: str) -> None:
@@ -171,6 +175,8 @@ class DemoScenario:
                 scene.rollout = mine.opened.rollout
                 if mine.stage.is_terminal:
                     return
+                if _waits_for_approval(mine):
+                    self.theatre.approve()
                 if mine.paused and mine.paused.outcome is Outcome.ERROR:
                     raise Unavailable(f"scene ({scene.story}) stands still: {mine.reason}")
             fast = mine is not None and hurry(ledger)
@@ -189,6 +195,11 @@ def _reported(ledger: Ledger) -> bool:
     """Whether each version that was taken back has an incident whose report says who was affected, and why."""
     told = [one for one in ledger.incidents.known.values() if one.rollback]
     return not ledger.incidents.decided and all(one.triaged is not None and not one.report_due for one in told)
+
+
+def _waits_for_approval(rollout: Rollout) -> bool:
+    """Whether a person has to sign before a rollout goes on."""
+    return rollout.stage is Stage.AWAITING_APPROVAL and not rollout.approvals.given and not rollout.ending
 
 
 def _ramping(ledger: Ledger) -> bool:

@@ -15,12 +15,13 @@ from surefoot.core.errors import NotFound, Rejected, SurefootError
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.policy_types import Policy, SlicedGate
+from surefoot.core.policy.steps import without_approvals
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import make_artifact_cache
 
 DEMO_MODEL = "flights-late"
 """The model whose versions and requests can be made from public data, without any server."""
-_LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook", "serving")
+_LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook", "serving", "ticket")
 """Sections of a policy that act on something outside of the gateway, or that a twin must not wait for."""
 _EXTRAPOLATED = ("max_difference", "answers")
 """What a policy says of answers to corner cases: the candidate of a twin extrapolates far on purpose."""
@@ -110,7 +111,7 @@ def copy_project(source: Path, folder: Path, model: str) -> Policy:
     (folder / "configs").mkdir(parents=True)
     (folder / "expectations").mkdir()
     shutil.copy(suite, folder / "expectations" / suite.name)
-    kept = {key: item for key, item in value.items() if key not in _LEFT_OUT}
+    kept = {key: item for key, item in without_approvals(value).items() if key not in _LEFT_OUT}
     if isinstance(corners := kept.get("corners"), dict):
         kept["corners"] = {key: item for key, item in corners.items() if key not in _EXTRAPOLATED}
     (folder / "configs" / f"{model_file_name(model)}.yaml").write_text(

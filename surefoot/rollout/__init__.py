@@ -17,6 +17,9 @@ from surefoot.rollout.champion_watch import (
     watch_thresholds,
     watched_champion,
 )
+from surefoot.rollout.decisions.approvals import ApprovalView, approval_view, record_signed_text
+from surefoot.rollout.decisions.freezes import freeze_model, list_freezes, unfreeze_model
+from surefoot.rollout.decisions.pauses import pause_rollout, resume_rollout
 from surefoot.rollout.dry_run import wanted_change
 from surefoot.rollout.evidence_requests import due_replay_requests
 from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
@@ -75,6 +78,7 @@ from surefoot.rollout.rollout_commands import (
 
 __all__ = [
     "DRILL_RETRY_S",
+    "ApprovalView",
     "CancelledRun",
     "CandidateRequest",
     "NextStep",
@@ -84,6 +88,7 @@ __all__ = [
     "adopt_champion",
     "adopt_champions",
     "advance_rollout",
+    "approval_view",
     "begin_fallback",
     "begin_live_drill",
     "cancelled_by_person_at",
@@ -104,6 +109,7 @@ __all__ = [
     "evaluate_champion",
     "find_incident",
     "finish_decided_ending",
+    "freeze_model",
     "is_count_due",
     "is_exposure_list_due",
     "is_fallback_check_due",
@@ -117,6 +123,7 @@ __all__ = [
     "journal_model_drift",
     "leave_table",
     "lift_hold",
+    "list_freezes",
     "live_drill_problem",
     "lost_entries_message",
     "next_evaluation_time",
@@ -126,14 +133,17 @@ __all__ = [
     "open_promotion",
     "open_requested_rollout",
     "open_rollback",
+    "pause_rollout",
     "pending_alias_changes",
     "pending_tables",
     "read_champion_signals",
     "record_drill",
+    "record_signed_text",
     "release_version",
     "repair_champion_alias",
     "repeat_alias_changes",
     "restore_due_tables",
+    "resume_rollout",
     "retraining_to_start",
     "retry_on_conflict",
     "retry_table",
@@ -141,6 +151,7 @@ __all__ = [
     "stop_live_drill",
     "table_problems",
     "take_back_live_drill",
+    "unfreeze_model",
     "wanted_change",
     "wanted_standby",
     "watch_requests",

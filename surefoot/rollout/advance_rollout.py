@@ -49,6 +49,7 @@ from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.config_files import config_drift_event, write_config
+from surefoot.rollout.decisions.freezes import calendar_change
 from surefoot.rollout.evidence_requests import evidence_requests, rollback_policy
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.standby import send_standby
@@ -67,6 +68,8 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
         Unavailable: The world does not answer; the journal says how far things came.
         Conflict: Somebody else moves this rollout.
     """
+    if (frozen := calendar_change(ports, ledger)) is not None:
+        return RecordEvent(frozen), ports.append(ledger, frozen)
     rollout = ledger.rollout
     # The way back needs no policy: one that a newer release cannot read must not stand in its way.
     forward = rollout is not None and rollout.opened.kind == RolloutKind.PROMOTION and not rollout.ending

@@ -16,7 +16,7 @@ _CANDIDATE_ALIAS = "candidate"
 _STAGING_STAGE = "Staging"
 ALIAS_SOURCE, STAGE_SOURCE = "alias", "stage"
 """What asks for a version: the alias `candidate`, or the stage `Staging` of teams that still use stages."""
-_BEFORE_PROMOTION = STAGES_BEFORE_TRAFFIC | {Stage.RAMPING, Stage.AWAITING_APPROVAL}
+_BEFORE_PROMOTION = STAGES_BEFORE_TRAFFIC | {Stage.RAMPING, Stage.AWAITING_APPROVAL, Stage.HOLDING}
 
 
 @dataclass(frozen=True, slots=True)

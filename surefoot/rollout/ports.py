@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.champion_watch.day_counts import DayCounts, LabelValue
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken, Rejected
@@ -11,9 +12,10 @@ from surefoot.core.fallback import FallbackVersion
 from surefoot.core.journal.events import Event, encode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.core.ports import Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
+from surefoot.core.ports import Approvers, Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
+from surefoot.core.stages.hold_events import FreezeBegan
 
 
 def _untried(_model: str, _version: Version) -> str:
@@ -44,6 +46,14 @@ def _keep_engine(_model: str) -> EngineChoice | None:
 
 def _not_deleted(_model: str, _number: str) -> bool:
     return False
+
+
+def _no_claims(_model: str, _number: str) -> VersionClaims:
+    return VersionClaims()
+
+
+def _no_freeze() -> FreezeBegan | None:
+    """Freeze nothing: there is no calendar."""
 
 
 class SetStandby(Protocol):
@@ -86,6 +96,15 @@ class Ports:
 
     set_fallback: Callable[[str, FallbackVersion | None], None] = _no_fallback
     """Has the engine load the version that answers what no other version of (model) can; None unloads it."""
+
+    approvers: Approvers | None = None
+    """Who may approve; None where no person is asked."""
+
+    version_claims: Callable[[str, str], VersionClaims] = _no_claims
+    """What the registry says of who made (model, number), and of its change ticket."""
+
+    calendar_freeze: Callable[[], FreezeBegan | None] = _no_freeze
+    """The window of the calendar of freezes that is open now; None between two of them."""
 
     other_engine: Callable[[EngineChoice], Traffic] = _no_engine
     """The engine of a choice that is not the gateway, which `traffic` is."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from surefoot.core.actions import FinishEffect
-from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
+from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.event_sentences import rollout_headline
@@ -16,10 +16,16 @@ from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
-from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.serving_engines.engine_choice import EngineChoice
+from surefoot.core.stages.hold_events import FreezeOverridden
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
 from surefoot.rollout.config_files import resolve_bundle
+from surefoot.rollout.decisions.promotion_checks import (
+    collect_claims,
+    describe_quarantine,
+    refuse_other_champion,
+    refuse_repeated,
+)
 from surefoot.rollout.journal_differences import journal_behind_gateway_message
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.engine_change import choose_engine
@@ -50,6 +56,8 @@ class PromotionRequest:
         secret: Secret of the installation; the salt is derived from it, so that an outsider cannot guess an arm.
         source: What asked: "alias", "stage" or "hand".
         fallback_digest: SHA-256 of the file of the policy's fallback; empty where it has none.
+        ticket: Change ticket; empty for the one of the version's tag.
+        override_freeze: Let the rollout go on in spite of freezes; the reason says why.
     """
 
     policy: Mapping[str, object]
@@ -60,6 +68,8 @@ class PromotionRequest:
     secret: str = ""
     source: str = "hand"
     fallback_digest: str = ""
+    ticket: str = ""
+    override_freeze: bool = False
 
 
 def adopt_champion(ports: Ports, model: str, engine: EngineChoice | None = None) -> Ledger:
@@ -126,13 +136,14 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     ledger = adopt_champion(ports, policy.model, policy.traffic.engine_choice)
     current = ledger.rollout
     if current and current.opened.candidate == candidate and current.opened.kind == RolloutKind.PROMOTION:
-        _try(ports, ledger)
+        _try(ports, _overridden(ports, ledger, request))
         return ledger.open
-    _refuse(ledger, request, candidate)
+    refuse_repeated(ledger, candidate, force=request.force)
     if stale := ledger.drills.promotion_problem(policy.model, policy.drill, ports.clock.now()):
         raise Rejected(f"version {candidate.number} is not promoted: {stale}")
     if not current:
-        _agree(ports, ledger)
+        refuse_other_champion(ports, ledger)
+    claims = collect_claims(ports, policy, candidate.number, request.ticket)
     if current:
         ledger = _make_room(ports, ledger, current, policy, candidate)
     champion = ledger.champion
@@ -163,10 +174,20 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             source=request.source,
             fallback_digest=fallback_digest or request.fallback_digest,
             bundle=resolve_bundle(ports, policy, candidate),
+            authors=claims.authors,
+            ticket=claims.ticket,
         ),
     )
-    _try(ports, ledger)
+    _try(ports, _overridden(ports, ledger, request))
     return rollout
+
+
+def _overridden(ports: Ports, ledger: Ledger, request: PromotionRequest) -> Ledger:
+    """Journal that a rollout goes on in spite of freezes, where that is asked for."""
+    rollout = ledger.rollout
+    if not request.override_freeze or rollout is None or rollout.overridden:
+        return ledger
+    return ports.append(ledger, FreezeOverridden(ledger.open, clean_reason(request.reason).text))
 
 
 def _try(ports: Ports, ledger: Ledger) -> None:
@@ -182,56 +203,6 @@ def _try(ports: Ports, ledger: Ledger) -> None:
         except StaleLedger:  # another process drives it already: only the latest reader may write
             continue
     drive_rollout(ports, ledger.model, until=lambda seen: seen.open != opened)
-
-
-def _agree(ports: Ports, ledger: Ledger) -> None:
-    """Refuse to begin while alias `champion` is not what is served: the promotion could not move it in the end."""
-    champion = ledger.champion
-    live = ports.registry.alias(ledger.model, "champion")
-    if champion is not None and live != champion.number:
-        says = f"points to version {live}" if live else "is not set"
-        raise Rejected(
-            f"alias champion of {ledger.model} {says}, but version {champion.number} is served: 'surefoot repair"
-            f" {ledger.model}' sets it to {champion.number}; to serve another version, promote it after that"
-        )
-
-
-def _refuse(ledger: Ledger, request: PromotionRequest, candidate: Version) -> None:
-    champion = ledger.champion
-    if champion and candidate.digest == champion.digest:
-        same = (
-            "is the champion"
-            if candidate.number == champion.number
-            else f"has the same bytes as champion {champion.number}"
-        )
-        raise Rejected(f"version {candidate.number} of {ledger.model} {same}: nothing to promote")
-    current = ledger.rollout
-    if current and current.opened.kind == RolloutKind.PROMOTION and candidate.digest == current.opened.champion.digest:
-        raise Rejected(
-            f"version {candidate.number} of {ledger.model} is what the rollout of version"
-            f" {current.opened.candidate.number} goes back to: roll back instead"
-        )
-    held = ledger.quarantined.get(candidate.digest)
-    if held and not request.force:
-        # The way out comes first: long reasons are shortened where they are shown.
-        same = "" if held.version.number == candidate.number else f"has the bytes of version {held.version.number} and "
-        raise Rejected(
-            f"version {candidate.number} of {ledger.model} {same}is quarantined: 'surefoot release {ledger.model}"
-            f" {held.version.number} --reason ...' lifts that, and --force tries it again; {_became(held)}"
-        )
-    judged = [item for item in ledger.attempts(candidate) if item.stage in PROMOTED_STAGES]
-    proven = any(version.digest == candidate.digest for version in ledger.proven)
-    if judged and proven and not request.force:
-        raise Rejected(
-            f"version {candidate.number} of {ledger.model} was promoted before and is proven-good, and --force promotes"
-            f" it again; it is {judged[-1].stage}: {judged[-1].reason}"
-        )
-
-
-def _became(held: Quarantine) -> str:
-    """What became of a quarantined version, as a clause."""
-    became = "was promoted, then taken back" if held.stage is Stage.FAST_ROLLED_BACK else f"is {held.stage}"
-    return f"it {became}: {held.reason}"
 
 
 def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
@@ -316,7 +287,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     if rollout and rollout.opened.kind == RolloutKind.ROLLBACK and number in {None, rollout.rollback_target.number}:
         return _finish_at_once(ports, ledger, rollout, reason) if mode == "immediate" else ledger
     if rollout and number is None:
-        ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
+        ends_as = Stage.ABORTED if rollout.is_before_traffic else Stage.ROLLED_BACK
         return _decide_end(ports, ledger, rollout, ends_as, reason)
     if rollout:
         raise TransitionIllegal(
@@ -330,7 +301,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     if held is not None:
         raise Rejected(
             f"version {number} of {model} is quarantined: 'surefoot release {model} {number} --reason ...' lifts that;"
-            f" {_became(held)}"
+            f" {describe_quarantine(held)}"
         )
     last = next(reversed(tuple(ledger.rollouts.values())), None)
     stayed = last is not None and last.opened.kind == RolloutKind.ROLLBACK and last.stage is Stage.ABORTED

@@ -25,6 +25,7 @@ from surefoot.rollout import (
     table_problems,
 )
 from surefoot.settings import Settings
+from surefoot.status_page.wait_notes import describe_waits
 
 MAX_MISSED_TICKS = 2.0
 """Ticks that may be missed before it is said [count]."""
@@ -107,6 +108,7 @@ def look_at_model(
     trouble += wrong
     notes += tried
     notes += _incidents(ledger)
+    notes += describe_waits(ports, ledger)
     notes += _stale_drill(config, ports, ledger)
     (trouble if is_live_drill_overdue(ledger, ports.clock.now()) else notes).extend(_live_drill(ledger))
     alarms, early = _watched(ledger)

@@ -30,6 +30,7 @@ from surefoot.wiring.policies import (
     read_policies,
 )
 from surefoot.wiring.use_case_ports import open_ports
+from surefoot.wiring.version_changes import read_version_changes
 
 __all__ = [
     "BUILD_WAIT_S",
@@ -55,5 +56,6 @@ __all__ = [
     "policy_facts",
     "promotion_request",
     "read_policies",
+    "read_version_changes",
     "write_journal_to_mlflow",
 ]

@@ -50,7 +50,14 @@ def broken_policies(config: Settings) -> dict[str, str]:
 
 
 def promotion_request(
-    config: Settings, model: str, number: str, reason: str, *, force: bool = False
+    config: Settings,
+    model: str,
+    number: str,
+    reason: str,
+    *,
+    force: bool = False,
+    ticket: str = "",
+    override_freeze: bool = False,
 ) -> PromotionRequest:
     """Resolve policy and suite once; later edits change nothing for this rollout.
 
@@ -69,7 +76,15 @@ def promotion_request(
     kept.write_bytes(body)
     secret = hashlib.sha256(f"assignment {config.token}".encode()).hexdigest()
     return PromotionRequest(
-        value, digest, number, reason, force, secret, fallback_digest=fallback.digest if fallback else ""
+        value,
+        digest,
+        number,
+        reason,
+        force,
+        secret,
+        fallback_digest=fallback.digest if fallback else "",
+        ticket=ticket,
+        override_freeze=override_freeze,
     )
 
 

@@ -6,12 +6,15 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from surefoot.adapters.approvals.approver_files import ApproverFiles
 from surefoot.adapters.bundle.config_files import ConfigFileStore
 from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
+from surefoot.adapters.freeze.freeze_calendar import read_open_window
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
+from surefoot.adapters.mlflow.version_facts import VersionFactReader
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.adapters.served_answers.fallback_checks import FallbackCheckSources, run_fallback_check
@@ -70,10 +73,27 @@ def open_ports(
         def tried(model: str, champion: str) -> FallbackDrilled | None:
             return run_fallback_check(sources, model, champion, clock.now())
 
-        actions = (models.find_load_problem, days, traffic.set_standby, gone, tried)
-        engines = partial(make_engine, config, deadline_s=registry_deadline_s), partial(wanted_engine, config)
-        rest = (*actions, tables, files, traffic.set_fallback, *engines)
-        yield Ports(journal, found, traffic, evidence, clock, actor, *rest)
+        yield Ports(
+            journal,
+            found,
+            traffic,
+            evidence,
+            clock,
+            actor,
+            models.find_load_problem,
+            days,
+            traffic.set_standby,
+            gone,
+            tried,
+            tables,
+            files,
+            traffic.set_fallback,
+            approvers=ApproverFiles(config.configs),
+            version_claims=VersionFactReader(config.mlflow, registry_deadline_s).claims,
+            calendar_freeze=lambda: read_open_window(config.configs, clock.now()),
+            other_engine=partial(make_engine, config, deadline_s=registry_deadline_s),
+            wanted_engine=partial(wanted_engine, config),
+        )
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:

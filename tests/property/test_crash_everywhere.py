@@ -2,16 +2,44 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surefoot.core.approvals.statement import APPROVE, DENY
 from surefoot.core.domain import Stage
 from surefoot.core.journal.events import EffectDone, EffectIntended, decode_event
-from surefoot.core.journal.ledger import fold_entries
-from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, restore_due_tables
-from tests.fakes import BY_ALIAS, MIRRORED, POLICY, STEPPED, WITH_CONFIG, WITH_TABLES, Faults, Killed, Scenario
+from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.stages.hold_events import FreezeBegan, FreezeSource
+from surefoot.core.stages.waiting_stage import is_approved
+from surefoot.rollout import (
+    Ports,
+    approval_view,
+    drive_rollout,
+    end_rollout,
+    open_promotion,
+    open_rollback,
+    pause_rollout,
+    record_signed_text,
+    restore_due_tables,
+    resume_rollout,
+)
+from tests.fakes import (
+    APPROVED,
+    BY_ALIAS,
+    MIRRORED,
+    POLICY,
+    STEPPED,
+    WITH_CONFIG,
+    WITH_TABLES,
+    FakeApprovers,
+    Faults,
+    Killed,
+    Scenario,
+)
 from tests.sweeps import EVERYTHING, swept
 
 FAULTS = ["before", "after", "refused", "unknown"]
@@ -96,6 +124,97 @@ def step_back_then_at_once(scenario: Scenario) -> None:
     drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
 
 
+def approve_and_promote(scenario: Scenario) -> None:
+    """Promote version 2; two people sign at each approve step."""
+    scenario.approvers = FakeApprovers()
+    if any(e.kind == "RolloutEnded" for e in scenario.journal.entries):
+        return
+    ports = scenario.ports()
+    if not fold_entries("m", scenario.journal.entries).open:
+        open_promotion(ports, scenario.request())
+    while drive_rollout(ports, "m", until=lambda ledger: not ledger.open or _asks(ledger)).open:
+        for person in ("ann", "ben"):
+            if _asks(fold_entries("m", scenario.journal.entries)):
+                sign(scenario, ports, person, APPROVE)
+
+
+def sign(scenario: Scenario, ports: Ports, person: str, decision: str) -> None:
+    """Let a person decide, once."""
+    view = approval_view(ports.ledger("m"))
+    state = view.rollout.approvals
+    if person not in {one.signed.person for one in state.given} | {one.signed.person for one in state.denied}:
+        nonce = f"{person} {len(scenario.journal.entries)}"
+        record_signed_text(ports, "m", FakeApprovers.sign(view.statement(decision, nonce, ports.clock.now()), person))
+
+
+def _asks(ledger: Ledger) -> bool:
+    """Whether a rollout waits for more people."""
+    rollout = ledger.rollout
+    if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL or rollout.ending:
+        return False
+    return not is_approved(rollout, parse_policy(rollout.opened.policy).approvals[rollout.step])
+
+
+def deny(scenario: Scenario) -> None:
+    """One person approves the ramp, and denies the promotion."""
+    scenario.approvers = FakeApprovers()
+    if any(e.kind == "RolloutEnded" for e in scenario.journal.entries):
+        return
+    ports = scenario.ports()
+    if not fold_entries("m", scenario.journal.entries).open:
+        open_promotion(ports, scenario.request())
+    for step, decision in enumerate((APPROVE, DENY)):
+        asked = drive_rollout(ports, "m", until=partial(_comes_to, step))
+        if _asks_at(asked, step):
+            sign(scenario, ports, "ann", decision)
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+
+
+def _comes_to(step: int, ledger: Ledger) -> bool:
+    """Whether a rollout waits at an approve step, or has passed it."""
+    return _past(ledger, step) or _asks_at(ledger, step)
+
+
+def _past(ledger: Ledger, step: int) -> bool:
+    """Whether a rollout has come beyond an approve step, or to its end."""
+    rollout = ledger.rollout
+    return rollout is None or (step == 0 and (rollout.stage is Stage.RAMPING or rollout.step > 0))
+
+
+def _asks_at(ledger: Ledger, step: int) -> bool:
+    """Whether a rollout waits for people at an approve step."""
+    rollout = ledger.rollout
+    waits = rollout is not None and (rollout.stage, rollout.step) == (Stage.AWAITING_APPROVAL, step)
+    return waits and rollout is not None and not rollout.ending
+
+
+def pause_and_freeze(scenario: Scenario) -> None:
+    """Promote version 2: a person pauses the ramp and resumes it, and the calendar freezes the promotion."""
+    if any(e.kind == "RolloutEnded" for e in scenario.journal.entries):
+        return
+    ports = scenario.ports()
+    if not fold_entries("m", scenario.journal.entries).open:
+        open_promotion(ports, scenario.request())
+    if not any(e.kind == "RolloutPaused" for e in scenario.journal.entries):
+        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
+        pause_rollout(ports, "m", "somebody looks at it")
+    if not any(e.kind == "RolloutResumed" for e in scenario.journal.entries):
+        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.HOLDING))
+        resume_rollout(ports, "m", "it is fine")
+    if not any(e.kind == "FreezeEnded" for e in scenario.journal.entries):
+        scenario.window = FreezeBegan(FreezeSource.CALENDAR, "holidays")
+        drive_rollout(ports, "m", until=_is_frozen)
+        assert all(split.champion.number == "1" for split in scenario.traffic.changes)
+        scenario.window = None
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+
+
+def _is_frozen(ledger: Ledger) -> bool:
+    """Whether a freeze holds a rollout in place."""
+    rollout = ledger.rollout
+    return rollout is not None and rollout.stage is Stage.HOLDING and rollout.reason == "frozen: holidays"
+
+
 def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None:
     """Open unless already ended, then drive to the end."""
     ports = scenario.ports()
@@ -121,6 +240,10 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
     "mirrored and promoted": ("good", promote),
     "rejected in the live shadow": ("bad-live_shadow", promote),
     "operator aborts while mirrored": ("good", abort_while_mirroring),
+    "promoted with approvals": ("good", approve_and_promote),
+    "denied after the ramp": ("good", deny),
+    "rolled back in canary with approvals": ("bad-live", approve_and_promote),
+    "paused and frozen": ("good", pause_and_freeze),
     "promoted by alias alone": ("good", promote),
     "rejected in shadow by alias alone": ("bad-shadow", promote),
     "rolled back in bake by alias alone": ("bad-bake", promote),
@@ -130,6 +253,7 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
 POLICIES = {story: MIRRORED for story in STORIES if "mirrored" in story or "live shadow" in story}
 POLICIES |= {story: STEPPED for story in STORIES if "stepped" in story}
 POLICIES |= {story: WITH_CONFIG for story in STORIES if "configuration" in story}
+POLICIES |= {story: APPROVED for story in STORIES if "approvals" in story or "denied" in story}
 POLICIES |= {story: WITH_TABLES for story in STORIES if "tables" in story}
 POLICIES |= {
     story: {**BY_ALIAS, **({"bundle": WITH_CONFIG["bundle"]} if "configuration" in story else {})}
@@ -157,6 +281,10 @@ ENDS = {
     "mirrored and promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in the live shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "operator aborts while mirrored": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
+    "promoted with approvals": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
+    "denied after the ramp": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
+    "rolled back in canary with approvals": (("RolledBack",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
+    "paused and frozen": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "promoted by alias alone": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in shadow by alias alone": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "rolled back in bake by alias alone": (("RolledBack",), {"champion": "1"}, ("1", None, 0.0)),

@@ -17,7 +17,7 @@ BAD = Path(__file__).parent.parent / "e2e" / "expected_failures"
 NUMBER = "is not a number that can be compared"
 REFUSED = {
     "alias": (20, "aliases (*h)"),
-    "approve_step": (17, "steps.2: approve"),
+    "approve_step": (17, "steps.2.approve.quorum: must be at least 1"),
     "boolean": (3, "unit: expected text"),
     "control_character": (3, "special characters"),
     "duplicate_gate": (9, "key 'errors' is written twice"),

@@ -61,6 +61,7 @@ def test_every_key_of_a_policy_is_in_the_table() -> None:
         "steps": [
             {"shadow": {"window": "1d", "gates": ["errors"], **odd}},
             {"shadow": {"source": "live", "share": 20, "for": "1h", "gates": ["errors"], **odd}},
+            {"approve": {"by": "team", **odd}},
             {"weight": 5, "hold": {"for": "1h", "gates": ["errors"], **odd}},
         ],
         "bake": {"for": "1h", "gates": ["errors"], **odd},
@@ -89,6 +90,7 @@ def test_every_key_of_a_policy_is_in_the_table() -> None:
             "hold",
             "fallback",
             "drill",
+            "approve",
         }:
             continue  # a section; its keys stand by themselves
         assert {".".join(path), f".{path[-1]}"} & named, path

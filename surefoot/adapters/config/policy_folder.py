@@ -14,6 +14,10 @@ from surefoot.core.policy.policy_types import Policy
 
 _NO_POLICIES = frozenset({"incidents", "messages"})
 """Subfolders of `configs/` that hold recorded incidents and templates of messages."""
+APPROVERS_FILE = "approvers.yaml"
+"""Name of the file beside the policies that says who is in which group; it is no policy."""
+_OTHER_FILES = frozenset({NOTIFY_FILE, APPROVERS_FILE})
+"""Files of `configs/` that are no policies."""
 _MODEL_LINE = re.compile(r"^model[ \t]*:[^\n]*", re.MULTILINE)
 _NAMES: dict[Path, tuple[tuple[int, int], str]] = {}
 """Model that each file names, as long as the file is the same; gateway and controller ask again and again."""
@@ -22,7 +26,8 @@ _NAMES: dict[Path, tuple[tuple[int, int], str]] = {}
 def list_policy_files(folder: Path) -> list[Path]:
     """Policy files of a folder and its subfolders, sorted.
 
-    Hidden files, such as an editor's lock, hidden folders, `notify.yaml`, recorded incidents and templates are none.
+    Hidden files, such as an editor's lock, hidden folders, `notify.yaml`, `approvers.yaml`, recorded incidents and
+    templates are none.
     """
     found = []
     for root, folders, files in os.walk(folder):
@@ -30,7 +35,7 @@ def list_policy_files(folder: Path) -> list[Path]:
         top = place == folder
         folders[:] = [name for name in folders if not name.startswith(".") and not (top and name in _NO_POLICIES)]
         named = (name for name in files if name.endswith(".yaml") and not name.startswith("."))
-        found += [place / name for name in named if not (top and name == NOTIFY_FILE)]
+        found += [place / name for name in named if not (top and name in _OTHER_FILES)]
     return sorted(found)
 
 

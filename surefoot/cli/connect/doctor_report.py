@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from surefoot import wiring
+from surefoot.adapters.approvals.approval_files_check import approval_notes
+from surefoot.adapters.approvals.ssh_keygen import MISSING
 from surefoot.adapters.journal.journal_check import check_journal_database
 from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES
 from surefoot.adapters.mlflow.server_check import check_mlflow_server, check_model_rights
@@ -54,6 +56,8 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
     yield flows
     if flows.level is FindingLevel.OK:
         yield replace(_finding("policies", lambda: check_policies(config.project)), later=True)
+    if any(approval_notes(policy) for policy in wiring.read_policies(config).values()):
+        yield Finding("approvals", FindingLevel.NOTE, MISSING)
     yield _finding("home", lambda: check_home(config.home))
     if "gateway" in running:
         yield Finding("gateway", FindingLevel.OK, f"gateway at {config.gateway}, started by Surefoot")

@@ -14,7 +14,7 @@ from surefoot.settings import Settings
 
 SCHEDULED_FLOWS = ("watch", "reconcile")
 """Deployments that run on a schedule."""
-DEPLOYED_FLOWS = ("promote", "rollback", "drill", "watch", "reconcile")
+DEPLOYED_FLOWS = ("promote", "approve", "rollback", "drill", "watch", "reconcile")
 """Flows of prefect.yaml; each has one deployment, of the same name."""
 PREFECT_TIMEOUT_S = 240.0
 """How long a busy Prefect is asked again [seconds]."""

@@ -11,7 +11,7 @@ from surefoot.adapters.replay.version_processes import LoadResult
 from surefoot.cli.printing.console import console, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
-from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
+from surefoot.core.policy.policy_types import Approve, LiveShadow, Policy, Shadow
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 
 _ENGINE_MODULES = {"dask": "prefect_dask"}
@@ -57,6 +57,9 @@ def print_stages(policy: Policy) -> None:
                     evaluation_frequency_text(0.0, step.every),
                 )
             )
+        elif isinstance(step, Approve):
+            waits = f"{_approvers(step)}, for {format_duration(step.expires)} at most"
+            rows.append(("approval", waits, "the gates before it stay armed"))
         elif isinstance(step, LiveShadow):
             lasts = f"{step.share:g} % of the requests for {format_duration(step.hold)}"
             rows.append(("live shadow", lasts, evaluation_frequency_text(step.hold, step.every)))
@@ -123,9 +126,13 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
     console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
     window = f"the requests of the last {format_duration(policy.suite_window)}"
     lines = [f"validate {window} with suite {policy.suite}; {evaluation_frequency_text(0.0, policy.suite_every)}"]
+    if policy.ticket == "required":
+        lines.insert(0, "demand a change ticket: --ticket, or the version's tag surefoot.ticket")
     for step in policy.steps:
-        gates = ", ".join(step.gates)
-        if isinstance(step, Shadow):
+        gates = "" if isinstance(step, Approve) else ", ".join(step.gates)
+        if isinstance(step, Approve):
+            lines.append(_approval_line(policy.model, step))
+        elif isinstance(step, Shadow):
             lines.append(
                 f"replay the requests of the last {format_duration(step.window)}: {gates} must pass;"
                 f" {evaluation_frequency_text(0.0, step.every)}"
@@ -156,6 +163,20 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
     ]
     for index, line_ in enumerate(lines, start=1):
         console.print(f"  {index}. {line_}")
+
+
+def _approval_line(model: str, step: Approve) -> str:
+    """What an approve step waits for, and what follows when that does not come."""
+    after = "it is aborted" if step.then == "abort" else "it holds on"
+    return (
+        f"wait for {_approvers(step)}: surefoot approve {model}; not given within {format_duration(step.expires)}, or"
+        f" denied: {after}; what is in force stays, and its gates stay armed"
+    )
+
+
+def _approvers(step: Approve) -> str:
+    """Who has to approve."""
+    return f"{step.quorum} signed approval{'' if step.quorum == 1 else 's'} by people of group '{step.by}'"
 
 
 def _table_line(source: DataSource) -> str:

@@ -19,6 +19,7 @@ def status_json(ledger: Ledger, live: Split | None, aliases: dict[str, str] | No
     return {
         "aliases": aliases,
         "champion": ledger.champion.number if ledger.champion else None,
+        "freezes": [as_json(one) for one in ledger.freezes.in_force(ledger.now)],
         "head": ledger.head,
         "live": as_json(live) if live else None,
         "model": ledger.model,
@@ -31,7 +32,12 @@ def status_json(ledger: Ledger, live: Split | None, aliases: dict[str, str] | No
             "kind": rollout.opened.kind,
             "paused": rollout.paused.reason if rollout.paused else None,
             "reason": rollout.reason,
-            "since": rollout.entered_at,
+            "since": rollout.since,
+            "held": rollout.held.reason if rollout.held else None,
+            "approvals": list(rollout.approvals.people()),
+            "denials": [one.signed.person for one in rollout.approvals.denied],
+            "refused_approvals": rollout.approvals.refused,
+            "ticket": rollout.opened.ticket,
             "stage": rollout.stage.value,
             "step": rollout.step,
             "stepped": as_json(rollout.opened.stepped) if rollout.opened.stepped else None,
@@ -61,7 +67,7 @@ def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> 
         if last:
             console.print(colour_outcome_words(f"  last rollout: {rollout_title(last)}: {last.stage}: {last.reason}"))
     else:
-        where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {format_utc_time(rollout.entered_at)}"
+        where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {format_utc_time(rollout.since)}"
         console.print(f"  rollout {ledger.open}, {rollout_title(rollout)}: {where}")
         if (plan := rollout.opened.stepped) and rollout.stage is Stage.RAMPING:
             console.print(f"  step {rollout.step + 1} of {len(plan.weights)}: {rollout.reason}", markup=False)

@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from surefoot.core.approvals.approval_events import ApprovalEvent, describe_approval
 from surefoot.core.assignment import describe_share
 from surefoot.core.domain import FailoverLevel, RolloutKind, Stage
 from surefoot.core.drills.drill_events import DrillEvent, DrillFinished, describe_drill
@@ -37,6 +38,7 @@ from surefoot.core.journal.served_version_events import (
 )
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.serving_engines.engine_choice import EngineChosen
+from surefoot.core.stages.hold_events import FreezeEvent, HoldEvent, describe_hold
 from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,
@@ -123,7 +125,8 @@ def describe_event(event: Event) -> str:
         case RolloutOpened():
             against = "" if event.kind == RolloutKind.ROLLBACK else f" against champion {event.champion.number}"
             over = "".join(f"; version {number} is passed over: it is quarantined" for number in event.passed_over)
-            return f"{rollout_headline(event)} opened{against}: {event.reason}{over}"
+            ticket = f"; ticket {event.ticket}" if event.ticket else ""
+            return f"{rollout_headline(event)} opened{against}: {event.reason}{ticket}{over}"
         case StageEntered():
             step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""
             return f"entered {event.stage}{step}: {event.reason}"
@@ -174,8 +177,21 @@ def describe_failover(event: FallbackBegan) -> str:
     return f"the policy's {event.kind}" + (f" {event.source.uri}" if event.source is not None else "")
 
 
-def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent | FallbackEvent | IncidentEvent) -> str:
-    """What happened beside the rollouts, as one line for a person."""
+def _describe_other(
+    event: DataEvent
+    | _WatchEvent
+    | _ServiceEvent
+    | FallbackEvent
+    | IncidentEvent
+    | ApprovalEvent
+    | FreezeEvent
+    | HoldEvent,
+) -> str:
+    """What happened beside the rollouts, or what people decided, as one line for a person."""
+    if isinstance(event, ApprovalEvent):
+        return describe_approval(event)
+    if isinstance(event, FreezeEvent | HoldEvent):
+        return describe_hold(event)
     if isinstance(event, IncidentEvent):
         return describe_incident_event(event)
     if isinstance(event, FallbackEvent):

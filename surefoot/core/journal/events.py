@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast, get_args
 
+from surefoot.core.approvals.approval_events import ApprovalEvent
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.drills.drill_events import DrillEvent
 from surefoot.core.errors import InvariantBroken
@@ -22,6 +23,7 @@ from surefoot.core.journal.served_version_events import (
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.serving_engines.engine_choice import EngineChosen
+from surefoot.core.stages.hold_events import FreezeEvent, HoldEvent
 from surefoot.core.tables.data_events import DataEvent
 
 
@@ -96,6 +98,8 @@ class RolloutOpened:
         fallback_digest: SHA-256 of the file of the policy's fallback, or of its version's files, when it was opened;
             empty where it has none.
         bundle: Of a promotion: configuration files that go with the candidate.
+        authors: Of a promotion that people approve: who made the version, as MLflow names them.
+        ticket: Of a promotion: the change ticket; empty where there is none.
     """
 
     rollout: str
@@ -114,6 +118,8 @@ class RolloutOpened:
     mode_reason: str = ""
     fallback_digest: str = ""
     bundle: tuple[BundledFile, ...] = ()
+    authors: tuple[str, ...] = ()
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +318,9 @@ Event = (
     | FallbackDrilled
     | DrillEvent
     | DataEvent
+    | ApprovalEvent
+    | FreezeEvent
+    | HoldEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 _EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}

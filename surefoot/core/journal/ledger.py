@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import assert_never
 
-from surefoot.core.domain import PROMOTED_STAGES, FailoverLevel, RolloutKind, Split, Stage, Verdict, Version
+from surefoot.core.domain import PROMOTED_STAGES, FailoverLevel, RolloutKind, Split, Stage, Version
 from surefoot.core.drills.drill_events import DrillEvent, DrillFinished
 from surefoot.core.drills.drill_state import DrillState
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
@@ -24,20 +24,15 @@ from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
     EffectRefused,
-    EndDecided,
-    GateJudged,
-    Paused,
     RolloutEnded,
     RolloutOpened,
     SetAlias,
     SetSplit,
-    StageEntered,
     decode_event,
 )
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
 from surefoot.core.journal.served_version_events import (
     ExposureListed,
-    RollbackTargetChanged,
     ServiceCounted,
     VersionReleased,
 )
@@ -45,63 +40,18 @@ from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, 
 from surefoot.core.journal.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen
+from surefoot.core.stages.freeze_state import FreezeState
+from surefoot.core.stages.hold_events import FreezeBegan, FreezeEnded
+from surefoot.core.stages.rollout_state import Rollout, RolloutEvent
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event
 from surefoot.core.tables.tables_to_restore import table_state_after_end
 
+__all__ = ["Ledger", "Rollout", "fold_entries", "split_of_effect"]
+
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""
 _ServiceEvent = VersionReleased | ServiceCounted | ExposureListed | FallbackEvent | DrillEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """State of one rollout after all journal entries so far.
-
-    Attributes:
-        opened: The event that opened it.
-        opened_at: When [Unix seconds].
-        stage: Where it stands.
-        step: Index into the policy's weights while ramping, otherwise 0.
-        entered_at: When the stage was entered, or the step's weight or mirror was live [Unix seconds].
-        look: Number of the look that `verdicts` belong to, counted within the step.
-        looked_at: When that look's last verdict came [Unix seconds].
-        asked_at: When that look was asked for [Unix seconds].
-        verdicts: Answers of that look by gate.
-        paused: Why it waits, or None.
-        ending: The terminal stage that has been decided, or None.
-        drifted: Whether the world was found changed by somebody else.
-        done: Effects that were applied, in order.
-        refused: Effects that could not be applied since the end was decided.
-        reason: Why it stands where it stands.
-        unfit: Digests of versions that traffic cannot go back to.
-        instead: Version that traffic goes back to in place of one that is unfit, or None.
-    """
-
-    opened: RolloutOpened
-    opened_at: float
-    stage: Stage = Stage.SUBMITTED
-    step: int = 0
-    entered_at: float = 0.0
-    look: int = 0
-    looked_at: float = 0.0
-    asked_at: float = 0.0
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
-    paused: Paused | None = None
-    ending: EndDecided | None = None
-    drifted: bool = False
-    done: tuple[Effect, ...] = ()
-    refused: tuple[Effect, ...] = ()
-    reason: str = ""
-    unfit: tuple[str, ...] = ()
-    instead: Version | None = None
-
-    @property
-    def rollback_target(self) -> Version:
-        """The version that traffic goes back to: the champion of before, or the target of a rollback."""
-        if self.instead is not None:
-            return self.instead
-        return self.opened.candidate if self.opened.kind == RolloutKind.ROLLBACK else self.opened.champion
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +83,7 @@ class Ledger:
         fallback: The version that was last found to be usable as fallback; None where the fallback is no version.
         fallbacks: Why callers get answers of another rung, and when the first was journalled [Unix seconds], by rung.
         engine: The engine that serves the model; the gateway in journals that name none.
+        freezes: What holds rollouts in place.
     """
 
     model: str
@@ -159,6 +110,7 @@ class Ledger:
     incidents: IncidentState = field(default_factory=IncidentState)
     fallback: FallbackVersion | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
+    freezes: FreezeState = field(default_factory=FreezeState)
 
     @property
     def rollout(self) -> Rollout | None:
@@ -257,7 +209,9 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             ledger = _ended(ledger, ended, event, entry.at)
             earlier = tuple(ledger.rollouts.values())
             return replace(ledger, data=table_state_after_end(ledger.data, earlier, ended, event.terminal_stage))
-        case StageEntered() | GateJudged() | Paused() | EndDecided() | RollbackTargetChanged() if ledger.rollout:
+        case FreezeBegan() | FreezeEnded():
+            return replace(ledger, freezes=ledger.freezes.after_event(event))
+        case _ if isinstance(event, RolloutEvent) and ledger.rollout:
             return _within(ledger, ledger.rollout, event, entry.at)
         case _ if isinstance(event, DataEvent):
             return replace(ledger, data=fold_data_event(ledger.data, event, entry.seq, entry.at))
@@ -290,34 +244,9 @@ def _after_service_event(ledger: Ledger, event: _ServiceEvent, at: float) -> Led
             assert_never(event)
 
 
-def _within(
-    ledger: Ledger,
-    rollout: Rollout,
-    event: StageEntered | GateJudged | Paused | EndDecided | RollbackTargetChanged | DriftFound,
-    at: float,
-) -> Ledger:
+def _within(ledger: Ledger, rollout: Rollout, event: RolloutEvent, at: float) -> Ledger:
     """The ledger after an event of the open rollout."""
-    match event:
-        case StageEntered():
-            fresh = replace(rollout, look=0, looked_at=at, verdicts={}, paused=None)
-            changed = replace(fresh, stage=event.stage, step=event.step, entered_at=at, reason=event.reason)
-        case GateJudged():
-            verdicts = dict(rollout.verdicts) if event.look == rollout.look else {}
-            verdicts[event.verdict.gate] = event.verdict
-            elapsed = event.level.elapsed if event.level else None
-            asked = at if elapsed is None else rollout.entered_at + elapsed
-            changed = replace(rollout, look=event.look, looked_at=at, asked_at=asked, verdicts=verdicts)
-        case Paused():
-            changed = replace(rollout, paused=event, reason=event.reason)
-        case EndDecided():
-            changed = replace(rollout, ending=event, reason=event.reason)
-        case DriftFound():
-            changed = replace(rollout, drifted=True, reason=f"{event.what} should be {event.expected}: {event.seen}")
-        case RollbackTargetChanged():
-            changed = replace(rollout, instead=event.target, unfit=(*rollout.unfit, event.unfit.digest))
-        case _:
-            assert_never(event)
-    return replace(ledger, rollouts={**ledger.rollouts, rollout.opened.rollout: changed})
+    return replace(ledger, rollouts={**ledger.rollouts, rollout.opened.rollout: rollout.after_event(event, at)})
 
 
 def _ended(ledger: Ledger, rollout: Rollout, event: RolloutEnded, at: float) -> Ledger:

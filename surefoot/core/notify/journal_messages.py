@@ -19,13 +19,12 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.journal.watch_events import IncidentOpened
-from surefoot.core.notify.message import Message, Severity, Topic
+from surefoot.core.notify.decision_messages import messages_of_decision
+from surefoot.core.notify.message import Message, Severity, Topic, make_title
 from surefoot.core.tables.data_events import DataRestoreRefused
 
 _BACK = frozenset({Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK})
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED})
-_MAX_TITLE_LENGTH = 180
-"""Longest title [characters]: services cut longer ones."""
 
 
 def messages_of_entries(ledger: Ledger, entries: Iterable[Entry]) -> Iterator[Message]:
@@ -40,12 +39,6 @@ def messages_of_entries(ledger: Ledger, entries: Iterable[Entry]) -> Iterator[Me
     """
     for entry in entries:
         yield from _of_event(ledger, entry.seq, decode_event(entry.kind, entry.data))
-
-
-def make_title(text: str) -> str:
-    """A text as a title of one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_TITLE_LENGTH else f"{line[: _MAX_TITLE_LENGTH - 1]}…"
 
 
 def _of_event(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
@@ -105,11 +98,12 @@ def _of_rollout(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
                 ways = f"surefoot rollback {model} --now moves all traffic; surefoot abort {model} calls it off"
             yield Message(seq, Topic.WAIT, Severity.WARNING, title, f"{event.reason}\n{ways}")
         case _:
-            yield from _of_world(model, seq, event)
+            yield from _of_world(ledger, seq, event)
 
 
-def _of_world(model: str, seq: int, event: Event) -> Iterator[Message]:
-    """Drift, fallbacks and tables."""
+def _of_world(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
+    """Drift, fallbacks and tables; and what people decide."""
+    model = ledger.model
     match event:
         case DriftFound():
             title = make_title(f"{model}: drift, {event.what} should be {event.expected}")
@@ -132,4 +126,4 @@ def _of_world(model: str, seq: int, event: Event) -> Iterator[Message]:
             title = make_title(f"{model}: table {event.name} is not restored")
             yield Message(seq, Topic.DATA, Severity.WARNING, title, f"why, and what to do: surefoot data {model}")
         case _:
-            pass
+            yield from messages_of_decision(ledger, seq, event)

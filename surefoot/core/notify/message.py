@@ -27,9 +27,14 @@ class Topic(StrEnum):
     ROLLBACK = "rollback"
     PROMOTION = "promotion"
     WAIT = "wait"
+    APPROVAL = "approval"
     DRIFT = "drift"
     FALLBACK = "fallback"
     DATA = "data"
+
+
+_MAX_TITLE_LENGTH = 180
+"""Longest title [characters]: services cut longer ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,12 @@ class Message:
     key: str = ""
     incident: str = ""
     whom: str = ""
+
+
+def make_title(text: str) -> str:
+    """A text as a title of one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_TITLE_LENGTH else f"{line[: _MAX_TITLE_LENGTH - 1]}…"
 
 
 def message_id(journal: str, model: str, message: Message, receiver: str) -> str:

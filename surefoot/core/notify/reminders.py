@@ -9,8 +9,7 @@ from surefoot.core.incidents.playbook import list_escalations
 from surefoot.core.incidents.report_deadlines import DAY_S, report_deadlines
 from surefoot.core.incidents.timeline import Moment, build_timeline
 from surefoot.core.journal.chain import Entry
-from surefoot.core.notify.journal_messages import make_title
-from surefoot.core.notify.message import Message, Severity, Topic
+from surefoot.core.notify.message import Message, Severity, Topic, make_title
 from surefoot.core.policy.recovery.playbook import Playbook
 
 _LEAD_S = DAY_S

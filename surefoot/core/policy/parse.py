@@ -26,7 +26,11 @@ _REACTION: TypeAdapter[Reaction] = TypeAdapter(PolicyReaction)
 _SUITE: TypeAdapter[str] = TypeAdapter(Name)
 _LOG: TypeAdapter[Log] = TypeAdapter(Log)
 _ENGINE: TypeAdapter[EngineName] = TypeAdapter(EngineName)
-_PHASES = {"shadow": JudgingPhase.SHADOW, "live shadow": JudgingPhase.LIVE_SHADOW}
+_PHASES = {
+    "shadow": JudgingPhase.SHADOW,
+    "live shadow": JudgingPhase.LIVE_SHADOW,
+    "approve": JudgingPhase.APPROVAL,
+}
 _T = TypeVar("_T")
 
 
@@ -164,7 +168,8 @@ def _outline(value: object) -> PolicyOutline:
         path: KeyPath = ("steps", index)
         phase = _PHASES.get(step_kind(item) or "", JudgingPhase.RAMP)
         key = "hold" if phase is JudgingPhase.RAMP else "shadow"
-        name((*path, key, "gates"), phase, _at(item, key, "gates"))
+        if phase is not JudgingPhase.APPROVAL:
+            name((*path, key, "gates"), phase, _at(item, key, "gates"))
         steps.append((path, phase, _read(_WEIGHT, _at(item, "weight")) if phase is JudgingPhase.RAMP else None))
     name(("bake", "gates"), JudgingPhase.BAKE, _at(value, "bake", "gates"))
     name(("watch", "gates"), JudgingPhase.WATCH, _at(value, "watch", "gates"))

@@ -31,7 +31,18 @@ from surefoot.core.policy.sections import (
     Scoring,
     Serving,
 )
-from surefoot.core.policy.steps import Bake, LiveShadow, PolicyStep, Shadow, ShadowStep, Step, Watch, Weight
+from surefoot.core.policy.steps import (
+    Approve,
+    ApproveStep,
+    Bake,
+    LiveShadow,
+    PolicyStep,
+    Shadow,
+    ShadowStep,
+    Step,
+    Watch,
+    Weight,
+)
 from surefoot.core.policy.traffic.engine_rules import EngineDemands, unmet_demands
 from surefoot.core.policy.traffic.traffic_section import Traffic
 from surefoot.core.policy.violations import KeyPath, Violation, combined_rule_error, describe_type, rule_error
@@ -74,7 +85,7 @@ class Policy(PolicyModel):
     written_steps: Annotated[tuple[PolicyStep, ...], BeforeValidator(_steps)] = Field(
         alias="steps",
         description="A shadow that replays, or none; a shadow of live requests, or none; then weights that grow, where"
-        " the engine has them.",
+        " the engine has them; and approvals by people between any of these.",
         json_schema_extra={"minItems": 1},
     )
     bake: Bake = Field(description="How long a promoted version is watched, and what rolls it back.")
@@ -92,6 +103,9 @@ class Policy(PolicyModel):
     )
     on_new_candidate: Literal["replace", "queue", "reject"] = Field(
         "replace", description="What becomes of a candidate that comes while a rollout is open."
+    )
+    ticket: Literal["required", "optional"] = Field(
+        "optional", description="Whether a promotion needs a change ticket, which the journal keeps."
     )
     false_rollback_budget: Annotated[float, Field(ge=1e-6, le=0.5, allow_inf_nan=False)] = Field(
         0.01, description="Chance that a good version is rolled back over the whole rollout [probability]."
@@ -189,7 +203,9 @@ class Policy(PolicyModel):
         steps: list[tuple[KeyPath, JudgingPhase, float | None]] = []
         for index, step in enumerate(self.written_steps):
             path: KeyPath = ("steps", index)
-            if isinstance(step, Weight):
+            if isinstance(step, ApproveStep):
+                steps.append((path, JudgingPhase.APPROVAL, None))
+            elif isinstance(step, Weight):
                 named.append(NamedGates((*path, "hold", "gates"), JudgingPhase.RAMP, step.gates))
                 steps.append((path, JudgingPhase.RAMP, step.weight))
             else:
@@ -205,8 +221,14 @@ class Policy(PolicyModel):
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """A replayed shadow first, then a live one, each or none; then the weights, increasing."""
-        return tuple(step if isinstance(step, Weight) else step.shadow for step in self.written_steps)
+        """A replayed shadow first, then a live one, each or none; then the weights, increasing; approvals between."""
+        found: list[Step] = []
+        for step in self.written_steps:
+            if isinstance(step, Weight):
+                found.append(step)
+            else:
+                found.append(step.approve if isinstance(step, ApproveStep) else step.shadow)
+        return tuple(found)
 
     @property
     def shadow(self) -> Shadow | None:
@@ -222,6 +244,11 @@ class Policy(PolicyModel):
     def ramp(self) -> tuple[Weight, ...]:
         """The weights in order."""
         return tuple(step for step in self.steps if isinstance(step, Weight))
+
+    @cached_property
+    def approvals(self) -> tuple[Approve, ...]:
+        """The approve steps in order."""
+        return tuple(step for step in self.steps if isinstance(step, Approve))
 
     @cached_property
     def on(self) -> dict[Outcome, Reaction]:

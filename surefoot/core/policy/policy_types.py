@@ -42,6 +42,7 @@ from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.sections import FailureAction, Reaction, Scoring
 from surefoot.core.policy.steps import (
     REPLAY_EVALUATION_INTERVAL_S,
+    Approve,
     Bake,
     LiveShadow,
     Shadow,
@@ -66,6 +67,7 @@ __all__ = [
     "SCORE_BIN_METRICS",
     "SHAPE_GATE_NAME",
     "SHIFT_METRICS",
+    "Approve",
     "BadEventGate",
     "Bake",
     "ClassGate",

@@ -13,7 +13,7 @@ from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.recovery.data_layer import SOURCE_CLASSES
 from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE
 from surefoot.core.policy.sections import Wait
-from surefoot.core.policy.steps import APPROVE_NOT_SUPPORTED, STEP_CLASSES
+from surefoot.core.policy.steps import STEP_CLASSES
 from surefoot.core.policy.violations import (
     RULE_ERROR_TYPE,
     KeyPath,
@@ -107,8 +107,7 @@ def _unknown_kind(path: KeyPath, found: object) -> Violation:
     if not isinstance(found, Mapping):
         return Violation(path, f"expected a mapping, found {describe_type(found)}")
     if path[0] == "steps":
-        steps = "a step is 'shadow: {...}' or 'weight: N' with 'hold: {...}'"
-        return Violation(path, APPROVE_NOT_SUPPORTED if "approve" in found else steps)
+        return Violation(path, "a step is 'shadow: {...}', 'weight: N' with 'hold: {...}', or 'approve: {...}'")
     if path[0] == "data_layer":
         if "kind" not in found:
             return missing_key(path, "kind", f": one of {', '.join(SOURCE_CLASSES)}")

@@ -19,10 +19,11 @@ _SPOKEN_METRIC_NAMES = {Metric.LATENCY: "live latency"}
 
 
 class JudgingPhase(Enum):
-    """Where a gate is judged."""
+    """Where a gate is judged; none is in an approval, during which the gates before it stay armed."""
 
     SHADOW = auto()
     LIVE_SHADOW = auto()
+    APPROVAL = auto()
     RAMP = auto()
     BAKE = auto()
     WATCH = auto()
@@ -97,7 +98,7 @@ def _order_of_steps(outline: PolicyOutline) -> Iterator[Violation]:
         before = {other for _, other, _ in outline.steps[:index]}
         if phase is JudgingPhase.SHADOW and before:
             yield Violation(path, "the shadow step comes first, once")
-        elif phase is JudgingPhase.LIVE_SHADOW and before - {JudgingPhase.SHADOW}:
+        elif phase is JudgingPhase.LIVE_SHADOW and before - {JudgingPhase.SHADOW, JudgingPhase.APPROVAL}:
             yield Violation(path, "a shadow step with 'source: live' comes before the weights, once")
         elif weight is None:
             continue

@@ -57,8 +57,12 @@ def _scaled(match: re.Match[str], scale: float) -> float:
     return found * scale
 
 
-def _read_duration(value: object) -> float:
-    """A duration such as 30s, 10m, 2h or 7d [seconds]."""
+def parse_duration(value: object) -> float:
+    """Read a duration such as 30s, 10m, 2h or 7d [seconds].
+
+    Raises:
+        ValueError: It is none.
+    """
     match = re.fullmatch(_DURATION_PATTERN, value) if isinstance(value, str) else None
     if not match:
         raise rule_error(f"expected a duration such as 30s, 10m, 2h or 7d, found {describe_type(value)}")
@@ -73,7 +77,7 @@ def _some_time(seconds: float) -> float:
 
 def _read_block(value: object) -> float:
     """A length, or "none" where each request is for itself."""
-    return 0.0 if value == "none" else _read_duration(value)
+    return 0.0 if value == "none" else parse_duration(value)
 
 
 def _read_margin(value: object) -> Margin:
@@ -110,7 +114,7 @@ def _relative_only(what: str) -> AfterValidator:
 
 
 def _read_interval(value: object) -> float:
-    found = _read_duration(value)
+    found = parse_duration(value)
     if found < MIN_INTERVAL_S:
         raise rule_error(f"a look every {value} asks more often than it can answer: {MIN_INTERVAL_S:g}s or longer")
     return found
@@ -146,7 +150,7 @@ def one_or_more_schema(item: dict[str, Any], least: int = 0) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [item, several]})
 
 
-Duration = Annotated[float, PlainValidator(_read_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[float, PlainValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """A duration as people write it [seconds once it is read]."""
 PositiveDuration = Annotated[Duration, AfterValidator(_some_time)]
 """A duration above 0 [seconds once it is read]."""
@@ -209,4 +213,4 @@ Quantiles = Annotated[tuple[Quantile, ...], BeforeValidator(_several), one_or_mo
 
 def optional_duration(default: str, description: str) -> Any:
     """An optional duration; the JSON Schema shows its default as people write it."""
-    return Field(_read_duration(default), description=description, json_schema_extra={"default": default})
+    return Field(parse_duration(default), description=description, json_schema_extra={"default": default})

@@ -1,4 +1,4 @@
-"""Define the steps of a promotion policy: shadow tests, traffic weights, and checks after promotion (bake, watch)."""
+"""Define the steps of a promotion policy: shadows, traffic weights, approvals, and checks after it (bake, watch)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -11,7 +11,9 @@ from surefoot.core.policy.scalars import (
     Count,
     Duration,
     Interval,
+    Name,
     OptionalKey,
+    PositiveDuration,
     Text,
     Texts,
     one_or_more_schema,
@@ -26,7 +28,6 @@ _MAX_INTERVAL_S = 21600.0
 _EVERY = "Time between two looks; a twelfth of the whole by default, 5s to 6h."
 _SOURCES = ("replay", "live")
 """Where the requests of a shadow come from."""
-APPROVE_NOT_SUPPORTED = "approve steps need signed approvals, which this version does not have yet"
 
 
 def default_evaluation_interval(hold: float) -> float:
@@ -179,7 +180,29 @@ class Weight(PolicyModel):
         return self.watched.every
 
 
-STEP_CLASSES: dict[str, type[PolicyModel]] = {"shadow": ShadowStep, "live shadow": LiveShadowStep, "weight": Weight}
+class Approve(PolicyModel):
+    """People decide whether a rollout goes on; what is in force stays, and its gates stay armed."""
+
+    by: Name = Field(description="Group of `configs/approvers.yaml` whose people may decide.")
+    quorum: Annotated[Count, Field(ge=1, le=50)] = Field(1, description="People who must approve [count].")
+    expires: PositiveDuration = optional_duration("1d", "How long the rollout waits for them.")
+    then: Literal["abort", "hold"] = Field(
+        "abort", description="What follows when they have not approved in time, or one of them has denied."
+    )
+
+
+class ApproveStep(PolicyModel):
+    """A step that waits for people."""
+
+    approve: Approve = Field(description="People whose signed approval the rollout waits for.")
+
+
+STEP_CLASSES: dict[str, type[PolicyModel]] = {
+    "shadow": ShadowStep,
+    "live shadow": LiveShadowStep,
+    "weight": Weight,
+    "approve": ApproveStep,
+}
 """The class of each kind of step."""
 
 
@@ -198,13 +221,21 @@ def step_kind(value: object) -> str | None:
     if "shadow" in value:
         inner = value["shadow"]
         return "live shadow" if isinstance(inner, Mapping) and _is_live(inner) else "shadow"
-    return "weight" if "weight" in value else None
+    return next((kind for kind in ("weight", "approve") if kind in value), None)
 
 
 PolicyStep = Annotated[
     Annotated[ShadowStep, Tag("shadow")]
     | Annotated[LiveShadowStep, Tag("live shadow")]
-    | Annotated[Weight, Tag("weight")],
+    | Annotated[Weight, Tag("weight")]
+    | Annotated[ApproveStep, Tag("approve")],
     Discriminator(step_kind),
 ]
-Step = Shadow | LiveShadow | Weight
+Step = Shadow | LiveShadow | Weight | Approve
+
+
+def without_approvals(policy: Mapping[str, object]) -> dict[str, object]:
+    """A policy's JSON values without its approve steps, for rehearsals and back-tests: these ask no person."""
+    steps = policy.get("steps")
+    kept = [step for step in steps if step_kind(step) != "approve"] if isinstance(steps, list | tuple) else steps
+    return {**policy, "steps": kept} if "steps" in policy else dict(policy)

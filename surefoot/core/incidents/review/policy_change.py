@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from surefoot.core.domain import Role, Stage
 from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
 from surefoot.core.policy.policy_types import LIVE_ONLY_METRICS, PAIRED_METRICS, Gate, Metric, Policy
-from surefoot.core.policy.steps import LiveShadowStep, ShadowStep, Weight
+from surefoot.core.policy.steps import ApproveStep, LiveShadowStep, ShadowStep, Weight
 from surefoot.core.policy.violations import KeyPath
 
 _DURATIONS = tuple(
@@ -116,7 +116,8 @@ def _trial_changes(policy: Policy, value: Mapping[str, object], found: Detection
         yield from _looks(("bake",), policy.bake.every, "in the bake")
     elif found.stage is Stage.RAMPING and policy.ramp:
         step = min(found.step, len(policy.ramp) - 1)  # the policy may have been edited since
-        reached, weight = first_weight + step, policy.ramp[step]
+        weight = policy.ramp[step]
+        reached = steps.index(weight)
         yield from _looks(("steps", reached, "hold"), weight.every, f"at weight {weight.weight:g} %")
     else:
         return
@@ -147,6 +148,8 @@ def list_other_gates(policy: Policy, found: Detection) -> tuple[PolicyChange, ..
 def _judged_too(policy: Policy, gate: Gate, place: int) -> Iterator[PolicyChange]:
     """Judge a gate in one more step, where that can be."""
     step = policy.written_steps[place]
+    if isinstance(step, ApproveStep):
+        return
     if gate.name not in _step_gates(step) and _is_possible(gate, step):
         path = ("steps", place, "hold" if isinstance(step, Weight) else "shadow", "gates")
         yield PolicyChange(f"judge {gate.name} {_step_words(step)} too", (AddItem(path, gate.name),))

@@ -1,0 +1,1 @@
+"""Verify SSH signatures of approvers, and read the files that say who they are."""

@@ -1,0 +1,1 @@
+"""Read the calendar of freezes."""

@@ -1,0 +1,1 @@
+"""Record what people decide about rollouts: approvals, pauses, freezes."""
