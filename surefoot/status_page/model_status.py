@@ -45,6 +45,7 @@ class ModelStatus:
         aliases: Version numbers by alias as the registry tells them; None where it does not.
         trouble: What is wrong, a sentence each.
         notes: What is worth knowing, a sentence each.
+        waits: Those of the notes that say what holds the rollout in place.
     """
 
     ledger: Ledger
@@ -52,6 +53,7 @@ class ModelStatus:
     aliases: dict[str, str] | None = None
     trouble: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
 
 
 def look_at_model(
@@ -108,13 +110,14 @@ def look_at_model(
     trouble += wrong
     notes += tried
     notes += _incidents(ledger)
-    notes += describe_waits(ports, ledger)
+    waits = describe_waits(ports, ledger)
+    notes += waits
     notes += _stale_drill(config, ports, ledger)
     (trouble if is_live_drill_overdue(ledger, ports.clock.now()) else notes).extend(_live_drill(ledger))
     alarms, early = _watched(ledger)
     trouble += alarms
     notes += early
-    return ModelStatus(ledger, live, aliases, trouble, notes)
+    return ModelStatus(ledger, live, aliases, trouble, notes, waits)
 
 
 def _gateway_notes(config: Settings, model: str) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""Carry out what a person asks for on the status page: abort or roll back, traffic first, as the commands do."""
+"""Carry out what a person asks for on the status page: roll back, abort, pause or resume, as the commands do."""
 
 from enum import StrEnum
 
@@ -8,7 +8,15 @@ from surefoot.core.errors import OutcomeUnknown, Unavailable
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.rollback.stepped_rollback import waits_for_person
-from surefoot.rollout import Ports, drive_rollout, end_rollout, open_rollback, retry_on_conflict
+from surefoot.rollout import (
+    Ports,
+    drive_rollout,
+    end_rollout,
+    open_rollback,
+    pause_rollout,
+    resume_rollout,
+    retry_on_conflict,
+)
 from surefoot.settings import Settings
 
 _REGISTRY_TIMEOUT_S = 5.0
@@ -21,6 +29,8 @@ class PageAction(StrEnum):
 
     ABORT = "abort"
     ROLLBACK = "rollback"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 def run_page_action(config: Settings, model: str, action: PageAction, reason: str, name: str) -> str:
@@ -37,12 +47,16 @@ def run_page_action(config: Settings, model: str, action: PageAction, reason: st
         What became of it, as one sentence.
 
     Raises:
-        Rejected: There is nothing to abort, or no version to go back to.
+        Rejected: There is nothing to abort or to pause, or no version to go back to.
         SurefootError: The journal or the engine does not answer.
     """
     why = clean_reason(reason.strip() or DEFAULT_REASON).text
     with wiring.open_ports(config, f"page:{clean_reason(name).text}", _REGISTRY_TIMEOUT_S) as ports:
         opened = retry_on_conflict(lambda: _ask(ports, model, action, why)).open
+        if action is PageAction.PAUSE:
+            return "paused: it holds in place until a person resumes it, and its guardrails stay armed"
+        if action is PageAction.RESUME:
+            return "resumed: it goes on at the next tick"
         try:
             ledger = drive_rollout(
                 ports,
@@ -62,4 +76,8 @@ def run_page_action(config: Settings, model: str, action: PageAction, reason: st
 def _ask(ports: Ports, model: str, action: PageAction, why: str) -> Ledger:
     if action is PageAction.ABORT:
         return end_rollout(ports, model, Stage.ABORTED, why)
+    if action is PageAction.PAUSE:
+        return pause_rollout(ports, model, why)
+    if action is PageAction.RESUME:
+        return resume_rollout(ports, model, why)
     return open_rollback(ports, model, why, None, None)

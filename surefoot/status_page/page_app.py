@@ -253,7 +253,7 @@ class StatusPage:
         except SurefootError as error:
             told = f"not done: {error}" if isinstance(error, Rejected) else f"it may not be done: {error}"
         _log.info("%s of %s asked for by %s: %s", action, model, person.name, told)
-        await run_in_threadpool(self._store.touch, model)
+        await run_in_threadpool(self._store.reread, model)
         self._cache.clear()
         where = f"{page_content.model_link(model)}?{urlencode({'told': told[:500]})}"
         return RedirectResponse(where, HTTPStatus.SEE_OTHER, headers=_HEADERS)

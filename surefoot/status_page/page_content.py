@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from surefoot.core.assignment import describe_share
@@ -89,6 +89,8 @@ def summarize_model(store: StatusStore, model: str) -> ModelSummary:
     ledger = status.ledger
     opened = ledger.rollout
     view = view_rollout(ledger, opened, store.policy_time()) if opened else None
+    if view:
+        view = replace(view, waits=(*status.waits, *view.waits))
     last = next(reversed(tuple(ledger.rollouts.values())), None)
     if view:
         changed = f"{view.title}: {view.where}, since {view.since} UTC"
@@ -159,6 +161,7 @@ def model_values(store: StatusStore, model: str, page: int) -> dict[str, object]
         "timeline": timeline(record.recent, everything=False)[:15],
         "mlflow": store.config.mlflow,
         "target": ledger.target(),
+        "held": ledger.rollout is not None and ledger.rollout.held is not None,
         "time": format_time,
     }
 
@@ -194,11 +197,13 @@ def rollout_values(store: StatusStore, model: str, rollout: str, *, everything: 
     for gate in latest:
         plots += _gate_plots(rollout, gate, looks[gate])
     pages = store.config.prefect_pages
+    summary = summarize_model(store, model)
+    view = summary.rollout if summary.rollout and summary.rollout.id == rollout else None
     return {
         "title": f"{model}: rollout {rollout}",
         "model": model,
-        "summary": summarize_model(store, model),
-        "view": view_rollout(record.ledger, found, store.policy_time()),
+        "summary": summary,
+        "view": view or view_rollout(record.ledger, found, store.policy_time()),
         "reason": found.opened.reason,
         "plots": [one for one in plots if one is not None],
         "timeline": timeline(entries, everything=everything),

@@ -31,6 +31,8 @@ _REFRESH_S = 1.0
 """Time between two readings of the journal while a page is open [s]."""
 _LOOK_S = 5.0
 """Time between two looks at gateway and registry while a page is open [s]."""
+_REREAD_S = 2.0
+"""How long an action waits for another reading of the journals to end [s]."""
 _FIRST_READING_S = 5.0
 """How long a page waits for the first reading of the journals [s]; later ones show what was read before."""
 _IDLE_S = 20.0
@@ -126,6 +128,11 @@ class StatusStore:
             read = sum(self.view.heads().values())
             raise JournalUnavailable(f"the journal is being read, {read:,} entries so far: this page comes by itself")
 
+    def reread(self, model: str) -> None:
+        """Read what an action has just journalled, so that the next page shows it."""
+        self._refresh(_REREAD_S)
+        self._looks.pop(model, None)
+
     def look(self, model: str) -> ModelStatus:
         """How a model stands, as of the last look; the registry is not waited for."""
         known = self._looks.get(model)
@@ -170,9 +177,13 @@ class StatusStore:
                 self._wake.wait()
             self._wake.clear()
 
-    def _refresh(self) -> None:
-        """Read what is new in the journals; another thread that does so already is not waited for."""
-        if not self._refreshing.acquire(blocking=False):
+    def _refresh(self, patience: float = 0.0) -> None:
+        """Read what is new in the journals.
+
+        Args:
+            patience: How long another thread is waited for that reads them already [s].
+        """
+        if not self._refreshing.acquire(timeout=patience):
             return
         try:
             before = self.view.heads()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from surefoot.status_page.wait_notes import describe_waits
 
 from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
@@ -17,6 +16,7 @@ from surefoot.core.journal.chain import check_chain
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.stages.hold_events import FreezeSource
 from surefoot.settings import Settings
+from surefoot.status_page.wait_notes import describe_waits
 from tests.approvers import ApproverFolder, approver_folder
 from tests.conftest import free_port
 from tests.fakes import APPROVED

@@ -207,6 +207,24 @@ def test_nothing_is_done_without_the_right(served: Emergency) -> None:
     assert (served.ports.ledger(MODEL).head, served.live().weight) == (head, 50.0)
 
 
+def test_a_rollout_is_paused_and_resumed_on_the_page(served: Emergency) -> None:
+    """Its button holds a rollout in place and becomes one that lets it go on; the page says who waits for whom."""
+    with closing(session(served)) as client:
+        form = {"form_token": form_token(client), "reason": "the night shift looks at it first"}
+        paused = client.post(f"/models/{MODEL}/act", data={**form, "action": "pause"}).text
+        assert "paused: it holds in place" in paused
+        assert "paused by a person: the night shift looks at it first" in client.get(ROLLOUT).text
+        assert "Resume the rollout" in paused
+        rollout = served.ports.ledger(MODEL).rollout
+        assert rollout is not None
+        assert rollout.held is not None
+        resumed = client.post(f"/models/{MODEL}/act", data={**form, "action": "resume"}).text
+        assert "Pause the rollout" in resumed
+    rollout = served.ports.ledger(MODEL).rollout
+    assert rollout is not None
+    assert rollout.held is None
+
+
 def test_an_action_that_cannot_be_done_says_so(served: Emergency) -> None:
     """Aborting when nothing is open is told as not done."""
     with closing(session(served)) as client:
