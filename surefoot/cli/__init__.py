@@ -44,6 +44,7 @@ MODULES = {
     "fallback": "served.fallback",
     "backtest": "backtest",
     "record": "served.record",
+    "evidence": "served.evidence",
     "spread": "spread",
     "watch": "served.watch",
     "compact": "compact",

@@ -12,6 +12,7 @@ from surefoot.wiring.adapters import (
     open_traffic,
 )
 from surefoot.wiring.answered_requests import log_answers
+from surefoot.wiring.evidence_import import EvidenceImporter
 from surefoot.wiring.gateway_worker import build_gateway
 from surefoot.wiring.log_maintenance import (
     LOG_RETENTION_DAYS,
@@ -34,6 +35,7 @@ from surefoot.wiring.use_case_ports import open_ports
 __all__ = [
     "BUILD_WAIT_S",
     "LOG_RETENTION_DAYS",
+    "EvidenceImporter",
     "broken_policies",
     "build_gateway",
     "candidate_promotion",
