@@ -275,4 +275,3 @@ class _Watermarks:
 
 def _source_digest(source: PredictionSource | LabelSource) -> str:
     return canonical_digest(source.model_dump(mode="json", exclude_none=True))
-

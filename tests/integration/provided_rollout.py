@@ -201,5 +201,3 @@ class ProvidedRollout:
 def later(question: EvidenceRequest, seconds: float) -> EvidenceRequest:
     """The same question, asked later."""
     return replace(question, until=question.until + seconds)
-
-

@@ -116,13 +116,13 @@ def in_postgresql(played: ProvidedRollout, folder: Path) -> dict[str, Any]:
         "predictions": {
             "source": "sql",
             "url_variable": "WAREHOUSE_URL",
-            "query": f'SELECT * FROM "{schema}".predictions WHERE ts {where.format(time="ts")}',
+            "query": f'SELECT * FROM "{schema}".predictions WHERE ts {where.format(time="ts")}',  # noqa: S608 - a test's own
             "columns": COLUMNS,
         },
         "labels": {
             "source": "sql",
             "url_variable": "WAREHOUSE_URL",
-            "query": f'SELECT id, late, known FROM "{schema}".labels WHERE known {where.format(time="known")}',
+            "query": f'SELECT id, late, known FROM "{schema}".labels WHERE known {where.format(time="known")}',  # noqa: S608
             "columns": LABEL_COLUMNS,
         },
     }

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from surefoot.adapters.evidence_providers.provider_failure import ProviderFailure, ProviderProblem, redact_secrets
 from surefoot.adapters.evidence_providers.provided_rows import (
     LabelRows,
     PredictionRows,
@@ -16,6 +15,7 @@ from surefoot.adapters.evidence_providers.provided_rows import (
     ProvidedPrediction,
     Row,
 )
+from surefoot.adapters.evidence_providers.provider_failure import ProviderFailure, ProviderProblem, redact_secrets
 from surefoot.core.policy.evidence.evidence_section import (
     DeltaLabels,
     DeltaPredictions,
@@ -27,6 +27,8 @@ from surefoot.core.policy.evidence.evidence_section import (
 
 _T = TypeVar("_T")
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|KEY|CREDENTIAL|SAS")
+_GRACE_S = 5.0
+"""How much longer than its own time limit a database is waited for, which then says itself what took long [seconds]."""
 _QUEUED = 2
 """Batches that are read ahead [count]."""
 Batch = list[tuple[ProvidedPrediction, ProvidedLabel | None]]
@@ -107,7 +109,8 @@ class SourceReader:
             secrets.append(self._environment.get(source.url_variable, ""))
         try:
             checked = False
-            for batch in _within(lambda: self._open(source, times, since, until), self.timeout):
+            patience = self.timeout + (_GRACE_S if isinstance(source, SqlPredictions | SqlLabels) else 0.0)
+            for batch in _within(lambda: self._open(source, times, since, until), patience):
                 if not checked:
                     _check_columns(batch[0], columns)
                     checked = True

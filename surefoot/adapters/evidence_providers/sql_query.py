@@ -68,5 +68,5 @@ def _failure(error: sa.exc.SQLAlchemyError, timeout: float) -> ProviderFailure:
     said = str(cause or error).strip().partition("\n")[0]
     if state == _CANCELLED:
         return ProviderFailure(ProviderProblem.SLOW, f"the query took more than {timeout:g} s")
-    refused = state[:2] in {"42", "22", "25"} or not isinstance(error, sa.exc.DBAPIError)
+    refused = state[:2] in {"22", "25", "28", "3D", "42"} or not isinstance(error, sa.exc.DBAPIError)
     return ProviderFailure(ProviderProblem.UNUSABLE if refused else ProviderProblem.DOWN, said)

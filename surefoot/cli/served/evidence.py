@@ -44,9 +44,9 @@ def evidence(
     until = wiring.make_clock(config).now() if config else time.time()
     if import_ and config is not None:
         found = wiring.EvidenceImporter(config).refresh(model, policy.evidence_origin, until)
-        for one in (found.predictions, found.labels):
-            if one.place:
-                console.print(f"{one.place}: {one.read:,} rows read, {one.added:,} are new in the log", markup=False)
+        for done in (found.predictions, found.labels):
+            if done.place:
+                console.print(f"{done.place}: {done.read:,} rows read, {done.added:,} are new in the log", markup=False)
     shown = _preview(policy, folder, (until - days * DAY_S, until), rows)
     if json_:
         print_json({"model": model, "sources": [_source_json(one) for one in shown]})
