@@ -13,6 +13,7 @@ from tasks.reconcile import (
     count_ended_rollouts,
     end_overdue_live_drills,
     final_reconcile_state,
+    import_all_evidence,
     journal_heads,
     mark_dead_runs_crashed,
     report_drift,
@@ -35,11 +36,13 @@ def reconcile() -> State[dict[str, list[str]]]:
     changes = apply_registry_changes()
     started = resume_rollouts()
     tables = restore_all_due_tables()
+    imported = import_all_evidence()
     counted = count_ended_rollouts()
     drilled = check_fallbacks() + start_due_drills()
     incidents = report_incidents()
     shown = show_ended_rollouts()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
+    done |= {"imported": imported}
     done |= {"live drills": left, "drilled": drilled, "incidents": incidents, "shown": shown}
     return final_reconcile_state(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before

@@ -27,7 +27,7 @@ from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.evidence.evidence_section import EvidenceOrigin, LabelSource, PredictionSource
 from surefoot.settings import Settings
-from surefoot.wiring.adapters import open_journal
+from surefoot.wiring.adapters import make_clock, open_journal
 from surefoot.wiring.answered_requests import AnsweredRequestLog, AnsweredRow, ReportedLabel
 
 _MIN_UNUSABLE = 10
@@ -70,6 +70,50 @@ class ImportResult:
     labels: SourceImport
 
 
+IMPORT_EVERY_S = 300.0
+"""How often `reconcile` imports what no gate has asked for [seconds]."""
+
+
+def is_import_due(config: Settings, model: str, now: float) -> bool:
+    """Whether a model's sources were not read to the end for some minutes.
+
+    Args:
+        config: Where everything is.
+        model: Registered model.
+        now: The time by the host's clock [Unix seconds].
+    """
+    try:
+        return now - _marks_file(config, model).stat().st_mtime >= IMPORT_EVERY_S
+    except OSError:
+        return True
+
+
+def import_evidence(config: Settings, model: str, origin: EvidenceOrigin) -> str:
+    """Import what a model's sources hold, for the commands and pages that read the log between two looks of a gate.
+
+    Args:
+        config: Where everything is.
+        model: Registered model.
+        origin: The sources.
+
+    Returns:
+        What was done, or what is wrong with a source, in one line; empty when nothing is new.
+
+    Raises:
+        SurefootError: The log or the journal cannot be used.
+    """
+    found = EvidenceImporter(config).refresh(model, origin, make_clock(config).now())
+    said = []
+    for one in (found.predictions, found.labels):
+        if one.failure is not None:
+            said.append(str(one.failure))
+        elif one.too_many:
+            said.append(f"{one.place}: {one.unusable.total:,} of {one.read:,} rows cannot be used")
+        elif one.added:
+            said.append(f"{one.added:,} rows of {one.place} are in the log")
+    return "; ".join(said)
+
+
 class EvidenceImporter:
     """Imports the sources of any model; what was read to a moment is not read again at that moment."""
 
@@ -103,7 +147,7 @@ class EvidenceImporter:
 
     def _import(self, model: str, origin: EvidenceOrigin, until: float) -> ImportResult:
         section = origin.section
-        marks = _Watermarks(self._config.home / "imports" / f"{model_file_name(model)}.json")
+        marks = _Watermarks(_marks_file(self._config, model))
         reader = SourceReader(self._config.project, section.timeout)
         with open_journal(self._config) as journal:
             entries = journal.read(model)
@@ -243,6 +287,10 @@ def _hash(*parts: object) -> int:
 
 def _text(label: object) -> str:
     return canonical_text(json.loads(str(label))) or ""
+
+
+def _marks_file(config: Settings, model: str) -> Path:
+    return config.home / "imports" / f"{model_file_name(model)}.json"
 
 
 class _Watermarks:
