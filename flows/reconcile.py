@@ -4,6 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.drill import start_due_drills
+from tasks.evidence_import import import_all_evidence
 from tasks.promote_flow_runs import update_ended_runs
 from tasks.reconcile import (
     abort_cancelled_rollouts,
@@ -13,7 +14,6 @@ from tasks.reconcile import (
     count_ended_rollouts,
     end_overdue_live_drills,
     final_reconcile_state,
-    import_all_evidence,
     journal_heads,
     mark_dead_runs_crashed,
     report_drift,

@@ -45,6 +45,7 @@ MODULES = {
     "backtest": "backtest",
     "record": "served.record",
     "evidence": "served.evidence",
+    "observe": "served.observe",
     "spread": "spread",
     "watch": "served.watch",
     "compact": "compact",
