@@ -75,11 +75,13 @@ class ProvidedRollout:
         root: Folder of everything.
         records: Lines that the local log would have.
         labels: Lines of its labels.
+        begins: When each split with two versions came into force [Unix seconds].
     """
 
     root: Path
     records: list[dict[str, Any]] = field(default_factory=list)
     labels: list[dict[str, Any]] = field(default_factory=list)
+    begins: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Play the script, and make traffic under each split that was in force."""
@@ -92,7 +94,7 @@ class ProvidedRollout:
         moves = [one for one in self.entries if one.kind == "EffectDone"][-2:]
         splits = [one for one in world.traffic.changes if one.weight > 0.0]
         assert len(moves) == len(splits) == 2
-        begins = [one.at for one in moves]
+        begins = self.begins = [one.at for one in moves]
         self.now = begins[1] + STEP_S
         draw = np.random.default_rng(7)
         self._serve(draw, begins[0] - 3000.0, begins[0], 4_000, 0.0, "", 0)
@@ -183,6 +185,14 @@ class ProvidedRollout:
         look = JudgeGates(EvidenceKind.LIVE, gates, 1, self.rollout.entered_at, DecisionThresholds())
         asked = evidence_requests("m", self.rollout, policy, look, self.now)
         return [one if evidence else replace(one, origin=None) for one in asked]
+
+    def counter_questions(self, evidence: Mapping[str, Any]) -> list[EvidenceRequest]:
+        """What the look at the second step asks of counters."""
+        names = ("errors", "latency")
+        policy = parse_policy(policy_of(evidence, {name: GATES[name] for name in names}))
+        gates = tuple(policy.gates[name] for name in names)
+        look = JudgeGates(EvidenceKind.LIVE, gates, 1, self.rollout.entered_at, DecisionThresholds())
+        return list(evidence_requests("m", self.rollout, policy, look, self.now))
 
     def ask(self, config: Settings, evidence: Mapping[str, Any] | None = None) -> dict[str, Evidence]:
         """The evidence of each gate."""
