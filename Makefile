@@ -19,6 +19,7 @@ demo: setup
 needs: # before anything that takes time
 	@.ci/need browser $(ARGS)
 	@.ci/need haproxy $(ARGS)
+	@.ci/need prometheus $(ARGS)
 ifeq ($(ARGS),)
 test: needs setup
 	@.ci/tests

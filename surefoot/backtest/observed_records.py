@@ -5,9 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-from pyarrow import parquet
-
 from surefoot.adapters.evidence_providers.provided_rows import (
     LabelRows,
     PredictionRows,
@@ -173,12 +170,15 @@ def _write(file: Path, columns: dict[str, list[object]]) -> None:
     Raises:
         Rejected: A column holds values of several types.
     """
+    import pyarrow as pa  # noqa: PLC0415 - costs every command a tenth of a second
+    from pyarrow import parquet  # noqa: PLC0415 - see above
+
     arrays = {}
     for name, values in columns.items():
         try:
             arrays[name] = pa.array(values)
         except pa.ArrowException as error:
             raise Rejected(f"column '{name}' holds values of several types: {error}") from error
-    if pa.types.is_null(arrays["prediction"].type) if "prediction" in arrays else False:
+    if "prediction" in arrays and pa.types.is_null(arrays["prediction"].type):  # the source holds no answers
         arrays["prediction"] = arrays["prediction"].cast(pa.float64())
     parquet.write_table(pa.table(arrays), file)

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.evidence_providers.prometheus.counter_preview import CounterPreview, preview_counters
+from surefoot.adapters.evidence_providers.prometheus.prometheus_api import PrometheusApi
 from surefoot.adapters.evidence_providers.provided_rows import ProvidedLabel, ProvidedPrediction
 from surefoot.adapters.evidence_providers.source_preview import SourcePreview, preview_labels, preview_predictions
 from surefoot.adapters.evidence_providers.source_reading import SourceReader
@@ -20,6 +22,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.durations import DAY_S, format_duration
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.events import as_json
+from surefoot.core.policy.evidence.evidence_section import EvidenceSection
 from surefoot.core.policy.policy_types import Policy
 from surefoot.settings import Settings, read_settings
 
@@ -47,13 +50,18 @@ def evidence(
         for done in (found.predictions, found.labels):
             if done.place:
                 console.print(f"{done.place}: {done.read:,} rows read, {done.added:,} are new in the log", markup=False)
-    shown = _preview(policy, folder, (until - days * DAY_S, until), rows)
+    window = (until - days * DAY_S, until)
+    shown, counters = _preview(policy, folder, window, rows), _counters(policy.evidence, window)
     if json_:
-        print_json({"model": model, "sources": [_source_json(one) for one in shown]})
+        told = {"counters": _counter_json(counters)} if counters else {}
+        print_json({"model": model, "sources": [_source_json(one) for one in shown], **told})
     else:
         for one in shown:
             _print_source(one, days)
-    return 1 if any(one.failure or one.unusable.total for one in shown) else 0
+        if counters is not None:
+            _print_counters(counters, days)
+    bad = any(one.failure or one.unusable.total for one in shown)
+    return 1 if bad or (counters is not None and (counters.failure or counters.unnamed)) else 0
 
 
 def _settings(*, needed: bool) -> Settings | None:
@@ -75,6 +83,35 @@ def _preview(policy: Policy, project: Path, window: tuple[float, float], rows: i
     if section.labels is not None:
         made.append(preview_labels(reader, section.labels, *window, rows))
     return made
+
+
+def _counters(section: EvidenceSection, window: tuple[float, float]) -> CounterPreview | None:
+    if section.prometheus is None:
+        return None
+    return preview_counters(section.prometheus, PrometheusApi(section.prometheus, section.timeout), *window)
+
+
+def _print_counters(found: CounterPreview, days: float) -> None:
+    console.print(escape(f"{found.place}: counted in {format_duration(days * DAY_S)}"))
+    table = Table("version", "requests", "failed", "with a latency", box=None, padding=(0, 1))
+    for number, counts in sorted(found.versions.items()):
+        shown = [f"{counts[name]:,}" if name in counts else "" for name in ("requests", "errors", "latency")]
+        table.add_row(escape(number), *shown)
+    print_table(table)
+    if found.unnamed:
+        console.print(f"[yellow]not used:[/yellow] {found.unnamed:,} requests of series without a version")
+    if found.failure is not None:
+        console.print(f"[red]{found.failure.problem}:[/red] {escape(str(found.failure))}")
+
+
+def _counter_json(found: CounterPreview) -> dict[str, object]:
+    return {
+        "server": found.place,
+        "versions": {number: dict(counts) for number, counts in found.versions.items()},
+        "unnamed": found.unnamed,
+        "problem": found.failure.problem.value if found.failure else "",
+        "reason": str(found.failure) if found.failure else "",
+    }
 
 
 def _print_source(found: SourcePreview, days: float) -> None:

@@ -284,8 +284,7 @@ class Policy(PolicyModel):
         """What evidence is imported from; None where Surefoot records all of it."""
         if self.evidence is None:
             return None
-        logged = self.traffic.engine_choice.abilities.logs_requests
-        return EvidenceOrigin(self.evidence, self.log_policy, self.unit, logged)
+        return EvidenceOrigin(self.evidence, self.log_policy, self.unit)
 
     @property
     def fallback_answer(self) -> FallbackAnswer | None:

@@ -256,10 +256,8 @@ class EvidenceOrigin:
         section: The sources.
         kept: What of the features stays in the prediction log.
         unit: Column of the policy's unit; None without one.
-        traffic_logged: Whether the serving engine writes the prediction log by itself.
     """
 
     section: EvidenceSection
     kept: LogPolicy
     unit: str | None
-    traffic_logged: bool
