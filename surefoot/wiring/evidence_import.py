@@ -1,4 +1,4 @@
-"""Import predictions and labels that others have recorded into the prediction log, each row once."""
+"""Append predictions and labels that others have recorded to the prediction log, each row once."""
 
 import fcntl
 import json

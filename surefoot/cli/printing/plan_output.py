@@ -21,7 +21,7 @@ _ENGINE_MODULES = {"dask": "prefect_dask"}
 
 
 def missing_engine_notes(policy: Policy) -> list[str]:
-    """Say what to install or to set where the engine of `scoring`, or what a source of `evidence` needs, is not there."""
+    """Say what to install or to set where the engine of `scoring`, or a thing that `evidence` needs, is not there."""
     engine = policy.scoring.engine
     module = _ENGINE_MODULES.get(engine)
     notes = _missing_source_notes(policy)

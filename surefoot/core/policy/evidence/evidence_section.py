@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from surefoot.core.domain import LogPolicy
 from surefoot.core.policy.gates.base import PolicyModel
@@ -177,6 +177,14 @@ class SqlLabels(_Labels, _Query):
 
 PredictionSource = ParquetPredictions | DeltaPredictions | SqlPredictions
 LabelSource = ParquetLabels | DeltaLabels | SqlLabels
+PREDICTION_SOURCES: dict[str, type[BaseModel]] = {
+    "parquet": ParquetPredictions,
+    "delta": DeltaPredictions,
+    "sql": SqlPredictions,
+}
+"""The class of each source of predictions."""
+LABEL_SOURCES: dict[str, type[BaseModel]] = {"parquet": ParquetLabels, "delta": DeltaLabels, "sql": SqlLabels}
+"""The class of each source of labels."""
 
 
 def _selector(text: str) -> str:
