@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 
 from surefoot.adapters.evidence_providers.prometheus.counter_increases import counter_increases
-from surefoot.adapters.evidence_providers.prometheus.prometheus_counts import bucket_up_to
-from surefoot.core.domain import Outcome, Verdict
+from surefoot.adapters.evidence_providers.prometheus.counter_preview import preview_counters
+from surefoot.adapters.evidence_providers.prometheus.prometheus_api import PrometheusApi
+from surefoot.adapters.evidence_providers.prometheus.prometheus_counts import (
+    PrometheusCounts,
+    SplitInForce,
+    bucket_up_to,
+)
+from surefoot.adapters.evidence_providers.provider_failure import ProviderProblem
+from surefoot.core.domain import EvidenceKind, Outcome, Split, Verdict
 from surefoot.core.judging.evidence import BadEventCounts, MeasurementCounts, MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -182,6 +189,40 @@ def test_a_server_that_is_down_slow_or_incomplete_is_an_error_of_its_own(
     assert waited.reason == f"slow: Prometheus at {hanging} has not answered for 1 s"
     assert part.reason == f"partial: Prometheus at {warned} gives only a part: store b:2 did not answer"
     assert "a-token" not in down.reason
+
+
+def test_a_bake_counts_the_candidate_alone(played: ProvidedRollout, server: str) -> None:
+    """While the candidate serves alone its counters are one stratum, and the champion's whole past is the baseline."""
+    asked = replace(played.counter_questions(section(server))[0], kind=EvidenceKind.BAKE)
+    assert asked.origin is not None
+    assert asked.origin.section.prometheus is not None
+    counters = asked.origin.section.prometheus
+    alone = Split(asked.candidate, None, 0.0, "", asked.rollout, 9)
+    periods = [SplitInForce(played.begins[1], alone)]
+    found = PrometheusCounts(counters, PrometheusApi(counters, 20.0), asked, periods, 86400.0).gather()
+    assert isinstance(found, BadEventCounts)
+    own = [one for one in played.records if one["version"] == "2" and one["at"] > played.begins[1]]
+    assert {stratum.share for stratum in found.strata} == {1.0}
+    assert sum(stratum.candidate for stratum in found.strata) == len(own)
+    assert sum(stratum.candidate_bad for stratum in found.strata) == sum(bool(one["error"]) for one in own)
+    assert sum(stratum.champion for stratum in found.strata) == 0
+
+
+def test_the_preview_shows_each_version(played: ProvidedRollout, server: str) -> None:
+    """Requests, failures and latencies by version are what was served; a server that is down is said."""
+    asked = played.counter_questions(section(server))[0]
+    assert asked.origin is not None
+    assert asked.origin.section.prometheus is not None
+    counters = asked.origin.section.prometheus
+    shown = preview_counters(counters, PrometheusApi(counters, 20.0), played.records[0]["at"] - 500.0, played.now)
+    for version in ("1", "2"):
+        own = [one for one in played.records if one["version"] == version]
+        failed = sum(bool(one["error"]) for one in own)
+        assert dict(shown.versions[version]) == {"requests": len(own), "errors": failed, "latency": len(own)}
+    gone = counters.model_copy(update={"url": f"http://127.0.0.1:{free_port()}"})
+    down = preview_counters(gone, PrometheusApi(gone, 5.0), 0.0, played.now)
+    assert down.failure is not None
+    assert down.failure.problem is ProviderProblem.DOWN
 
 
 def test_requests_across_a_change_of_the_split_are_left_out_with_a_word(

@@ -80,14 +80,18 @@ def read_delta_rows(
     if find_spec("deltalake") is None:
         raise ProviderFailure(ProviderProblem.UNUSABLE, "it needs deltalake: pip install 'surefoot[delta]'")
     from deltalake import DeltaTable  # noqa: PLC0415 - an extra that need not be installed
-    from deltalake.exceptions import TableNotFoundError  # noqa: PLC0415 - same
+    from deltalake.exceptions import DeltaProtocolError, TableNotFoundError  # noqa: PLC0415 - same
 
     options = {_ALLOW_HTTP: "true"} if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://") else None
     try:
         table = DeltaTable(_absolute(path, project), storage_options=options)
     except TableNotFoundError as error:
         raise ProviderFailure(ProviderProblem.UNUSABLE, "there is no Delta table") from error
-    yield from _rows(table.to_pyarrow_dataset(), times, since, until)
+    try:
+        rows = table.to_pyarrow_dataset()
+    except DeltaProtocolError as error:
+        raise ProviderFailure(ProviderProblem.UNUSABLE, f"this reader cannot read its format: {error}") from error
+    yield from _rows(rows, times, since, until)
 
 
 def _absolute(path: str, project: Path) -> str:
