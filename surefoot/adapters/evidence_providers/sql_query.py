@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from surefoot.adapters.evidence_providers.provider_failure import ProviderFailure, ProviderProblem
 
-_BATCH_ROWS = 20_000
+_BATCH_ROWS = 5_000
 _CANCELLED = "57014"
 """What PostgreSQL calls a statement that took longer than it may."""
 

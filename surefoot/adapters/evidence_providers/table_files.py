@@ -13,7 +13,7 @@ from pyarrow import dataset as datasets
 
 from surefoot.adapters.evidence_providers.provider_failure import ProviderFailure, ProviderProblem
 
-_BATCH_ROWS = 20_000
+_BATCH_ROWS = 5_000
 _ALLOW_HTTP = "AWS_ALLOW_HTTP"
 
 
@@ -119,7 +119,9 @@ def _rows(table: Any, times: Sequence[str], since: float, until: float) -> Itera
     for column in times:
         one = _in_window(table.schema, column, since, until)
         condition = one if condition is None else condition | one
-    for batch in table.to_batches(filter=condition, batch_size=_BATCH_ROWS):
+    # A scan reads ahead as much as fits a fast disk by default, which is far more than these rows need.
+    scan = table.to_batches(filter=condition, batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1)
+    for batch in scan:
         if batch.num_rows:
             yield batch.to_pylist()
 
