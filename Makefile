@@ -15,11 +15,13 @@ setup: .venv/.ready
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
 demo: setup
+	@.ci/need openssh
 	$(BIN)/surefoot demo $(ARGS)
 needs: # before anything that takes time
 	@.ci/need browser $(ARGS)
 	@.ci/need haproxy $(ARGS)
 	@.ci/need openssh
+	@.ci/need prometheus $(ARGS)
 ifeq ($(ARGS),)
 test: needs setup
 	@.ci/tests

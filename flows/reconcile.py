@@ -4,6 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.drill import start_due_drills
+from tasks.evidence_import import import_all_evidence
 from tasks.promote_flow_runs import update_ended_runs
 from tasks.reconcile import (
     abort_cancelled_rollouts,
@@ -35,11 +36,13 @@ def reconcile() -> State[dict[str, list[str]]]:
     changes = apply_registry_changes()
     started = resume_rollouts()
     tables = restore_all_due_tables()
+    imported = import_all_evidence()
     counted = count_ended_rollouts()
     drilled = check_fallbacks() + start_due_drills()
     incidents = report_incidents()
     shown = show_ended_rollouts()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
+    done |= {"imported": imported}
     done |= {"live drills": left, "drilled": drilled, "incidents": incidents, "shown": shown}
     return final_reconcile_state(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before

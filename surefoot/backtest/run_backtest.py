@@ -1,5 +1,6 @@
 """Back-test one rollout on recorded requests, and report each evaluation of its gates and each milestone."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -104,6 +105,7 @@ def backtest(
     secret: str = "",
     opened: float | None = None,
     answers: RecordedAnswers | None = None,
+    until: float = math.inf,
     on_progress: Callable[[float, float], None] = lambda _done, _whole: None,
 ) -> BacktestResult:
     """Play one rollout over recorded traffic, with the judge and the state machine that run live.
@@ -117,6 +119,7 @@ def backtest(
         opened: When the rollout opens [Unix seconds]; by default as soon as the records fill the longest window that
             the policy looks back over. As live, labels that are not due by then come while the shadow waits.
         answers: The answers in the records, where other back-tests have asked for them; made anew without.
+        until: Nothing is looked at after this moment [Unix seconds].
         on_progress: Called after every step with the time passed and the time in all [seconds].
     """
     # Records hold no model to ask about corner cases, and no people.
@@ -124,7 +127,7 @@ def backtest(
     read = parse_policy(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
     start = opened if opened is not None else min(records.first + window, records.last)
-    end = records.last + _label_delay(read)
+    end = min(records.last + _label_delay(read), until)
     clock = SimulatedClock(start)
     journal = MemoryJournal()
     answers = answers or RecordedAnswers(records)

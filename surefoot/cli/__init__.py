@@ -51,6 +51,8 @@ MODULES = {
     "fallback": "served.fallback",
     "backtest": "backtest",
     "record": "served.record",
+    "evidence": "served.evidence",
+    "observe": "served.observe",
     "spread": "spread",
     "watch": "served.watch",
     "compact": "compact",

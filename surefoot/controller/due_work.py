@@ -156,6 +156,7 @@ class DueWork:
             **self._incidents(ports, policies),
             **self._to_count(ports),
             **self._shown(ports),
+            **self._to_import(policies),
             **self._to_compact(),
         }
 
@@ -219,6 +220,15 @@ class DueWork:
         if known is None or known[0] != head:
             known = self._outcomes[model] = head, ended_outcomes(ledger)
         return known[1]
+
+    def _to_import(self, policies: Mapping[str, Policy]) -> _DueRuns:
+        """Models whose sources of evidence were not read for some minutes; one that fails is asked as seldom."""
+        now = time.time()
+        return {
+            f"{model}: evidence is to be imported": now // wiring.IMPORT_EVERY_S
+            for model, policy in policies.items()
+            if policy.evidence is not None and wiring.is_import_due(self.snapshot.config, model, now)
+        }
 
     def _to_compact(self) -> _DueRuns:
         wanted: _DueRuns = {}

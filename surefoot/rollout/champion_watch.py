@@ -174,6 +174,7 @@ def watch_requests(
             opened=opened,
             stale_after=policy.stale_after,
             look_gates=gates,
+            origin=policy.evidence_origin,
         )
         for gate in gates
     )

@@ -63,6 +63,7 @@ def evidence_requests(
             look_gates=tuple(look.gates),
             corners=policy.corners if replayed else None,
             shadow_gates=tuple(policy.gates[name] for name in replayed.gates) if replayed else (),
+            origin=policy.evidence_origin,
         )
         for gate in look.gates
     )

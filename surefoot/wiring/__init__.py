@@ -12,6 +12,7 @@ from surefoot.wiring.adapters import (
     open_traffic,
 )
 from surefoot.wiring.answered_requests import log_answers
+from surefoot.wiring.evidence_import import IMPORT_EVERY_S, EvidenceImporter, import_evidence, is_import_due
 from surefoot.wiring.gateway_worker import build_gateway
 from surefoot.wiring.log_maintenance import (
     LOG_RETENTION_DAYS,
@@ -34,13 +35,17 @@ from surefoot.wiring.version_changes import read_version_changes
 
 __all__ = [
     "BUILD_WAIT_S",
+    "IMPORT_EVERY_S",
     "LOG_RETENTION_DAYS",
+    "EvidenceImporter",
     "broken_policies",
     "build_gateway",
     "candidate_promotion",
     "closed_segments",
     "compact_model_log",
     "count_since",
+    "import_evidence",
+    "is_import_due",
     "journal_counts",
     "log_answers",
     "logged_models",

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -56,6 +56,85 @@ def split_of_answer(periods: Sequence[SplitPeriod], at: float, number: str) -> S
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class AnsweredRow:
+    """What a version did with one row of one request, as somebody else has recorded it.
+
+    Attributes:
+        key: Request id and row.
+        at: When the request was received [Unix seconds].
+        number: Version that answered.
+        unit: Unit of the policy; None without one.
+        answer: What it answered, as a JSON value.
+        error: Why it failed; None when it did not.
+        features: Features of the row, as JSON values.
+        measured: `latency_ms`, `cpu_ms` and `rss_mb`, where they were measured.
+    """
+
+    key: tuple[str, int]
+    at: float
+    number: str
+    unit: str | None
+    answer: object
+    error: str | None
+    features: Mapping[str, object]
+    measured: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedLabel:
+    """A label that was reported: request id and row, when it became known [Unix seconds], and what it says."""
+
+    key: tuple[str, int]
+    at: float
+    label: object
+
+
+class AnsweredRequestLog:
+    """Appends what applications answered, and labels, to a model's prediction log; each file is closed at the end."""
+
+    def __init__(
+        self, config: Settings, model: str, kept: LogPolicy, unit: str | None, entries: Sequence[Entry]
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            config: Where everything is.
+            model: Registered model.
+            kept: What of the features is kept.
+            unit: Column of the policy's unit; None without one.
+            entries: The model's journal, which says what was in force when.
+        """
+        self._model = model
+        self._periods = split_periods(model, entries)
+        self._redactor = None if kept == LogPolicy() else LogRedactor(kept, config.token, unit)
+        stem, folder = f"{os.getpid()}-{time.time_ns() // 1_000_000}", config.log / model_file_name(model)
+        self._predictions = SegmentWriter(folder / f"predictions-{stem}.jsonl")
+        self._labels = SegmentWriter(folder / f"labels-{stem}.jsonl")
+
+    def append(self, rows: Iterable[AnsweredRow], labels: Iterable[ReportedLabel]) -> None:
+        """Append rows and labels.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        records = (self._record(row) for row in rows)
+        for segment, lines in ((self._predictions, map(json_line, records)), (self._labels, map(_label, labels))):
+            written = list(lines)
+            for begin in range(0, len(written), _SAMPLED):
+                segment.append(b"".join(written[begin : begin + _SAMPLED]))
+
+    def close(self) -> None:
+        """Close the files for good."""
+        self._predictions.close()
+        self._labels.close()
+
+    def _record(self, row: AnsweredRow) -> dict[str, object]:
+        split = split_of_answer(self._periods, row.at, row.number)
+        made = _record(self._model, row, split)
+        return made if self._redactor is None else _redacted(self._redactor, made)
+
+
 def log_answers(
     config: Settings, policy: Policy, entries: Sequence[Entry], rows: Sequence[TableRow], given: VersionAnswers
 ) -> int:
@@ -77,12 +156,6 @@ def log_answers(
     """
     model = policy.model
     _refuse_repeated(config, model, rows)
-    periods = split_periods(model, entries)
-    kept = policy.log_policy
-    redactor = None if kept == LogPolicy() else LogRedactor(kept, config.token, policy.unit)
-    records = [_record(model, row, given, split_of_answer(periods, row.request.at, given.number)) for row in rows]
-    if redactor is not None:
-        records = [_redacted(redactor, record) for record in records]
     labels = []
     for index, row in enumerate(rows):
         if row.label is not None:
@@ -90,14 +163,28 @@ def log_answers(
                 check_label(index, row.label[1])
             except ValueError as error:
                 raise Rejected(f"row {index + 1}: {error}") from error
-            labels.append(_label(row, row.label))
-    stem = f"{os.getpid()}-{time.time_ns() // 1_000_000}"
-    for kind, lines in (("predictions", [json_line(record) for record in records]), ("labels", labels)):
-        segment = SegmentWriter(config.log / model_file_name(model) / f"{kind}-{stem}.jsonl")
-        for begin in range(0, len(lines), _SAMPLED):
-            segment.append(b"".join(lines[begin : begin + _SAMPLED]))
-        segment.close()
+            labels.append(ReportedLabel(row.request.key, *row.label))
+    log = AnsweredRequestLog(config, model, policy.log_policy, policy.unit, entries)
+    try:
+        log.append([_answered(row, given) for row in rows], labels)
+    finally:
+        log.close()
     return len(labels)
+
+
+def _answered(row: TableRow, given: VersionAnswers) -> AnsweredRow:
+    """A row of a table, with what a version made of it."""
+    key = row.request.key
+    return AnsweredRow(
+        key=key,
+        at=row.request.at,
+        number=given.number,
+        unit=row.unit,
+        answer=given.answers.get(key),
+        error=given.errors.get(key),
+        features=row.request.features,
+        measured=row.told,
+    )
 
 
 def _refuse_repeated(config: Settings, model: str, rows: Sequence[TableRow]) -> None:
@@ -110,32 +197,30 @@ def _refuse_repeated(config: Settings, model: str, rows: Sequence[TableRow]) -> 
         raise Rejected(f"the prediction log of {model} has request {str(known[0][0])!r} already: nothing was written")
 
 
-def _record(model: str, row: TableRow, given: VersionAnswers, split: Split | None) -> dict[str, object]:
-    key, number = row.request.key, given.number
-    candidate = split is not None and split.candidate is not None and split.candidate.number == number
-    error = given.errors.get(key)
+def _record(model: str, row: AnsweredRow, split: Split | None) -> dict[str, object]:
+    candidate = split is not None and split.candidate is not None and split.candidate.number == row.number
     return {
         "v": 1,
-        "request": key[0],
-        "row": key[1],
+        "request": row.key[0],
+        "row": row.key[1],
         "model": model,
-        "at": row.request.at,
+        "at": row.at,
         "unit": row.unit,
         "arm": (Arm.CANDIDATE if candidate else Arm.CHAMPION).value,
-        "version": number,
-        "answered_by": None if error else number,
+        "version": row.number,
+        "answered_by": None if row.error else row.number,
         "weight": split.weight if split is not None else 0.0,
         "generation": split.generation if split is not None else 0,
         "rollout": split.rollout if split is not None else "",
-        "latency_ms": row.told.get("latency_ms") or 0.0,
-        "cpu_ms": row.told.get("cpu_ms"),
-        "rss_mb": row.told.get("rss_mb"),
-        "error": error,
+        "latency_ms": row.measured.get("latency_ms", 0.0),
+        "cpu_ms": row.measured.get("cpu_ms"),
+        "rss_mb": row.measured.get("rss_mb"),
+        "error": row.error,
         "params": None,
         "model_ms": None,
         "batch": None,
-        "prediction": given.answers.get(key),
-        "features": row.request.features,
+        "prediction": row.answer,
+        "features": row.features,
     }
 
 
@@ -150,7 +235,7 @@ def _redacted(redactor: LogRedactor, record: dict[str, object]) -> dict[str, obj
     return {**record, **hidden, "features": redactor.redact_row(features)}
 
 
-def _label(row: TableRow, label: tuple[float, object]) -> bytes:
-    request, place = row.request.key
-    made = {"v": 1, "request": request, "row": place, "label": label[1], "at": label[0], "received": time.time()}
+def _label(told: ReportedLabel) -> bytes:
+    request, place = told.key
+    made = {"v": 1, "request": request, "row": place, "label": told.label, "at": told.at, "received": time.time()}
     return orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)

@@ -36,7 +36,10 @@ from surefoot.wiring.adapters import (
     open_journal,
     open_traffic,
 )
+from surefoot.wiring.evidence_import import EvidenceImporter
 from surefoot.wiring.policies import suite_file
+from surefoot.wiring.prometheus_evidence import PrometheusEvidence
+from surefoot.wiring.provided_evidence import ProvidedEvidence
 from surefoot.wiring.traffic_engines import make_engine, wanted_engine
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ def open_ports(
     """
     models, log = make_version_processes(config, build_wait_s), PredictionLog(config.log)
     replay, days = make_replay(config, models, report), LoggedDayCounts(log).count_days
-    evidence = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
+    recorded = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
+    evidence = ProvidedEvidence(log, EvidenceImporter(config), recorded, PrometheusEvidence(config).gather)
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     files = ConfigFileStore(config.project, config.home / "bundle", make_artifact_cache(config).verified)
     # The processes of both versions end here, and not when they happen to be collected.

@@ -54,6 +54,15 @@ FULL = {
         },
     ],
     "fallback": {"constant": [0.8, 0.2]},
+    "evidence": {
+        "labels": {
+            "source": "sql",
+            "url_variable": "WAREHOUSE_URL",
+            "query": "SELECT id, late, known FROM landings WHERE known > :since AND known <= :until",
+            "columns": {"request": "id", "label": "late", "at": "known"},
+        },
+        "late": "2h",
+    },
     "corners": {
         "rows": 30,
         "empty": "carrier",
@@ -72,6 +81,11 @@ PLACES = [
     (),
     ("fallback",),
     ("fallback", "constant"),
+    ("evidence",),
+    ("evidence", "late"),
+    ("evidence", "labels"),
+    ("evidence", "labels", "query"),
+    ("evidence", "labels", "columns", "at"),
     ("model",),
     ("owners",),
     ("unit",),

@@ -124,4 +124,7 @@ def merge_excluded_counts(one: ExcludedRecords, other: ExcludedRecords) -> Exclu
     )
 
 
-_SUMS = ("refused", "repeated", "unkept", "sampled", "unknown", "early", "future", "clipped", "dropped", "odd")
+_SUMS = (
+    *("refused", "repeated", "unkept", "sampled", "unknown"),
+    *("early", "future", "clipped", "dropped", "odd", "unplaced"),
+)

@@ -1,6 +1,7 @@
 """Print the plan of a promotion: its stages, whether the version loads on this host, and what each gate can detect."""
 
 import math
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -11,6 +12,7 @@ from surefoot.adapters.replay.version_processes import LoadResult
 from surefoot.cli.printing.console import console, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
+from surefoot.core.policy.evidence.evidence_section import SqlLabels, SqlPredictions
 from surefoot.core.policy.policy_types import Approve, LiveShadow, Policy, Shadow
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 
@@ -19,13 +21,36 @@ _ENGINE_MODULES = {"dask": "prefect_dask"}
 
 
 def missing_engine_notes(policy: Policy) -> list[str]:
-    """Say what to install where the engine of a policy's `scoring` is not there."""
+    """Say what to install or to set where the engine of `scoring`, or a thing that `evidence` needs, is not there."""
     engine = policy.scoring.engine
     module = _ENGINE_MODULES.get(engine)
+    notes = _missing_source_notes(policy)
     if module is None or find_spec(module):
-        return []
+        return notes
     what = f"scoring.engine '{engine}' is not installed here, so each look asks both versions itself"
-    return [f"{what}: pip install 'surefoot[{engine}]'"]
+    return [f"{what}: pip install 'surefoot[{engine}]'", *notes]
+
+
+def _missing_source_notes(policy: Policy) -> list[str]:
+    """What a source of evidence needs and this host does not have."""
+    if policy.evidence is None:
+        return []
+    notes = []
+    for key, source in (("predictions", policy.evidence.predictions), ("labels", policy.evidence.labels)):
+        if source is None:
+            continue
+        if isinstance(source, SqlPredictions | SqlLabels):
+            if source.url_variable not in os.environ:
+                notes.append(f"environment variable {source.url_variable} of evidence.{key} is not set here")
+            continue
+        if source.source == "delta" and find_spec("deltalake") is None:
+            notes.append(f"evidence.{key} needs deltalake: pip install 'surefoot[delta]'")
+        if source.source == "parquet" and source.path.startswith("s3://") and find_spec("s3fs") is None:
+            notes.append(f"evidence.{key} needs s3fs: pip install 'surefoot[s3]'")
+    counters = policy.evidence.prometheus
+    if counters is not None and counters.token_variable and counters.token_variable not in os.environ:
+        notes.append(f"environment variable {counters.token_variable} of evidence.prometheus is not set here")
+    return notes
 
 
 def print_load_trial(number: str, found: LoadResult) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from surefoot.core.domain import EvidenceKind, Version
+from surefoot.core.policy.evidence.evidence_section import EvidenceOrigin
 from surefoot.core.policy.policy_types import Corners, Gate
 
 
@@ -28,6 +29,7 @@ class EvidenceRequest:
         look_gates: All gates that the same look asks about, this one among them, so that rows are read once for all.
         corners: Corner cases that the policy declares; None where the look does not ask them.
         shadow_gates: All gates of the shadow whose groups corner cases look at.
+        origin: What evidence is imported from first; None where Surefoot records all of it.
     """
 
     model: str
@@ -47,3 +49,4 @@ class EvidenceRequest:
     look_gates: tuple[Gate, ...] = ()
     corners: Corners | None = None
     shadow_gates: tuple[Gate, ...] = ()
+    origin: EvidenceOrigin | None = None

@@ -19,6 +19,8 @@ class ExcludedRecords:
         clipped: Values beyond the bounds of the policy, which count as the nearer bound [count].
         dropped: Mirrored requests that the shadow had no room for: they are missing, and no agreement [count].
         odd: Values, answers or labels that the metric cannot read [count].
+        unplaced: Requests that a counter has counted across a change of the split, so that their split is not known
+            [count].
         requests: Up to five requests with an odd value; ids, never values.
         what: What is odd about them, for people; never a value.
     """
@@ -34,6 +36,7 @@ class ExcludedRecords:
     clipped: int = 0
     dropped: int = 0
     odd: int = 0
+    unplaced: int = 0
     requests: tuple[str, ...] = ()
     what: str = ""
 

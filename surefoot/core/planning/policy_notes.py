@@ -26,7 +26,9 @@ def list_policy_notes(policy: Policy) -> tuple[str, ...]:
 def list_engine_notes(policy: Policy) -> Iterator[str]:
     """What the policy's engine cannot do that the gateway does, and what follows from it."""
     traffic = policy.traffic
-    yield from missing_abilities(traffic.engine)
+    evidence = policy.evidence
+    elsewhere = evidence is not None and (evidence.predictions is not None or evidence.prometheus is not None)
+    yield from missing_abilities(traffic.engine, recorded_elsewhere=elsewhere)
     if not traffic.engine_choice.abilities.logs_requests and traffic.stale_after is None:
         yield (
             f"the log is stale after {format_duration(traffic.quiet)} of silence: where applications record batches,"

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.corners import Corners
+from surefoot.core.policy.evidence.evidence_section import EvidenceOrigin, EvidenceSection
 from surefoot.core.policy.gates.any_gate import PolicyGate
 from surefoot.core.policy.gates.base import PolicyModel, SlicedGate
 from surefoot.core.policy.gates.implicit import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME
@@ -114,6 +115,9 @@ class Policy(PolicyModel):
         default_factory=lambda: Log.model_validate({}),
         description="What of a request's features is kept in the prediction log.",
     )
+    evidence: OptionalKey[EvidenceSection] = Field(
+        None, description="Predictions, labels and metrics that are recorded outside of Surefoot, and where."
+    )
     serving: Serving = Field(
         default_factory=lambda: Serving.model_validate({}),
         description="Which Python packages a version's processes see.",
@@ -194,6 +198,7 @@ class Policy(PolicyModel):
                 has_unit=self.unit is not None,
                 has_fallback=self.fallback is not None and not self.fallback.refuse,
                 has_drill=self.drill is not None,
+                evidence=self.evidence,
             )
         )
 
@@ -300,6 +305,13 @@ class Policy(PolicyModel):
     def log_policy(self) -> LogPolicy:
         """What of the requests' features stays in the prediction log."""
         return self.log.log_policy
+
+    @property
+    def evidence_origin(self) -> EvidenceOrigin | None:
+        """What evidence is imported from; None where Surefoot records all of it."""
+        if self.evidence is None:
+            return None
+        return EvidenceOrigin(self.evidence, self.log_policy, self.unit)
 
     @property
     def fallback_answer(self) -> FallbackAnswer | None:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from surefoot.core.policy.evidence.evidence_section import LABEL_SOURCES, PREDICTION_SOURCES
 from surefoot.core.policy.gates.any_gate import GATE_CLASSES
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.policy import Policy
@@ -26,6 +27,8 @@ from surefoot.core.policy.violations import (
 
 _TAGGED = {"gates", "steps", "data_layer"}
 """Keys under which pydantic's path holds, third, which member of a union was tried."""
+_EVIDENCE_SOURCES: dict[str, dict[str, type[BaseModel]]] = {"predictions": PREDICTION_SOURCES, "labels": LABEL_SOURCES}
+"""Keys of the section `evidence` under which it does so too."""
 _NAME_SIGN = "[key]"
 """What pydantic puts behind a name of a mapping that is wrong itself."""
 _BOUNDS = {
@@ -113,6 +116,12 @@ def _unknown_kind(path: KeyPath, found: object) -> Violation:
             return missing_key(path, "kind", f": one of {', '.join(SOURCE_CLASSES)}")
         kinds = f"expected one of {', '.join(SOURCE_CLASSES)}, found {describe_type(found['kind'])}"
         return Violation((*path, "kind"), kinds)
+    if path[0] == "evidence":
+        sources = _EVIDENCE_SOURCES[str(path[1])]
+        if "source" not in found:
+            return missing_key(path, "source", f": one of {', '.join(sources)}")
+        kinds = f"expected one of {', '.join(sources)}, found {describe_type(found['source'])}"
+        return Violation((*path, "source"), kinds)
     if "metric" not in found:
         return missing_key(path, "metric")
     known = ", ".join(metric for metric in Metric if metric in GATE_CLASSES)
@@ -130,7 +139,12 @@ def _path(place: Sequence[str | int], value: object) -> KeyPath:
 def _keys(place: Sequence[str | int]) -> KeyPath:
     """The place without what is third in gates, steps and tables, the tag of a union, and without a sign for a name."""
     place = place[:-1] if place and place[-1] == _NAME_SIGN else place
-    return tuple(key for index, key in enumerate(place) if index != 2 or place[0] not in _TAGGED)  # noqa: PLR2004
+    return tuple(key for index, key in enumerate(place) if index != 2 or not _is_tagged(place))  # noqa: PLR2004
+
+
+def _is_tagged(place: Sequence[str | int]) -> bool:
+    """Whether a place of pydantic's holds, third, which member of a union was tried."""
+    return place[0] in _TAGGED or (place[0] == "evidence" and place[1] in _EVIDENCE_SOURCES)
 
 
 def _at(value: object, path: KeyPath) -> object:
@@ -148,9 +162,9 @@ def _known_keys(place: Sequence[str | int], root: type[BaseModel]) -> list[str]:
     """The keys that are known where an unknown one stands, without those that are old names."""
     model = root
     rest = list(place[:-1])
-    if place[0] in _TAGGED and len(place) > 3:  # noqa: PLR2004 - section, name, tag, key
+    if len(place) > 3 and _is_tagged(place):  # noqa: PLR2004 - section, name, tag, key
         tag = str(place[2])
-        model = _tagged_model(str(place[0]), tag)
+        model = _tagged_model(str(place[0]), str(place[1]), tag)
         rest = rest[3:]
     for key in rest:
         # A place in a list, or a name that the author has chosen, leads to no other mapping.
@@ -158,8 +172,10 @@ def _known_keys(place: Sequence[str | int], root: type[BaseModel]) -> list[str]:
     return sorted(alias for alias, field in _fields(model) if not (field.json_schema_extra or {}).get("deprecated"))
 
 
-def _tagged_model(section: str, tag: str) -> type[BaseModel]:
+def _tagged_model(section: str, name: str, tag: str) -> type[BaseModel]:
     """The mapping that the member of a union stands for."""
+    if section == "evidence":
+        return _EVIDENCE_SOURCES[name][tag]
     if section == "data_layer":
         return SOURCE_CLASSES[tag]
     return STEP_CLASSES[tag] if section == "steps" else GATE_CLASSES[Metric(tag)]

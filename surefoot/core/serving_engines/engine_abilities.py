@@ -144,8 +144,13 @@ ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
 """What every engine can do; a new engine is one more entry, one policy section and one file of adapters/traffic."""
 
 
-def missing_abilities(name: EngineName) -> Iterator[str]:
-    """What an engine cannot do that the gateway does, one sentence for each consequence."""
+def missing_abilities(name: EngineName, *, recorded_elsewhere: bool = False) -> Iterator[str]:
+    """What an engine cannot do that the gateway does, one sentence for each consequence.
+
+    Args:
+        name: The engine.
+        recorded_elsewhere: Whether the policy names where requests are recorded that the engine does not log.
+    """
     able = ENGINES[name]
     engine = f"engine '{name}'"
     if not able.answers_for_failing_candidate:
@@ -158,7 +163,9 @@ def missing_abilities(name: EngineName) -> Iterator[str]:
             f"{engine}: 'surefoot kill' ends the open rollout through the journal, and has no switch at the engine that"
             " works without it"
         )
-    if not able.logs_requests:
+    if not able.logs_requests and recorded_elsewhere:
+        yield f"{engine}: it logs no request: gates see what the sources in 'evidence' hold, and nothing else"
+    elif not able.logs_requests:
         yield (
             f"{engine}: it logs no request: applications write what they answered with 'surefoot record', and gates see"
             " nothing else; latency and resources are not judged"

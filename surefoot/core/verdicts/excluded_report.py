@@ -25,6 +25,7 @@ EXCLUSION_REASON_TEXTS = {
     "clipped": "values beyond the policy's bounds, counted as the nearer bound",
     "dropped": "mirrored requests that the shadow had no room for, which are missing",
     "odd": "values that cannot be read",
+    "unplaced": "requests between two samples of a counter across a change of the split",
 }
 """Count of `ExcludedRecords` -> what it counts, as a verdict says it."""
 

@@ -90,27 +90,33 @@ def _row(
     request = made_up if "request" not in row else str(row["request"] if row["request"] is not None else "")
     if not 0 < len(request) <= _MAX_ID or not request.isprintable() or " " in request:
         raise Rejected(f"{where} has no request id of 1 to {_MAX_ID} visible characters")
-    at, place = _seconds(where, "at", row["at"]), row.get("row")
+    at, place = read_unix_time(where, "at", row["at"]), row.get("row")
     if place is not None and (not isinstance(place, int) or place < 0):
         raise Rejected(f"{where} has something in 'row' that is no whole number from 0")
-    values = {name: _plain(f"{where}, column '{name}'", row[name]) for name in features}
-    label = _plain(f"{where}, column 'label'", row.get("label"))
-    due = at if row.get("label_at") is None else _seconds(where, "label_at", row["label_at"])
+    values = {name: read_json_value(f"{where}, column '{name}'", row[name]) for name in features}
+    label = read_json_value(f"{where}, column 'label'", row.get("label"))
+    due = at if row.get("label_at") is None else read_unix_time(where, "label_at", row["label_at"])
     asked = LoggedRequest(
         key=(request, int(place or 0)),
         at=at,
         answered_by="",
         arm="",
-        prediction=_plain(f"{where}, column '{answers}'", row[answers]) if answers else None,
+        prediction=read_json_value(f"{where}, column '{answers}'", row[answers]) if answers else None,
         features=values,
     )
-    told = {name: _plain(where, row[name]) for name in ("error", "latency_ms", "cpu_ms", "rss_mb") if name in row}
+    told = {
+        name: read_json_value(where, row[name]) for name in ("error", "latency_ms", "cpu_ms", "rss_mb") if name in row
+    }
     key = canonical_text(values.get(unit)) if unit and values.get(unit) is not None else None
     return TableRow(asked, key, None if label is None else (due, label), told)
 
 
-def _seconds(where: str, name: str, value: object) -> float:
-    """A time as Unix seconds; one without a zone is UTC."""
+def read_unix_time(where: str, name: str, value: object) -> float:
+    """A time as Unix seconds; one without a zone is UTC.
+
+    Raises:
+        Rejected: It is no time.
+    """
     if isinstance(value, datetime):
         value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, str):
@@ -124,7 +130,7 @@ def _seconds(where: str, name: str, value: object) -> float:
     return float(value)
 
 
-def _plain(where: str, value: object) -> object:
+def read_json_value(where: str, value: object) -> object:
     """A value as JSON has it, as a caller would have sent it.
 
     Raises:
@@ -142,8 +148,8 @@ def _plain(where: str, value: object) -> object:
         case timedelta():
             return value.total_seconds()
         case list():
-            return [_plain(where, one) for one in value]
+            return [read_json_value(where, one) for one in value]
         case dict():
-            return {str(key): _plain(where, one) for key, one in value.items()}
+            return {str(key): read_json_value(where, one) for key, one in value.items()}
         case _:
             raise Rejected(f"{where} holds {type(value).__name__}, which no request can hold")

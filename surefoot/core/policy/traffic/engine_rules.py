@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from surefoot.core.policy.gates.base import Gate
+from surefoot.core.policy.evidence.evidence_section import EvidenceSection
+from surefoot.core.policy.gates.base import Gate, SlicedGate
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates
@@ -28,6 +29,7 @@ class EngineDemands:
         has_unit: Whether the policy names the column of units.
         has_fallback: Whether a fallback answers what no version can.
         has_drill: Whether rollbacks are rehearsed.
+        evidence: Where evidence is that is recorded elsewhere; None without any.
     """
 
     engine: EngineName
@@ -38,6 +40,7 @@ class EngineDemands:
     has_unit: bool
     has_fallback: bool
     has_drill: bool
+    evidence: EvidenceSection | None = None
 
 
 def unmet_demands(asked: EngineDemands) -> Iterator[Violation]:
@@ -47,6 +50,8 @@ def unmet_demands(asked: EngineDemands) -> Iterator[Violation]:
     if asked.has_unit and able.ramps and not able.sticky:
         yield Violation(("unit",), f"{engine} keeps no unit with one version while weights grow: leave 'unit' out")
     yield from _gates(asked, able, engine)
+    if asked.evidence is not None:
+        yield from _evidence(asked, asked.evidence, able, engine)
     yield from _rollback(asked.rollback, able, engine)
     if asked.has_fallback and not able.fallback:
         yield Violation(("fallback",), f"{engine} has no fallback: only the gateway answers what no version can")
@@ -71,12 +76,44 @@ def _gates(asked: EngineDemands, able: EngineAbilities, engine: str) -> Iterator
     """Gates whose measurements nothing writes."""
     if able.logs_requests:
         return
+    measured = _recorded_elsewhere(asked.evidence)
     for named in asked.named:
         for name in named.names if named.phase is not JudgingPhase.SHADOW else ():
             gate = asked.gates.get(name)
-            if gate is not None and gate.metric in _MEASURED:
+            if gate is not None and gate.metric in _MEASURED - measured:
                 rule = f"gate '{name}' measures {gate.metric}, and {engine} measures no request: leave it out here"
                 yield Violation(named.path, rule)
+
+
+def _recorded_elsewhere(evidence: EvidenceSection | None) -> frozenset[Metric]:
+    """Metrics of single requests that a source of evidence holds."""
+    if evidence is None:
+        return frozenset()
+    columns = evidence.predictions.columns.named if evidence.predictions else {}
+    counted = evidence.prometheus is not None and evidence.prometheus.latency is not None
+    return frozenset({Metric.LATENCY} if counted or columns.keys() & {"latency_ms", "latency_s"} else ())
+
+
+def _evidence(
+    asked: EngineDemands, evidence: EvidenceSection, able: EngineAbilities, engine: str
+) -> Iterator[Violation]:
+    """An engine that writes the log has its own records, and counters have neither units nor slices."""
+    if able.logs_requests:
+        for key in ("predictions", "prometheus"):
+            if getattr(evidence, key) is not None:
+                rule = f"{engine} records each request itself: only 'labels' may come from elsewhere"
+                yield Violation(("evidence", key), rule)
+    if evidence.prometheus is None:
+        return
+    counted = {Metric.ERROR_RATE} if evidence.prometheus.errors else set()
+    counted |= {Metric.LATENCY} if evidence.prometheus.latency else set()
+    for named in asked.named:
+        for name in named.names if named.phase is not JudgingPhase.SHADOW else ():
+            gate = asked.gates.get(name)
+            if gate is not None and gate.metric in counted and isinstance(gate, SlicedGate) and gate.by:
+                yield Violation(("gates", name, "by"), "counters in Prometheus have no slices: leave 'by' out")
+    if asked.has_unit and able.ramps:
+        yield Violation(("evidence", "prometheus"), "counters know no units: leave 'unit' out, or the counters")
 
 
 def _rollback(section: RollbackSection, able: EngineAbilities, engine: str) -> Iterator[Violation]:

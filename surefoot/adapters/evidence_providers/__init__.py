@@ -1,0 +1,1 @@
+"""Read predictions, labels and counters that others record: Parquet, Delta Lake, PostgreSQL, Prometheus."""

@@ -1,0 +1,1 @@
+"""Count requests, failures and latencies of both versions from counters in Prometheus."""

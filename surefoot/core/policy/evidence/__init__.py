@@ -1,0 +1,1 @@
+"""Define the policy section `evidence`: predictions, labels and signals that are recorded outside of Surefoot."""
