@@ -1,12 +1,14 @@
 """Keep the folded journal of every model in memory, so that a page of a long journal costs only what is new."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.journal.events import GateJudged, decode_event
+from surefoot.core.journal.ledger import Ledger, Rollout, fold_entries
 from surefoot.core.served_versions.version_status import VersionStatus, version_statuses
 
 _SAYS_NOTHING_OF_VERSIONS = frozenset({"GateJudged", "EffectIntended", "EffectDone", "ServiceCounted"})
@@ -35,12 +37,14 @@ class ModelRecord:
         ledger: The state that its entries lead to.
         by_rollout: The entries of each rollout, in order, by its id.
         recent: The latest entries.
+        verdicts: Verdicts by gate and outcome [count].
         error: Why the journal could not be read further; empty where it could.
     """
 
     ledger: Ledger
     by_rollout: dict[str, list[Entry]] = field(default_factory=dict)
     recent: list[Entry] = field(default_factory=list)
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     error: str = ""
     _about_versions: list[Entry] = field(default_factory=list)
     _statuses: tuple[int, dict[str, VersionStatus]] = (-1, {})
@@ -50,6 +54,10 @@ class ModelRecord:
         if self._statuses[0] != self.ledger.head:
             self._statuses = self.ledger.head, version_statuses(self._about_versions)
         return self._statuses[1]
+
+    def ended_rollouts(self) -> Iterator[Rollout]:
+        """Rollouts that are over, in the order in which they were opened."""
+        return (one for one in self.ledger.rollouts.values() if one.stage.is_terminal)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Take entries that follow the head.
@@ -63,6 +71,10 @@ class ModelRecord:
             mine = str(entry.data.get("rollout") or "") or before
             if mine in self.ledger.rollouts:
                 self.by_rollout.setdefault(mine, []).append(entry)
+            if entry.kind == GateJudged.__name__:
+                event = decode_event(entry.kind, entry.data)
+                if isinstance(event, GateJudged):
+                    self.verdicts[event.verdict.gate, str(event.verdict.outcome)] += 1
             if entry.kind not in _SAYS_NOTHING_OF_VERSIONS:
                 self._about_versions.append(entry)
         self.recent = [*self.recent, *entries][-RECENT_ENTRIES:]

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from surefoot.core.errors import NotFound, Rejected, SurefootError
 from surefoot.incidents.incident_reports import report_files
-from surefoot.status_page import page_content, sign_in
+from surefoot.status_page import page_content, page_metrics, sign_in
 from surefoot.status_page.operator_actions import PageAction, run_page_action
 from surefoot.status_page.status_store import StatusStore
 
@@ -72,6 +72,7 @@ class StatusPage:
             Route("/", self._overview),
             Route("/health", self._health),
             Route("/events", self._events),
+            Route("/metrics", self._metrics),
             Route("/sign-in", self._sign_in),
             Route("/sign-out", self._sign_out, methods=["POST"]),
             Route("/static/{name}", self._static),
@@ -187,6 +188,11 @@ class StatusPage:
 
     async def _health(self, _request: Request) -> Response:
         return PlainTextResponse("ok")
+
+    async def _metrics(self, _request: Request) -> Response:
+        """What the journal says, for Prometheus; the gateway's own metrics are at the gateway."""
+        text = await run_in_threadpool(self._store.metrics)
+        return Response(text, media_type=page_metrics.CONTENT_TYPE)
 
     async def _events(self, request: Request) -> Response:
         if self._is_foreign(request) or len(self._live) >= _MOST_LIVE:

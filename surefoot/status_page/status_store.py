@@ -23,6 +23,7 @@ from surefoot.status_page.model_status import (
     ModelStatus,
     look_at_model,
 )
+from surefoot.status_page.page_metrics import journal_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +128,14 @@ class StatusStore:
         if not self._read_once.wait(_FIRST_READING_S):
             read = sum(self.view.heads().values())
             raise JournalUnavailable(f"the journal is being read, {read:,} entries so far: this page comes by itself")
+
+    def metrics(self) -> bytes:
+        """Everything that the journals say, in Prometheus' text format."""
+        self.touch()
+        records = {model: record for model in self.view.models if (record := self.view.record(model))}
+        heartbeats = {flow: flow_progress.last_heartbeat(self.config.home, flow) for flow in _TICKING_FLOWS}
+        with self.view.lock:
+            return journal_metrics(records, heartbeats)
 
     def reread(self, model: str) -> None:
         """Read what an action has just journalled, so that the next page shows it."""

@@ -1,11 +1,12 @@
 """A real Prometheus server that holds the counters of a past that was written for it."""
 
 import contextlib
+import json
 import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ def program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def prometheus(root: Path, text: str) -> Iterator[str]:
-    """Start it over samples in the OpenMetrics format; its base URL."""
+def prometheus(root: Path, text: str, config: Mapping[str, object] | None = None) -> Iterator[str]:
+    """Start it over samples in the OpenMetrics format; it scrapes what the configuration says. Gives its base URL."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "past.txt").write_text(f"{text}# EOF\n")
     made = [
@@ -34,9 +35,10 @@ def prometheus(root: Path, text: str) -> Iterator[str]:
         str(root / "past.txt"),
         str(root / "data"),
     ]
-    done = subprocess.run(made, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (root / "prometheus.yml").write_text("scrape_configs: []\n")
+    if text:
+        done = subprocess.run(made, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    (root / "prometheus.yml").write_text(json.dumps(config or {"scrape_configs": []}))
     port = free_port()
     command = [program("prometheus"), f"--config.file={root}/prometheus.yml", f"--storage.tsdb.path={root}/data"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=100y"]
