@@ -7,7 +7,8 @@ import sys
 import tempfile
 import traceback
 from importlib import import_module
-from typing import TextIO, cast
+from importlib.metadata import version
+from typing import Annotated, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -65,6 +66,23 @@ MODULES = {
 """The module of each command, in the order of the help: a command loads its own module and no other one."""
 
 
+def _print_version(asked: bool) -> None:
+    """Print the version and end, when asked for it."""
+    if asked:
+        typer.echo(f"surefoot {version('surefoot')}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 def build_app(command: str = "") -> typer.Typer:
     """Make the command line.
 
@@ -76,7 +94,7 @@ def build_app(command: str = "") -> typer.Typer:
         pretty_exceptions_enable=False,
         help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
     )
-    made.callback()(lambda: None)  # without it an app of one command would take no name of a command
+    made.callback()(_options)  # without it an app of one command would take no name of a command
     wanted = [MODULES[command]] if command in MODULES else dict.fromkeys(MODULES.values())
     for name in wanted:
         import_module(f"surefoot.cli.{name}").register(made)

@@ -1,5 +1,6 @@
 """What other programs may import from the package."""
 
+import importlib.metadata
 import subprocess
 import sys
 from importlib.resources import files
@@ -55,3 +56,9 @@ def _names(app: typer.Typer) -> list[str]:
     """Names of the commands and groups of an app."""
     commands = [one.name or getattr(one.callback, "__name__", "") for one in app.registered_commands]
     return [*commands, *(str(group.name) for group in app.registered_groups)]
+
+
+def test_the_version_is_printed() -> None:
+    """`surefoot --version` prints the version of the installed package, without loading a command."""
+    done = subprocess.run([sys.executable, "-m", "surefoot", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, f"surefoot {importlib.metadata.version('surefoot')}")
