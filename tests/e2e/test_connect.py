@@ -12,6 +12,7 @@ from bench.connect import connect
 from bench.connecting.postgres import running_postgres
 from bench.connecting.rollout import MODEL, Installation, credentials
 from bench.connecting.servers import Mlflow, Prefect, running_mlflow, running_prefect
+from surefoot.cli.local.prefect_server import DEPLOYED_FLOWS
 from surefoot.settings import read_settings
 from tests.e2e.stack_scenario import leftovers
 
@@ -75,7 +76,7 @@ def test_a_pool_of_somebody_else_gets_the_flows_and_no_worker(connected: Connect
     try:
         assert (up.returncode, up.stderr) == (0, ""), up
         assert sorted(read_settings(other.home).processes) == ["controller", "gateway"]
-        names = {"promote", "rollback", "drill", "watch", "reconcile"}
+        names = set(DEPLOYED_FLOWS)
         found: list[dict[str, Any]] = connected.prefect.ask("POST", "/deployments/filter", {}).json()
         assert {one["name"]: one["work_pool_name"] for one in found} == dict.fromkeys(names, "team")
         status = json.loads(other.run("status", "--json").stdout)
