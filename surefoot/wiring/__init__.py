@@ -12,7 +12,12 @@ from surefoot.wiring.adapters import (
     open_traffic,
 )
 from surefoot.wiring.answered_requests import log_answers
-from surefoot.wiring.evidence_import import IMPORT_EVERY_S, EvidenceImporter, import_evidence, is_import_due
+from surefoot.wiring.foreign_evidence.evidence_import import (
+    IMPORT_EVERY_S,
+    EvidenceImporter,
+    import_evidence,
+    is_import_due,
+)
 from surefoot.wiring.gateway_worker import build_gateway
 from surefoot.wiring.log_maintenance import (
     LOG_RETENTION_DAYS,

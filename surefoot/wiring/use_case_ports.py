@@ -36,10 +36,10 @@ from surefoot.wiring.adapters import (
     open_journal,
     open_traffic,
 )
-from surefoot.wiring.evidence_import import EvidenceImporter
+from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter
+from surefoot.wiring.foreign_evidence.prometheus_evidence import PrometheusEvidence
+from surefoot.wiring.foreign_evidence.provided_evidence import ProvidedEvidence
 from surefoot.wiring.policies import suite_file
-from surefoot.wiring.prometheus_evidence import PrometheusEvidence
-from surefoot.wiring.provided_evidence import ProvidedEvidence
 from surefoot.wiring.traffic_engines import make_engine, wanted_engine
 
 if TYPE_CHECKING:

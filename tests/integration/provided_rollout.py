@@ -24,8 +24,8 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.rollout.evidence_requests import evidence_requests
 from surefoot.settings import Settings
-from surefoot.wiring.evidence_import import EvidenceImporter
-from surefoot.wiring.provided_evidence import ProvidedEvidence
+from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter
+from surefoot.wiring.foreign_evidence.provided_evidence import ProvidedEvidence
 from tests.scripted import at, scenario, started
 from tests.unit.test_replay import Model
 from tests.unit.test_serving_engines import HAPROXY

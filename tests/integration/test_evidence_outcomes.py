@@ -204,7 +204,7 @@ def test_a_query_can_change_nothing(
 def test_the_log_keeps_what_the_policy_lets_it_keep(played: ProvidedRollout, home: Settings, tmp_path: Path) -> None:
     """Columns that the policy hashes or drops are hashed and dropped in what is imported."""
     from surefoot.core.policy.parse import parse_policy  # noqa: PLC0415 - for this test alone
-    from surefoot.wiring.evidence_import import EvidenceImporter  # noqa: PLC0415 - same
+    from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter  # noqa: PLC0415 - same
 
     pq.write_table(played.foreign_predictions(), tmp_path / "all.parquet")
     policy = parse_policy({**policy_of(parquet(tmp_path)), "log": {"hash": ["place"], "drop": ["stop"]}})

@@ -25,7 +25,7 @@ from surefoot.core.judging.evidence import BadEventCounts, MeasurementCounts, Mi
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.stats.histogram import BUCKET_RATIO, bucket_of
-from surefoot.wiring.prometheus_evidence import PrometheusEvidence
+from surefoot.wiring.foreign_evidence.prometheus_evidence import PrometheusEvidence
 from tests.conftest import free_port
 from tests.integration.prometheus_process import prometheus
 from tests.integration.provided_rollout import ProvidedRollout, later

@@ -12,7 +12,7 @@ from surefoot.core.judging.evidence import Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.evidence.evidence_section import EvidenceOrigin
 from surefoot.core.ports import EvidenceSource
-from surefoot.wiring.evidence_import import EvidenceImporter, SourceImport
+from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter, SourceImport
 
 _SERVED = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
 
