@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,7 +217,10 @@ class MlflowRegistry:
     def _nearest(self, model: str, number: str) -> str:
         models = self.models()
         if model not in models:
-            return f"no registered model {model}; registered: {', '.join(models[:_LISTED]) or 'none'}"
+            near = get_close_matches(model, models, n=3)
+            listed = [*near, *(one for one in sorted(models) if one not in near)]
+            more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+            return f"no registered model {model}; registered: {', '.join(listed[:_LISTED]) or 'none'}{more}"
         alias = number.strip().lstrip("@")
         if not number.isdecimal() and (pointed := self.aliases(model).get(alias)):
             return f"'{number}' is no version number of {model}: alias {alias} points to version {pointed}"

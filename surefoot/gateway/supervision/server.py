@@ -10,6 +10,9 @@ from surefoot.gateway.http.app import Gateway
 
 _REQUEST_TIMEOUT_S = 60.0
 """How long a request may take to come, from its first byte to its last [s]."""
+_LINGER_S = 1.0
+"""How long what still comes on a refused connection is read and dropped [s]: closed at once, the caller's kernel would
+throw the refusal away."""
 _DRAIN_TIMEOUT_S = 3.0
 """How long callers with open connections may finish before these are closed [s]."""
 
@@ -26,7 +29,7 @@ class TimedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
-        self._coming = True
+        self._coming, self._refused = True, False
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.patience, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -46,6 +49,8 @@ class TimedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes; most requests come whole, and cost no timer."""
+        if self._refused:
+            return
         super().data_received(data)
         self._wait(coming=self._coming)
 
@@ -64,6 +69,10 @@ class TimedConnection(HttpToolsProtocol):
             said = b"the request did not come within %g s" % self.patience
             head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\nconnection: close\r\n"
             self.transport.write(head + b"content-length: %d\r\n\r\n" % len(said) + said)
+            self.transport.write_eof()
+            self._refused = True
+            self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
+            return
         self.transport.close()
 
 
