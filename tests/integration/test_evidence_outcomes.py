@@ -225,7 +225,7 @@ def evidence_command(project: Path, *words: str) -> "subprocess.CompletedProcess
     """Run `surefoot evidence m`, on a host without a stack."""
     environment = {**os.environ, "SUREFOOT_HOME": str(project / "no-home"), "COLUMNS": "300"}
     command = [sys.executable, "-m", "surefoot", "evidence", "m", "--project", str(project), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
 def test_the_command_shows_rows_as_the_judge_reads_them(played: ProvidedRollout, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def observe(folder: Path, home: Path, *words: str) -> "subprocess.CompletedProce
     """Run the command in a process of its own."""
     environment = {**os.environ, "SUREFOOT_HOME": str(home), "COLUMNS": "300"}
     command = [sys.executable, "-m", "surefoot", "observe", "m", *words, "--project", str(folder)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
 def test_a_version_that_fails_would_have_been_rolled_back(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_following_prints_what_is_new_and_ends_with_the_rollout(tmp_path: Path) 
         assert "would be RolledBack" not in first
         pq.write_table(pa.Table.from_pylist(rows[3200:]), folder / "log" / "more.parquet")
         last = process.stdout.read()
-        assert process.wait(120) == 0
+        assert process.wait(600) == 0
     assert "version 8 would be RolledBack, by gate errors" in last
 
 
