@@ -1,5 +1,6 @@
 """`status` and `verify` name what is wrong, each in one line, and say so by their exit codes."""
 
+import contextlib
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ from surefoot.adapters import flow_progress
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli.local import prefect_server
+from surefoot.cli.local.signals import reset_signal_handlers
 from surefoot.core.domain import RolloutKind
 from surefoot.core.journal.events import DriftFound, RolloutOpened
 from tests.integration.emergency import MODEL, Emergency
@@ -133,28 +135,31 @@ def test_watch_shows_it_again_in_eighty_columns(emergency: Emergency) -> None:
     columns = {**os.environ, "SUREFOOT_HOME": str(emergency.home), "COLUMNS": "80", "TERM": "xterm", "LINES": "60"}
     shown, terminal = pty.openpty()
     command = [sys.executable, "-m", "surefoot", "status", MODEL, "--watch"]
-    watching = subprocess.Popen(command, env=columns, stdout=terminal, stderr=terminal)
+    # A test run in the background ignores Ctrl-C, and its children would inherit that.
+    usual = reset_signal_handlers
+    watching = subprocess.Popen(command, env=columns, stdout=terminal, stderr=terminal, preexec_fn=usual)  # noqa: PLW1509
     os.close(terminal)
     text = ""
 
-    def read_until(wanted: str) -> None:
+    def read() -> str:
+        """What was shown so far; a terminal that is not read from would hold the command up."""
         nonlocal text
-        wait_for(lambda: bool(select.select([shown], [], [], 0.1)[0]) and wanted in _more())
-
-    def _more() -> str:
-        nonlocal text
-        text += os.read(shown, 65536).decode(errors="replace")
+        with contextlib.suppress(OSError):  # the command has ended
+            if select.select([shown], [], [], 0.1)[0]:
+                text += os.read(shown, 65536).decode(errors="replace")
         return text
 
     try:
-        read_until("Ramping")
+        wait_for(lambda: "Ramping" in read())
         assert emergency.command("abort", MODEL, "-m", "test of the watch") == 0
-        read_until("Aborted")
-    finally:
+        wait_for(lambda: "Aborted" in read())
         watching.send_signal(signal.SIGINT)
-        code = watching.wait(60)
+        wait_for(lambda: bool(read()) and watching.poll() is not None)
+    finally:
+        watching.kill()
+        watching.wait()
         os.close(shown)
-    assert code in {0, 1}
+    assert watching.returncode in {0, 1}
     # Each frame begins where the cursor goes home.
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.replace("\x1b[H", "\n"))
     assert max(len(line) for line in plain.replace("\r", "").splitlines()) <= 80
