@@ -20,8 +20,8 @@ from surefoot.demo.traffic_replay import CallerCounts, TrafficReplay
 REPLAY_START, JULY_START = midnight("2013-06-01"), midnight("2013-07-01")
 FEED_CHANGES_AT = midnight("2013-07-06")
 """The upstream feature service stops filling gaps on this day: requests carry the gaps that the data really has."""
-EVERY_NTH_FLIGHT = 4
-"""Every fourth flight is replayed; the whole year tells the same story four times as slowly."""
+EVERY_NTH_FLIGHT = 3
+"""Every third flight is replayed; the whole year tells the same story three times as slowly."""
 _SLOW_RATE = 6.0
 """Requests a second while a scene is being set."""
 _FAST_RATE = 250.0

@@ -23,8 +23,6 @@ _USUAL = (0.005, 0.995)
 """Between these quantiles the values of a column are usual."""
 _MOST_VALUES = 1000
 """A column of text with more values than this has identifiers, of which new ones are usual [count]."""
-_EVERY_NTH_FLIGHT = 3
-"""Every third flight of the example's model is replayed."""
 _SAMPLE = 400
 """Rows that the good version is asked, to see the form of its answers [count]."""
 
@@ -102,7 +100,7 @@ def _trained(order: RegistrationRequest, folder: Path) -> Path:
 
     from surefoot.demo.flight_requests import FEATURES, UNIT_COLUMN, build_requests, midnight  # noqa: PLC0415 - same
     from surefoot.demo.model_versions import VERSION_RECIPES  # noqa: PLC0415 - same
-    from surefoot.demo.scenario import REPLAY_START  # noqa: PLC0415 - same
+    from surefoot.demo.scenario import EVERY_NTH_FLIGHT, REPLAY_START  # noqa: PLC0415 - same
 
     flights = build_requests(Path(order.cache) / "flights.parquet")
     recipe = VERSION_RECIPES[0]
@@ -118,7 +116,7 @@ def _trained(order: RegistrationRequest, folder: Path) -> Path:
         serialization_format="cloudpickle",
         pip_requirements=["scikit-learn", "pandas"],
     )
-    live = flights[flights["at"] >= REPLAY_START].iloc[::_EVERY_NTH_FLIGHT]
+    live = flights[flights["at"] >= REPLAY_START].iloc[::EVERY_NTH_FLIGHT]
     live = live.rename(columns={"late": "label"})
     live[["id", "at", "label", "label_at", UNIT_COLUMN, *FEATURES]].to_parquet(order.traffic)
     return folder
