@@ -41,6 +41,7 @@ _HEADERS = {
 }
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
 _TEMPLATES = Path(__file__).parent / "templates"
+_REPORT_STYLE = _TEMPLATES.parents[1] / "reports" / "templates" / "page_style.css"
 
 _log = logging.getLogger(__name__)
 
@@ -184,7 +185,10 @@ class StatusPage:
         name = request.path_params["name"]
         if name not in _STATIC:
             raise NotFound(f"there is no file {name}")
-        return FileResponse(_TEMPLATES / name, media_type=_STATIC[name], headers={"Cache-Control": "max-age=60"})
+        text = (_TEMPLATES / name).read_text(encoding="utf-8")
+        if name == "page.css":  # the pages look like the reports that they link to
+            text = _REPORT_STYLE.read_text(encoding="utf-8") + text
+        return Response(text, media_type=_STATIC[name], headers={"Cache-Control": "max-age=60"})
 
     async def _health(self, _request: Request) -> Response:
         return PlainTextResponse("ok")

@@ -73,7 +73,7 @@ def served(emergency: Emergency) -> Iterator[Emergency]:
 
 
 def get(stack: Emergency, path: str, **headers: str) -> httpx.Response:
-    """Ask for a page, as nobody in particular."""
+    """Ask for a page without a cookie."""
     return httpx.get(stack.config.page + path, headers=headers, timeout=30.0, trust_env=False)
 
 
@@ -92,7 +92,7 @@ def form_token(client: httpx.Client) -> str:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_pages_are_readable_for_everybody(served: Emergency, page: Page, width: int, theme: str) -> None:
+def test_pages_are_readable(served: Emergency, page: Page, width: int, theme: str) -> None:
     """No page breaks a rule of axe, writes to the console, runs a text of the journal, or is wider than its window."""
     said: list[str] = []
     browser = page.context.browser
@@ -135,7 +135,7 @@ def test_the_first_screen_answers_what_a_person_asks_at_night(served: Emergency,
 
 
 def test_an_open_page_shows_a_new_entry_by_itself(served: Emergency, page: Page) -> None:
-    """A page that nobody reloads shows the next look, and keeps the details open that a person has opened."""
+    """A page that is not reloaded shows the next look, and keeps the details open that a person has opened."""
     page.goto(served.config.page + ROLLOUT)
     page.locator("#connection", has_text="live").wait_for()
     page.get_by_text("all numbers").first.click()

@@ -31,8 +31,8 @@ def test_a_link_opens_a_session_of_its_person(name: str, wait: float, later: flo
 
 
 @given(NAMES, st.data())
-def test_what_was_altered_is_nobody(name: str, data: st.DataObject) -> None:
-    """A key or a cookie of which one character is another one signs in nobody."""
+def test_what_was_altered_signs_in_no_person(name: str, data: st.DataObject) -> None:
+    """A key or a cookie with one other character signs in no person."""
     key = make_link_key("secret", name, NOW)
     cookie = open_session("secret", key, NOW) or ""
     for is_cookie, text in ((False, key), (True, cookie)):
@@ -44,7 +44,7 @@ def test_what_was_altered_is_nobody(name: str, data: st.DataObject) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_without_an_error(text: str) -> None:
-    """What a stranger writes into a link or a cookie is nobody, and no exception."""
+    """What a stranger writes into a link or a cookie signs in no person, and raises nothing."""
     assert open_session("secret", text, NOW) is None
     assert signed_in("secret", text, NOW) is None
     assert not is_form_token("secret", "cookie", text)
@@ -62,7 +62,7 @@ def test_each_text_serves_its_own_purpose_only() -> None:
     assert signed_in("secret", cookie, NOW + SESSION_LIFE_S) is None
 
 
-def test_a_payload_that_nobody_signed_is_refused() -> None:
+def test_a_payload_without_a_signature_is_refused() -> None:
     """A person who writes the payload himself lacks the signature."""
     payload = base64.urlsafe_b64encode(json.dumps({"name": "eve", "until": NOW * 2}).encode()).decode().rstrip("=")
     assert signed_in("secret", f"{payload}.{'0' * 64}", NOW) is None
