@@ -58,7 +58,7 @@ def split_of_answer(periods: Sequence[SplitPeriod], at: float, number: str) -> S
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRow:
-    """What a version did with one row of one request, as somebody else has recorded it.
+    """What a version did with one row of one request, as another program has recorded it.
 
     Attributes:
         key: Request id and row.

@@ -28,7 +28,7 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ProvidedPrediction:
-    """What one version did with one row of one request, as somebody else has recorded it.
+    """What one version did with one row of one request, as another program has recorded it.
 
     Attributes:
         key: Request id and row.

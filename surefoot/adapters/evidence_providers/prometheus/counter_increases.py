@@ -33,7 +33,7 @@ def counter_increases(samples: Samples, since: float) -> Iterator[CounterIncreas
 
     Where a counter falls it began anew, and all that it shows has come since. A series that appears while its target is
     scraped already was not there because it was 0: so the first failure of a version counts. Of a series whose target
-    appears with it, nobody knows since when it counts, so its first sample counts nothing.
+    appears with it, it is not known since when it counts, so its first sample counts nothing.
 
     Args:
         samples: Samples of the series, from some time before the window.

@@ -230,7 +230,7 @@ class PrometheusCounts:
             if math.isfinite(bound):
                 last = bucket_up_to(bound * _MS[self._section.latency_unit])
             else:
-                last += 1  # above the largest bound: how far, nobody knows
+                last += 1  # above the largest bound: how far is not known
             if count:
                 made[last] += count
         return tuple(sorted(made.items()))
