@@ -179,8 +179,8 @@ def test_deny_is_a_signed_no(waiting: Waiting, capsys: pytest.CaptureFixture[str
 def test_pause_and_resume_are_on_record(waiting: Waiting) -> None:
     """A pause needs a reason; it and its end are journalled, and a second end is refused."""
     assert waiting.command("pause", "m") == 2
-    assert waiting.command("pause", "m", "-m", "somebody looks at it") == 0
-    assert "paused by a person: somebody looks at it" in waiting.notes()
+    assert waiting.command("pause", "m", "-m", "the night shift looks at it") == 0
+    assert "paused by a person: the night shift looks at it" in waiting.notes()
     assert waiting.command("resume", "m") == 0
     assert waiting.command("resume", "m") == 2
     assert [entry.kind for entry in waiting.journal.read("m")][-2:] == ["RolloutPaused", "RolloutResumed"]

@@ -197,7 +197,7 @@ def pause_and_freeze(scenario: Scenario) -> None:
         open_promotion(ports, scenario.request())
     if not any(e.kind == "RolloutPaused" for e in scenario.journal.entries):
         drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
-        pause_rollout(ports, "m", "somebody looks at it")
+        pause_rollout(ports, "m", "the night shift looks at it")
     if not any(e.kind == "RolloutResumed" for e in scenario.journal.entries):
         drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.HOLDING))
         resume_rollout(ports, "m", "it is fine")

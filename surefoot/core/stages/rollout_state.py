@@ -41,7 +41,7 @@ class Rollout:
         verdicts: Answers of that look by gate.
         paused: Why it waits, or None.
         ending: The terminal stage that has been decided, or None.
-        drifted: Whether the world was found changed by somebody else.
+        drifted: Whether another program or a person was found to have changed registry or traffic.
         done: Effects that were applied, in order.
         refused: Effects that could not be applied since the end was decided.
         reason: Why it stands where it stands.
