@@ -38,8 +38,9 @@ bench: setup
 	$(BIN)/python -m bench $(ARGS)
 fault: setup # hours: damage, kills during rollbacks, starts under pressure, every test that kills or waits thirty times
 	@.ci/need browser
-	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest tests/property tests/unit tests/integration/test_benches.py \
-	  tests/integration/test_emergency.py tests/integration/test_rows.py
+	@.ci/need openssh
+	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest tests/property tests/unit tests/integration/test_emergency.py
+	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest -m sweep tests/e2e tests/integration
 	$(BIN)/python -m bench.damage && $(BIN)/python -m bench.rollback_kills
 	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
 wheel: setup

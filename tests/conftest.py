@@ -19,6 +19,8 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
+from tests import sweeps
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -26,8 +28,17 @@ if TYPE_CHECKING:
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 # A busy host is slow, and that is no failure.
-hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.register_profile("patient", deadline=None, max_examples=100 if sweeps.EVERYTHING else 30)
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of sweeps whose turn is today, before `-m` chooses what `make test` runs."""
+    for item in items:
+        for marker in item.iter_markers("sweep"):
+            if sweeps.has_turn(str(marker.args[0]) if marker.args else item.nodeid):
+                item.add_marker("today")
 
 
 def free_port() -> int:

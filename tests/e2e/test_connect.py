@@ -16,6 +16,8 @@ from surefoot.cli.local.prefect_server import DEPLOYED_FLOWS
 from surefoot.settings import read_settings
 from tests.e2e.stack_scenario import leftovers
 
+pytestmark = pytest.mark.sweep("connect")  # starts all servers a second time
+
 
 @dataclass
 class Connected:

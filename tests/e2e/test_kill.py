@@ -48,6 +48,7 @@ def test_an_undisturbed_promotion_bakes(whole: Ending) -> None:
     assert whole.stages == entered
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("model", "at"), [("cabins-shadow", "Shadowing"), ("cabins-ramp", "Ramping1")])
 def test_a_kill_at_a_stage_changes_nothing_of_the_end(cabins: Cabins, whole: Ending, model: str, at: str) -> None:
     """After a SIGKILL while shadowing, or with a live weight, the same command ends as if nothing had happened."""
@@ -65,7 +66,9 @@ def test_a_kill_at_a_stage_changes_nothing_of_the_end(cabins: Cabins, whole: End
     assert callers.failed == 0, callers.seen
 
 
-@pytest.mark.parametrize(("model", "through"), [("cabins-before", False), ("cabins-after", True)])
+@pytest.mark.parametrize(
+    ("model", "through"), [pytest.param("cabins-before", False, marks=pytest.mark.sweep), ("cabins-after", True)]
+)
 def test_a_kill_at_the_commit_point_is_repaired(cabins: Cabins, whole: Ending, model: str, through: bool) -> None:
     """A SIGKILL between intent and effect of alias champion, or between effect and done, leaves no trace at the end."""
     callers = warm(cabins, model)

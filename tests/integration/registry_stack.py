@@ -19,6 +19,7 @@ from surefoot.core.journal.events import decode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.settings import Settings
 from tests import local_http
+from tests.commands import run_command
 from tests.conftest import free_port
 from tests.fakes import POLICY
 from tests.integration.gateway_harness import fails, quits, save_pyfunc, wait_for
@@ -127,9 +128,7 @@ class ServedStack:
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""
-        environment = {**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"}
-        command = [sys.executable, "-m", "surefoot", *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return run_command(*words, environment={**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"})
 
     def close(self) -> None:
         """Stop the gateway, and remove the models: other tests register some of these names."""

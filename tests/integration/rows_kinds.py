@@ -15,8 +15,6 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from tests import sweeps
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
     import mlflow.pyfunc
@@ -24,7 +22,7 @@ with warnings.catch_warnings():
     from mlflow.models import infer_signature
     from mlflow.pyfunc.model import PythonModel
 
-COUNT = 1000 if sweeps.EVERYTHING else 400
+COUNT = 1000
 """Distinct rows of each kind [count]."""
 COLUMNS = ["x", "y", "g", "n", "day"]
 DAYS = pd.date_range("2013-07-01 08:30", periods=COUNT, freq="97min")

@@ -2,14 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pandas as pd
@@ -25,9 +23,13 @@ from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChosen
 from surefoot.rollout import adopt_champion, drive_rollout, finish_decided_ending, journal_model_drift, open_promotion
 from surefoot.settings import Settings
+from tests.commands import run_command
 from tests.conftest import free_port
 from tests.fakes import BY_ALIAS
 from tests.integration.gateway_harness import save_pyfunc
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROWS = 200
 
@@ -94,9 +96,7 @@ class AliasStack:
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""
-        environment = {**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"}
-        command = [sys.executable, "-m", "surefoot", *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return run_command(*words, environment={**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"})
 
     def alias(self) -> str:
         """The version that applications load."""

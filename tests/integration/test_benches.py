@@ -33,12 +33,14 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     return list(json.loads(file.read_text())["rows"])
 
 
+@pytest.mark.sweep("judge")
 def test_every_demand_is_met(rows: list[dict[str, object]]) -> None:
     """Each demand has rows of its own, and every row is within its demand or beyond it by bad luck only."""
     assert {str(row["name"]).split(".")[0] for row in rows} == set(map(str, WANTED))
     assert all(row["ok"] for row in rows)
 
 
+@pytest.mark.sweep("judge")
 def test_rivals_saw_the_same_traffic(rows: list[dict[str, object]]) -> None:
     """Each false-alarm row has the numbers of all seven rivals, and naive repetition is far above its level."""
     first = next(row for row in rows if str(row["name"]).startswith("1. A/A, ramp"))
@@ -48,6 +50,7 @@ def test_rivals_saw_the_same_traffic(rows: list[dict[str, object]]) -> None:
     assert rivals["repeated z"] > 0.05
 
 
+@pytest.mark.sweep("judge")
 def test_a_judge_that_sees_nothing_misses(tmp_path: Path) -> None:
     """The bench can fail: with a level of one in 10^12 the demands on detection are missed, and it exits with 1."""
     broken = (
@@ -85,6 +88,7 @@ def test_what_a_bench_needs_is_named_before_it_begins(tmp_path: Path, command: s
     )
 
 
+@pytest.mark.sweep("damage")
 def test_nothing_damaged_is_used(tmp_path: Path) -> None:
     """A fiftieth of the sweep over damaged artifacts and checkpoints is stopped as a whole, in every place."""
     file = tmp_path / "damage.json"
@@ -96,6 +100,7 @@ def test_nothing_damaged_is_used(tmp_path: Path) -> None:
     assert all(row["ok"] and row["value"] > 0 for row in rows)
 
 
+@pytest.mark.sweep("damage")
 def test_a_sweep_that_stops_nothing_misses(tmp_path: Path) -> None:
     """The bench can fail: with a cache that gives out whatever it has, damaged copies are named and it exits with 1."""
     broken = (

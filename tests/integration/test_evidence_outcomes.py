@@ -3,13 +3,11 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +19,12 @@ from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.settings import Settings
+from tests.commands import run_command
 from tests.conftest import free_port
 from tests.integration.provided_rollout import COLUMNS, LABEL_COLUMNS, ProvidedRollout, later, policy_of
+
+if TYPE_CHECKING:
+    import subprocess
 
 SECRET = "hunter2-of-the-warehouse"  # noqa: S105 - a test's own
 
@@ -224,8 +226,7 @@ def plain(policy: dict[str, Any]) -> object:
 def evidence_command(project: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run `surefoot evidence m`, on a host without a stack."""
     environment = {**os.environ, "SUREFOOT_HOME": str(project / "no-home"), "COLUMNS": "300"}
-    command = [sys.executable, "-m", "surefoot", "evidence", "m", "--project", str(project), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return run_command("evidence", "m", "--project", str(project), *words, environment=environment, timeout=900.0)
 
 
 def test_the_command_shows_rows_as_the_judge_reads_them(played: ProvidedRollout, tmp_path: Path) -> None:

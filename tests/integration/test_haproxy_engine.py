@@ -1,11 +1,9 @@
 """Engine `haproxy` from the commands: a candidate with a share is taken back with MLflow and the gateway down."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -18,9 +16,13 @@ from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChosen
 from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings
+from tests.commands import run_command
 from tests.conftest import free_port
 from tests.fakes import POLICY
 from tests.integration.haproxy_process import BACKEND, Haproxy, haproxies
+
+if TYPE_CHECKING:
+    import subprocess
 
 MODEL = "flights"
 OLD, NEW = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
@@ -57,9 +59,7 @@ class HaproxyStack:
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""
-        environment = {**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"}
-        command = [sys.executable, "-m", "surefoot", *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return run_command(*words, environment={**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"})
 
     def answering(self) -> set[str]:
         """Versions that answer callers."""

@@ -18,6 +18,7 @@ import yaml
 
 from surefoot.core.journal.chain import GENESIS_HASH, Entry, check_chain
 from surefoot.core.judging.reverify import reverify
+from tests.commands import run_command
 from tests.integration.gateway_harness import Gateway
 from tests.integration.provided_rollout import COLUMNS, LABEL_COLUMNS, policy_of
 
@@ -68,8 +69,7 @@ def project(folder: Path, rows: list[dict[str, Any]]) -> Path:
 def observe(folder: Path, home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run the command in a process of its own."""
     environment = {**os.environ, "SUREFOOT_HOME": str(home), "COLUMNS": "300"}
-    command = [sys.executable, "-m", "surefoot", "observe", "m", *words, "--project", str(folder)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return run_command("observe", "m", *words, "--project", str(folder), environment=environment, timeout=900.0)
 
 
 def test_a_version_that_fails_would_have_been_rolled_back(tmp_path: Path) -> None:

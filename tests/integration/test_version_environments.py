@@ -157,6 +157,7 @@ def test_a_restarted_gateway_serves_from_the_same_environment(stack: ServedStack
     assert {path: path.stat().st_mtime_ns for path in (stack.config.home / "environments").glob("*.log")} == before
 
 
+@pytest.mark.sweep
 def test_one_build_serves_all_who_wait(stack: ServedStack, tmp_path: Path) -> None:
     """A second process that asks while an environment is built waits for that build; without patience it is told so."""
     model = stack.root / "saved" / "1"
@@ -174,6 +175,7 @@ def test_one_build_serves_all_who_wait(stack: ServedStack, tmp_path: Path) -> No
     assert impatient.find_python(model) == python
 
 
+@pytest.mark.sweep
 def test_a_build_that_is_killed_is_begun_again(tmp_path: Path) -> None:
     """Half of an environment is never used: after a kill in its middle the next one who asks builds it whole."""
     model = tmp_path / "model"
@@ -189,6 +191,7 @@ def test_a_build_that_is_killed_is_begun_again(tmp_path: Path) -> None:
     assert subprocess.run([again, "-I", "-c", "import scaling"], check=False).returncode == 0
 
 
+@pytest.mark.sweep
 def test_an_environment_that_cannot_be_built_says_why_each_time(tmp_path: Path) -> None:
     """Two requirements that contradict each other are one line, and it is tried again when it is asked for again."""
     model = tmp_path / "model"
