@@ -4,6 +4,8 @@ BIN := .venv/bin
 ARGS ?=
 # Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
+# Hundreds of processes import the same modules: without compiled files each of them compiles all of these again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo needs test check bench fault wheel clean
 setup: .venv/.ready
@@ -13,6 +15,7 @@ setup: .venv/.ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m compileall -q -j 0 surefoot flows tasks tests bench
 	@touch $@
 demo: setup
 	@.ci/need openssh

@@ -20,6 +20,7 @@ from surefoot.core.errors import InvariantBroken, SurefootError
 
 MODULES = {
     "init": "local.project_folder",
+    "draft": "local.draft",
     "up": "servers",
     "down": "servers",
     "doctor": "connect.doctor",
@@ -116,6 +117,7 @@ _STATE_CHANGING_COMMANDS = (
     "up",
     "down",
     "init",
+    "draft",
     "compact",
     "record",
     "incident",

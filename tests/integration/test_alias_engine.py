@@ -254,6 +254,34 @@ def test_what_record_cannot_do_is_one_line(stack: AliasStack, words: list[str], 
     assert len(stack.records()) == before
 
 
+def test_a_draft_measures_the_loss_of_the_versions_that_it_names(stack: AliasStack, tmp_path: Path) -> None:
+    """Two versions answer the sample: the spread of their difference is expected by the drafted gate of quality."""
+    table = stack.root / "sample.parquet"
+    days = [float(number // 20) for number in range(ROWS)]
+    rows = pd.DataFrame(
+        {
+            "at": [1.38e9 + day * 86400.0 for day in days],
+            "x": [float(number % 5) for number in range(ROWS)],
+            "y": [1.0] * ROWS,
+            "label": [number % 5 + 0.1 * (number // 20) for number in range(ROWS)],
+        }
+    )
+    rows.to_parquet(table)
+    words = ["draft", stack.model, "--data", str(table), "--project", str(tmp_path), "--version"]
+    said = stack.command(*words, "1", "--version", "2")
+    assert said.returncode == 0, said.stderr
+    text = (tmp_path / "configs" / f"{stack.model}.yaml").read_text()
+    (quality,) = (line for line in text.splitlines() if line.startswith("  quality:"))
+    # |x - x - 0.1 d| is 0.1 d, and |x + 0.5 - x - 0.1 d| is |0.5 - 0.1 d|: their difference differs from day to day.
+    differences = [abs(0.5 - 0.1 * day) - 0.1 * day for day in range(10)]
+    mean = sum(differences) / 10
+    spread = (sum((one - mean) ** 2 for one in differences) / 9) ** 0.5
+    assert f"expect: {{ spread: {spread:.2g} }}" in quality
+    assert "check:" in said.stdout
+    refused = stack.command(*words, "3", "--force")
+    assert refused.returncode == 0 or "answers no row" in refused.stderr
+
+
 def test_a_gateways_log_is_its_own(stack: AliasStack) -> None:
     """Of a model whose engine logs each request, nothing is recorded beside."""
     file = stack.config.configs / f"{stack.model}.yaml"

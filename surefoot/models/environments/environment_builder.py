@@ -4,6 +4,7 @@ Usage: `python -m surefoot.models.environments.environment_builder FOLDER MODEL_
 """
 
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -71,25 +72,9 @@ def build_environment(folder: Path, model: Path) -> str:
 
 def _install(asked: VersionRequirements, draft: Path, model: Path, output: int) -> str:
     """Make the environment and install the packages; which of both failed, empty when none did."""
-    installer = shutil.which("uv")
-    python = str(draft / "bin" / "python")
-    if installer:
-        steps = {
-            "no environment could be made": [installer, "venv", "--python", asked.python, str(draft)],
-            "its packages could not be installed": [
-                installer, "pip", "install", "--python", python, "-r", "requirements.txt",
-            ],
-        }  # fmt: skip
-    else:
-        steps = {
-            "no environment could be made": [asked.python, "-m", "venv", str(draft)],
-            "its packages could not be installed": [
-                python, "-m", "pip", "install", "--disable-pip-version-check", "-r", "requirements.txt",
-            ],
-        }  # fmt: skip
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
-    for problem, command in steps.items():
+    for problem, command in _steps(asked.python, draft).items():
         try:
             done = subprocess.run(  # noqa: S603 - our own command
                 command, cwd=model, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -100,6 +85,27 @@ def _install(asked: VersionRequirements, draft: Path, model: Path, output: int) 
         if done.returncode:
             return problem
     return ""
+
+
+def _steps(python: str, draft: Path) -> dict[str, list[str]]:
+    """Commands that make the environment and install the packages, by what it means when one fails."""
+    made, wanted = str(draft / "bin" / "python"), ["-r", "requirements.txt"]
+    no_environment, no_packages = "no environment could be made", "its packages could not be installed"
+    if installer := shutil.which("uv"):
+        return {
+            no_environment: [installer, "venv", "--python", python, str(draft)],
+            no_packages: [installer, "pip", "install", "--python", made, *wanted],
+        }
+    options = ["--disable-pip-version-check", *wanted]
+    if importlib.util.find_spec("pip"):  # ours installs there: an environment without a pip is made in no time
+        return {
+            no_environment: [python, "-m", "venv", "--without-pip", str(draft)],
+            no_packages: [sys.executable, "-m", "pip", "--python", made, "install", *options],
+        }
+    return {
+        no_environment: [python, "-m", "venv", str(draft)],
+        no_packages: [made, "-m", "pip", "install", *options],
+    }
 
 
 def _problem(problem: str, said: str, asked: VersionRequirements) -> str:
