@@ -7,10 +7,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.errors import NotFound
 from surefoot.core.incidents.incident_events import IncidentNoted, NoteKind
 from surefoot.core.incidents.playbook import PlaybookStep, find_open_incident, list_playbook_steps
@@ -39,6 +41,7 @@ def playbook(
                 f"the journal holds nothing of {model}; known: {', '.join(ports.journal.models()) or 'none'}"
             )
         if done:
+            allowed_actor(config, Action.MANAGE_INCIDENTS, model)
             _record(ports, ledger, policy, done, note)
             incident = find_open_incident(ports.ledger(model))
             if incident is not None:

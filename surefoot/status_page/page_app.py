@@ -17,9 +17,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from surefoot.core.errors import NotFound, Rejected, SurefootError
+from surefoot import wiring
+from surefoot.core.access.roles import Action
+from surefoot.core.errors import Forbidden, NotFound, Rejected, SurefootError
+from surefoot.core.operator_reason import clean_reason
 from surefoot.incidents.incident_reports import report_files
 from surefoot.status_page import page_content, page_metrics, sign_in
+from surefoot.status_page.access_api import AccessApi
 from surefoot.status_page.operator_actions import PageAction, run_page_action
 from surefoot.status_page.status_store import StatusStore
 
@@ -58,6 +62,7 @@ class StatusPage:
         """
         self._store, self._hosts = store, hosts
         self._secret = store.config.token
+        self._access = wiring.AccessControl(store.config)
         loader = FileSystemLoader(_TEMPLATES)
         self._templates = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -81,6 +86,7 @@ class StatusPage:
             Route("/models/{model}/act", self._act, methods=["POST"]),
             Route("/models/{model}/rollouts/{rollout}", self._rollout),
             Route("/models/{model}/incidents/{incident}", self._incident),
+            *AccessApi(self._store).routes(),
         ]
         handlers = {SurefootError: self._failed, 404: self._unknown, Exception: self._broken}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
@@ -256,10 +262,14 @@ class StatusPage:
             action = PageAction(form.get("action", ""))
         except ValueError:
             return PlainTextResponse("no such action", HTTPStatus.BAD_REQUEST)
+        actor = f"page:{clean_reason(person.name).text}"
         try:
+            await run_in_threadpool(self._access.check_person, actor, Action(action.value), model)
             told = await run_in_threadpool(
-                run_page_action, self._store.config, model, action, form.get("reason", ""), person.name
+                run_page_action, self._store.config, model, action, form.get("reason", ""), actor
             )
+        except Forbidden as error:
+            return PlainTextResponse(str(error), HTTPStatus.FORBIDDEN)
         except SurefootError as error:
             told = f"not done: {error}" if isinstance(error, Rejected) else f"it may not be done: {error}"
         _log.info("%s of %s asked for by %s: %s", action, model, person.name, told)
