@@ -114,6 +114,7 @@ def controller() -> None:
     from surefoot.controller.notifier import Notifier  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
     from surefoot.status_page.page_server import serve_status_page  # noqa: PLC0415 - same
+    from surefoot.status_page.programs.wake_signal import WakeSignal  # noqa: PLC0415 - same
 
     config = read_settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -123,9 +124,11 @@ def controller() -> None:
         processes = FlowForkserver(config.project, _PRELOADED)
         notifier = Notifier(config)
         notifier.start()
+        signal = WakeSignal()
         try:
-            with serve_status_page(config):
-                Controller(DueWork(TickState(config), runs), runs, config.home, processes, notifier).run()
+            with serve_status_page(config, signal):
+                work = DueWork(TickState(config), runs)
+                Controller(work, runs, config.home, processes, notifier, signal).run(signal.wait)
         finally:
             notifier.stop()
 

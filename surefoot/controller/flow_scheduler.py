@@ -69,6 +69,10 @@ class Scheduler(Protocol):
         """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
         ...
 
+    def start_now(self, flow: str) -> None:
+        """Start a run of a scheduled flow beside its schedule; asking twice may start two."""
+        ...
+
     def mark_crashed(self, runs: Collection[str]) -> None:
         """End runs whose process is gone: what they hold of the scheduler is free again."""
         ...

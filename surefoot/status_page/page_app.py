@@ -23,8 +23,10 @@ from surefoot.core.errors import Forbidden, NotFound, Rejected, SurefootError
 from surefoot.core.operator_reason import clean_reason
 from surefoot.incidents.incident_reports import report_files
 from surefoot.status_page import page_content, page_metrics, sign_in
-from surefoot.status_page.access_api import AccessApi
 from surefoot.status_page.operator_actions import PageAction, run_page_action
+from surefoot.status_page.programs.access_api import AccessApi
+from surefoot.status_page.programs.wake_signal import WakeSignal
+from surefoot.status_page.programs.webhook_receiver import WebhookReceiver
 from surefoot.status_page.status_store import StatusStore
 
 _CACHED_S = 1.0
@@ -53,14 +55,15 @@ _log = logging.getLogger(__name__)
 class StatusPage:
     """The application; one for a process."""
 
-    def __init__(self, store: StatusStore, hosts: frozenset[str]) -> None:
+    def __init__(self, store: StatusStore, hosts: frozenset[str], signal: WakeSignal) -> None:
         """Answer nothing yet.
 
         Args:
             store: What is shown.
             hosts: Names under which the page may be asked for, without a port: any other is a rebound address.
+            signal: Wakes the controller when a webhook comes.
         """
-        self._store, self._hosts = store, hosts
+        self._store, self._hosts, self._signal = store, hosts, signal
         self._secret = store.config.token
         self._access = wiring.AccessControl(store.config)
         loader = FileSystemLoader(_TEMPLATES)
@@ -87,6 +90,7 @@ class StatusPage:
             Route("/models/{model}/rollouts/{rollout}", self._rollout),
             Route("/models/{model}/incidents/{incident}", self._incident),
             *AccessApi(self._store).routes(),
+            *WebhookReceiver(self._store.config, self._signal).routes(),
         ]
         handlers = {SurefootError: self._failed, 404: self._unknown, Exception: self._broken}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
@@ -305,7 +309,7 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 8 else 1  # noqa: PLR2004 - digits of a page
 
 
-def open_page(store: StatusStore) -> StatusPage:
+def open_page(store: StatusStore, signal: WakeSignal) -> StatusPage:
     """Make the application for the address of the settings."""
     host = urlsplit(store.config.page).hostname or "127.0.0.1"
-    return StatusPage(store, frozenset({host, "127.0.0.1", "localhost"}))
+    return StatusPage(store, frozenset({host, "127.0.0.1", "localhost"}), signal)
