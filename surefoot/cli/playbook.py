@@ -33,6 +33,8 @@ def playbook(
 ) -> None:
     """Print what to do now, step by step, from the state of the model; done steps are recorded."""
     config = read_settings()
+    if done:
+        allowed_actor(config, Action.MANAGE_INCIDENTS, model)
     policy = wiring.read_policies(config).get(model)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         ledger = ports.ledger(model)
@@ -41,7 +43,6 @@ def playbook(
                 f"the journal holds nothing of {model}; known: {', '.join(ports.journal.models()) or 'none'}"
             )
         if done:
-            allowed_actor(config, Action.MANAGE_INCIDENTS, model)
             _record(ports, ledger, policy, done, note)
             incident = find_open_incident(ports.ledger(model))
             if incident is not None:

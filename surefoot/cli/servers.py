@@ -108,6 +108,7 @@ def gateway(
 def controller() -> None:
     """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
     from surefoot.cli.local.prefect_runs import PrefectRuns  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.controller.candidate_opener import CandidateOpener  # noqa: PLC0415 - same
     from surefoot.controller.controller import Controller, single_controller_lock  # noqa: PLC0415 - same
     from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
@@ -128,7 +129,7 @@ def controller() -> None:
         try:
             with serve_status_page(config, signal):
                 work = DueWork(TickState(config), runs)
-                Controller(work, runs, config.home, processes, notifier, signal).run(signal.wait)
+                Controller(work, runs, config.home, processes, notifier, signal, CandidateOpener()).run(signal.wait)
         finally:
             notifier.stop()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surefoot.adapters import flow_progress
+from surefoot.controller.candidate_opener import CandidateOpener
 from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.flow_scheduler import ScheduledRun, Scheduler
@@ -64,6 +65,7 @@ class Controller:
         processes: Where the processes of flow runs are forked from.
         notifier: Is told of each tick that was answered, so that it calls the heartbeat address.
         signal: Names models of which the registry has said something since the last look.
+        opener: Opens the rollouts of such models, while the scheduler still starts `reconcile`.
     """
 
     work: DueWork
@@ -72,6 +74,7 @@ class Controller:
     processes: FlowForkserver | None = None
     notifier: Notifier | None = None
     signal: WakeSignal | None = None
+    opener: CandidateOpener | None = None
     _backoffs: dict[str, Backoff] = field(default_factory=dict)
     _trouble: str = ""
     _clear: bool = False
@@ -143,10 +146,11 @@ class Controller:
                 self.signal.keep(named)  # that run may have read the registry before the alias was moved
                 return True
             found = self.work.find_due_work(["reconcile"])["reconcile"]
-            due = [said for said in found if any(said.startswith(f"{model}: ") for model in named)]
-            if due:
-                _log.info("reconcile is woken: %s", "; ".join(due)[:500])
-                self.scheduler.start_now("reconcile")
+            due = {model: said for said in found for model in named if said.startswith(f"{model}: ")}
+            if due and self.scheduler.start_now("reconcile"):
+                _log.info("reconcile is woken: %s", "; ".join(due.values())[:500])
+                if self.opener is not None:
+                    self.opener.start(due)
         except SurefootError:
             self.signal.keep(named)
             raise

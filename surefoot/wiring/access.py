@@ -46,6 +46,7 @@ class AccessControl:
                 raise
             # Such a person could do it without this check: what is broken here must not stop it at night.
             self._record(actor, action, model, f"done, since the file of roles is broken: {error}")
+            _log.warning("no role was checked: %s", error)
             return
         if assigned is None:
             return
@@ -93,11 +94,13 @@ class AccessControl:
     def _forbidden(self, actor: str, action: Action, model: str) -> Forbidden:
         needed = " or ".join(roles_with(action))
         where = "every model" if model == EVERY_MODEL else model
-        error = Forbidden(f"{actor} may not {action} for {where}: it needs the role {needed}, see configs/roles.yaml")
+        error = Forbidden(
+            f"{actor} may not do this: {action} of {where} needs the role {needed}, see configs/roles.yaml"
+        )
         self._record(actor, action, model, f"refused: {error}")
         return error
 
     def _record(self, actor: str, action: Action, model: str, outcome: str) -> None:
-        _log.warning("%s: %s of %s: %s", actor, action, model, outcome)
+        _log.info("%s: %s of %s: %s", actor, action, model, outcome)
         with suppress(ValueError):
             record_access(self._config.home, time.time(), actor, action, model, outcome)

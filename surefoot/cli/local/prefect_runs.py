@@ -76,17 +76,25 @@ class PrefectRuns:
             state = {"type": "COMPLETED", "name": NOTHING_TO_DO}
             self._filter("/flow_runs/bulk_set_state", flow_runs=self._ours(waiting), state=state)
 
-    def start_now(self, flow: str) -> None:
-        """Start a run of a scheduled flow beside its schedule."""
+    def start_now(self, flow: str) -> bool:
+        """Start a run of a scheduled flow beside its schedule; False where a person has paused it.
+
+        Raises:
+            Unavailable: Prefect does not answer, or has no such deployment.
+        """
         trouble = f"Prefect does not answer the controller: see {prefect_log(self._config)}"
         path = f"/deployments/name/{flow}/{flow}"
         found = _request_prefect(self._config, "GET", path, trouble, None, _PATIENCE_S, self._client)
         if not found.is_success:
             raise Unavailable(f"Prefect has no deployment {flow}: 'surefoot up' makes it")
-        path = f"/deployments/{found.json()['id']}/create_flow_run"
+        deployment = found.json()
+        if deployment.get("paused") or not any(one["active"] for one in deployment["schedules"]):
+            return False
+        path = f"/deployments/{deployment['id']}/create_flow_run"
         # One key for all attempts: a request whose answer was lost must not start a second run.
         body = {"idempotency_key": uuid.uuid4().hex, "tags": [WOKEN_TAG]}
         _request_prefect(self._config, "POST", path, trouble, body, _PATIENCE_S, self._client)
+        return True
 
     def mark_crashed(self, runs: Collection[str]) -> None:
         """End runs whose process is gone: what they hold of the scheduler is free again."""

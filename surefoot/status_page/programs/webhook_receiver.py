@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from surefoot.adapters.access.delivery_store import DeliveryStore
+from surefoot.adapters.access.refusal_log import record_access
 from surefoot.core.access.webhook_messages import (
     DELIVERY_HEADER,
     MAX_BODY_BYTES,
@@ -38,6 +39,7 @@ class WebhookReceiver:
             signal: Wakes the controller.
         """
         self._secret = webhook_secret(config.token)
+        self._home = config.home
         self._deliveries = DeliveryStore(config.home)
         self._signal = signal
 
@@ -59,7 +61,8 @@ class WebhookReceiver:
             # Kept for twice the window: a sender's clock may be a window ahead of ours.
             taken = await run_in_threadpool(self._deliveries.take, message.delivery, time.time(), 2.0 * WINDOW_S)
         except MessageInvalid as error:
-            _log.warning("a webhook is refused: %s", error)
+            # In the log of bounded length: strangers could fill another one.
+            record_access(self._home, time.time(), "unknown", "webhook", "", f"refused: {error}")
             return PlainTextResponse(str(error), HTTPStatus.UNAUTHORIZED)
         except ClientDisconnect:
             return PlainTextResponse("the webhook did not come whole", HTTPStatus.UNAUTHORIZED)
