@@ -20,6 +20,7 @@ from surefoot.adapters.access.token_file import TOKENS_FILE, TokenFile
 from surefoot.core.access.roles import Role
 from surefoot.core.access.webhook_messages import WEBHOOK_PATH, sign_webhook, webhook_secret
 from surefoot.core.journal.chain import check_chain
+from surefoot.settings import Settings
 from surefoot.status_page.page_server import serve_status_page
 from surefoot.status_page.programs.wake_signal import WakeSignal
 from surefoot.status_page.sign_in import make_link_key
@@ -83,8 +84,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Iterator[
             made.journal.close()
 
 
-def _config(home: Path) -> object:
-    return SimpleNamespace(home=home, configs=home / "configs")
+def _config(home: Path) -> Settings:
+    """Settings of which only the folders count."""
+    return Settings(home, home, "", "", "", TOKEN)
 
 
 @pytest.fixture(autouse=True)
