@@ -149,6 +149,19 @@ def test_each_command_asks_for_its_role(stack: Emergency, run: Callable[..., tup
                 assert (code, said.count("\n"), heads(stack)) == (2, 1, before), (person, name, model, said)
 
 
+@pytest.mark.parametrize(("option", "right"), [("--override-freeze", "override a freeze"), ("--force", "release")])
+def test_an_operator_alone_overrides_nothing(run: Callable[..., tuple[int, str]], option: str, right: str) -> None:
+    """To promote in spite of a freeze or a quarantine takes the approver's role besides the operator's."""
+    for person in ("pia", "anton"):
+        code, said = run(person, "promote", "fraud", "2", "--here", "-m", "x", option)
+        assert (code, "may not do this" in said) == (2, True), said
+    assert (
+        f"{right} of fraud needs the role approver or admin"
+        in run("pia", "promote", "fraud", "2", option, "-m", "x")[1]
+    )
+    assert "may not" not in run("ada", "promote", "fraud", "2", "--here", "-m", "x", option)[1]
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_each_request_asks_for_its_role(stack: Emergency, role: Role) -> None:
     """Of every HTTP endpoint that acts, a token may ask what its role allows, of its own models alone."""

@@ -110,4 +110,5 @@ async def _read_reason(request: Request) -> str:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return str(found.get("reason", "")) if isinstance(found, dict) else text
+    reason = found.get("reason") if isinstance(found, dict) else text
+    return reason if isinstance(reason, str) else ""
