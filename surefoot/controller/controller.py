@@ -2,6 +2,8 @@
 
 The controller never acts on a model. A tick that it leaves, or that it does not come to, is run by the scheduler's
 worker as it always was: with the controller gone nothing is missed, it only costs more.
+
+A webhook of the registry ends its wait: it then has `reconcile` started beside its schedule, for the models named.
 """
 
 import contextlib
