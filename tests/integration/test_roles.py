@@ -367,7 +367,7 @@ def test_each_webhook_that_is_not_right_is_refused(stack: Emergency) -> None:
     assert signal.take() == frozenset()
 
 
-@hypothesis.settings(max_examples=60)
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(st.data())
 def test_no_request_makes_an_error_of_the_server_or_changes_anything(stack: Emergency, data: st.DataObject) -> None:
     """Whatever method, headers and body come to the endpoints for programs: no 5xx, no entry, and no model is woken."""
