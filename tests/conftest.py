@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
+from surefoot.core.access.webhook_messages import secret_storage_key
 from tests import sweeps
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", f"{home}/artifacts"]
     # Job execution would start eight more processes that no test needs.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # What `surefoot up` gives to its own, so that it may send webhooks to this host.
+    environment |= {"MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true", "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https"}
+    environment["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"] = secret_storage_key("a test")
+    environment["MLFLOW_WEBHOOK_CACHE_TTL"] = "1"
     log = (home / "server.log").open("wb")
     server = subprocess.Popen(
         command, cwd=home, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -13,12 +13,13 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
+from surefoot.cli.access.permission import allowed_actor, open_allowed_ports
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.served.data import restore_tables
-from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import EVERY_MODEL, Action
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
     AliasDrift,
@@ -126,7 +127,8 @@ def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, wanted:
     Raises:
         Exit: A rollback has ended in another stage than the wanted one, or waits for a person.
     """
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    action = Action.ABORT if wanted is Stage.ABORTED else Action.ROLLBACK
+    with open_allowed_ports(action, model) as ports:
         why = clean_reason(typed)
         began = time.monotonic()
         try:
@@ -169,6 +171,7 @@ def kill(
 ) -> None:
     """Set every candidate of every model to 0 percent, now and until --lift: one call to the gateway comes first."""
     config = read_settings()
+    actor = allowed_actor(config, Action.KILL, EVERY_MODEL)
     if lift:
         with wiring.open_traffic(config) as engine:
             engine.lift_kill_switch()
@@ -193,7 +196,7 @@ def kill(
             console.print(f"every candidate is cut, in force in every worker after {took:.0f} ms; {after}")
         for line in filter(None, (note, why.changes and f"the reason: {why.changes}")):
             console.print(line, markup=False)
-    ended, trouble = _end_candidates(config, why.text, quiet=json_)
+    ended, trouble = _end_candidates(config, actor, why.text, quiet=json_)
     if json_:
         said = {"in_force": problem is None, "ms": took, "note": note, "models": ended, "trouble": trouble}
         print_json({"killed": problem is None, **said})
@@ -206,11 +209,11 @@ def kill(
         raise Unavailable(f"the switch is in force, but {'; '.join(trouble)}")
 
 
-def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[str, str], list[str]]:
+def _end_candidates(config: Settings, actor: str, why: str, *, quiet: bool) -> tuple[dict[str, str], list[str]]:
     """End the rollouts whose candidate has traffic, or is about to have all of it; by model, and what went wrong."""
     ended: dict[str, str] = {}
     trouble: list[str] = []
-    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S) as ports:
         try:
             models = ports.journal.models()
         except SurefootError as error:
@@ -274,7 +277,7 @@ def _finish_steps(ports: Ports, model: str, why: str) -> None:
 
 def repair(model: ModelArgument) -> None:
     """Set alias champion back to the version that is served, after somebody has moved it by hand."""
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    with open_allowed_ports(Action.REPAIR, model) as ports:
         ledger = retry_on_conflict(lambda: mend(ports, model))
         number = ledger.champion.number if ledger.champion else "none"
         if ledger.drifts:

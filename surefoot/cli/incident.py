@@ -11,11 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption
 from surefoot.cli.served import incident_review
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, NoteKind
@@ -227,6 +229,7 @@ def triage(incident: LatestArgument = "", json_: JsonOption = False) -> None:
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
+        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
         triaged = reports.triage_incident(config, ports, found.model, found.incident.name)
         reports.write_report(config, ports, found.model, found.incident.name)
     if json_:
@@ -283,6 +286,7 @@ def _add(incident: str, kind: NoteKind, text: str, source: str) -> None:
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
+        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
         add_note(ports, found.model, IncidentNoted(found.incident.name, kind, text.strip(), source.strip()))
         reports.write_report(config, ports, found.model, found.incident.name)
     console.print(f"added to incident {found.incident.name} of {found.model}", markup=False)
@@ -299,6 +303,7 @@ def close(
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
+        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
         event = IncidentClosed(found.incident.name, cause.strip(), reason.strip(), false_alarm)
         close_incident(ports, found.model, event)
         reports.write_report(config, ports, found.model, found.incident.name)
@@ -313,6 +318,7 @@ def release(incident: IncidentArgument, reason: ReasonArgument) -> None:
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
+        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
         lift_hold(ports, found.model, found.incident.name, reason.strip())
         reports.write_report(config, ports, found.model, found.incident.name)
     console.print(f"the evidence of incident {found.incident.name} of {found.model} may expire now", markup=False)

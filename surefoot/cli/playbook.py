@@ -7,10 +7,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.errors import NotFound
 from surefoot.core.incidents.incident_events import IncidentNoted, NoteKind
 from surefoot.core.incidents.playbook import PlaybookStep, find_open_incident, list_playbook_steps
@@ -31,6 +33,8 @@ def playbook(
 ) -> None:
     """Print what to do now, step by step, from the state of the model; done steps are recorded."""
     config = read_settings()
+    if done:
+        allowed_actor(config, Action.MANAGE_INCIDENTS, model)
     policy = wiring.read_policies(config).get(model)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         ledger = ports.ledger(model)

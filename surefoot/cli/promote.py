@@ -9,13 +9,14 @@ import typer
 from rich.console import Console
 
 from surefoot import wiring
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.domain import Stage
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.journal.ledger import Ledger, fold_entries
@@ -50,9 +51,14 @@ def promote(
     config = read_settings()
     if override_freeze and reason == _DEFAULT_REASON:
         raise Rejected("--override-freeze needs a reason: say it with --reason")
+    actor = allowed_actor(config, Action.PROMOTE, model)
+    if override_freeze:
+        allowed_actor(config, Action.OVERRIDE_FREEZE, model)
+    if force:
+        allowed_actor(config, Action.RELEASE, model)
     with (
         replay_progress_bar(quiet=json_) as report,
-        wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S, report) as ports,
+        wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S, report) as ports,
     ):
         head = len(ports.journal.read(model))
         if not here and (why := _prefect_problem(config)):

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
+from surefoot.adapters.access.roles_file import roles_file_problems
 from surefoot.adapters.approvals.approval_files_check import approval_notes, find_approval_problems
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.notify_file import NOTIFY_FILE
@@ -117,21 +118,22 @@ def lint(
             console.print(f"[red]{escape(problem)}[/red]", soft_wrap=True)
     notified = _lint_notify_file(project, silent=json_) if len(files) != len(named) or not named else NotifyFileReport()
     wrong += bool(notified.problems)
-    calendar = "" if named else _lint_calendar(configs, silent=json_)
-    wrong += bool(calendar)
+    others = {} if named else _lint_other_files(configs, silent=json_)
+    wrong += len(others)
     if json_:
         notify = {"errors": list(notified.problems), "notes": list(notified.notes)}
         more: dict[str, object] = {"notify": notify} if notified != NotifyFileReport() else {}
-        print_json({"policies": found, **more, **({"freeze": {"errors": [calendar]}} if calendar else {})})
+        print_json({"policies": found, **more, **others})
     return 2 if wrong or (strict and blind) else 0
 
 
-def _lint_calendar(configs: Path, *, silent: bool) -> str:
-    """Check the calendar of freezes, and print what is wrong with it; the same as text."""
-    found = calendar_problem(configs)
-    if found and not silent:
-        console.print(f"[red]{escape(found)}[/red]")
-    return found
+def _lint_other_files(configs: Path, *, silent: bool) -> dict[str, dict[str, list[str]]]:
+    """Check the calendar of freezes and the file of roles, and print what is wrong; the same as JSON."""
+    calendar = calendar_problem(configs)
+    found = {"freeze": [calendar] if calendar else [], "roles": roles_file_problems(configs)}
+    for problem in () if silent else (one for problems in found.values() for one in problems):
+        console.print(f"[red]{escape(problem)}[/red]")
+    return {name: {"errors": problems} for name, problems in found.items() if problems}
 
 
 def _host_notes(policy: Policy) -> list[str]:

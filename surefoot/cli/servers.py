@@ -108,12 +108,14 @@ def gateway(
 def controller() -> None:
     """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
     from surefoot.cli.local.prefect_runs import PrefectRuns  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.controller.candidate_opener import CandidateOpener  # noqa: PLC0415 - same
     from surefoot.controller.controller import Controller, single_controller_lock  # noqa: PLC0415 - same
     from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
     from surefoot.controller.notifier import Notifier  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
     from surefoot.status_page.page_server import serve_status_page  # noqa: PLC0415 - same
+    from surefoot.status_page.programs.wake_signal import WakeSignal  # noqa: PLC0415 - same
 
     config = read_settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -123,9 +125,11 @@ def controller() -> None:
         processes = FlowForkserver(config.project, _PRELOADED)
         notifier = Notifier(config)
         notifier.start()
+        signal = WakeSignal()
         try:
-            with serve_status_page(config):
-                Controller(DueWork(TickState(config), runs), runs, config.home, processes, notifier).run()
+            with serve_status_page(config, signal):
+                work = DueWork(TickState(config), runs)
+                Controller(work, runs, config.home, processes, notifier, signal, CandidateOpener()).run(signal.wait)
         finally:
             notifier.stop()
 

@@ -2,6 +2,8 @@
 
 The controller never acts on a model. A tick that it leaves, or that it does not come to, is run by the scheduler's
 worker as it always was: with the controller gone nothing is missed, it only costs more.
+
+A webhook of the registry ends its wait: it then has `reconcile` started beside its schedule, for the models named.
 """
 
 import contextlib
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surefoot.adapters import flow_progress
+from surefoot.controller.candidate_opener import CandidateOpener
 from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.flow_scheduler import ScheduledRun, Scheduler
@@ -20,6 +23,7 @@ from surefoot.controller.notifier import Notifier
 from surefoot.controller.work_backoff import Backoff
 from surefoot.core.errors import Conflict, SurefootError
 from surefoot.rollout.reconcile import SILENCE_S
+from surefoot.status_page.programs.wake_signal import WakeSignal
 
 LEAD_TIME_S = 2.0
 """How long before a tick is due the controller looks [s]: the worker takes it when it is due."""
@@ -29,6 +33,8 @@ MAX_SLEEP_S = 60.0
 """How long the controller sleeps at most [s]: a person may have changed a schedule."""
 MAX_PENDING_S = 300.0
 """How long the process of a run may take to start [s]: an interpreter with all imports, on a busy machine."""
+_WOKEN_DELAY_S = 0.5
+"""How long it waits for the end of a run before it starts the next one for a webhook [s]."""
 RETRY_DELAY_S = 5.0
 """How long it waits for a scheduler that does not answer [s]."""
 
@@ -60,6 +66,8 @@ class Controller:
         home: Folder of all state, for the heartbeats.
         processes: Where the processes of flow runs are forked from.
         notifier: Is told of each tick that was answered, so that it calls the heartbeat address.
+        signal: Names models of which the registry has said something since the last look.
+        opener: Opens the rollouts of such models, while the scheduler still starts `reconcile`.
     """
 
     work: DueWork
@@ -67,6 +75,8 @@ class Controller:
     home: Path
     processes: FlowForkserver | None = None
     notifier: Notifier | None = None
+    signal: WakeSignal | None = None
+    opener: CandidateOpener | None = None
     _backoffs: dict[str, Backoff] = field(default_factory=dict)
     _trouble: str = ""
     _clear: bool = False
@@ -103,6 +113,8 @@ class Controller:
         Raises:
             SurefootError: The scheduler does not answer, or the journal cannot be read.
         """
+        if self._start_woken(now):
+            return _WOKEN_DELAY_S
         if self._clear:
             self.scheduler.delete_skipped_runs()
             self._clear = False
@@ -119,6 +131,32 @@ class Controller:
             self._clear = True
             return LEAD_TIME_S + 1.0
         return self._nap(now)
+
+    def _start_woken(self, now: float) -> bool:
+        """Start `reconcile` for models that a webhook has named; whether a run under way must end first.
+
+        Raises:
+            SurefootError: The scheduler does not answer, or the journal cannot be read: the models stay named.
+        """
+        named = self.signal.take() if self.signal is not None else frozenset[str]()
+        if not named or self.signal is None:
+            return False
+        try:
+            runs = self.scheduler.scheduled_runs(now)
+            begun = [run for run in runs if run.flow == "reconcile" and not run.waiting]
+            if {run.id for run in begun} - set(self._dead(begun, now)):
+                self.signal.keep(named)  # that run may have read the registry before the alias was moved
+                return True
+            found = self.work.find_due_work(["reconcile"])["reconcile"]
+            due = {model: said for said in found for model in named if said.startswith(f"{model}: ")}
+            if due and self.scheduler.start_now("reconcile"):
+                _log.info("reconcile is woken: %s", "; ".join(due.values())[:500])
+                if self.opener is not None:
+                    self.opener.start(due)
+        except SurefootError:
+            self.signal.keep(named)
+            raise
+        return False
 
     def _dead(self, begun: Sequence[ScheduledRun], now: float) -> Collection[str]:
         """Runs that have begun and whose process is gone; they are ended, for until then their flow is taken to run.

@@ -69,6 +69,10 @@ class Scheduler(Protocol):
         """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
         ...
 
+    def start_now(self, flow: str) -> bool:
+        """Start a run of a scheduled flow beside its schedule; False where a person has paused it."""
+        ...
+
     def mark_crashed(self, runs: Collection[str]) -> None:
         """End runs whose process is gone: what they hold of the scheduler is free again."""
         ...

@@ -6,6 +6,9 @@ SurefootError
 │   ├── NotFound             the named model, version or alias does not exist
 │   ├── TableNotReachable      this process has no URL, driver or library for a table; another one may
 │   ├── ApprovalInvalid      a signed approval does not count; it is journalled as refused
+│   ├── Forbidden            the person or the access token lacks the role
+│   ├── TokenInvalid         an access token is missing, unknown, expired or revoked
+│   ├── MessageInvalid       a webhook is forged, stale, replayed or malformed
 │   └── TransitionIllegal    the rollout is not in a state that allows this
 ├── Conflict                 somebody else acts; read again and stop              exit 3
 │   ├── RolloutInProgress    another rollout of this model is open
@@ -98,6 +101,18 @@ class ApprovalInvalid(Rejected):
         super().__init__(reason)
         self.person = person
         self.key = key
+
+
+class Forbidden(Rejected):
+    """The person or the access token lacks the role that this needs."""
+
+
+class TokenInvalid(Rejected):
+    """An access token is missing, unknown, expired or revoked."""
+
+
+class MessageInvalid(Rejected):
+    """A webhook is forged, stale, replayed or malformed."""
 
 
 class TransitionIllegal(Rejected):

@@ -1,4 +1,4 @@
-"""Carry out what a person asks for on the status page: roll back, abort, pause or resume, as the commands do."""
+"""Carry out what is asked for over HTTP: roll back, abort, pause or resume, as the commands do."""
 
 from enum import StrEnum
 
@@ -25,7 +25,7 @@ DEFAULT_REASON = "operator's decision"
 
 
 class PageAction(StrEnum):
-    """What a person can do on a page."""
+    """What can be asked for on a page, or with an access token."""
 
     ABORT = "abort"
     ROLLBACK = "rollback"
@@ -33,7 +33,7 @@ class PageAction(StrEnum):
     RESUME = "resume"
 
 
-def run_page_action(config: Settings, model: str, action: PageAction, reason: str, name: str) -> str:
+def run_page_action(config: Settings, model: str, action: PageAction, reason: str, actor: str) -> str:
     """Journal what is asked for, and drive it to its end.
 
     Args:
@@ -41,7 +41,7 @@ def run_page_action(config: Settings, model: str, action: PageAction, reason: st
         model: Registered model.
         action: What to do.
         reason: Why, as it was typed; no text of it stops the action.
-        name: Who asks.
+        actor: Who asks, as the journal names them: "page:NAME" or "token:NAME".
 
     Returns:
         What became of it, as one sentence.
@@ -51,7 +51,7 @@ def run_page_action(config: Settings, model: str, action: PageAction, reason: st
         SurefootError: The journal or the engine does not answer.
     """
     why = clean_reason(reason.strip() or DEFAULT_REASON).text
-    with wiring.open_ports(config, f"page:{clean_reason(name).text}", _REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, actor, _REGISTRY_TIMEOUT_S) as ports:
         opened = retry_on_conflict(lambda: _ask(ports, model, action, why)).open
         if action is PageAction.PAUSE:
             return "paused: it holds in place until a person resumes it, and its guardrails stay armed"

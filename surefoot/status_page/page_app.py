@@ -17,10 +17,16 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from surefoot.core.errors import NotFound, Rejected, SurefootError
+from surefoot import wiring
+from surefoot.core.access.roles import Action
+from surefoot.core.errors import Forbidden, NotFound, Rejected, SurefootError
+from surefoot.core.operator_reason import clean_reason
 from surefoot.incidents.incident_reports import report_files
 from surefoot.status_page import page_content, page_metrics, sign_in
 from surefoot.status_page.operator_actions import PageAction, run_page_action
+from surefoot.status_page.programs.access_api import AccessApi
+from surefoot.status_page.programs.wake_signal import WakeSignal
+from surefoot.status_page.programs.webhook_receiver import WebhookReceiver
 from surefoot.status_page.status_store import StatusStore
 
 _CACHED_S = 1.0
@@ -49,15 +55,17 @@ _log = logging.getLogger(__name__)
 class StatusPage:
     """The application; one for a process."""
 
-    def __init__(self, store: StatusStore, hosts: frozenset[str]) -> None:
+    def __init__(self, store: StatusStore, hosts: frozenset[str], signal: WakeSignal) -> None:
         """Answer nothing yet.
 
         Args:
             store: What is shown.
             hosts: Names under which the page may be asked for, without a port: any other is a rebound address.
+            signal: Wakes the controller when a webhook comes.
         """
-        self._store, self._hosts = store, hosts
+        self._store, self._hosts, self._signal = store, hosts, signal
         self._secret = store.config.token
+        self._access = wiring.AccessControl(store.config)
         loader = FileSystemLoader(_TEMPLATES)
         self._templates = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -81,6 +89,8 @@ class StatusPage:
             Route("/models/{model}/act", self._act, methods=["POST"]),
             Route("/models/{model}/rollouts/{rollout}", self._rollout),
             Route("/models/{model}/incidents/{incident}", self._incident),
+            *AccessApi(self._store).routes(),
+            *WebhookReceiver(self._store.config, self._signal).routes(),
         ]
         handlers = {SurefootError: self._failed, 404: self._unknown, Exception: self._broken}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
@@ -256,10 +266,14 @@ class StatusPage:
             action = PageAction(form.get("action", ""))
         except ValueError:
             return PlainTextResponse("no such action", HTTPStatus.BAD_REQUEST)
+        actor = f"page:{clean_reason(person.name).text}"
         try:
+            await run_in_threadpool(self._access.check_person, actor, Action(action.value), model)
             told = await run_in_threadpool(
-                run_page_action, self._store.config, model, action, form.get("reason", ""), person.name
+                run_page_action, self._store.config, model, action, form.get("reason", ""), actor
             )
+        except Forbidden as error:
+            return PlainTextResponse(str(error), HTTPStatus.FORBIDDEN)
         except SurefootError as error:
             told = f"not done: {error}" if isinstance(error, Rejected) else f"it may not be done: {error}"
         _log.info("%s of %s asked for by %s: %s", action, model, person.name, told)
@@ -295,7 +309,7 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 8 else 1  # noqa: PLR2004 - digits of a page
 
 
-def open_page(store: StatusStore) -> StatusPage:
+def open_page(store: StatusStore, signal: WakeSignal) -> StatusPage:
     """Make the application for the address of the settings."""
     host = urlsplit(store.config.page).hostname or "127.0.0.1"
-    return StatusPage(store, frozenset({host, "127.0.0.1", "localhost"}))
+    return StatusPage(store, frozenset({host, "127.0.0.1", "localhost"}), signal)

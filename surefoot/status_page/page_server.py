@@ -15,6 +15,7 @@ from surefoot.settings import Settings
 from surefoot.status_page.journal_view import JournalView
 from surefoot.status_page.model_status import REGISTRY_TIMEOUT_S
 from surefoot.status_page.page_app import open_page
+from surefoot.status_page.programs.wake_signal import WakeSignal
 from surefoot.status_page.status_store import StatusStore
 
 _NICE = 10
@@ -32,8 +33,13 @@ def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def serve_status_page(config: Settings) -> Iterator[None]:
-    """Serve the page while the block runs; a page that cannot be served stops nothing else."""
+def serve_status_page(config: Settings, signal: WakeSignal | None = None) -> Iterator[None]:
+    """Serve the page while the block runs; a page that cannot be served stops nothing else.
+
+    Args:
+        config: Where everything is.
+        signal: Wakes the controller when a webhook comes; nothing is woken without it.
+    """
     if not config.page:
         yield
         return
@@ -49,7 +55,7 @@ def serve_status_page(config: Settings) -> Iterator[None]:
     ):
         store = StatusStore(config, ports, JournalView(journal))
         options = uvicorn.Config(
-            open_page(store).app(),
+            open_page(store, signal or WakeSignal()).app(),
             access_log=False,
             log_level="warning",
             log_config=None,

@@ -1,5 +1,6 @@
 """Connect operations such as promotions to the adapters of one installation (journal, registry, gateway...)."""
 
+from surefoot.wiring.access import AccessControl
 from surefoot.wiring.adapters import (
     BUILD_WAIT_S,
     make_clock,
@@ -42,6 +43,7 @@ __all__ = [
     "BUILD_WAIT_S",
     "IMPORT_EVERY_S",
     "LOG_RETENTION_DAYS",
+    "AccessControl",
     "EvidenceImporter",
     "broken_policies",
     "build_gateway",

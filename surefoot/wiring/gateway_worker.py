@@ -17,6 +17,7 @@ from surefoot.rollout import (
     end_rollout_cut_by_gateway,
 )
 from surefoot.settings import Settings
+from surefoot.wiring.access import AccessControl
 from surefoot.wiring.adapters import make_artifact_cache, make_clock, make_environments
 from surefoot.wiring.use_case_ports import open_ports
 
@@ -41,7 +42,12 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         return ModelProcess(fork_process(forkserver, arguments, slowly))
 
     return build_app(
-        knobs, make_clock(config), partial(launched, 0), partial(launched, SHADOW_NICENESS), _GatewayJournal(config)
+        knobs,
+        make_clock(config),
+        partial(launched, 0),
+        partial(launched, SHADOW_NICENESS),
+        _GatewayJournal(config),
+        AccessControl(config),
     )
 
 

@@ -16,8 +16,8 @@ CABINS = tuple(f"cabins-{name}" for name in ("whole", "shadow", "ramp", "before"
 TAKEN_BACK = ("huts", "inns", "mews")
 """Models whose promoted version is taken back while a process is killed."""
 NAMES = (
-    "house-prices", "lodges", "barns", "flats", "cottages", "sheds", "staged", "mills", "villas", "lost", *CABINS,
-    *TAKEN_BACK,
+    "house-prices", "lodges", "barns", "flats", "cottages", "sheds", "staged", "mills", "villas", "tents", "lost",
+    *CABINS, *TAKEN_BACK,
 )  # fmt: skip
 """Every registered model; `lost` gets no champion."""
 BLOCK = 1000

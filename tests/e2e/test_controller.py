@@ -12,13 +12,13 @@ import pytest
 
 from surefoot.adapters import flow_progress
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.cli.local.prefect_runs import AUTO_SCHEDULED, PrefectRuns
+from surefoot.cli.local.prefect_runs import AUTO_SCHEDULED, WOKEN_TAG, PrefectRuns
 from surefoot.controller.due_work import DueWork
 from surefoot.controller.tick_state import TickState
 from tests.e2e.promotion_fixtures import QUICK, SUITE
 from tests.e2e.stack_scenario import PATIENCE, Scenario, wait_for, write
 
-MODEL, CANCELLED = "lodges", "barns"
+MODEL, CANCELLED, TOLD = "lodges", "barns", "tents"
 FLOWS = ("watch", "reconcile")
 
 
@@ -99,6 +99,19 @@ def test_a_tick_with_work_is_a_run_named_for_it(scheduled: Scenario) -> None:
     assert {run["state_type"] for run in named} == {"COMPLETED"}
     _quiet(scheduled)
     assert not scheduled.ledger(MODEL).rollouts
+
+
+def test_a_moved_alias_opens_a_rollout_before_the_next_tick(scheduled: Scenario) -> None:
+    """MLflow's webhook has the rollout opened, and a run of `reconcile` started beside its schedule."""
+    write(scheduled.project, TOLD, QUICK)
+    wait_for(lambda: scheduled.serves(TOLD), "reconcile adopts the champion")
+    _quiet(scheduled)
+    scheduled.point(TOLD, "candidate", "2")
+    wait_for(lambda: scheduled.ledger(TOLD).rollouts, "the rollout is opened")
+    woken = {"flow_runs": {"tags": {"all_": [WOKEN_TAG]}}}
+    wait_for(lambda: scheduled.prefect("POST", "/flow_runs/filter", woken), "a run that the webhook has started")
+    told = scheduled.run("abort", TOLD, "--reason", "a test")
+    assert told.returncode == 0, told.stderr
 
 
 def test_a_paused_schedule_is_obeyed(stack: Scenario) -> None:

@@ -23,6 +23,7 @@ from surefoot.core.domain import Split
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.http.app import build_app
+from surefoot.gateway.http.endpoints.handler_context import LabelAccess
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.model_protocols import LoadModel
 from tests import local_http
@@ -137,6 +138,7 @@ def listening(
     load: LoadModel | None = None,
     journal: GatewayJournal | None = None,
     clock: Clock | None = None,
+    label_access: LabelAccess | None = None,
     **settings: object,
 ) -> Iterator[Gateway]:
     """Serve in a thread; by default with a patience that only a hanging candidate exceeds, however busy the host.
@@ -151,7 +153,7 @@ def listening(
         shadow_idle_share=0.0,  # however busy the host
     )
     settled = replace(known, **settings)  # type: ignore[arg-type]
-    app = build_app(settled, clock or SystemClock(), load or models, journal=journal)
+    app = build_app(settled, clock or SystemClock(), load or models, journal=journal, label_access=label_access)
     port = free_port()
     config = uvicorn.Config(
         app, port=port, loop="uvloop", http="httptools", lifespan="on", log_level="warning", log_config=None

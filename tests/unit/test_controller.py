@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
@@ -24,6 +24,10 @@ from surefoot.controller.work_backoff import MAX_WAIT_TICKS, Backoff, OneTimeWor
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun
 from surefoot.rollout.reconcile import SILENCE_S
+from surefoot.status_page.programs.wake_signal import WakeSignal
+
+if TYPE_CHECKING:
+    from surefoot.controller.candidate_opener import CandidateOpener
 
 NOW = 1_000_000.0
 
@@ -38,6 +42,8 @@ class FakeScheduler:
     down: bool = False
     crashed: list[str] = field(default_factory=list)
     silent: set[str] = field(default_factory=set)
+    started: list[str] = field(default_factory=list)
+    paused: bool = False
 
     def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
         if self.down:
@@ -46,6 +52,10 @@ class FakeScheduler:
 
     def skip_runs(self, runs: Sequence[ScheduledRun]) -> None:
         self.dropped += [run.id for run in runs]
+
+    def start_now(self, flow: str) -> bool:
+        self.started += [] if self.paused else [flow]
+        return not self.paused
 
     def mark_crashed(self, runs: Collection[str]) -> None:
         self.crashed += runs
@@ -228,3 +238,67 @@ def test_no_work_waits_longer_than_ten_ticks(story: list[set[str]]) -> None:
             waiting[name] = 0 if name in chosen or name not in wanted else waiting[name] + 1
             assert waiting[name] < MAX_WAIT_TICKS
         before = wanted
+
+
+class FakeOpener:
+    """Models whose rollouts were to be opened."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def start(self, models: Collection[str]) -> None:
+        self.opened += models
+
+
+def _woken(
+    home: Path, runs: Sequence[ScheduledRun], **wanted: _DueRuns
+) -> tuple[Controller, FakeScheduler, WakeSignal, FakeOpener]:
+    """A controller that a webhook of model m has woken."""
+    controller, scheduler, _ = _controller(home, runs, **wanted)
+    signal, opener = WakeSignal(), FakeOpener()
+    controller.signal, controller.opener = signal, cast("CandidateOpener", opener)
+    signal.wake({"m"})
+    return controller, scheduler, signal, opener
+
+
+def test_a_webhook_starts_reconcile_for_its_model_alone(tmp_path: Path) -> None:
+    """Woken for a model with work, reconcile starts once beside its schedule; other models wait for the tick."""
+    later = [_tick("next", "reconcile", due=NOW + 40.0)]
+    work: _DueRuns = {"m: version 2 is asked for": 1, "mm: version 3 is asked for": 1}
+    controller, scheduler, _, opener = _woken(tmp_path, later, reconcile=work)
+    controller.tick(NOW)
+    controller.tick(NOW + 1.0)
+    assert (scheduler.started, scheduler.dropped, opener.opened) == (["reconcile"], [], ["m"])
+    idle, asked, _, _ = _woken(tmp_path, later, reconcile={"mm: version 3 is asked for": 1, "m2: drift": 1})
+    idle.tick(NOW)
+    assert asked.started == []
+
+
+def test_a_webhook_waits_for_the_run_under_way(tmp_path: Path) -> None:
+    """A run that has begun may have read the registry before: another one is started when it has ended."""
+    work: _DueRuns = {"m: version 2 is asked for": 1}
+    controller, scheduler, _, _ = _woken(tmp_path, [_tick("old", "reconcile", waiting=False)], reconcile=work)
+    assert controller.tick(NOW) < 1.0
+    assert scheduler.started == []
+    scheduler.runs = []
+    controller.tick(NOW + 1.0)
+    assert scheduler.started == ["reconcile"]
+
+
+def test_a_paused_reconcile_is_not_woken(tmp_path: Path) -> None:
+    """Where a person has paused its schedule, no webhook starts it, and nothing is opened."""
+    controller, scheduler, _, opener = _woken(tmp_path, [], reconcile={"m: version 2 is asked for": 1})
+    scheduler.paused = True
+    controller.tick(NOW)
+    assert (scheduler.started, opener.opened) == ([], [])
+
+
+def test_a_webhook_is_not_lost_while_prefect_is_down(tmp_path: Path) -> None:
+    """The model stays named until the scheduler answers."""
+    controller, scheduler, _, opener = _woken(tmp_path, [], reconcile={"m: version 2 is asked for": 1})
+    scheduler.down = True
+    with pytest.raises(Unavailable):
+        controller.tick(NOW)
+    scheduler.down = False
+    controller.tick(NOW + 5.0)
+    assert (scheduler.started, opener.opened) == (["reconcile"], ["m"])

@@ -16,7 +16,9 @@ _NO_POLICIES = frozenset({"incidents", "messages"})
 """Subfolders of `configs/` that hold recorded incidents and templates of messages."""
 APPROVERS_FILE = "approvers.yaml"
 """Name of the file beside the policies that says who is in which group; it is no policy."""
-_OTHER_FILES = frozenset({NOTIFY_FILE, APPROVERS_FILE})
+ROLES_FILE = "roles.yaml"
+"""Name of the file beside the policies that says who may do what; it is no policy."""
+_OTHER_FILES = frozenset({NOTIFY_FILE, APPROVERS_FILE, ROLES_FILE})
 """Files of `configs/` that are no policies."""
 _MODEL_LINE = re.compile(r"^model[ \t]*:[^\n]*", re.MULTILINE)
 _NAMES: dict[Path, tuple[tuple[int, int], str]] = {}
@@ -26,8 +28,8 @@ _NAMES: dict[Path, tuple[tuple[int, int], str]] = {}
 def list_policy_files(folder: Path) -> list[Path]:
     """Policy files of a folder and its subfolders, sorted.
 
-    Hidden files, such as an editor's lock, hidden folders, `notify.yaml`, `approvers.yaml`, recorded incidents and
-    templates are none.
+    Hidden files, such as an editor's lock, hidden folders, `notify.yaml`, `approvers.yaml`, `roles.yaml`, recorded
+    incidents and templates are none.
     """
     found = []
     for root, folders, files in os.walk(folder):

@@ -10,11 +10,12 @@ from rich.prompt import Confirm
 
 from surefoot import wiring
 from surefoot.adapters.approvals.ssh_keygen import default_key, sign_statement
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.approval_output import approval_json, print_approval_view
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.approvals.approval_events import ApprovalDenied, ApprovalGiven
 from surefoot.core.approvals.statement import APPROVE, DENY, MAX_REASON_LENGTH, MAX_SIGNED_LENGTH, SignedText
 from surefoot.core.errors import Rejected, SurefootError
@@ -80,7 +81,8 @@ def _decide(
     json_: bool,
 ) -> None:
     config = read_settings()
-    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    actor = allowed_actor(config, Action(decision), model)
+    with wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S) as ports:
         if signed is not None:
             _tell(ports, model, record_signed_text(ports, model, _read_signed(signed)), {}, json_=json_)
             return

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
+from surefoot.cli.access.permission import open_allowed_ports
 from surefoot.cli.printing.console import console, format_utc_time
 from surefoot.cli.read_only import ModelArgument
-from surefoot.cli.shared.actor import current_actor
-from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import EVERY_MODEL, Action
 from surefoot.core.errors import Rejected, TransitionIllegal
 from surefoot.core.policy.scalars import parse_duration
 from surefoot.rollout import Ports, freeze_model, pause_rollout, resume_rollout, retry_on_conflict, unfreeze_model
@@ -23,7 +23,7 @@ _AllOption = Annotated[bool, typer.Option("--all", help="Every model.")]
 
 def pause(model: ModelArgument, reason: _ReasonOption) -> None:
     """Hold the open rollout in place; its guardrails stay armed, and abort and rollback work as ever."""
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    with open_allowed_ports(Action.PAUSE, model) as ports:
         ledger = retry_on_conflict(lambda: pause_rollout(ports, model, reason))
         rollout = ledger.rollout
         where = f" in {rollout.stage}" if rollout else ""
@@ -32,7 +32,7 @@ def pause(model: ModelArgument, reason: _ReasonOption) -> None:
 
 def resume(model: ModelArgument, reason: _ReasonOption = "asked for by hand") -> None:
     """Let a rollout go on that a person has paused."""
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    with open_allowed_ports(Action.RESUME, model) as ports:
         retry_on_conflict(lambda: resume_rollout(ports, model, reason))
         console.print(f"{model}: it goes on at its next look", markup=False)
 
@@ -46,7 +46,7 @@ def freeze(
     ] = None,
 ) -> None:
     """Let no version get more traffic for a while; rollouts hold in place, abort and rollback work as ever."""
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    with open_allowed_ports(Action.FREEZE, model or EVERY_MODEL) as ports:
         end = None if until is None else _end(until, ports.clock.now())
         for name in _models(read_settings(), ports, model, all_=all_):
             retry_on_conflict(partial(freeze_model, ports, name, reason, end))
@@ -60,7 +60,7 @@ def unfreeze(
     reason: _ReasonOption = "asked for by hand",
 ) -> None:
     """End a freeze that a person began; those of the calendar end as the calendar says."""
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    with open_allowed_ports(Action.UNFREEZE, model or EVERY_MODEL) as ports:
         thawed = 0
         for name in _models(read_settings(), ports, model, all_=all_):
             try:

@@ -1,15 +1,19 @@
 """List Prefect's flow runs through its REST API; delete runs without work, and mark dead ones as crashed."""
 
 import datetime as dt
+import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect, own_deployments, prefect_log
 from surefoot.controller.flow_scheduler import NOTHING_TO_DO, PromoteRun, ScheduledRun, rollout_of_tags
+from surefoot.core.errors import Unavailable
 from surefoot.rollout import CancelledRun, cancelled_by_person_at
 from surefoot.settings import Settings
 
+WOKEN_TAG = "webhook"
+"""Tag of runs that a webhook has started."""
 AUTO_SCHEDULED = "auto-scheduled"
 """Tag that Prefect gives to runs that a schedule has made, and to no others."""
 _PATIENCE_S = 5.0
@@ -71,6 +75,26 @@ class PrefectRuns:
             waiting = {"id": {"any_": [run.id for run in runs]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
             state = {"type": "COMPLETED", "name": NOTHING_TO_DO}
             self._filter("/flow_runs/bulk_set_state", flow_runs=self._ours(waiting), state=state)
+
+    def start_now(self, flow: str) -> bool:
+        """Start a run of a scheduled flow beside its schedule; False where a person has paused it.
+
+        Raises:
+            Unavailable: Prefect does not answer, or has no such deployment.
+        """
+        trouble = f"Prefect does not answer the controller: see {prefect_log(self._config)}"
+        path = f"/deployments/name/{flow}/{flow}"
+        found = _request_prefect(self._config, "GET", path, trouble, None, _PATIENCE_S, self._client)
+        if not found.is_success:
+            raise Unavailable(f"Prefect has no deployment {flow}: 'surefoot up' makes it")
+        deployment = found.json()
+        if deployment.get("paused") or not any(one["active"] for one in deployment["schedules"]):
+            return False
+        path = f"/deployments/{deployment['id']}/create_flow_run"
+        # One key for all attempts: a request whose answer was lost must not start a second run.
+        body = {"idempotency_key": uuid.uuid4().hex, "tags": [WOKEN_TAG]}
+        _request_prefect(self._config, "POST", path, trouble, body, _PATIENCE_S, self._client)
+        return True
 
     def mark_crashed(self, runs: Collection[str]) -> None:
         """End runs whose process is gone: what they hold of the scheduler is free again."""

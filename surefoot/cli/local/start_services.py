@@ -13,10 +13,12 @@ import httpx
 import psutil
 
 from surefoot.adapters.mlflow.http_access import MLFLOW_VARIABLES
+from surefoot.adapters.mlflow.registry_webhook import register_webhook
 from surefoot.cli.local import prefect_server, processes
 from surefoot.cli.local.prefect_access import PREFECT_VARIABLES
 from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
-from surefoot.core.errors import Unavailable
+from surefoot.core.access.webhook_messages import WEBHOOK_PATH, secret_storage_key, webhook_secret
+from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.settings import OWN_POOL, Settings
 
 STACK_SERVICES = ("mlflow", "gateway", "prefect", "worker", "controller")
@@ -139,8 +141,9 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
     def begin(name: str, *command: str) -> None:
         nonlocal config
         pending.add(name)
+        more = mlflow_webhook_environment(config) if name == "mlflow" else {}
         with defer_stop_signals():
-            config = _remember(config, name, _start(config, name, [*python, *command], env))
+            config = _remember(config, name, _start(config, name, [*python, *command], {**env, **more}))
 
     def came(name: str, title: str, url: str) -> None:
         pending.remove(name)
@@ -159,6 +162,7 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
         begin("mlflow", "mlflow", "server", *ports["mlflow"], "--workers", "1", *places, str(store / "artifacts"))
         _wait(config, "mlflow", f"{config.mlflow}/health")
         came("mlflow", "MLflow", config.mlflow)
+        _register_webhook(config, report)
     if "gateway" in wanted:
         begin("gateway", "surefoot", "gateway")
         supervisor = config.processes["gateway"][0]
@@ -190,6 +194,27 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
     if "prefect" in wanted:
         came("prefect", "Prefect", config.prefect)
     return config
+
+
+def mlflow_webhook_environment(config: Settings) -> dict[str, str]:
+    """What the embedded MLflow needs to send webhooks to the controller of this host."""
+    return {
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        # Without a key of its own each of its processes would invent one, and lose all webhooks at its next start.
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": secret_storage_key(config.token),
+        "MLFLOW_WEBHOOK_CACHE_TTL": "5",
+    }
+
+
+def _register_webhook(config: Settings, report: _PrintLine) -> None:
+    """Have the embedded MLflow tell of moved aliases; without that they are seen at the next tick."""
+    if not config.page:
+        return
+    try:
+        register_webhook(config.mlflow, f"{config.page}{WEBHOOK_PATH}", webhook_secret(config.token))
+    except SurefootError as error:
+        report(f"note: moved aliases are seen at the next tick, since MLflow tells nothing of them: {error}")
 
 
 def _deploy_flows(

@@ -7,10 +7,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.errors import DataUnavailable, NewerWrite, NotFound, Rejected, SurefootError
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import Ledger
@@ -40,7 +42,10 @@ def data(
     """List the checkpoints of a model's tables and what waits to be restored; exits with 1 when something is wrong."""
     if restore and leave:
         raise Rejected("--restore and --leave contradict each other: nothing was done")
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    config = read_settings()
+    if restore or leave:
+        allowed_actor(config, Action.RESTORE_TABLES, model)
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         if leave:
             retry_on_conflict(lambda: leave_table(ports, model, leave, reason))
         if restore:

@@ -13,10 +13,12 @@ from rich.table import Table
 from surefoot import exposure as exposures
 from surefoot import wiring
 from surefoot.adapters.served_answers.answer_comparison import AnswerComparison
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.errors import Rejected
 from surefoot.settings import read_settings
 
@@ -123,7 +125,8 @@ def correct(
 ) -> None:
     """Ask the proven-good version again about everything that a bad one answered, into a table for consumers."""
     config = read_settings()
-    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    actor = allowed_actor(config, Action.MANAGE_INCIDENTS, model)
+    with wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S) as ports:
         done = exposures.correct_answers(config, ports, model, version)
     table = done.table
     if json_:

@@ -7,10 +7,12 @@ import typer
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_named_fallback
 from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.errors import Rejected
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference, FallbackVersion
 from surefoot.core.journal.event_sentences import describe_event
@@ -32,6 +34,8 @@ def fallback(
     found = read_named_fallback(config.project, policy)
     if found is None:
         raise Rejected(f"the policy of {model} has no fallback: a request that no version can answer is refused")
+    if drill_:
+        allowed_actor(config, Action.DRILL, model)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         tried = check_fallback(ports, model) if drill_ else None
         if drill_ and tried is None:

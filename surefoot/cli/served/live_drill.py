@@ -9,10 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from surefoot import wiring
+from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import console, print_table
-from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import EVERY_MODEL, Action
 from surefoot.core.assignment import describe_share
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import JournalUnavailable, Rejected, SurefootError, Unavailable
@@ -30,8 +31,9 @@ def rehearse_in_production(
 ) -> int:
     """Run a live drill, and print what it has shown; the exit code is 0 only where everything passed."""
     order = LiveDrillParameters(_weight(weight), tuple(canonical_text(unit) or unit for unit in units), _seconds(span))
+    actor = allowed_actor(config, Action.DRILL, model)
     with exit_on_stop_signals(), console.status("") as line:
-        outcome = run_live_drill(config, model, order, current_actor(), line.update)
+        outcome = run_live_drill(config, model, order, actor, line.update)
     rows = live_drill_rows(outcome)
     number, share = outcome.began.champion.number, describe_share(order.weight, order.units)
     said = f"live drill {outcome.began.drill}: version {number} of {model} in both arms, {share} of the units"
@@ -108,7 +110,8 @@ def stop_all_live_drills(config: Settings, reason: str) -> int:
         Unavailable: The drill of some model could not be taken back.
     """
     why, trouble, stopped = clean_reason(reason).text, list[str](), 0
-    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    actor = allowed_actor(config, Action.ABORT, EVERY_MODEL)
+    with wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S) as ports:
         try:
             models = ports.journal.models()
         except JournalUnavailable as error:

@@ -8,11 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
+from surefoot.cli.access.permission import open_allowed_ports
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.read_only import JsonOption, ModelArgument
-from surefoot.cli.shared.actor import current_actor
-from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
+from surefoot.core.access.roles import Action
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.journal.events import as_json
@@ -150,7 +150,7 @@ def release(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why it may be tried again, for the record.")],
 ) -> None:
     """Lift the quarantine of a version that was turned away or taken back; it is not promoted by this."""
-    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
+    with open_allowed_ports(Action.RELEASE, model) as ports:
         ledger = retry_on_conflict(lambda: release_version(ports, model, version, reason))
         print_history(ports.journal.read(model, after=ledger.head - 1), everything=False)
     console.print(f"version {version} of {model} may be promoted again", markup=False)

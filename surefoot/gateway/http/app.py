@@ -10,7 +10,7 @@ from surefoot.gateway.control.worker_runtime import WorkerRuntime
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoint_table import EndpointTable
-from surefoot.gateway.http.endpoints.handler_context import HandlerContext
+from surefoot.gateway.http.endpoints.handler_context import AnyLabels, HandlerContext, LabelAccess
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.model_protocols import LoadModel
 
@@ -22,10 +22,12 @@ class Gateway:
         leaving: Whether callers are asked to close their connections, because this worker is to end.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, runtime: WorkerRuntime) -> None:
+    def __init__(
+        self, settings: GatewaySettings, clock: Clock, runtime: WorkerRuntime, label_access: LabelAccess
+    ) -> None:
         """Build the handlers; models are loaded when the server starts."""
         self._runtime = runtime
-        self._endpoints = EndpointTable(HandlerContext(settings, clock, runtime))
+        self._endpoints = EndpointTable(HandlerContext(settings, clock, runtime, label_access))
         self.leaving = False
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -78,6 +80,7 @@ def build_app(
     load: LoadModel,
     shadow: LoadModel | None = None,
     journal: GatewayJournal | None = None,
+    label_access: LabelAccess | None = None,
 ) -> Gateway:
     """Build the gateway.
 
@@ -87,6 +90,7 @@ def build_app(
         load: Loads a version of a model; must refuse bytes that are not of its digest.
         shadow: Loads a version for mirrored requests, in a process of low priority; `load` does so without it.
         journal: Where cut candidates and times of fallback answers are recorded; nowhere without it.
+        label_access: Decides who may report labels; every sender may without it.
     """
     runtime = WorkerRuntime(settings, clock, VersionLoadFunctions(load, shadow or load), journal or NullJournal())
-    return Gateway(settings, clock, runtime)
+    return Gateway(settings, clock, runtime, label_access or AnyLabels())

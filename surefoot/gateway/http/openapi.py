@@ -131,7 +131,12 @@ def openapi_document() -> dict[str, object]:
         "/models/{model}/labels": {
             "post": _operation(
                 "Report what came true.",
-                {"202": "All are written.", "400": "Names the first that is wrong."},
+                {
+                    "202": "All are written.",
+                    "400": "Names the first that is wrong.",
+                    "401": "Where roles are given: without an access token that counts.",
+                    "403": "With an access token of another role or model.",
+                },
                 labels,
                 model=True,
             )

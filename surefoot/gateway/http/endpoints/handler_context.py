@@ -1,6 +1,7 @@
 """Hold the state that all request handlers share: settings, the worker's models, the check of the control token."""
 
 import hmac
+from typing import Protocol
 
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.model_controller import ModelController
@@ -10,6 +11,21 @@ from surefoot.gateway.http.asgi import HttpError
 from surefoot.gateway.inference.settings import GatewaySettings
 
 
+class LabelAccess(Protocol):
+    """Decides who may report labels."""
+
+    def check_labels(self, header: str, model: str) -> None:
+        """Raise TokenInvalid or Forbidden where the sender with this authorization header may not."""
+        ...
+
+
+class AnyLabels:
+    """Lets every sender report labels."""
+
+    def check_labels(self, header: str, model: str) -> None:
+        """Refuse no sender."""
+
+
 class HandlerContext:
     """The worker as its handlers see it.
 
@@ -17,10 +33,14 @@ class HandlerContext:
         settings: Settings of the gateway.
         clock: Gives the times of the records.
         runtime: The models of this worker.
+        label_access: Decides who may report labels.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, runtime: WorkerRuntime) -> None:
+    def __init__(
+        self, settings: GatewaySettings, clock: Clock, runtime: WorkerRuntime, label_access: LabelAccess
+    ) -> None:
         """Share these with every handler."""
+        self.label_access = label_access
         self.settings, self.clock, self.runtime = settings, clock, runtime
 
     def model(self, name: str) -> ModelController:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from surefoot.core.errors import Forbidden, TokenInvalid
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
@@ -23,6 +24,7 @@ class LabelsHandler:
         """Write all labels of a request, or none."""
         context = self._context
         context.model(name)
+        self._check_right(scope, name)
         body = await asgi.read_body(scope, receive, context.settings.max_body_bytes)
         try:
             lines = label_lines(body, context.clock.now())
@@ -37,3 +39,16 @@ class LabelsHandler:
                 message = f"labels cannot be written ({error.strerror}); send them again"
                 raise HttpError(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="5") from None
         return Response.json({"accepted": len(lines)}, 202)
+
+    def _check_right(self, scope: asgi.Scope, name: str) -> None:
+        """Refuse a sender that may not report labels: they decide verdicts.
+
+        Raises:
+            HttpError: The access token is missing, does not count, or lacks the right.
+        """
+        try:
+            self._context.label_access.check_labels(asgi.get_header(scope, b"authorization"), name)
+        except TokenInvalid as error:
+            raise HttpError(401, "UNAUTHENTICATED", str(error), www_authenticate="Bearer") from None
+        except Forbidden as error:
+            raise HttpError(403, "PERMISSION_DENIED", str(error)) from None
