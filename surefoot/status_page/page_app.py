@@ -168,8 +168,21 @@ class StatusPage:
         return await self._page(
             request,
             "model.html",
-            lambda: {**page_content.model_values(self._store, model, page), "notice": told},
+            lambda: {
+                **page_content.model_values(self._store, model, page),
+                "notice": told,
+                "allowed": self._allowed(self._person(request), model),
+            },
         )
+
+    def _allowed(self, person: sign_in.Person | None, model: str) -> set[str]:
+        """What this person may ask for of a model: buttons that would be refused are not shown."""
+        if person is None:
+            return set()
+        actor = _actor(person)
+        return {
+            action.value for action in PageAction if self._access.permits_person(actor, Action(action.value), model)
+        }
 
     async def _rollout(self, request: Request) -> Response:
         model, rollout = request.path_params["model"], request.path_params["rollout"]
@@ -266,7 +279,7 @@ class StatusPage:
             action = PageAction(form.get("action", ""))
         except ValueError:
             return PlainTextResponse("no such action", HTTPStatus.BAD_REQUEST)
-        actor = f"page:{clean_reason(person.name).text}"
+        actor = _actor(person)
         try:
             await run_in_threadpool(self._access.check_person, actor, Action(action.value), model)
             told = await run_in_threadpool(
@@ -303,6 +316,11 @@ class StatusPage:
             fragment=request.headers.get("x-fragment") == "1",
         )
         return Response(made, code, media_type="text/html; charset=utf-8", headers=_HEADERS)
+
+
+def _actor(person: sign_in.Person) -> str:
+    """The person as the journal names them."""
+    return f"page:{clean_reason(person.name).text}"
 
 
 def _number(text: str) -> int:

@@ -23,7 +23,7 @@ from surefoot.core.journal.chain import check_chain
 from surefoot.settings import Settings
 from surefoot.status_page.page_server import serve_status_page
 from surefoot.status_page.programs.wake_signal import WakeSignal
-from surefoot.status_page.sign_in import make_link_key
+from surefoot.status_page.sign_in import COOKIE, form_token, make_link_key
 from surefoot.wiring import AccessControl
 from tests import local_http
 from tests.conftest import free_port
@@ -251,7 +251,7 @@ def test_tokens_are_made_shown_once_listed_and_revoked_by_command(
 
 
 def test_the_page_asks_for_the_role_of_the_person(stack: Emergency) -> None:
-    """A viewer's button is answered with 403 in one line and is recorded; an operator's acts."""
+    """Only who may act is shown buttons; a request without the role is answered with 403 in one line and recorded."""
     if not stack.ports.ledger(MODEL).open:
         stack.ramp()
     before = heads(stack)
@@ -259,7 +259,9 @@ def test_the_page_asks_for_the_role_of_the_person(stack: Emergency) -> None:
         with closing(httpx.Client(base_url=stack.config.page, timeout=60.0, trust_env=False)) as client:
             client.get("/sign-in", params={"key": make_link_key(stack.config.token, person, time.time())})
             page = client.get(f"/models/{MODEL}").text
-            form = {"form_token": page.partition('name="form_token" value="')[2].partition('"')[0], "reason": "x"}
+            assert ('name="action" value="pause"' in page) == (status == 303)
+            assert (f"gives {person} no role that acts on this model" in page) == (status == 403)
+            form = {"form_token": form_token(stack.config.token, client.cookies[COOKIE]), "reason": "x"}
             answer = client.post(f"/models/{MODEL}/act", data={**form, "action": "pause"})
             assert answer.status_code == status, answer.text
             if status == 403:
