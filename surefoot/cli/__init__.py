@@ -49,6 +49,7 @@ MODULES = {
     "repair": "emergency",
     "data": "served.data",
     "versions": "served.versions",
+    "scorecard": "served.scorecard",
     "release": "served.versions",
     "exposure": "served.exposure",
     "correct": "served.exposure",
