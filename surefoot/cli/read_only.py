@@ -27,14 +27,16 @@ from surefoot.adapters.evidence_store.request_key_index import altered_file_mess
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.adapters.freeze.freeze_calendar import calendar_problem, read_open_window
 from surefoot.adapters.notify.notify_file_check import NotifyFileReport, check_notify_file
+from surefoot.adapters.predictions.erasure.erasure_check import find_erasure_problem
 from surefoot.cli.printing import plan_output
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.printing.plan_output import print_plan
 from surefoot.core import planning
 from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
-from surefoot.core.journal.chain import check_chain
-from surefoot.core.journal.events import as_json
+from surefoot.core.journal.chain import Entry, check_chain
+from surefoot.core.journal.erasure_events import UnitForgotten
+from surefoot.core.journal.events import Event, as_json, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.naming.model_names import model_file_name
@@ -284,7 +286,9 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
         count, judged, skipped = check_chain(entries), 0, 0
-        store, recounts = wiring.open_evidence_store(config, name), Counter[RecountResult]()
+        erasures = [event for event in map(_event, entries) if isinstance(event, UnitForgotten)]
+        replaced = {old: new for one in erasures for old, new in one.replaced.items() if old != new}
+        store, recounts = wiring.open_evidence_store(config, name, replaced), Counter[RecountResult]()
         for found in reverify(entries, partial(recount_verdict, store)):
             if found.skipped:
                 skipped += 1
@@ -295,15 +299,22 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
             recounts[found.recount] += 1
         if altered := find_altered_files(store.indexes, config.log / model_file_name(name)):
             raise JournalTampered(altered_file_message(altered[0]))
+        if problem := find_erasure_problem(config.log / model_file_name(name), erasures):
+            raise JournalTampered(problem)
         more = [f"{skipped} cannot be judged again"] if skipped else []
         more += (
             [f"counters of {done} were added up again from kept sums"] if (done := recounts[RecountResult.DONE]) else []
         )
         more += [f"the kept sums of {gone} are not on this host"] if (gone := recounts[RecountResult.GONE]) else []
+        more += [f"{len(erasures)} erasure{'' if len(erasures) == 1 else 's'}"] if erasures else []
         console.print(
             f"[green]ok[/green] {escape(name)}: {count} entries, head {entries[-1].hash[:16]}; "
             + ", ".join([f"{judged} verdicts follow from their counters", *more])
         )
+
+
+def _event(entry: Entry) -> Event:
+    return decode_event(entry.kind, entry.data)
 
 
 def _generations(config: Settings) -> tuple[dict[str, int], str]:

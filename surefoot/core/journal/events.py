@@ -11,6 +11,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.journal.bundled_files import BundledFile, SetConfig
 from surefoot.core.journal.codec import JOURNAL_NAME_KEY, JsonCodec
+from surefoot.core.journal.erasure_events import ErasureEvent
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.journal.served_version_events import (
@@ -321,6 +322,7 @@ Event = (
     | ApprovalEvent
     | FreezeEvent
     | HoldEvent
+    | ErasureEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 _EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
