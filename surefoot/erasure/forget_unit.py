@@ -19,6 +19,7 @@ from surefoot.adapters.predictions.erasure.erasure_record import (
 )
 from surefoot.adapters.predictions.erasure.log_erasure import erase_from_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.predictions.table_publication import remove_unfinished_files
 from surefoot.core.errors import Conflict, NotFound, Rejected
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.erasure_events import ErasureIntended, UnitForgotten
@@ -83,6 +84,7 @@ def forget_unit(
         raise NotFound(f"nothing of {model} is in the journal or in the log: check the name")
     folder = config.home / "erasure" / model_file_name(model)
     with _hold_erasures(folder):
+        remove_unfinished_files(folder)
         done = [_finish(config, ports, model, record, report) for record in unfinished_records(folder)]
         if wanted is not None:
             record = _begin(config, ports.journal.read(model), model, wanted, folder)
@@ -170,6 +172,8 @@ def _finish(config: Settings, ports: Ports, model: str, record: ErasureRecord, r
     if ports.ledger(model).champion is not None:
         wiring.journal_counts(config, ports, model, always=True)  # what is removed can never be counted again
     folder = config.log / model_file_name(model)
+    for place in ("evidence", "exposure", "corrections", "incidents"):
+        remove_unfinished_files(config.home / place / model_file_name(model))
     for _ in range(_MAX_ROUNDS):
         erase_from_log(folder, record, report)
         if not _add_new_requests(config, model, record):

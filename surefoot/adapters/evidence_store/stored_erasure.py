@@ -87,7 +87,7 @@ def _erase_example_ids(path: Path, record: ErasureRecord) -> None:
     table, _ = read_table(path)
     record.count("example ids in stored counts", path.name, _count_ids(facts, record.erased.requests))
     prefix = f"{path.stem.split('-')[0]}-" if "-" in path.stem else ""
-    fresh = path.with_name(f".erasure-{path.name}")
+    fresh = path.with_name(f".erasure-{path.name}.tmp")
     name = f"{prefix}{write_table(fresh, table, bare)}.parquet"
     record.new_name(path.name, lambda: name)
     fresh.replace(path.with_name(name))

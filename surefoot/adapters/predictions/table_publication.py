@@ -200,3 +200,13 @@ def file_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_unfinished_files(folder: Path) -> None:
+    """Remove what killed processes have left below a folder: files that were never renamed to the name that they get.
+
+    A process that is writing such a file finds it gone, which is an error that it repeats.
+    """
+    for path in folder.rglob(".*") if folder.is_dir() else ():
+        if path.suffix == ".tmp" and path.is_file():
+            path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import duckdb
 from surefoot.adapters.predictions.erasure.erasure_record import ErasureRecord, ErasureReport
 from surefoot.adapters.predictions.erasure.segment_erasure import erase_from_segments
 from surefoot.adapters.predictions.erasure.table_erasure import erase_from_tables
-from surefoot.adapters.predictions.table_publication import hold_log_folder
+from surefoot.adapters.predictions.table_publication import hold_log_folder, remove_unfinished_files
 from surefoot.core.errors import Conflict, EvidenceUnavailable
 
 _LOCK_WAIT_S = 30.0
@@ -34,6 +34,7 @@ def erase_from_log(folder: Path, record: ErasureRecord, report: ErasureReport) -
         return
     try:
         with _hold(folder) as scratch:
+            remove_unfinished_files(folder)
             erase_from_segments(folder, record, report)
             erase_from_tables(folder, scratch, record, report)
     except (duckdb.Error, OSError) as error:
