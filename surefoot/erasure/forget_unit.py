@@ -10,7 +10,13 @@ from pathlib import Path
 
 from surefoot import wiring
 from surefoot.adapters.evidence_store.stored_erasure import erase_from_store
-from surefoot.adapters.predictions.erasure.erased_requests import ErasedRequests, FoundRequests, find_unit_requests
+from surefoot.adapters.predictions.erasure.erased_requests import (
+    ErasedRequests,
+    FoundRequests,
+    find_feature_texts,
+    find_unit_requests,
+    only_in_requests,
+)
 from surefoot.adapters.predictions.erasure.erasure_record import (
     ErasureRecord,
     ErasureReport,
@@ -27,7 +33,7 @@ from surefoot.core.journal.events import Event, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.naming.model_names import model_file_name
 from surefoot.erasure.exposed_rows import erase_from_exposure_files, find_exposed_requests
-from surefoot.erasure.quoting_texts import erase_from_texts, journal_entries_that_quote
+from surefoot.erasure.quoting_texts import erase_from_texts, journal_entries_that_quote, quoted_texts
 from surefoot.exposure import known_policies, unit_spellings
 from surefoot.incidents.incident_reports import write_report
 from surefoot.rollout import Ports, retry_on_conflict
@@ -122,7 +128,9 @@ def _begin(
             f"incident {names} holds {len(held):,} of {len(times):,} requests as evidence: lift the hold with 'surefoot"
             f" incident release', or give --pseudonymise"
         )
-    key = _erasure_key(config)
+    log, key = PredictionLog(config.log), _erasure_key(config)
+    quoted = quoted_texts(config.home, model, entries, find_feature_texts(log, model, times))
+    values = only_in_requests(log, model, times, quoted)
     requests = {one: _keyed_digest(key, f"request {one}") if one in held else None for one in times}
     unit = _keyed_digest(key, f"unit {wanted.unit}" if wanted.unit else f"requests {sorted(wanted.requests)}")
     erasure = secrets.token_hex(6)
@@ -131,7 +139,7 @@ def _begin(
         erasure,
         unit,
         wanted.reason,
-        ErasedRequests(spellings, columns, requests, f"forgotten-{unit}"),
+        ErasedRequests(spellings, columns, requests, f"forgotten-{unit}", values),
         tuple(dict.fromkeys(name for some in held.values() for name in some)),
     )
     record.save()

@@ -1,5 +1,7 @@
 """Remove erased requests from traces, pages and logs of an installation, and find journal entries that quote them."""
 
+import html
+import json
 import re
 import secrets
 from collections.abc import Iterable
@@ -26,7 +28,9 @@ class NamePatterns:
 
     def __init__(self, erased: ErasedRequests) -> None:
         """Look for the names of these."""
-        self._names = {name: new for name, new in erased.names.items() if _is_distinctive(name)}
+        names = {name: new for name, new in erased.names.items() if _is_distinctive(name)}
+        spelt = {form: new for name, new in names.items() for form in _forms(name)}
+        self._names = spelt | names
         ordered = sorted(self._names, key=len, reverse=True)
         chunks = [ordered[place : place + _NAMES_AT_ONCE] for place in range(0, len(ordered), _NAMES_AT_ONCE)]
         self._patterns = [
@@ -50,6 +54,11 @@ class NamePatterns:
         return sorted(found.span() for pattern in self._patterns for found in pattern.finditer(text))
 
 
+def _forms(name: str) -> tuple[str, str]:
+    """A name as JSON and as HTML write it."""
+    return json.dumps(name, ensure_ascii=False)[1:-1], html.escape(name)
+
+
 def _is_distinctive(name: str) -> bool:
     return len(name) >= (_SHORTEST_NUMBER if name.replace(".", "").isdigit() else _SHORTEST_NAME)
 
@@ -61,6 +70,41 @@ def journal_entries_that_quote(entries: Iterable[Entry], erased: ErasedRequests)
     """
     patterns = NamePatterns(erased)
     return tuple(one.seq for one in entries if patterns.occurs_in(canonical_bytes(one.data).decode()))
+
+
+def quoted_texts(home: Path, model: str, entries: Iterable[Entry], texts: Iterable[str]) -> tuple[str, ...]:
+    """Those of some texts that a trace, a page, a log or a journal entry quotes.
+
+    Raises:
+        EvidenceUnavailable: A file cannot be read.
+    """
+    left, found = set(texts), set[str]()
+    try:
+        for path in (*_traces(home, model), *_pages(home, model), *_logs(home)):
+            content = path.read_bytes()
+            found |= {text for text in left if text.encode() in content or html.escape(text).encode() in content}
+            left -= found
+    except OSError as error:
+        raise EvidenceUnavailable(f"a page of {model} cannot be read: {error}") from error
+    for entry in entries if left else ():
+        content = canonical_bytes(entry.data)
+        found |= {text for text in left if json.dumps(text, ensure_ascii=False)[1:-1].encode() in content}
+        left -= found
+    return tuple(sorted(found))
+
+
+def _traces(home: Path, model: str) -> list[Path]:
+    return sorted((home / "incidents" / model_file_name(model)).glob(f"*{_TRACES}"))
+
+
+def _pages(home: Path, model: str) -> list[Path]:
+    folder = home / "incidents" / model_file_name(model)
+    own = [path for ending in ("*.html", "*.md") for path in sorted(folder.glob(ending))]
+    return own + sorted((home / "reports").glob("*.html"))
+
+
+def _logs(home: Path) -> list[Path]:
+    return sorted((home / "logs").glob("*.log"))
 
 
 def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: ErasureReport) -> tuple[str, ...]:
@@ -78,11 +122,8 @@ def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: Eras
     Raises:
         EvidenceUnavailable: A file cannot be read or written.
     """
-    patterns, folder = NamePatterns(record.erased), home / "incidents" / model_file_name(model)
-    pages = [path for ending in ("*.html", "*.md") for path in sorted(folder.glob(ending))]
-    pages += sorted((home / "reports").glob("*.html"))
-    logs = sorted((home / "logs").glob("*.log"))
-    total, traced = len(pages) + len(logs), sorted(folder.glob(f"*{_TRACES}"))
+    patterns, pages, logs = NamePatterns(record.erased), _pages(home, model), _logs(home)
+    total, traced = len(pages) + len(logs), _traces(home, model)
     try:
         changed = [path for path in traced if _erase_traces(path, model, record, patterns)]
         for done, path in enumerate(pages):

@@ -1,13 +1,18 @@
 """Define which requests are erased and which get pseudonyms, and find all requests of one unit in the log."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
+import orjson
 import pyarrow as pa
 
-from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog, parse_logged_json
 from surefoot.core.canonical_text import canonical_text_of_json
+
+_REMOVED_VALUE = "(removed)"
+_MIN_VALUE_LENGTH = 6
+"""Shorter texts say little of a person, and stand in pages for much else [characters]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +24,19 @@ class ErasedRequests:
         columns: Columns of requests that hold units, by the policies of the model.
         requests: Pseudonym of each request that is kept, and None for each that is removed, by request id.
         pseudonym: What stands for the unit where its records are kept.
+        values: Texts that only its requests have as features, and that a page, a log or the journal quotes.
     """
 
     spellings: tuple[str, ...]
     columns: tuple[str, ...]
     requests: Mapping[str, str | None]
     pseudonym: str
+    values: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
-        """What stands for each text that names the unit or one of its requests, wherever one is quoted."""
-        units = dict.fromkeys(self.spellings, self.pseudonym)
+        """What stands for each text that names the unit, one of its requests or a value, wherever one is quoted."""
+        units = dict.fromkeys(self.values, _REMOVED_VALUE) | dict.fromkeys(self.spellings, self.pseudonym)
         return units | {one: pseudonym or self.pseudonym for one, pseudonym in self.requests.items()}
 
     def register(self, db: duckdb.DuckDBPyConnection) -> None:
@@ -109,3 +116,41 @@ def feature_text_sql(column: str) -> str:
     """SQL of the JSON text of one feature of a row; NULL where it is missing."""
     key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
     return f"CAST(json_extract(features, '$.\"{key}\"') AS VARCHAR)"
+
+
+def find_feature_texts(log: PredictionLog, model: str, requests: Iterable[str]) -> tuple[str, ...]:
+    """Different texts that some requests have as features, however nested.
+
+    Raises:
+        EvidenceUnavailable: The log cannot be read.
+    """
+    sql = "SELECT DISTINCT features FROM log WHERE list_contains($1, request) AND features IS NOT NULL"
+    found: set[str] = set()
+    for (features,) in log.query_rows(model, sql, (list(requests),)):
+        found.update(_texts_in(parse_logged_json(features)))
+    return tuple(sorted(text for text in found if len(text) >= _MIN_VALUE_LENGTH))
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+
+
+def only_in_requests(log: PredictionLog, model: str, requests: Iterable[str], texts: Iterable[str]) -> tuple[str, ...]:
+    """Those texts that no other request of the log has in its features.
+
+    Raises:
+        EvidenceUnavailable: The log cannot be read.
+    """
+    own, sql = (
+        list(requests),
+        "SELECT 1 FROM log WHERE NOT list_contains($1, request) AND contains(features, $2) LIMIT 1",
+    )
+    return tuple(text for text in texts if not log.query_rows(model, sql, (own, orjson.dumps(text).decode())))

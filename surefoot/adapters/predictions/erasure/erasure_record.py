@@ -86,6 +86,7 @@ class ErasureRecord:
             "columns": self.erased.columns,
             "requests": dict(self.erased.requests),
             "pseudonym": self.erased.pseudonym,
+            "values": self.erased.values,
             "held_by": self.held_by,
             "removed": self.removed,
             "pseudonymised": self.pseudonymised,
@@ -128,7 +129,11 @@ def unfinished_records(folder: Path) -> list[ErasureRecord]:
 
 def _read(file: Path, plain: Any) -> ErasureRecord:
     erased = ErasedRequests(
-        tuple(plain["spellings"]), tuple(plain["columns"]), dict(plain["requests"]), str(plain["pseudonym"])
+        tuple(plain["spellings"]),
+        tuple(plain["columns"]),
+        dict(plain["requests"]),
+        str(plain["pseudonym"]),
+        tuple(plain["values"]),
     )
     names = ("removed", "pseudonymised", "replaced", "digests")
     return ErasureRecord(
