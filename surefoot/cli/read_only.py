@@ -32,7 +32,9 @@ from surefoot.cli.printing import plan_output
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.printing.plan_output import print_plan
+from surefoot.cli.shared.actor import current_actor
 from surefoot.core import planning
+from surefoot.core.domain import Version
 from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.journal.chain import Entry, check_chain
 from surefoot.core.journal.erasure_events import UnitForgotten
@@ -40,12 +42,14 @@ from surefoot.core.journal.events import Event, as_json, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.naming.model_names import model_file_name
+from surefoot.core.policy.governance.artifact_trust import ArtifactContents
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.schema import file_schema, policy_schema
 from surefoot.core.ports import Journal
 from surefoot.incidents.incident_cases import check_policy_on_cases
 from surefoot.rollout import journal_behind_gateway_message
+from surefoot.rollout.decisions.promotion_checks import collect_provenance
 from surefoot.settings import Settings, read_settings
 
 ModelArgument = Annotated[str, typer.Argument(help="Registered model.")]
@@ -229,6 +233,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         if problem:
             raise Rejected(f"the fallback cannot be loaded: {problem}")
     print_plan(policy, candidate.number, champion)
+    plan_output.print_artifact_trust(policy, candidate, *_artifact_trust(config, policy, candidate))
     with wiring.open_journal(config) as journal:
         ledger, now = fold_entries(model, journal.read(model)), wiring.make_clock(config).now()
     if stale := ledger.drills.promotion_problem(model, policy.drill, now):
@@ -240,6 +245,13 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
     for note in (*planning.list_engine_notes(policy), *_host_notes(policy)):
         console.print(f"note: {escape(note)}")
+
+
+def _artifact_trust(config: Settings, policy: Policy, candidate: Version) -> tuple[ArtifactContents, dict[str, str]]:
+    """What the files of a version are, and what MLflow knows of how it came to be where the policy asks for that."""
+    with wiring.open_ports(config, current_actor(), 5.0) as ports:
+        contents = ports.artifact_contents(policy.model, candidate)
+        return contents, collect_provenance(ports, policy, candidate) if policy.provenance else {}
 
 
 def schema(

@@ -20,7 +20,6 @@ from surefoot.wiring.foreign_evidence.evidence_import import (
 )
 from surefoot.wiring.gateway_worker import build_gateway
 from surefoot.wiring.log_maintenance import (
-    LOG_RETENTION_DAYS,
     closed_segments,
     compact_model_log,
     count_since,
@@ -41,7 +40,6 @@ from surefoot.wiring.version_changes import read_version_changes
 __all__ = [
     "BUILD_WAIT_S",
     "IMPORT_EVERY_S",
-    "LOG_RETENTION_DAYS",
     "EvidenceImporter",
     "broken_policies",
     "build_gateway",

@@ -64,6 +64,7 @@ class CompactionResult:
         merged: Parts that became whole tables [count].
         removed: Tables that were too old, and are gone [count].
         removed_rows: Records in those [count].
+        reports: Pages and lists that were too old, and are gone [count].
     """
 
     model: str
@@ -75,6 +76,7 @@ class CompactionResult:
     merged: int = 0
     removed: int = 0
     removed_rows: int = 0
+    reports: int = 0
 
     def describe(self) -> str:
         """One line for a person; empty when there was nothing to do."""
@@ -88,6 +90,8 @@ class CompactionResult:
             said.append(f"{_some(self.merged, 'part')} merged")
         if self.removed:
             said.append(f"{_some(self.removed, 'table')} with {_some(self.removed_rows, 'row')} too old and removed")
+        if self.reports:
+            said.append(f"{_some(self.reports, 'report')} too old and removed")
         return "; ".join(said)
 
 

@@ -101,6 +101,7 @@ class RolloutOpened:
         bundle: Of a promotion: configuration files that go with the candidate.
         authors: Of a promotion that people approve: who made the version, as MLflow names them.
         ticket: Of a promotion: the change ticket; empty where there is none.
+        provenance: Of a promotion: what the registry knew of each kind of provenance that the policy demands.
     """
 
     rollout: str
@@ -121,6 +122,7 @@ class RolloutOpened:
     bundle: tuple[BundledFile, ...] = ()
     authors: tuple[str, ...] = ()
     ticket: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
