@@ -11,7 +11,7 @@ from surefoot.core.errors import Rejected
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.served_version_events import VersionCounts
 from surefoot.core.naming.model_names import model_file_name, model_of_file_name
-from surefoot.core.policy.governance.retention import HIGH_RISK_DAYS, LOG_RETENTION_DAYS, RiskTier
+from surefoot.core.policy.governance.retention import HIGH_RISK, HIGH_RISK_DAYS, LOG_RETENTION_DAYS
 from surefoot.core.policy.policy_types import Policy
 from surefoot.rollout import (
     Ports,
@@ -93,7 +93,7 @@ def retention_days(policy: Policy | None, model: str, keep: float | None) -> flo
     """
     if keep is None:
         return LOG_RETENTION_DAYS if policy is None else policy.retention.log_days
-    if policy is not None and policy.tier is RiskTier.HIGH_RISK and keep < HIGH_RISK_DAYS:
+    if policy is not None and policy.tier == HIGH_RISK and keep < HIGH_RISK_DAYS:
         raise Rejected(
             f"{model} is of tier high-risk, whose records are kept {HIGH_RISK_DAYS} days at least, and {keep:g} were"
             " asked for: leave --keep out, or change 'tier' in the policy"

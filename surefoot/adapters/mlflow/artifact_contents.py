@@ -43,8 +43,8 @@ def refuse_outside_paths(folder: Path) -> None:
         path = PurePosixPath(text.replace("\\", "/"))
         if ".." in path.parts or path.is_absolute():
             raise Rejected(
-                f"the model cannot be loaded: its file {_DESCRIPTION} names '{text[:80]}' as {key}, which lies outside of"
-                " the model"
+                f"the model cannot be loaded: its file {_DESCRIPTION} names '{text[:80]}' as {key}, which lies outside"
+                " of the model"
             )
 
 

@@ -67,7 +67,7 @@ def print_artifact_trust(
     pickles = f"; {describe_pickles(contents.pickles)}" if contents.pickles else "; no pickle"
     console.print(f"files: flavours {', '.join(contents.flavors) or 'none'}{pickles}", markup=False)
     for kind in policy.provenance:
-        console.print(f"{kind}: {provenance.get(kind.value, 'not known to MLflow')}", markup=False)
+        console.print(f"{kind}: {provenance.get(kind, 'not known to MLflow')}", markup=False)
     problems = (artifact_problem(policy.artifacts, contents), missing_provenance(policy.provenance, provenance))
     for problem in filter(None, problems):
         console.print(f"[magenta]version {candidate.number} would be refused[/magenta]: {escape(problem)}")

@@ -117,7 +117,7 @@ class Policy(PolicyModel):
         "optional", description="Whether a promotion needs a change ticket, which the journal keeps."
     )
     tier: RiskTier = Field(
-        RiskTier.STANDARD, description="Risk class of the model; high-risk demands that records are kept six months."
+        "standard", description="Risk class of the model; high-risk demands that records are kept six months."
     )
     retention: RetentionSection = Field(
         default_factory=lambda: RetentionSection.model_validate({}),

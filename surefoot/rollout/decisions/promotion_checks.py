@@ -66,7 +66,7 @@ def check_artifact(ports: Ports, policy: Policy, candidate: Version) -> dict[str
     known = collect_provenance(ports, policy, candidate)
     if problem := missing_provenance(policy.provenance, known):
         raise Rejected(f"{named}: {problem}")
-    return {kind.value: known[kind.value] for kind in policy.provenance}
+    return {kind: known[kind] for kind in policy.provenance}
 
 
 def collect_provenance(ports: Ports, policy: Policy, candidate: Version) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
@@ -18,24 +17,15 @@ _MAX_TEXT_LENGTH = 300
 """Most of one provenance fact that the journal keeps [characters]."""
 
 
-class ProvenanceKind(StrEnum):
-    """What is known of how a version came to be."""
-
-    DATA = "data"
-    FEATURES = "features"
-    HYPERPARAMETERS = "hyperparameters"
-    EVALUATION = "evaluation"
-    CODE = "code"
-    AUTHOR = "author"
-
-
-_WHERE_IT_IS_SAID = {
-    ProvenanceKind.DATA: "mlflow.log_input in its run, or the version's tag surefoot.data_digest",
-    ProvenanceKind.FEATURES: "a signature with column names",
-    ProvenanceKind.HYPERPARAMETERS: "parameters of its run",
-    ProvenanceKind.EVALUATION: "metrics of its run",
-    ProvenanceKind.CODE: "a run started from a git checkout, or the tag mlflow.source.git.commit",
-    ProvenanceKind.AUTHOR: "a user of the version or of its run",
+ProvenanceKind = Literal["data", "features", "hyperparameters", "evaluation", "code", "author"]
+"""What is known of how a version came to be."""
+_WHERE_IT_IS_SAID: dict[ProvenanceKind, str] = {
+    "data": "mlflow.log_input in its run, or the version's tag surefoot.data_digest",
+    "features": "a signature with column names",
+    "hyperparameters": "parameters of its run",
+    "evaluation": "metrics of its run",
+    "code": "a run started from a git checkout, or the tag mlflow.source.git.commit",
+    "author": "a user of the version or of its run",
 }
 
 
@@ -98,14 +88,14 @@ def read_provenance(facts: VersionFacts, authors: Sequence[str]) -> dict[str, st
         authors: Who made it, as the registry names them.
     """
     known: dict[ProvenanceKind, Mapping[str, str]] = {
-        ProvenanceKind.DATA: facts.data,
-        ProvenanceKind.FEATURES: facts.features,
-        ProvenanceKind.HYPERPARAMETERS: facts.parameters,
-        ProvenanceKind.EVALUATION: facts.metrics,
-        ProvenanceKind.CODE: {name: value for name, value in facts.code.items() if name == "commit"},
-        ProvenanceKind.AUTHOR: dict.fromkeys(authors, ""),
+        "data": facts.data,
+        "features": facts.features,
+        "hyperparameters": facts.parameters,
+        "evaluation": facts.metrics,
+        "code": {name: value for name, value in facts.code.items() if name == "commit"},
+        "author": dict.fromkeys(authors, ""),
     }
-    return {kind.value: _one_text(values) for kind, values in known.items() if values}
+    return {kind: _one_text(values) for kind, values in known.items() if values}
 
 
 def _one_text(values: Mapping[str, str]) -> str:
@@ -120,7 +110,7 @@ def missing_provenance(wanted: Sequence[ProvenanceKind], known: Mapping[str, str
         wanted: What the policy demands.
         known: What is known, by kind.
     """
-    missing = [kind for kind in wanted if kind.value not in known]
+    missing = [kind for kind in wanted if kind not in known]
     if not missing:
         return ""
     named = "; ".join(f"{kind} ({_WHERE_IT_IS_SAID[kind]})" for kind in missing)

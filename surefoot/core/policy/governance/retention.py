@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
@@ -21,11 +20,9 @@ _PATTERN = r"^([1-9][0-9]{0,5})([dy])$"
 _UNIT_DAYS = {"d": 1.0, "y": 365.0}
 
 
-class RiskTier(StrEnum):
-    """How much harm a model's answers can do, as its owner has classified it."""
-
-    STANDARD = "standard"
-    HIGH_RISK = "high-risk"
+RiskTier = Literal["standard", "high-risk"]
+"""How much harm a model's answers can do, as its owner has classified it."""
+HIGH_RISK: RiskTier = "high-risk"
 
 
 def _period(value: object) -> float:
@@ -62,7 +59,7 @@ class RetentionSection(PolicyModel):
 
     def unmet_demands(self, tier: RiskTier) -> Iterator[Violation]:
         """What the risk tier demands and the section does not say."""
-        if tier is not RiskTier.HIGH_RISK:
+        if tier != HIGH_RISK:
             return
         for key in ("log", "reports"):
             kept = getattr(self, key)
