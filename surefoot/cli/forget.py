@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from surefoot import wiring
 from surefoot.adapters.predictions.erasure.erasure_record import ErasureReport
+from surefoot.cli.local.prefect_artifacts import replace_in_prefect_artifacts
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
@@ -18,7 +20,7 @@ from surefoot.core.errors import Rejected
 from surefoot.core.journal.erasure_events import UnitForgotten, describe_erasure
 from surefoot.core.journal.events import as_json
 from surefoot.core.operator_reason import clean_reason
-from surefoot.erasure import ForgetRequest, forget_unit
+from surefoot.erasure import ForgetRequest, ReplaceInServer, forget_unit
 from surefoot.settings import read_settings
 
 
@@ -29,6 +31,9 @@ def forget(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the record; do not name the person.")] = "",
     pseudonymise: Annotated[
         bool, typer.Option("--pseudonymise", help="Give pseudonyms to records that an incident holds.")
+    ] = False,
+    skip_servers: Annotated[
+        bool, typer.Option("--skip-servers", help="Leave the pages in MLflow and Prefect as they are.")
     ] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -43,7 +48,11 @@ def forget(
     wanted = ForgetRequest(unit, named, why, pseudonymise) if unit or named else None
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports, _progress(quiet=json_) as report:
-        done = forget_unit(config, ports, model, wanted, report)
+        servers: dict[str, ReplaceInServer] = {
+            "pages in Prefect": partial(replace_in_prefect_artifacts, config),
+            "pages in MLflow": partial(wiring.replace_in_mlflow_runs, config, model),
+        }
+        done = forget_unit(config, ports, model, wanted, report, {} if skip_servers else servers)
     if json_:
         print_json({"model": model, "erasures": [as_json(one) for one in done]})
         return

@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,12 +33,19 @@ from surefoot.core.journal.events import Event, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.naming.model_names import model_file_name
 from surefoot.erasure.exposed_rows import erase_from_exposure_files, find_exposed_requests
-from surefoot.erasure.quoting_texts import erase_from_texts, journal_entries_that_quote, quoted_texts
+from surefoot.erasure.quoting_texts import (
+    NamePatterns,
+    erase_from_texts,
+    journal_entries_that_quote,
+    quoted_texts,
+)
 from surefoot.exposure import known_policies, unit_spellings
 from surefoot.incidents.incident_reports import write_report
 from surefoot.rollout import Ports, retry_on_conflict
 from surefoot.settings import Settings
 
+ReplaceInServer = Callable[[Callable[[str], tuple[str, int]]], int]
+"""Replaces names in every page of a server by a function of the text; gives how many places were changed [count]."""
 _MAX_ROUNDS = 5
 """How often the log is looked through for requests that came meanwhile [count]."""
 _DIGEST_BYTES = 12
@@ -67,6 +74,7 @@ def forget_unit(
     model: str,
     wanted: ForgetRequest | None,
     report: ErasureReport = lambda _place, _done, _total: None,
+    servers: Mapping[str, ReplaceInServer] | None = None,
 ) -> list[UnitForgotten]:
     """Finish erasures of a model that were killed, then remove the records of a unit.
 
@@ -76,6 +84,7 @@ def forget_unit(
         model: Registered model.
         wanted: Whose records are removed; None only finishes.
         report: Is told how far it is.
+        servers: Replaces names in the pages of a server, by what these are called; none is looked at without it.
 
     Returns:
         What was journalled at the end of each erasure.
@@ -91,10 +100,11 @@ def forget_unit(
     folder = config.home / "erasure" / model_file_name(model)
     with _hold_erasures(folder):
         remove_unfinished_files(folder)
-        done = [_finish(config, ports, model, record, report) for record in unfinished_records(folder)]
+        doing = _Erasing(config, ports, model, report, servers or {})
+        done = [_finish(doing, record) for record in unfinished_records(folder)]
         if wanted is not None:
             record = _begin(config, ports.journal.read(model), model, wanted, folder)
-            done.append(_finish(config, ports, model, record, report))
+            done.append(_finish(doing, record))
     return done
 
 
@@ -165,8 +175,20 @@ def _keyed_digest(key: bytes, text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES, key=key).hexdigest()
 
 
-def _finish(config: Settings, ports: Ports, model: str, record: ErasureRecord, report: ErasureReport) -> UnitForgotten:
+@dataclass(frozen=True, slots=True)
+class _Erasing:
+    """Where erasures are done, and what is told of them."""
+
+    config: Settings
+    ports: Ports
+    model: str
+    report: ErasureReport
+    servers: Mapping[str, ReplaceInServer]
+
+
+def _finish(doing: _Erasing, record: ErasureRecord) -> UnitForgotten:
     """Do all that is left of an erasure; each step is safe to repeat."""
+    config, ports, model, report = doing.config, doing.ports, doing.model, doing.report
     known = _events_of(ports.journal.read(model), record.erasure)
     for event in known:
         if isinstance(event, UnitForgotten):  # killed between the journal and this file
@@ -191,6 +213,11 @@ def _finish(config: Settings, ports: Ports, model: str, record: ErasureRecord, r
     for incident in erase_from_texts(config.home, model, record, report):
         if incident in ports.ledger(model).incidents.known:
             write_report(config, ports, model, incident)
+    patterns = NamePatterns(record.erased)
+    for place, replace_names in doing.servers.items():
+        report(place, 0, 1)
+        record.count(place, "", replace_names(patterns.replace_in))
+        report(place, 1, 1)
     entries = ports.journal.read(model)
     removed, pseudonymised = record.totals()
     quoted = journal_entries_that_quote(entries, record.erased)

@@ -26,7 +26,7 @@ from surefoot.wiring.log_maintenance import (
     journal_counts,
     logged_models,
 )
-from surefoot.wiring.mlflow_runs import write_journal_to_mlflow
+from surefoot.wiring.mlflow_runs import replace_in_mlflow_runs, write_journal_to_mlflow
 from surefoot.wiring.policies import (
     broken_policies,
     candidate_promotion,
@@ -65,5 +65,6 @@ __all__ = [
     "promotion_request",
     "read_policies",
     "read_version_changes",
+    "replace_in_mlflow_runs",
     "write_journal_to_mlflow",
 ]

@@ -119,9 +119,10 @@ class Kept:
         self.append(EvidenceHeld("incident-1", 0.0, 10 * 3600.0))
 
     def command(self, *words: str) -> int:
-        """Run a command in this process; its exit code."""
+        """Run a command in this process, with no server but this folder; its exit code."""
+        alone = ("--skip-servers",) if words[0] == "forget" else ()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["surefoot", *words])
+            patch.setattr(sys, "argv", ["surefoot", *words, *alone])
             with pytest.raises(SystemExit) as ended:
                 main()
         return int(ended.value.code or 0)
@@ -418,3 +419,18 @@ def forgotten(home: Path) -> object:
         return event["removed"]
     finally:
         journal.close()
+
+
+def test_a_server_that_is_down_leaves_the_erasure_unfinished(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is on this host goes, the exit code is 4, and the next call goes on with the same erasure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["surefoot", "forget", "m", "--unit", UNIT, "-m", "asked for"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 4
+    assert "Prefect does not answer" in " ".join(capfd.readouterr().err.split())
+    assert [name for name in kept.found(*MARKERS) if not name.startswith("erasure/")] == []
+    begun = last_event(kept)["erasure"]
+    assert kept.command("forget", "m") == 0
+    assert last_event(kept)["erasure"] == begun
+    assert kept.found(*MARKERS) == []

@@ -81,9 +81,9 @@ def test_lists_traces_and_pages_lose_the_unit(stack: Stack) -> None:
     name = incident(stack)
     page, text = incident_reports.report_files(stack.config, "m", name)
     assert UNIT in page.read_text(encoding="utf-8")
-    assert stack.command("forget", "m", "--unit", UNIT, "-m", "asked for") == 2
+    assert stack.command("forget", "m", "--skip-servers", "--unit", UNIT, "-m", "asked for") == 2
     assert stack.command("incident", "release", name, "no claim was made") == 0
-    assert stack.command("forget", "m", "--unit", UNIT, "-m", "asked for") == 0
+    assert stack.command("forget", "m", "--skip-servers", "--unit", UNIT, "-m", "asked for") == 0
     assert found(stack, *MARKERS) == []
     assert [one.request for one in read_traces(incident_reports.trace_file(stack.config, "m", name))] == ["q000010"]
     assert "Request q000010" in page.read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_pseudonyms_stand_in_what_the_incident_holds(stack: Stack) -> None:
     name = incident(stack)
     (table,) = (stack.home / "exposure").rglob("*.parquet")
     before = pyarrow.parquet.read_table(table).drop_columns(["request", "unit"])
-    assert stack.command("forget", "m", "--unit", UNIT, "--pseudonymise", "-m", "asked for") == 0
+    assert stack.command("forget", "m", "--skip-servers", "--unit", UNIT, "--pseudonymise", "-m", "asked for") == 0
     assert found(stack, UNIT, REQUEST) == []
     after = pyarrow.parquet.read_table(table)
     assert after.drop_columns(["request", "unit"]).to_pylist() == before.to_pylist()
@@ -121,7 +121,7 @@ def test_pseudonyms_stand_in_what_the_incident_holds(stack: Stack) -> None:
 def test_counts_of_the_journal_stay(stack: Stack) -> None:
     """What versions have answered is counted into the journal before it is removed, the unit's requests among it."""
     assert stack.command("incident", "release", incident(stack), "no claim was made") == 0
-    assert stack.command("forget", "m", "--unit", UNIT, "-m", "asked for") == 0
+    assert stack.command("forget", "m", "--skip-servers", "--unit", UNIT, "-m", "asked for") == 0
     counted = stack.ports.ledger("m").counted
     assert counted is not None
     assert {one.number: one.requests for one in counted.versions} == {"1": 48, "2": 11}
