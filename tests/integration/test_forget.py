@@ -52,7 +52,7 @@ JUDGED = {
 OTHERS, OWN = 30, 6
 
 
-class Kept:
+class StateFolder:
     """A state folder with records of one unit among those of others: in parts, in segments, and in stored evidence."""
 
     def __init__(self, home: Path, source: Path | None = None) -> None:
@@ -151,16 +151,16 @@ def holds(path: Path, markers: tuple[str, ...]) -> bool:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with two verdicts, and requests of the unit in two parts and a closed segment."""
-    made = Kept(tmp_path_factory.mktemp("filled"))
+    made = StateFolder(tmp_path_factory.mktemp("filled"))
     made.fill()
     made.journal.close()
     return made.home
 
 
 @pytest.fixture
-def kept(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+def kept(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateFolder]:
     """A copy of that folder, with a segment that a gateway has open."""
-    made = Kept(tmp_path / "home", filled)
+    made = StateFolder(tmp_path / "home", filled)
     made.open.append(made.line(30, person=UNIT))
     monkeypatch.setenv("SUREFOOT_HOME", str(made.home))
     yield made
@@ -168,12 +168,12 @@ def kept(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     made.journal.close()
 
 
-def last_event(kept: Kept) -> dict[str, Any]:
+def last_event(kept: StateFolder) -> dict[str, Any]:
     """Fields of the last entry of the journal."""
     return dict(kept.journal.read("m")[-1].data)
 
 
-def test_nothing_of_a_unit_is_found_and_verify_is_green(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_of_a_unit_is_found_and_verify_is_green(kept: StateFolder, capfd: pytest.CaptureFixture[str]) -> None:
     """After it no file has the markers, other records are untouched, old verdicts follow from kept sums."""
     assert len(kept.found(UNIT)) >= 4
     assert any("evidence" in name for name in kept.found(REQUEST))
@@ -202,7 +202,7 @@ def test_nothing_of_a_unit_is_found_and_verify_is_green(kept: Kept, capfd: pytes
     assert "2 verdicts follow from their counters, counters of 2 were added up again from kept sums, 1 erasure" in told
 
 
-def test_a_later_look_asks_no_version_again_about_other_requests(kept: Kept) -> None:
+def test_a_later_look_asks_no_version_again_about_other_requests(kept: StateFolder) -> None:
     """The next look is about the others alone, and their kept answers serve it."""
     assert kept.command("forget", "m", "--unit", UNIT, "-m", "asked for") == 0
     found, asked = kept.house.look(replace(ASKED, gate=parse_policy(JUDGED).gates["quality"]))
@@ -210,7 +210,7 @@ def test_a_later_look_asks_no_version_again_about_other_requests(kept: Kept) -> 
     assert (found.requests, asked) == (OTHERS - OWN, 0)
 
 
-def test_it_is_safe_to_repeat(kept: Kept) -> None:
+def test_it_is_safe_to_repeat(kept: StateFolder) -> None:
     """A second call finds nothing, changes no file of the log, and is on record."""
     assert kept.command("forget", "m", "--unit", UNIT, "-m", "asked for") == 0
     before = {path: path.read_bytes() for path in kept.house.parts()}
@@ -219,7 +219,7 @@ def test_it_is_safe_to_repeat(kept: Kept) -> None:
     assert (last_event(kept)["removed"], last_event(kept)["replaced"]) == ({}, {})
 
 
-def test_the_writer_of_an_open_segment_goes_on(kept: Kept) -> None:
+def test_the_writer_of_an_open_segment_goes_on(kept: StateFolder) -> None:
     """A gateway that has a segment open appends to it as before, and a compaction takes what is left of it."""
     assert kept.command("forget", "m", "--unit", UNIT, "-m", "asked for") == 0
     kept.open.append(kept.line(41, "other-41"))
@@ -230,7 +230,7 @@ def test_the_writer_of_an_open_segment_goes_on(kept: Kept) -> None:
     assert kept.found(*MARKERS) == []
 
 
-def test_requests_are_forgotten_by_their_ids(kept: Kept) -> None:
+def test_requests_are_forgotten_by_their_ids(kept: StateFolder) -> None:
     """`--request` removes that request and its label, and no other one of the unit."""
     before = kept.requests()
     assert kept.command("forget", "m", "--request", f"{REQUEST}-5", "--request", "r6", "-m", "asked for") == 0
@@ -238,7 +238,7 @@ def test_requests_are_forgotten_by_their_ids(kept: Kept) -> None:
     assert before - kept.requests("labels") == {f"{REQUEST}-5", "r6", f"{REQUEST}-30"}
 
 
-def test_every_request_with_a_row_of_the_unit_goes(kept: Kept) -> None:
+def test_every_request_with_a_row_of_the_unit_goes(kept: StateFolder) -> None:
     """A request of many rows goes when one row is the unit's, however a number is spelt there."""
     rows = [{"i": 1, "person": "other-1"}, {"i": 2, "person": 4711.0}]
     made = [record(50, 9e4, request="batch", row=place, unit="other-1", features=row) for place, row in enumerate(rows)]
@@ -249,7 +249,7 @@ def test_every_request_with_a_row_of_the_unit_goes(kept: Kept) -> None:
     assert last_event(kept)["removed"] == {"predictions in segments": 2}
 
 
-def test_an_incident_that_holds_records_refuses(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_incident_that_holds_records_refuses(kept: StateFolder, capfd: pytest.CaptureFixture[str]) -> None:
     """While an incident holds requests of the unit nothing happens, and the line names the incident and two ways on."""
     kept.hold()
     before = (kept.requests(), len(kept.journal.read("m")))
@@ -263,7 +263,7 @@ def test_an_incident_that_holds_records_refuses(kept: Kept, capfd: pytest.Captur
     assert not list((kept.home / "erasure").rglob("*.json"))
 
 
-def test_what_an_incident_holds_gets_pseudonyms(kept: Kept) -> None:
+def test_what_an_incident_holds_gets_pseudonyms(kept: StateFolder) -> None:
     """With --pseudonymise held records keep answer, label and time under a pseudonym, and all others go."""
     kept.hold()
     log = PredictionLog(kept.house.root)
@@ -282,7 +282,7 @@ def test_what_an_incident_holds_gets_pseudonyms(kept: Kept) -> None:
     assert kept.command("verify") == 0
 
 
-def test_held_records_of_a_segment_get_pseudonyms(kept: Kept) -> None:
+def test_held_records_of_a_segment_get_pseudonyms(kept: StateFolder) -> None:
     """Held records of segments that are not compacted yet are kept once, under a pseudonym."""
     kept.append(IncidentOpened("incident-2", "r", V1, "gate quality", "worse"))
     kept.append(EvidenceHeld("incident-2", 20.5 * 3600.0, 32 * 3600.0))
@@ -293,7 +293,7 @@ def test_held_records_of_a_segment_get_pseudonyms(kept: Kept) -> None:
     assert last_event(kept)["pseudonymised"]["predictions in segments"] == 3
 
 
-def test_a_part_that_is_brought_back_is_named(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_part_that_is_brought_back_is_named(kept: StateFolder, capfd: pytest.CaptureFixture[str]) -> None:
     """A file that an erasure has removed, and that a backup brings back, is tampering that verify names."""
     saved = {path: path.read_bytes() for path in kept.house.parts()}
     assert kept.command("forget", "m", "--unit", UNIT, "-m", "asked for") == 0
@@ -312,20 +312,20 @@ def test_a_part_that_is_brought_back_is_named(kept: Kept, capfd: pytest.CaptureF
     [("--unit", UNIT), ("--unit", UNIT, "-m", f"{UNIT} has asked"), ("--request", "r6", "-m", "r6 is wrong")],
     ids=["no reason", "a reason with the unit", "a reason with the request"],
 )
-def test_a_reason_is_needed_that_names_no_person(kept: Kept, words: tuple[str, ...]) -> None:
+def test_a_reason_is_needed_that_names_no_person(kept: StateFolder, words: tuple[str, ...]) -> None:
     """Without a reason, or with one that names the unit or the request, nothing happens."""
     before = kept.requests()
     assert kept.command("forget", "m", *words) == 2
     assert kept.requests() == before
 
 
-def test_a_model_without_records_is_named(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_model_without_records_is_named(kept: StateFolder, capfd: pytest.CaptureFixture[str]) -> None:
     """A model that neither the journal nor the log knows is refused by name."""
     assert kept.command("forget", "typo", "--unit", UNIT, "-m", "asked for") == 2
     assert "nothing of typo" in capfd.readouterr().err
 
 
-def test_an_entry_that_quotes_a_request_is_said(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_entry_that_quotes_a_request_is_said(kept: StateFolder, capfd: pytest.CaptureFixture[str]) -> None:
     """What the journal quotes cannot be removed: the entry is named, and what has the request's id nowhere else is."""
     kept.append(IncidentOpened("incident-3", "r", V1, "test", f"values that cannot be read (request {REQUEST}-5)"))
     quoting = len(kept.journal.read("m"))
@@ -375,7 +375,7 @@ for strike in map(int, sys.argv[3].split()):
 """
 
 
-def test_a_kill_anywhere_is_finished_by_the_next_call(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_anywhere_is_finished_by_the_next_call(kept: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed before any call that changes the disk, an erasure is finished by the next one, with the same counts."""
     kept.open.close()
     kept.journal.close()
@@ -421,7 +421,9 @@ def forgotten(home: Path) -> object:
         journal.close()
 
 
-def test_a_server_that_is_down_leaves_the_erasure_unfinished(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_is_down_leaves_the_erasure_unfinished(
+    kept: StateFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
     """What is on this host goes, the exit code is 4, and the next call goes on with the same erasure."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["surefoot", "forget", "m", "--unit", UNIT, "-m", "asked for"])

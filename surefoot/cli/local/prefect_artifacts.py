@@ -34,8 +34,8 @@ def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
         Unavailable: Prefect does not answer.
     """
     trouble = (
-        "what is kept on this host is erased, but Prefect does not answer: repeat 'surefoot forget' when it does, or give"
-        " --skip-servers"
+        "what is kept on this host is erased, but Prefect does not answer: repeat 'surefoot forget' when it does, or"
+        " give --skip-servers"
     )
     total, offset = 0, 0
     with open_prefect_client(config) as api:
