@@ -58,6 +58,10 @@ def forget(
         return
     for one in done:
         _tell(one)
+    policy = wiring.read_policies(config).get(model)
+    if done and policy is not None and policy.evidence is not None:
+        note = "note: the sources of 'evidence' in the policy are not ours: a row that is still there may be imported again"
+        console.print(note, markup=False)
     if not done:
         console.print(f"no erasure of {model} was left unfinished; name a --unit or a --request", markup=False)
 

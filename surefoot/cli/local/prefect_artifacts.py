@@ -1,4 +1,4 @@
-"""Replace texts in the artifacts that Surefoot's flows have left in Prefect."""
+"""Edit texts in the artifacts that Surefoot's flows have left in Prefect."""
 
 import contextlib
 import json

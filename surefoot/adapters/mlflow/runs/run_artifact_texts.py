@@ -1,4 +1,4 @@
-"""Replace texts in the pages and tables that MLflow runs of Surefoot have as artifacts."""
+"""Edit texts in the pages and tables that MLflow runs of Surefoot have as artifacts."""
 
 import tempfile
 from collections.abc import Callable, Iterator
