@@ -60,7 +60,9 @@ def forget(
         _tell(one)
     policy = wiring.read_policies(config).get(model)
     if done and policy is not None and policy.evidence is not None:
-        note = "note: the sources of 'evidence' in the policy are not ours: a row that is still there may be imported again"
+        note = (
+            "note: a row that the sources of 'evidence' in the policy still have may be imported again: remove it there"
+        )
         console.print(note, markup=False)
     if not done:
         console.print(f"no erasure of {model} was left unfinished; name a --unit or a --request", markup=False)

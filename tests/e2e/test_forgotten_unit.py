@@ -54,7 +54,7 @@ def test_no_place_of_a_stack_has_the_unit(stack: Scenario) -> None:
     assert said.returncode == 0, said
     assert "pages in MLflow" in said.stdout
     assert "pages in Prefect" in said.stdout
-    assert found(stack, *MARKERS) == []
+    assert found(stack, *MARKERS) == [], said
     left = httpx.get(address, trust_env=False).raise_for_status().text
     assert left.startswith("<p>row 7 of forgotten-")
     assert "row 7 of forgotten-" in stack.prefect("GET", f"/artifacts/{artifact}")["data"]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ _PATIENCE_S = 20.0
 """How long Prefect is asked again for one answer [seconds]."""
 _VACUUM_WAIT_S = 30.0
 """How long Prefect's own database is waited for [seconds]."""
+_PAUSE_S = 0.1
 ChangeText = Callable[[str], tuple[str, int]]
 """Gives a text as it should be, and how many places of it were changed [count]."""
 
@@ -82,6 +84,11 @@ def _vacuum(config: Settings) -> None:
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=_VACUUM_WAIT_S, isolation_level=None)) as database:
             database.execute("VACUUM")
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            ends = time.monotonic() + _VACUUM_WAIT_S
+            # What a reader still looks at cannot be overwritten, which SQLite answers with a 1 and no error.
+            while database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > ends:
+                    raise Unavailable("Prefect's database is busy: repeat 'surefoot forget'")
+                time.sleep(_PAUSE_S)
     except sqlite3.Error as error:
         raise Unavailable(f"Prefect's database is busy ({error}): repeat 'surefoot forget'") from error
