@@ -16,6 +16,7 @@ from surefoot.core.journal.chain import Entry, canonical_bytes
 from surefoot.core.naming.model_names import model_file_name
 
 _TRACES = ".traces.json"
+_TRACED_PLACE = "traces of requests"
 _SHORTEST_NAME = 4
 _SHORTEST_NUMBER = 6
 """Shorter names, and numbers of fewer digits, stand in texts for much else [characters]: they are not looked for."""
@@ -117,7 +118,7 @@ def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: Eras
         report: Is told how far it is.
 
     Returns:
-        Incidents whose traces have changed: their reports are to be written again.
+        Incidents whose traces this erasure has changed: their reports are to be written again.
 
     Raises:
         EvidenceUnavailable: A file cannot be read or written.
@@ -125,7 +126,8 @@ def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: Eras
     patterns, pages, logs = NamePatterns(record.erased), _pages(home, model), _logs(home)
     total, traced = len(pages) + len(logs), _traces(home, model)
     try:
-        changed = [path for path in traced if _erase_traces(path, model, record, patterns)]
+        for path in traced:
+            _erase_traces(path, model, record, patterns)
         for done, path in enumerate(pages):
             report("pages and logs", done, total)
             _replace_names(path, str(path.relative_to(home)), record, patterns)
@@ -135,17 +137,18 @@ def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: Eras
         report("pages and logs", total, total)
     except OSError as error:
         raise EvidenceUnavailable(f"a page of {model} is not erased yet, repeat the command: {error}") from error
-    return tuple(path.name.removesuffix(_TRACES) for path in changed)
+    # From the record: a run that was killed may have changed them, and have drawn no report.
+    return tuple(name.removesuffix(_TRACES) for name in record.removed.get(_TRACED_PLACE, {}))
 
 
-def _erase_traces(path: Path, model: str, record: ErasureRecord, patterns: NamePatterns) -> bool:
-    """Remove the traces of erased requests from a file; whether there were any."""
+def _erase_traces(path: Path, model: str, record: ErasureRecord, patterns: NamePatterns) -> None:
+    """Remove the traces of erased requests from a file."""
     traces, requests = read_traces(path), record.erased.requests
     concerned = [one for one in traces if one.request in requests]
     if not concerned:
-        return False
+        return
     held = [one for one in concerned if requests[one.request]]
-    record.count("traces of requests", path.name, len(concerned) - len(held), len(held))
+    record.count(_TRACED_PLACE, path.name, len(concerned) - len(held), len(held))
     left = [
         replace(one, request=requests.get(one.request) or one.request)
         for one in traces
@@ -156,7 +159,6 @@ def _erase_traces(path: Path, model: str, record: ErasureRecord, patterns: NameP
         _write(path, text.encode())
     else:
         path.unlink()
-    return True
 
 
 def _replace_names(path: Path, name: str, record: ErasureRecord, patterns: NamePatterns) -> None:
