@@ -19,9 +19,11 @@ _FLOWS = ("promote", "rollback", "watch", "reconcile", "drill", "audit", "approv
 _PAGE = 200
 _PATIENCE_S = 20.0
 """How long Prefect is asked again for one answer [seconds]."""
-_VACUUM_WAIT_S = 30.0
+_DATABASE_WAIT_S = 30.0
 """How long Prefect's own database is waited for [seconds]."""
 _PAUSE_S = 0.1
+_COPIES = (("events", "payload"), ("log", "message"))
+"""Tables and columns of Prefect's database that hold copies of artifacts, and texts that flows have logged."""
 ChangeText = Callable[[str], tuple[str, int]]
 """Gives a text as it should be, and how many places of it were changed [count]."""
 
@@ -29,8 +31,8 @@ ChangeText = Callable[[str], tuple[str, int]]
 def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
     """Change the data and the descriptions of artifacts of our flows; how many places were changed.
 
-    A database keeps what was overwritten until its pages are used again: that of a server that Surefoot has started
-    is vacuumed.
+    Prefect keeps a copy of each artifact in its events, and no request changes these, nor the logs of runs. They are
+    changed in the database of a server that Surefoot has started; elsewhere they go when Prefect's retention ends.
 
     Raises:
         Unavailable: Prefect does not answer.
@@ -56,8 +58,16 @@ def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
             if len(found) < _PAGE:
                 break
             offset += _PAGE
-    if total and "prefect" not in config.connected:
-        _vacuum(config)
+    file = config.home / "prefect" / "prefect.db"
+    if "prefect" in config.connected or not file.is_file():
+        return total
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=_DATABASE_WAIT_S, isolation_level=None)) as database:
+            total += sum(_replace_in_column(database, table, column, change) for table, column in _COPIES)
+            if total:
+                _overwrite_free_pages(database)
+    except sqlite3.Error as error:
+        raise Unavailable(f"Prefect's database cannot be changed ({error}): repeat 'surefoot forget'") from error
     return total
 
 
@@ -76,19 +86,26 @@ def _changed(artifact: dict[str, Any], change: ChangeText) -> tuple[dict[str, ob
     return changed, total
 
 
-def _vacuum(config: Settings) -> None:
-    """Have the database of the embedded server keep nothing of what was overwritten."""
-    file = config.home / "prefect" / "prefect.db"
-    if not file.is_file():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(file, timeout=_VACUUM_WAIT_S, isolation_level=None)) as database:
-            database.execute("VACUUM")
-            ends = time.monotonic() + _VACUUM_WAIT_S
-            # What a reader still looks at cannot be overwritten, which SQLite answers with a 1 and no error.
-            while database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                if time.monotonic() > ends:
-                    raise Unavailable("Prefect's database is busy: repeat 'surefoot forget'")
-                time.sleep(_PAUSE_S)
-    except sqlite3.Error as error:
-        raise Unavailable(f"Prefect's database is busy ({error}): repeat 'surefoot forget'") from error
+def _replace_in_column(database: sqlite3.Connection, table: str, column: str, change: ChangeText) -> int:
+    total = 0
+    for row, value in database.execute(f"SELECT rowid, {column} FROM {table}").fetchall():  # noqa: S608 - constants
+        text, count = change(str(value or ""))
+        if count:
+            database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (text, row))  # noqa: S608 - same
+        total += count
+    return total
+
+
+def _overwrite_free_pages(database: sqlite3.Connection) -> None:
+    """Have a database keep nothing of what was changed: neither free pages nor a log of writes.
+
+    Raises:
+        Unavailable: A reader looks at the old pages for too long.
+    """
+    database.execute("VACUUM")
+    ends = time.monotonic() + _DATABASE_WAIT_S
+    # What a reader still looks at cannot be overwritten, which SQLite answers with a 1 and no error.
+    while database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() > ends:
+            raise Unavailable("Prefect's database is busy: repeat 'surefoot forget'")
+        time.sleep(_PAUSE_S)

@@ -1,5 +1,6 @@
 """Edit texts in the pages and tables that MLflow runs of Surefoot have as artifacts."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,7 @@ def replace_in_run_artifacts(client: RetryingClient, experiment_name: str, chang
     Raises:
         RegistryUnavailable: MLflow does not answer.
     """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     experiment = client.call(lambda mlflow: mlflow.get_experiment_by_name(experiment_name))
     if experiment is None:
         return 0
