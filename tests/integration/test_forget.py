@@ -18,6 +18,7 @@ from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.cli import main
+from surefoot.cli.local import prefect_artifacts
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.incidents.incident_events import EvidenceHeld
 from surefoot.core.journal.events import Event, GateJudged, RolloutOpened, encode_event
@@ -427,6 +428,7 @@ def test_a_server_that_is_down_leaves_the_erasure_unfinished(
     """What is on this host goes, the exit code is 4, and the next call goes on with the same erasure."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["surefoot", "forget", "m", "--unit", UNIT, "-m", "asked for"])
+        patch.setattr(prefect_artifacts, "_PATIENCE_S", 0.5)
         with pytest.raises(SystemExit) as ended:
             main()
     assert ended.value.code == 4

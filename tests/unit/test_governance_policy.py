@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from surefoot.cli.printing.plan_output import print_artifact_trust
 from surefoot.core.approvals.version_claims import VersionClaims, VersionFacts
+from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.core.planning import list_policy_notes
 from surefoot.core.policy.governance.artifact_trust import (
@@ -120,3 +122,13 @@ def test_a_promotion_of_a_pickle_is_refused_where_the_policy_says_so() -> None:
     ports = replace(env.ports(), artifact_contents=lambda _model, _version: SKLEARN)
     with pytest.raises(Rejected, match=r"version 2 of m is not promoted: it holds the pickle model\.pkl"):
         open_promotion(ports, env.request())
+
+
+def test_plan_shows_files_and_provenance(capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan names flavours, pickles, what is known of the provenance, and why the version would be refused."""
+    policy = parse_policy({**POLICY, "provenance": ["data", "author"], "artifacts": {"pickle": "refuse"}})
+    print_artifact_trust(policy, Version("2", "sha256:2"), SKLEARN, {"author": "ann"})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "files: flavours python_function, sklearn; the pickle model.pkl" in said
+    assert "data: not known to MLflow author: ann" in said
+    assert said.count("version 2 would be refused") == 2
