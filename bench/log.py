@@ -13,9 +13,10 @@ import duckdb
 
 from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
 from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
-from surefoot.adapters.predictions.compaction import GROUP, GROUP_BYTES, compact_log
+from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.log_files import WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog as Log
+from surefoot.adapters.predictions.table_publication import GROUP, GROUP_BYTES
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate

@@ -107,7 +107,7 @@ def find_exposure(
             raise Rejected(f"no version of {model} was taken back from callers: name one with --version")
         version, named = last.version, last.rollout
         own = last.rollout if last.opened.kind == "promotion" else ""
-    policies = tuple(_policies(config, ledger))
+    policies = tuple(known_policies(config, ledger))
     kept = tuple(policy.log_policy for policy in policies)
     periods = exposure_periods(model, entries, version)
     question = ExposureQuery(
@@ -118,7 +118,7 @@ def find_exposure(
         dropped=frozenset(column for one in kept for column in one.dropped),
         hashed=frozenset(column for one in kept for column in one.hashed),
         rollout=own,
-        units=_unit_spellings(config, policies, unit) if unit else (),
+        units=unit_spellings(config, policies, unit) if unit else (),
     )
     good = {one.good.digest: one.good for one in periods if one.good}
     return ExposureListSpec(version, named, question, tuple(good.values()), _notes(question, kept))
@@ -144,7 +144,7 @@ def _known_version(ledger: Ledger, number: str) -> Version:
     return versions[number]
 
 
-def _policies(config: Settings, ledger: Ledger) -> Iterable[Policy]:
+def known_policies(config: Settings, ledger: Ledger) -> Iterable[Policy]:
     """Every policy that may have been in force: that of today, and those of all rollouts that can be read."""
     if today := wiring.read_policies(config).get(ledger.model):
         yield today
@@ -159,7 +159,7 @@ def _group_columns(policies: Iterable[Policy]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column for gate in gates for column in gate.by))
 
 
-def _unit_spellings(config: Settings, policies: Iterable[Policy], unit: str) -> tuple[str, ...]:
+def unit_spellings(config: Settings, policies: Iterable[Policy], unit: str) -> tuple[str, ...]:
     """How a unit may stand in the log: as it is, spelt canonically, or as a digest where it is hidden or long."""
     text = canonical_text(unit) or unit
     columns = {policy.unit for policy in policies if policy.unit}

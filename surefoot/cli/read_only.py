@@ -28,23 +28,29 @@ from surefoot.adapters.evidence_store.request_key_index import altered_file_mess
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.adapters.freeze.freeze_calendar import calendar_problem, read_open_window
 from surefoot.adapters.notify.notify_file_check import NotifyFileReport, check_notify_file
+from surefoot.adapters.predictions.erasure.erasure_check import find_erasure_problem
 from surefoot.cli.printing import plan_output
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.printing.plan_output import print_plan
+from surefoot.cli.shared.actor import current_actor
 from surefoot.core import planning
+from surefoot.core.domain import Version
 from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
-from surefoot.core.journal.chain import check_chain
-from surefoot.core.journal.events import as_json
+from surefoot.core.journal.chain import Entry, check_chain
+from surefoot.core.journal.erasure_events import UnitForgotten
+from surefoot.core.journal.events import Event, as_json, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.naming.model_names import model_file_name
+from surefoot.core.policy.governance.artifact_trust import ArtifactContents
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.schema import file_schema, policy_schema
 from surefoot.core.ports import Journal
 from surefoot.incidents.incident_cases import check_policy_on_cases
 from surefoot.rollout import journal_behind_gateway_message
+from surefoot.rollout.decisions.promotion_checks import collect_provenance
 from surefoot.settings import Settings, read_settings
 
 ModelArgument = Annotated[str, typer.Argument(help="Registered model.")]
@@ -229,6 +235,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         if problem:
             raise Rejected(f"the fallback cannot be loaded: {problem}")
     print_plan(policy, candidate.number, champion)
+    plan_output.print_artifact_trust(policy, candidate, *_artifact_trust(config, policy, candidate))
     with wiring.open_journal(config) as journal:
         ledger, now = fold_entries(model, journal.read(model)), wiring.make_clock(config).now()
     if stale := ledger.drills.promotion_problem(model, policy.drill, now):
@@ -240,6 +247,13 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
     for note in (*planning.list_engine_notes(policy), *_host_notes(policy)):
         console.print(f"note: {escape(note)}")
+
+
+def _artifact_trust(config: Settings, policy: Policy, candidate: Version) -> tuple[ArtifactContents, dict[str, str]]:
+    """What the files of a version are, and what MLflow knows of how it came to be where the policy asks for that."""
+    with wiring.open_ports(config, current_actor(), 5.0) as ports:
+        contents = ports.artifact_contents(policy.model, candidate)
+        return contents, collect_provenance(ports, policy, candidate) if policy.provenance else {}
 
 
 def schema(
@@ -286,7 +300,9 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
         count, judged, skipped = check_chain(entries), 0, 0
-        store, recounts = wiring.open_evidence_store(config, name), Counter[RecountResult]()
+        erasures = [event for event in map(_event, entries) if isinstance(event, UnitForgotten)]
+        replaced = {old: new for one in erasures for old, new in one.replaced.items() if old != new}
+        store, recounts = wiring.open_evidence_store(config, name, replaced), Counter[RecountResult]()
         for found in reverify(entries, partial(recount_verdict, store)):
             if found.skipped:
                 skipped += 1
@@ -297,15 +313,22 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
             recounts[found.recount] += 1
         if altered := find_altered_files(store.indexes, config.log / model_file_name(name)):
             raise JournalTampered(altered_file_message(altered[0]))
+        if problem := find_erasure_problem(config.log / model_file_name(name), erasures):
+            raise JournalTampered(problem)
         more = [f"{skipped} cannot be judged again"] if skipped else []
         more += (
             [f"counters of {done} were added up again from kept sums"] if (done := recounts[RecountResult.DONE]) else []
         )
         more += [f"the kept sums of {gone} are not on this host"] if (gone := recounts[RecountResult.GONE]) else []
+        more += [f"{len(erasures)} erasure{'' if len(erasures) == 1 else 's'}"] if erasures else []
         console.print(
             f"[green]ok[/green] {escape(name)}: {count} entries, head {entries[-1].hash[:16]}; "
             + ", ".join([f"{judged} verdicts follow from their counters", *more])
         )
+
+
+def _event(entry: Entry) -> Event:
+    return decode_event(entry.kind, entry.data)
 
 
 def _generations(config: Settings) -> tuple[dict[str, int], str]:

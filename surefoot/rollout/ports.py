@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from surefoot.core.approvals.version_claims import VersionClaims
+from surefoot.core.approvals.version_claims import VersionClaims, VersionFacts
 from surefoot.core.champion_watch.day_counts import DayCounts, LabelValue
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken, Rejected
@@ -12,6 +12,7 @@ from surefoot.core.fallback import FallbackVersion
 from surefoot.core.journal.events import Event, encode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger, fold_entries
+from surefoot.core.policy.governance.artifact_trust import ArtifactContents
 from surefoot.core.ports import Approvers, Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
@@ -50,6 +51,14 @@ def _not_deleted(_model: str, _number: str) -> bool:
 
 def _no_claims(_model: str, _number: str) -> VersionClaims:
     return VersionClaims()
+
+
+def _no_facts(_model: str, _version: Version) -> VersionFacts:
+    return VersionFacts()
+
+
+def _no_contents(_model: str, _version: Version) -> ArtifactContents:
+    return ArtifactContents()
 
 
 def _no_freeze() -> FreezeBegan | None:
@@ -102,6 +111,12 @@ class Ports:
 
     version_claims: Callable[[str, str], VersionClaims] = _no_claims
     """What the registry says of who made (model, number), and of its change ticket."""
+
+    version_facts: Callable[[str, Version], VersionFacts] = _no_facts
+    """What the registry knows of how a version of (model) came to be."""
+
+    artifact_contents: Callable[[str, Version], ArtifactContents] = _no_contents
+    """Flavours and pickles of a version of (model), read from its verified files."""
 
     calendar_freeze: Callable[[], FreezeBegan | None] = _no_freeze
     """The window of the calendar of freezes that is open now; None between two of them."""

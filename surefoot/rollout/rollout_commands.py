@@ -21,6 +21,7 @@ from surefoot.core.stages.hold_events import FreezeOverridden
 from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
 from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.decisions.promotion_checks import (
+    check_artifact,
     collect_claims,
     describe_quarantine,
     refuse_other_champion,
@@ -144,6 +145,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     if not current:
         refuse_other_champion(ports, ledger)
     claims = collect_claims(ports, policy, candidate.number, request.ticket)
+    provenance = check_artifact(ports, policy, candidate)
     if current:
         ledger = _make_room(ports, ledger, current, policy, candidate)
     champion = ledger.champion
@@ -176,6 +178,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             bundle=resolve_bundle(ports, policy, candidate),
             authors=claims.authors,
             ticket=claims.ticket,
+            provenance=provenance,
         ),
     )
     _try(ports, _overridden(ports, ledger, request))

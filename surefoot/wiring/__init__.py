@@ -21,14 +21,13 @@ from surefoot.wiring.foreign_evidence.evidence_import import (
 )
 from surefoot.wiring.gateway_worker import build_gateway
 from surefoot.wiring.log_maintenance import (
-    LOG_RETENTION_DAYS,
     closed_segments,
     compact_model_log,
     count_since,
     journal_counts,
     logged_models,
 )
-from surefoot.wiring.mlflow_runs import write_journal_to_mlflow
+from surefoot.wiring.mlflow_runs import replace_in_mlflow_runs, write_journal_to_mlflow
 from surefoot.wiring.policies import (
     broken_policies,
     candidate_promotion,
@@ -42,7 +41,6 @@ from surefoot.wiring.version_changes import read_version_changes
 __all__ = [
     "BUILD_WAIT_S",
     "IMPORT_EVERY_S",
-    "LOG_RETENTION_DAYS",
     "AccessControl",
     "EvidenceImporter",
     "broken_policies",
@@ -69,5 +67,6 @@ __all__ = [
     "promotion_request",
     "read_policies",
     "read_version_changes",
+    "replace_in_mlflow_runs",
     "write_journal_to_mlflow",
 ]

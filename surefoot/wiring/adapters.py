@@ -1,7 +1,7 @@
 """Open the adapters of one installation: clock, journal, registry, gateway, replay and evidence store."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,9 +97,15 @@ def model_memory_mb(workers: int) -> int:
     return max(_MIN_MODEL_MEMORY_MB, host // 2 // workers)
 
 
-def open_evidence_store(config: Settings, model: str) -> EvidenceStore:
-    """The store of evidence that was counted in a model's prediction log."""
-    return EvidenceStore(evidence_folder(config), model)
+def open_evidence_store(config: Settings, model: str, replaced: Mapping[str, str] | None = None) -> EvidenceStore:
+    """The store of evidence that was counted in a model's prediction log.
+
+    Args:
+        config: Where everything is.
+        model: Registered model.
+        replaced: New name of each file that an erasure has written again, by old name, as the journal says.
+    """
+    return EvidenceStore(evidence_folder(config), model, replaced)
 
 
 def evidence_folder(config: Settings) -> Path:

@@ -1,12 +1,18 @@
 """Compact an installation's prediction logs, and journal each version's answer counts before old records expire."""
 
+from pathlib import Path
+
 from surefoot.adapters.predictions.closed_segments import closed_segments as closed_log_segments
 from surefoot.adapters.predictions.compaction import CompactionResult, compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.served_answer_counts import CountWindow, count_served_answers, primary_loss_gate
+from surefoot.core.domain import RolloutKind
+from surefoot.core.errors import Rejected
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.served_version_events import VersionCounts
-from surefoot.core.naming.model_names import model_of_file_name
+from surefoot.core.naming.model_names import model_file_name, model_of_file_name
+from surefoot.core.policy.governance.retention import HIGH_RISK, HIGH_RISK_DAYS, LOG_RETENTION_DAYS
+from surefoot.core.policy.policy_types import Policy
 from surefoot.rollout import (
     Ports,
     journal_answer_counts,
@@ -17,8 +23,7 @@ from surefoot.wiring.adapters import make_clock, open_evidence_store, open_journ
 from surefoot.wiring.policies import read_policies
 from surefoot.wiring.use_case_ports import open_ports
 
-LOG_RETENTION_DAYS = 90
-"""How long the prediction log reaches back unless told otherwise [days]."""
+_DAY_S = 86400.0
 
 
 def logged_models(config: Settings) -> tuple[str, ...]:
@@ -42,7 +47,7 @@ def closed_segments(config: Settings, model: str) -> tuple[str, ...]:
 
 
 def compact_model_log(
-    config: Settings, model: str, keep: float = LOG_RETENTION_DAYS, batches: int | None = None
+    config: Settings, model: str, keep: float | None = None, batches: int | None = None
 ) -> CompactionResult:
     """Convert the closed segments of a model's log to Parquet, and delete expired records.
 
@@ -52,22 +57,80 @@ def compact_model_log(
     Args:
         config: Where everything is.
         model: Registered model.
-        keep: How long a record is kept at least [days].
+        keep: How long a record is kept at least [days]; as the model's policy says without it.
         batches: Most parts to make of each kind of records [count]; all without it.
 
     Raises:
+        Rejected: The policy's tier demands that records are kept longer.
         SurefootError: As `surefoot.adapters.predictions.compaction.compact_log` does; or the journal cannot be read.
     """
+    policy = read_policies(config).get(model)
+    keep = retention_days(policy, model, keep)
     with open_journal(config) as journal:
         ledger = fold_entries(model, journal.read(model))
-    before = None if ledger.open else min(make_clock(config).now() - keep * 86400.0, ledger.incidents.held_since)
+    before = None if ledger.open else min(make_clock(config).now() - keep * _DAY_S, ledger.incidents.held_since)
     if before is not None and ledger.champion and before > (ledger.counted.until if ledger.counted else 0.0):
         with open_ports(config, "compaction") as ports:
             journal_counts(config, ports, model, always=True)  # what is removed can never be counted again
     done = compact_log(config.log, model, before=before, batches=batches)
     if before is not None:
         open_evidence_store(config, model).answers.remove_before(before)
+    if policy is not None and policy.retention.reports is not None and not ledger.open:
+        done.reports = remove_old_reports(config.home, ledger, make_clock(config).now() - policy.retention.reports)
     return done
+
+
+def retention_days(policy: Policy | None, model: str, keep: float | None) -> float:
+    """How long the records of a model are kept at least [days].
+
+    Args:
+        policy: Its policy; None without one.
+        model: Registered model.
+        keep: What a person asks for [days]; None for what the policy says.
+
+    Raises:
+        Rejected: The policy's tier demands that records are kept longer than that.
+    """
+    if keep is None:
+        return LOG_RETENTION_DAYS if policy is None else policy.retention.log_days
+    if policy is not None and policy.tier == HIGH_RISK and keep < HIGH_RISK_DAYS:
+        raise Rejected(
+            f"{model} is of tier high-risk, whose records are kept {HIGH_RISK_DAYS} days at least, and {keep:g} were"
+            " asked for: leave --keep out, or change 'tier' in the policy"
+        )
+    return keep
+
+
+def remove_old_reports(home: Path, ledger: Ledger, before: float) -> int:
+    """Remove validation pages, exposure lists and corrections of rollouts that began before a time.
+
+    What an incident holds stays, and so do reports of incidents, of which each is small and tells what was done.
+
+    Args:
+        home: The state folder.
+        ledger: The journal of the model.
+        before: Reports of rollouts that were opened earlier go [Unix seconds].
+
+    Returns:
+        Files that were removed [count].
+    """
+    held = {one.rollback for one in ledger.incidents.known.values() if one.held is not None}
+    held |= {one.opened.rollout for one in ledger.incidents.known.values() if one.held is not None}
+    versions = {one.version.number for one in ledger.incidents.known.values() if one.held is not None}
+    exposure, corrections = (home / place / model_file_name(ledger.model) for place in ("exposure", "corrections"))
+    old: list[Path] = []
+    for name, rollout in ledger.rollouts.items():
+        if rollout.opened_at >= before or name in held:
+            continue
+        number = (
+            rollout.opened.candidate if rollout.opened.kind == RolloutKind.PROMOTION else rollout.opened.champion
+        ).number
+        old += [home / "reports" / f"{name}.html", *exposure.glob(f"version-*-{name}.parquet")]
+        old += [] if number in versions else corrections.glob(f"version-{number}-by-*.parquet")
+    found = [path for path in old if path.exists()]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def journal_counts(config: Settings, ports: Ports, model: str, *, always: bool = False) -> Ledger:

@@ -1,8 +1,14 @@
-"""Write the journal of a model to MLflow as runs, with plots and validation pages."""
+"""Write the journal of a model to MLflow as runs with plots and pages, and replace texts in their artifacts."""
+
+from collections.abc import Callable
 
 from surefoot.adapters.flow_progress import record_entry_shown_in_mlflow
+from surefoot.core.errors import Unavailable
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import open_journal
+
+_DEADLINE_S = 10.0
+"""How long MLflow is asked for one answer [seconds]."""
 
 
 def write_journal_to_mlflow(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:
@@ -30,3 +36,27 @@ def write_journal_to_mlflow(config: Settings, model: str, flow_run: str = "", up
     if entries:
         record_entry_shown_in_mlflow(config.home, model, entries[-1].seq)
     return done
+
+
+def replace_in_mlflow_runs(config: Settings, model: str, change: Callable[[str], tuple[str, int]]) -> int:
+    """Change the pages and tables that the runs of a model have as artifacts; how many places were changed.
+
+    Args:
+        config: Where everything is.
+        model: Registered model.
+        change: Gives a text as it should be, and how many places of it were changed [count].
+
+    Raises:
+        Unavailable: MLflow does not answer.
+    """
+    from surefoot.adapters.mlflow.client import RetryingClient  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
+    from surefoot.adapters.mlflow.runs.projection import EXPERIMENT_PREFIX  # noqa: PLC0415 - same
+    from surefoot.adapters.mlflow.runs.run_artifact_texts import replace_in_run_artifacts  # noqa: PLC0415 - same
+
+    try:
+        return replace_in_run_artifacts(RetryingClient(config.mlflow, _DEADLINE_S), EXPERIMENT_PREFIX + model, change)
+    except Unavailable as error:
+        raise Unavailable(
+            f"what is kept on this host is erased, but MLflow does not answer ({error}): repeat 'surefoot forget' when"
+            " it does, or give --skip-servers"
+        ) from error

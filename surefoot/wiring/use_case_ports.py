@@ -13,6 +13,7 @@ from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.freeze.freeze_calendar import read_open_window
+from surefoot.adapters.mlflow.artifact_contents import read_contents
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.adapters.mlflow.version_facts import VersionFactReader
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -69,6 +70,7 @@ def open_ports(
     evidence = ProvidedEvidence(log, EvidenceImporter(config), recorded, PrometheusEvidence(config).gather)
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     files = ConfigFileStore(config.project, config.home / "bundle", make_artifact_cache(config).verified)
+    facts = VersionFactReader(config.mlflow, registry_deadline_s)
     # The processes of both versions end here, and not when they happen to be collected.
     with open_journal(config) as journal, open_traffic(config) as traffic, closing(replay):
         clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
@@ -93,7 +95,13 @@ def open_ports(
             files,
             traffic.set_fallback,
             approvers=ApproverFiles(config.configs),
-            version_claims=VersionFactReader(config.mlflow, registry_deadline_s).claims,
+            version_claims=facts.claims,
+            version_facts=lambda model, version: facts.facts(
+                model, version.number, lambda: make_artifact_cache(config).verified(version, model)
+            ),
+            artifact_contents=lambda model, version: read_contents(
+                make_artifact_cache(config).verified(version, model)
+            ),
             calendar_freeze=lambda: read_open_window(config.configs, clock.now()),
             other_engine=partial(make_engine, config, deadline_s=registry_deadline_s),
             wanted_engine=partial(wanted_engine, config),

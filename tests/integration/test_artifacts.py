@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import warnings
 from collections.abc import Callable
@@ -15,10 +16,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from surefoot.adapters.mlflow.artifact_contents import read_contents
 from surefoot.adapters.mlflow.artifacts import ArtifactCache, directory_digest, load_model_directory
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, NotFound, RegistryUnavailable, Rejected
+from surefoot.core.policy.governance.artifact_trust import ArtifactContents
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
@@ -209,6 +212,41 @@ def test_unloadable_files_are_rejected(tmp_path: Path) -> None:
     """A directory that is no model is Rejected, not MLflow's error."""
     with pytest.raises(Rejected, match="cannot be loaded"):
         load_model_directory(tree(tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("pickled_model: model.pkl", "pickled_model: ../elsewhere/model.pkl"),
+        ("pickled_model: model.pkl", "pickled_model: /tmp/model.pkl"),
+        ("model_path: model.pkl", "model_path: sub/../../model.pkl"),
+        ("virtualenv: python_env.yaml", "virtualenv: ..\\\\python_env.yaml"),
+    ],
+)
+def test_a_path_that_leads_out_of_the_model_is_never_loaded(
+    saved: Path, tmp_path: Path, before: str, after: str
+) -> None:
+    """A description that names a file outside of the digested folder is refused before anything of it is loaded."""
+    folder = tmp_path / "model"
+    shutil.copytree(saved, folder)
+    described = (folder / "MLmodel").read_text(encoding="utf-8")
+    assert before in described
+    (folder / "MLmodel").write_text(described.replace(before, after), encoding="utf-8")
+    (folder / "model.pkl").write_bytes(b"not loaded")
+    with pytest.raises(Rejected, match="lies outside of the model"):
+        load_model_directory(folder)
+
+
+def test_flavours_and_pickles_of_a_version_are_found(saved: Path, tmp_path: Path) -> None:
+    """A saved scikit-learn model declares its flavours; a pickle is found by its bytes, whatever its name is."""
+    assert read_contents(saved) == ArtifactContents(("python_function", "sklearn"), ("model.pkl",))
+    shutil.copytree(saved, tmp_path / "model")
+    (tmp_path / "model" / "model.pkl").rename(tmp_path / "model" / "weights.bin")
+    (tmp_path / "model" / "notes.bin").write_bytes(b"\x80")
+    assert read_contents(tmp_path / "model").pickles == ("weights.bin",)
+    (tmp_path / "model" / "MLmodel").write_text("flavors: [", encoding="utf-8")
+    with pytest.raises(Rejected, match="MLmodel cannot be read"):
+        read_contents(tmp_path / "model")
 
 
 def test_probabilities_come_as_a_list_a_row(scorer: PyfuncScorer) -> None:

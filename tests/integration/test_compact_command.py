@@ -4,11 +4,12 @@ import fcntl
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 
 from surefoot import cli, wiring
 from surefoot.adapters.config.policy_file import read_policy
@@ -18,6 +19,7 @@ from surefoot.adapters.predictions.recorded.recorded_requests import RecordedReq
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, encode_event
 from surefoot.settings import Settings
+from tests.fakes import POLICY
 from tests.integration.log_writing import DAY, ROOT, label, named, record, requests, write
 
 
@@ -81,6 +83,7 @@ def test_it_keeps_as_long_as_it_is_told(desk: Desk) -> None:
         "merged": 0,
         "removed": 0,
         "removed_rows": 0,
+        "reports": 0,
     }
     assert requests(desk.config.log) == named([1, 2, 3])
     (found,) = json.loads(desk.type("m", "--keep", "98", "--json")[1])["models"]
@@ -126,3 +129,20 @@ def test_the_documented_way_from_the_log_to_a_back_test(tmp_path: Path, monkeypa
     assert (found.champion, found.candidate, found.requests) == ("7", "8", 50)
     assert sorted(found.features) == ["place", "x"]
     found.close()
+
+
+def test_the_policy_says_how_long_records_are_kept(desk: Desk, tmp_path: Path) -> None:
+    """`retention` in the policy decides what is too old, and a high-risk model cannot be told to forget sooner."""
+    project = tmp_path / "project"
+    (project / "configs").mkdir(parents=True)
+    replace(desk.config, project=project).save()
+    kept = {**POLICY, "model": "m", "tier": "high-risk", "retention": {"log": "1y"}}
+    (project / "configs" / "m.yaml").write_text(yaml.safe_dump(kept), encoding="utf-8")
+    code, out, _ = desk.type("m")
+    assert (code, "removed" in out) == (0, False), out
+    code, _, err = desk.type("m", "--keep", "30")
+    assert code == 2
+    assert "m is of tier high-risk, whose records are kept 183 days at least" in " ".join(err.split())
+    kept |= {"tier": "standard", "retention": {"log": "30d"}}
+    (project / "configs" / "m.yaml").write_text(yaml.safe_dump(kept), encoding="utf-8")
+    assert "1 table with 2 rows too old and removed" in desk.type("m")[1]

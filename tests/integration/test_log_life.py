@@ -15,7 +15,7 @@ import pytest
 
 from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
 from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
-from surefoot.adapters.predictions import compaction, log_files
+from surefoot.adapters.predictions import compaction, log_files, table_publication
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, FailoverLevel, Split, Version
@@ -182,7 +182,7 @@ def test_where_files_cannot_be_leased_the_lock_alone_tells(tmp_path: Path, monke
 
 def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row groups of a part and of a whole table do not overlap in time, so that a window reads few of them."""
-    monkeypatch.setattr(compaction, "GROUP", 2048)
+    monkeypatch.setattr(table_publication, "GROUP", 2048)
     monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 2)
     for first in range(2):
         for second in range(2):
@@ -200,8 +200,8 @@ def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: p
 
 def test_rows_too_large_to_sort_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that do not fit in the memory allowed for sorting are written as they came, every one."""
-    monkeypatch.setattr(compaction, "SORT_MEMORY_LIMIT", "310MB")
-    monkeypatch.setattr(compaction, "GROUP_BYTES", "1MB")
+    monkeypatch.setattr(table_publication, "SORT_MEMORY_LIMIT", "310MB")
+    monkeypatch.setattr(table_publication, "GROUP_BYTES", "1MB")
     write(tmp_path, [record(number, features={"x": f"{number}" * 40_000}) for number in reversed(range(1000))])
     assert compact_log(tmp_path, "m").rows == 1000
     assert requests(tmp_path) == named(range(1000))

@@ -10,7 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from surefoot.adapters.mlflow.runs.projection import MlflowProjection
+from surefoot.adapters.mlflow.client import RetryingClient
+from surefoot.adapters.mlflow.runs.projection import EXPERIMENT_PREFIX, MlflowProjection
+from surefoot.adapters.mlflow.runs.run_artifact_texts import replace_in_run_artifacts
 from surefoot.adapters.mlflow.runs.run_writer import RunPlots
 from surefoot.core.domain import FigureKind, Outcome, Role, RolloutKind, Stage, Verdict, VerdictFigure, Version
 from surefoot.core.errors import RegistryUnavailable
@@ -348,6 +350,34 @@ def test_two_writers_at_once_leave_one_run_an_entry(mlflow_server: str, client: 
     assert len({run.data.tags.get("mlflow.parentRunId") for run in runs(client, model)}) == 2
     assert "RUNNING" not in {run.info.status for run in runs(client, model)}
     assert MlflowProjection(mlflow_server, PICTURES).project(model, entries) == 0
+
+
+def test_texts_of_a_runs_pages_are_edited_and_nothing_else(
+    mlflow_server: str, client: "MlflowClient", model: str, tmp_path: Path
+) -> None:
+    """A name is replaced in pages and tables of all runs, deleted ones too; pictures are as they were."""
+    experiment = client.create_experiment(f"{EXPERIMENT_PREFIX}{model}")
+    page = tmp_path / "report.html"
+    page.write_text("<p>Ann asked</p>", encoding="utf-8")
+    made = [client.create_run(experiment).info.run_id for _ in range(2)]
+    for run in made:
+        client.log_artifact(run, str(page), "validation")
+        client.log_dict(run, {"who": "Ann", "n": 1}, "rows.json")
+        (tmp_path / "plot.png").write_bytes(b"\x89PNG Ann")
+        client.log_artifact(run, str(tmp_path / "plot.png"))
+    client.delete_run(made[1])
+
+    def change(text: str) -> tuple[str, int]:
+        return text.replace("Ann", "somebody"), text.count("Ann")
+
+    retrying = RetryingClient(mlflow_server, 10.0)
+    assert replace_in_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}{model}", change) == 4
+    assert replace_in_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}{model}", change) == 0
+    assert replace_in_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}none of {model}", change) == 0
+    left = Path(client.download_artifacts(made[0], "", str(tmp_path)))
+    assert (left / "validation" / "report.html").read_text(encoding="utf-8") == "<p>somebody asked</p>"
+    assert json.loads((left / "rows.json").read_text(encoding="utf-8")) == {"who": "somebody", "n": 1}
+    assert (left / "plot.png").read_bytes() == b"\x89PNG Ann"
 
 
 def test_a_server_that_is_gone_is_unavailable(model: str) -> None:

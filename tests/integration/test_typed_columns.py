@@ -11,7 +11,7 @@ import pytest
 
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.adapters.feature_tables.typed_column_reader import TypedColumnReader
-from surefoot.adapters.predictions import compaction, feature_columns
+from surefoot.adapters.predictions import compaction, feature_columns, table_publication
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, read_footer
 from surefoot.adapters.predictions.feature_sql import typed_columns_sql
@@ -155,7 +155,7 @@ def test_what_cannot_be_typed_is_compacted_without(
     def fails(*_: object) -> str:
         raise error("no")
 
-    monkeypatch.setattr(compaction, "typed_columns_sql", fails)
+    monkeypatch.setattr(table_publication, "typed_columns_sql", fails)
     table = compacted(tmp_path, *({"x": float(-n)} for n in range(5)))
     assert table_features(table) == ()
     assert pq.read_schema(table).names == list(PREDICTION_FILES.columns)
@@ -170,8 +170,8 @@ def test_many_columns_are_typed_after_they_are_sorted(tmp_path: Path, monkeypatc
             raise duckdb.OutOfMemoryException("no")
         return typed_columns_sql(db, select, features)
 
-    monkeypatch.setattr(compaction, "typed_columns_sql", fails)
-    monkeypatch.setattr(compaction, "GROUP", 2048)
+    monkeypatch.setattr(table_publication, "typed_columns_sql", fails)
+    monkeypatch.setattr(table_publication, "GROUP", 2048)
     write(tmp_path, [record(n, features={"x": float(n)}) for n in reversed(range(9000))])
     compact_log(tmp_path, "m")
     read = read_typed_features(only_table(tmp_path), 0, 9000, X)
@@ -237,7 +237,7 @@ def test_zeros_keep_their_signs(tmp_path: Path) -> None:
 
 def test_ranges_across_row_groups_are_those_of_the_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Consecutive ranges of an open table, within and across row groups, join to all of its rows."""
-    monkeypatch.setattr(compaction, "GROUP", 2048)
+    monkeypatch.setattr(table_publication, "GROUP", 2048)
     table = compacted(tmp_path, *({"x": float(n) if n % 50 else "odd"} for n in range(7000)))
     assert pq.read_metadata(table).num_row_groups > 2
     texts = pq.read_table(table, columns=["features"]).column(0).combine_chunks().cast(pa.string())

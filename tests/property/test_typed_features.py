@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.feature_tables import json_row_parsing
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
-from surefoot.adapters.predictions import compaction
+from surefoot.adapters.predictions import compaction, table_publication
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import (
     COLUMN_PREFIX,
@@ -127,9 +127,9 @@ def compacted(parts: Sequence[Sequence[str]], chosen: Sequence[tuple[Feature, ..
         return choose_features(rows) if found is None else found
 
     with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compaction, "_sync", lambda _path: None)
+        patch.setattr(table_publication, "sync_path", lambda _path: None)
         patch.setattr(compaction, "choose_features", choose)
-        patch.setattr(compaction, "GROUP", 2048)
+        patch.setattr(table_publication, "GROUP", 2048)
         if len(parts) > 1:
             patch.setattr(compaction, "PARTS_PER_TABLE", len(parts))
         folder = Path(home) / "m"

@@ -115,7 +115,7 @@ def test_lint_says_where_classes_are_needed() -> None:
     quality = {"metric": "brier", "labels": {"maturity": "1h"}}
     named = {**quality, "classes": ["on time", "late"]}
     value = {**POLICY, "gates": {**POLICY["gates"], "quality": quality, "named": named}}
-    value["bake"] = {"for": "1h", "gates": ["errors", "quality", "named"]}
+    value |= {"bake": {"for": "1h", "gates": ["errors", "quality", "named"]}, "artifacts": {"pickle": "allow"}}
     (note,) = list_policy_notes(parse_policy(value))
     assert "gate 'quality'" in note
     assert "'classes'" in note

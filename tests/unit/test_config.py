@@ -112,7 +112,7 @@ REFUSED = {
     "unclosed": (3, "expected ',' or ']'"),
     "undefined_alias": (2, "aliases (*nobody)"),
     "unknown_action": (11, "on.fail: expected one of rollback, pause, hold, found text ('shrug')"),
-    "unknown_key": (4, "unknown key 'owner'; known here: bake, bundle, corners, data,"),
+    "unknown_key": (4, "unknown key 'owner'; known here: artifacts, bake, bundle, corners, data,"),
     "unknown_key_in_a_gate": (
         7,
         "gates.errors.quantile: unknown key 'quantile'; known here: by, expect, margin, max, metric, min_per_slice,",

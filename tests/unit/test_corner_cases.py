@@ -471,9 +471,9 @@ def test_lint_says_what_the_shadow_will_ask() -> None:
     gates = {**POLICY["gates"], "o": {"metric": "disagreement", "max": 0.1, "by": "origin"}}
     steps = [{"shadow": {"window": "7d", "gates": ["errors", "o"]}}, *POLICY["steps"][1:]]
     declared = {"rows": 9, "empty": "a", "extremes": "b", "drawn": ["b", "c"], "values": {"d": [1, 2]}}
-    policy = parse_policy(
-        {**POLICY, "gates": gates, "steps": steps, "corners": {**declared, "rare_groups": {"reach": "30d"}}}
-    )
+    corners = {**declared, "rare_groups": {"reach": "30d"}}
+    told = {"gates": gates, "steps": steps, "corners": corners, "artifacts": {"pickle": "allow"}}
+    policy = parse_policy({**POLICY, **told})
     asked_, raised = list_policy_notes(policy)
     assert asked_.startswith("the shadow asks both versions about 9 synthetic rows or more of each of 10 corners; ")
     assert "up to 30 d old" in raised

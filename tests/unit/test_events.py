@@ -94,6 +94,7 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     int | None: st.none() | WHOLE,  # type: ignore[dict-item]
     float | None: FLOAT,  # type: ignore[dict-item]
     Version | None: st.none() | VERSION,  # type: ignore[dict-item]
+    tuple[int, ...]: st.lists(WHOLE, max_size=3).map(tuple),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
     tuple[VersionCounts, ...]: st.lists(COUNTS, max_size=3).map(tuple),
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
@@ -135,7 +136,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 54
+    assert len(EVENT_TYPES) == 56
 
 
 @pytest.mark.parametrize(

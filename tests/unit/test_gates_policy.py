@@ -37,7 +37,7 @@ MINIMAL: dict[Metric, dict[str, object]] = {
     },
     Metric.PINBALL: {"quantile": 0.9, "labels": LABELS},
     Metric.COST: {"costs": {"tp": 1, "fp": 2, "fn": 3, "tn": 0}, "labels": LABELS},
-    **{metric: {"by": ["origin"], "labels": LABELS} for metric in GROUP_RATE_METRICS},
+    **{metric: {"by": ["origin"], "labels": LABELS} for metric in sorted(GROUP_RATE_METRICS)},
     Metric.LOSS_GAP: {"of": "brier", "by": ["origin"], "labels": LABELS},
     Metric.DISAGREEMENT: {"max": 0.1},
     Metric.INPUT_SHIFT: {"max": 0.1},

@@ -11,6 +11,7 @@ from surefoot.adapters.evidence_store.answer_files import AnswerFiles
 from surefoot.adapters.evidence_store.table_files import file_digest, read_table, write_table
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.journal.chain import canonical_digest
+from surefoot.core.journal.erasure_events import newest_name
 from surefoot.core.naming.model_names import model_file_name
 
 
@@ -32,11 +33,22 @@ class StoredCounts:
 class EvidenceStore:
     """Stored evidence counts of one model's prediction log, and the sources of each verdict."""
 
-    def __init__(self, root: Path, model: str) -> None:
-        """Remember the folder; nothing is there before something is kept."""
-        self._folder = root / model_file_name(model)
+    def __init__(self, root: Path, model: str, replaced: Mapping[str, str] | None = None) -> None:
+        """Remember the folder; nothing is there before something is kept.
+
+        Args:
+            root: Folder of the evidence of all models.
+            model: Registered model.
+            replaced: New name of each file that an erasure has written again, by old name, as the journal says.
+        """
+        self._folder, self._replaced = root / model_file_name(model), replaced or {}
         self.indexes = self._folder / "index"
         self.answers = AnswerFiles(self._folder / "answers")
+
+    @property
+    def folder(self) -> Path:
+        """Where the evidence of the model is."""
+        return self._folder
 
     def load_counts(self, key: Mapping[str, object]) -> StoredCounts | None:
         """Load the counts that were stored under a key; None where there are none.
@@ -59,6 +71,7 @@ class EvidenceStore:
             NotFound: It is gone.
             EvidenceUnavailable: It is not as it was written.
         """
+        name = newest_name(self._replaced, name)
         path = self._folder / "sums" / name
         _check(path, path.stem.split("-")[1])
         return StoredCounts(name, *read_table(path))
@@ -87,7 +100,8 @@ class EvidenceStore:
             NotFound: It is gone.
             EvidenceUnavailable: It is not as it was written.
         """
-        path = self._folder / "looks" / f"{digest}.parquet"
+        name = newest_name(self._replaced, f"{digest}.parquet")
+        path, digest = self._folder / "looks" / name, name.removesuffix(".parquet")
         _check(path, digest)
         return read_table(path)
 

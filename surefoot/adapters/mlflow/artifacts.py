@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surefoot.adapters.mlflow.artifact_contents import refuse_outside_paths
 from surefoot.adapters.mlflow.load_errors import load_failure_reason
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.core.domain import Version
@@ -218,8 +219,9 @@ def load_model_directory(path: Path) -> PyfuncScorer:
         path: What `ArtifactCache.verified` returned: digest before load, always.
 
     Raises:
-        Rejected: The files are not a model that this environment can load.
+        Rejected: The files are not a model that this environment can load, or name a file outside of the directory.
     """
+    refuse_outside_paths(path)
     lib = _mlflow()
     # A model's own code would otherwise leave compiled files in its tree, and its digest would change.
     sys.dont_write_bytecode = True

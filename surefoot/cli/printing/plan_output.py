@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from rich.markup import escape
@@ -10,9 +10,16 @@ from rich.table import Table
 
 from surefoot.adapters.replay.version_processes import LoadResult
 from surefoot.cli.printing.console import console, print_table
+from surefoot.core.domain import Version
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.evidence.evidence_section import SqlLabels, SqlPredictions
+from surefoot.core.policy.governance.artifact_trust import (
+    ArtifactContents,
+    artifact_problem,
+    describe_pickles,
+    missing_provenance,
+)
 from surefoot.core.policy.policy_types import Approve, LiveShadow, Policy, Shadow
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 
@@ -51,6 +58,19 @@ def _missing_source_notes(policy: Policy) -> list[str]:
     if counters is not None and counters.token_variable and counters.token_variable not in os.environ:
         notes.append(f"environment variable {counters.token_variable} of evidence.prometheus is not set here")
     return notes
+
+
+def print_artifact_trust(
+    policy: Policy, candidate: Version, contents: ArtifactContents, provenance: Mapping[str, str]
+) -> None:
+    """Print which files a version has, what is known of how it came to be, and what the policy refuses of that."""
+    pickles = f"; {describe_pickles(contents.pickles)}" if contents.pickles else "; no pickle"
+    console.print(f"files: flavours {', '.join(contents.flavors) or 'none'}{pickles}", markup=False)
+    for kind in policy.provenance:
+        console.print(f"{kind}: {provenance.get(kind, 'not known to MLflow')}", markup=False)
+    problems = (artifact_problem(policy.artifacts, contents), missing_provenance(policy.provenance, provenance))
+    for problem in filter(None, problems):
+        console.print(f"[magenta]version {candidate.number} would be refused[/magenta]: {escape(problem)}")
 
 
 def print_load_trial(number: str, found: LoadResult) -> None:

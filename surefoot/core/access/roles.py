@@ -39,6 +39,7 @@ class Action(StrEnum):
     DRILL = "run a live drill"
     MANAGE_INCIDENTS = "manage incidents"
     OVERRIDE_FREEZE = "override a freeze"
+    FORGET = "forget a unit"
     MANAGE_TOKENS = "manage tokens"
     MANAGE_WEBHOOKS = "manage webhooks"
 

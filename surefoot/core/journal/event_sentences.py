@@ -10,6 +10,7 @@ from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnde
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_sentences import describe_incident_event
 from surefoot.core.journal.bundled_files import SetConfig
+from surefoot.core.journal.erasure_events import ErasureEvent, describe_erasure
 from surefoot.core.journal.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -185,13 +186,16 @@ def _describe_other(
     | IncidentEvent
     | ApprovalEvent
     | FreezeEvent
-    | HoldEvent,
+    | HoldEvent
+    | ErasureEvent,
 ) -> str:
     """What happened beside the rollouts, or what people decided, as one line for a person."""
     if isinstance(event, ApprovalEvent):
         return describe_approval(event)
     if isinstance(event, FreezeEvent | HoldEvent):
         return describe_hold(event)
+    if isinstance(event, ErasureEvent):
+        return describe_erasure(event)
     if isinstance(event, IncidentEvent):
         return describe_incident_event(event)
     if isinstance(event, FallbackEvent):

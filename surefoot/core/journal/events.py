@@ -11,6 +11,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.journal.bundled_files import BundledFile, SetConfig
 from surefoot.core.journal.codec import JOURNAL_NAME_KEY, JsonCodec
+from surefoot.core.journal.erasure_events import ErasureEvent
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.journal.served_version_events import (
@@ -100,6 +101,7 @@ class RolloutOpened:
         bundle: Of a promotion: configuration files that go with the candidate.
         authors: Of a promotion that people approve: who made the version, as MLflow names them.
         ticket: Of a promotion: the change ticket; empty where there is none.
+        provenance: Of a promotion: what the registry knew of each kind of provenance that the policy demands.
     """
 
     rollout: str
@@ -120,6 +122,7 @@ class RolloutOpened:
     bundle: tuple[BundledFile, ...] = ()
     authors: tuple[str, ...] = ()
     ticket: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +324,7 @@ Event = (
     | ApprovalEvent
     | FreezeEvent
     | HoldEvent
+    | ErasureEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 _EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}

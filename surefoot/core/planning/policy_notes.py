@@ -19,6 +19,7 @@ def list_policy_notes(policy: Policy) -> tuple[str, ...]:
         *_of_rollback(policy),
         *_of_fallback(policy),
         *_of_corners(policy),
+        *_of_artifacts(policy),
         *list_engine_notes(policy),
     )
 
@@ -33,6 +34,14 @@ def list_engine_notes(policy: Policy) -> Iterator[str]:
         yield (
             f"the log is stale after {format_duration(traffic.quiet)} of silence: where applications record batches,"
             " write 'traffic.stale_after', longer than the time between two of them"
+        )
+
+
+def _of_artifacts(policy: Policy) -> Iterator[str]:
+    if policy.artifacts.pickle == "warn":
+        yield (
+            "versions may hold pickles, which run their author's code when they are loaded: 'artifacts: {pickle:"
+            " refuse}' takes none, and 'pickle: allow' says that you know"
         )
 
 

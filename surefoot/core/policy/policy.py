@@ -14,6 +14,8 @@ from surefoot.core.policy.gates.any_gate import PolicyGate
 from surefoot.core.policy.gates.base import PolicyModel, SlicedGate
 from surefoot.core.policy.gates.implicit import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
+from surefoot.core.policy.governance.artifact_trust import ArtifactSection, ProvenanceKind
+from surefoot.core.policy.governance.retention import RetentionSection, RiskTier
 from surefoot.core.policy.recovery.bundle import BundleSection
 from surefoot.core.policy.recovery.data_layer import DataLayerSection
 from surefoot.core.policy.recovery.drill import DrillSection
@@ -67,6 +69,12 @@ def _steps(value: object) -> object:
     return tuple(value)
 
 
+def _kinds(value: object) -> object:
+    if not isinstance(value, list) or len({str(item) for item in value}) < len(value):
+        raise rule_error(f"expected a list of different kinds, found {describe_type(value)}")
+    return tuple(value)
+
+
 class Policy(PolicyModel):
     """Everything that an owner says about how a model is promoted and taken back."""
 
@@ -107,6 +115,22 @@ class Policy(PolicyModel):
     )
     ticket: Literal["required", "optional"] = Field(
         "optional", description="Whether a promotion needs a change ticket, which the journal keeps."
+    )
+    tier: RiskTier = Field(
+        "standard", description="Risk class of the model; high-risk demands that records are kept six months."
+    )
+    retention: RetentionSection = Field(
+        default_factory=lambda: RetentionSection.model_validate({}),
+        description="How long records are kept at least.",
+    )
+    artifacts: ArtifactSection = Field(
+        default_factory=lambda: ArtifactSection.model_validate({}),
+        description="Which files of a version are taken.",
+    )
+    provenance: Annotated[tuple[ProvenanceKind, ...], BeforeValidator(_kinds)] = Field(
+        (),
+        description="What the registry must know of how a version came to be; one that lacks any is not promoted.",
+        json_schema_extra={"uniqueItems": True},
     )
     false_rollback_budget: Annotated[float, Field(ge=1e-6, le=0.5, allow_inf_nan=False)] = Field(
         0.01, description="Chance that a good version is rolled back over the whole rollout [probability]."
@@ -153,6 +177,7 @@ class Policy(PolicyModel):
             gate.with_name(name)
         outline = self._outline()
         more = (*self._units_without_a_column(), *self._corners_cannot_be_asked(), *self._engine_cannot_do(outline))
+        more = (*more, *self.retention.unmet_demands(self.tier))
         found = (*broken_rules(outline), *more)
         if broken := found or tuple(never_judged_gates(outline)):
             raise combined_rule_error(broken)

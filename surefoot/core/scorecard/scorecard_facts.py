@@ -1,4 +1,4 @@
-"""Collect from a model's policy and journal what the tests of the ML Test Score ask for."""
+"""Read from a model's policy and journal what the tests of the ML Test Score ask for."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -104,7 +104,9 @@ def collect_facts(policy: Policy, ledger: Ledger, entries: Iterable[Entry], now:
             online + (event.stage in _SERVING),
             passed + (event.verdict.outcome is Outcome.PASS),
         )
-    gates = {name: JudgedGate(name, str(gate.metric), tuple(getattr(gate, "by", ()))) for name, gate in policy.gates.items()}
+    gates = {
+        name: JudgedGate(name, str(gate.metric), tuple(getattr(gate, "by", ()))) for name, gate in policy.gates.items()
+    }
     for name, (metric, offline, online, passed) in looks.items():
         by = gates[name].by if name in gates else ()
         gates[name] = JudgedGate(name, str(metric), by, offline, online, passed)

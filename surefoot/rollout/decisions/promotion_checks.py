@@ -5,6 +5,7 @@ from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
+from surefoot.core.policy.governance.artifact_trust import artifact_problem, missing_provenance, read_provenance
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.ports import Ports
@@ -37,6 +38,41 @@ def collect_claims(ports: Ports, policy: Policy, number: str, ticket: str) -> Ve
             f" 'surefoot promote {policy.model} {number} --ticket ...', or set the version's tag {TICKET_TAG}"
         )
     return VersionClaims(found.authors if policy.approvals else (), given or tagged)
+
+
+def check_artifact(ports: Ports, policy: Policy, candidate: Version) -> dict[str, str]:
+    """Check flavours, pickles and provenance of a version against its policy.
+
+    Args:
+        ports: The outside world.
+        policy: Policy of the promotion.
+        candidate: The version.
+
+    Returns:
+        What is known of each kind of provenance that the policy demands, for the journal.
+
+    Raises:
+        Rejected: The policy does not take its files, or provenance is missing; the message names what.
+        ArtifactTampered: Its files are not those of its digest.
+        RegistryUnavailable: The registry does not answer.
+    """
+    named = f"version {candidate.number} of {policy.model} is not promoted"
+    if policy.artifacts.flavors is not None or policy.artifacts.pickle == "refuse":
+        problem = artifact_problem(policy.artifacts, ports.artifact_contents(policy.model, candidate))
+        if problem:
+            raise Rejected(f"{named}: {problem}")
+    if not policy.provenance:
+        return {}
+    known = collect_provenance(ports, policy, candidate)
+    if problem := missing_provenance(policy.provenance, known):
+        raise Rejected(f"{named}: {problem}")
+    return {kind: known[kind] for kind in policy.provenance}
+
+
+def collect_provenance(ports: Ports, policy: Policy, candidate: Version) -> dict[str, str]:
+    """What the registry knows of how a version came to be, by kind; raises what the registry does."""
+    authors = ports.version_claims(policy.model, candidate.number).authors
+    return read_provenance(ports.version_facts(policy.model, candidate), authors)
 
 
 def refuse_other_champion(ports: Ports, ledger: Ledger) -> None:

@@ -24,6 +24,10 @@ _PAGE = 1000
 _NO_REPORTS: Mapping[int, Path] = MappingProxyType({})
 
 
+EXPERIMENT_PREFIX = "surefoot/"
+"""What the name of an experiment of Surefoot has before the model's."""
+
+
 class MlflowProjection:
     """Writes runs to the MLflow experiment of a model until MLflow shows what the journal says.
 
@@ -39,7 +43,7 @@ class MlflowProjection:
         self,
         uri: str,
         pictures: RunPlots,
-        experiment_prefix: str = "surefoot/",
+        experiment_prefix: str = EXPERIMENT_PREFIX,
         deadline_s: float = 10.0,
     ) -> None:
         """Remember where; nothing is imported or asked before the first projection.

@@ -15,7 +15,9 @@ from surefoot.settings import read_settings
 
 def compact(
     model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
-    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = wiring.LOG_RETENTION_DAYS,
+    keep: Annotated[
+        int | None, typer.Option(help="Days that a record is kept at least; without it as the policy says.", min=1)
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Turn closed segments of the prediction log into Parquet, and remove what is too old; `reconcile` does so too."""

@@ -1,0 +1,1 @@
+"""Define the policy sections of data protection and supply chain: retention, artifacts and provenance."""

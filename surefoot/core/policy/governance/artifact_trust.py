@@ -1,0 +1,117 @@
+"""Define which artifacts and which provenance a policy takes, and find what a version lacks of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from surefoot.core.approvals.version_claims import VersionFacts
+from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.scalars import OptionalKey, Texts
+
+_GENERIC_FLAVOR = "python_function"
+"""Flavour by which every other one is served, and which says nothing of the format of the model."""
+_SHOWN_FILES = 3
+_MAX_TEXT_LENGTH = 300
+"""Most of one provenance fact that the journal keeps [characters]."""
+
+
+ProvenanceKind = Literal["data", "features", "hyperparameters", "evaluation", "code", "author"]
+"""What is known of how a version came to be."""
+_WHERE_IT_IS_SAID: dict[ProvenanceKind, str] = {
+    "data": "mlflow.log_input in its run, or the version's tag surefoot.data_digest",
+    "features": "a signature with column names",
+    "hyperparameters": "parameters of its run",
+    "evaluation": "metrics of its run",
+    "code": "a run started from a git checkout, or the tag mlflow.source.git.commit",
+    "author": "a user of the version or of its run",
+}
+
+
+class ArtifactSection(PolicyModel):
+    """Which files of a version are taken."""
+
+    flavors: OptionalKey[Texts] = Field(
+        None, description="MLflow flavours that a version may have beside python_function; any by default."
+    )
+    pickle: Literal["allow", "warn", "refuse"] = Field(
+        "warn",
+        description="Whether a version may hold pickles, which run their author's code when they are loaded;"
+        " 'warn' allows them, and lint and plan say so.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactContents:
+    """What the files of a version are.
+
+    Attributes:
+        flavors: MLflow flavours that it declares.
+        pickles: Files that are pickles, by their place in the artifact.
+    """
+
+    flavors: tuple[str, ...] = ()
+    pickles: tuple[str, ...] = ()
+
+
+def artifact_problem(section: ArtifactSection, contents: ArtifactContents) -> str:
+    """Why a policy does not take the files of a version, as a clause; empty when it does.
+
+    Args:
+        section: What the policy takes.
+        contents: What the version holds.
+    """
+    other = [flavor for flavor in contents.flavors if flavor != _GENERIC_FLAVOR] or list(contents.flavors)
+    allowed = section.flavors
+    if allowed is not None and (wrong := [flavor for flavor in other if flavor not in allowed]):
+        return f"its flavour {', '.join(wrong)} is not in artifacts.flavors of the policy ({', '.join(allowed)})"
+    if section.pickle == "refuse" and contents.pickles:
+        return (
+            f"it holds {describe_pickles(contents.pickles)}, and the policy says 'pickle: refuse': save the model in a"
+            " format without code, such as skops or ONNX"
+        )
+    return ""
+
+
+def describe_pickles(pickles: Sequence[str]) -> str:
+    """Files that are pickles, in words."""
+    named = ", ".join(pickles[:_SHOWN_FILES]) + (", ..." if len(pickles) > _SHOWN_FILES else "")
+    return f"the pickle{'' if len(pickles) == 1 else 's'} {named}"
+
+
+def read_provenance(facts: VersionFacts, authors: Sequence[str]) -> dict[str, str]:
+    """What is known of how a version came to be, as one text for each kind; unknown kinds are left out.
+
+    Args:
+        facts: What the registry knows of the version.
+        authors: Who made it, as the registry names them.
+    """
+    known: dict[ProvenanceKind, Mapping[str, str]] = {
+        "data": facts.data,
+        "features": facts.features,
+        "hyperparameters": facts.parameters,
+        "evaluation": facts.metrics,
+        "code": {name: value for name, value in facts.code.items() if name == "commit"},
+        "author": dict.fromkeys(authors, ""),
+    }
+    return {kind: _one_text(values) for kind, values in known.items() if values}
+
+
+def _one_text(values: Mapping[str, str]) -> str:
+    text = ", ".join(f"{name}={value}" if value else name for name, value in values.items())
+    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[: _MAX_TEXT_LENGTH - 1]}…"
+
+
+def missing_provenance(wanted: Sequence[ProvenanceKind], known: Mapping[str, str]) -> str:
+    """What a policy demands to know of a version and the registry does not, as a clause; empty when nothing is missing.
+
+    Args:
+        wanted: What the policy demands.
+        known: What is known, by kind.
+    """
+    missing = [kind for kind in wanted if kind not in known]
+    if not missing:
+        return ""
+    named = "; ".join(f"{kind} ({_WHERE_IT_IS_SAID[kind]})" for kind in missing)
+    return f"its policy demands provenance that MLflow does not have of it: {named}"
