@@ -3,7 +3,7 @@
 The controller never acts on a model. A tick that it leaves, or that it does not come to, is run by the scheduler's
 worker as it always was: with the controller gone nothing is missed, it only costs more.
 
-A webhook of the registry ends its wait: it then has `reconcile` started beside its schedule, for the models named.
+A webhook of the registry ends its wait: it then has the rollouts opened that are asked for, of the models named.
 """
 
 import contextlib
@@ -33,8 +33,6 @@ MAX_SLEEP_S = 60.0
 """How long the controller sleeps at most [s]: a person may have changed a schedule."""
 MAX_PENDING_S = 300.0
 """How long the process of a run may take to start [s]: an interpreter with all imports, on a busy machine."""
-_WOKEN_DELAY_S = 0.5
-"""How long it waits for the end of a run before it starts the next one for a webhook [s]."""
 RETRY_DELAY_S = 5.0
 """How long it waits for a scheduler that does not answer [s]."""
 
@@ -67,7 +65,7 @@ class Controller:
         processes: Where the processes of flow runs are forked from.
         notifier: Is told of each tick that was answered, so that it calls the heartbeat address.
         signal: Names models of which the registry has said something since the last look.
-        opener: Opens the rollouts of such models, while the scheduler still starts `reconcile`.
+        opener: Opens the rollouts of such models, before the next tick of `reconcile`.
     """
 
     work: DueWork
@@ -113,8 +111,7 @@ class Controller:
         Raises:
             SurefootError: The scheduler does not answer, or the journal cannot be read.
         """
-        if self._start_woken(now):
-            return _WOKEN_DELAY_S
+        self._open_woken()
         if self._clear:
             self.scheduler.delete_skipped_runs()
             self._clear = False
@@ -132,31 +129,30 @@ class Controller:
             return LEAD_TIME_S + 1.0
         return self._nap(now)
 
-    def _start_woken(self, now: float) -> bool:
-        """Start `reconcile` for models that a webhook has named; whether a run under way must end first.
+    def _open_woken(self) -> None:
+        """Have rollouts opened that a webhook has told of; their runs start with the next tick.
+
+        No run is started beside the schedule: it would compete with ticks for the flow's one place, and Prefect's
+        SQLite then stood locked for a minute.
 
         Raises:
             SurefootError: The scheduler does not answer, or the journal cannot be read: the models stay named.
         """
         named = self.signal.take() if self.signal is not None else frozenset[str]()
-        if not named or self.signal is None:
-            return False
+        if not named or self.signal is None or self.opener is None:
+            return
         try:
-            runs = self.scheduler.scheduled_runs(now)
-            begun = [run for run in runs if run.flow == "reconcile" and not run.waiting]
-            if {run.id for run in begun} - set(self._dead(begun, now)):
-                self.signal.keep(named)  # that run may have read the registry before the alias was moved
-                return True
+            if self.scheduler.is_paused("reconcile"):
+                return
             found = self.work.find_due_work(["reconcile"])["reconcile"]
             due = {model: said for said in found for model in named if said.startswith(f"{model}: ")}
-            if due and self.scheduler.start_now("reconcile"):
-                _log.info("reconcile is woken: %s", "; ".join(due.values())[:500])
-                if self.opener is not None:
-                    self.opener.start(due)
+            said = "; ".join(due.values())[:500] or "nothing new"
+            _log.info("a webhook names %s: %s", ", ".join(sorted(named)), said)
+            if due:
+                self.opener.start(due)
         except SurefootError:
             self.signal.keep(named)
             raise
-        return False
 
     def _dead(self, begun: Sequence[ScheduledRun], now: float) -> Collection[str]:
         """Runs that have begun and whose process is gone; they are ended, for until then their flow is taken to run.

@@ -69,8 +69,8 @@ class Scheduler(Protocol):
         """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
         ...
 
-    def start_now(self, flow: str) -> bool:
-        """Start a run of a scheduled flow beside its schedule; False where a person has paused it."""
+    def is_paused(self, flow: str) -> bool:
+        """Whether a person has paused the schedule of a flow."""
         ...
 
     def mark_crashed(self, runs: Collection[str]) -> None:

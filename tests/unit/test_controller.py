@@ -42,7 +42,6 @@ class FakeScheduler:
     down: bool = False
     crashed: list[str] = field(default_factory=list)
     silent: set[str] = field(default_factory=set)
-    started: list[str] = field(default_factory=list)
     paused: bool = False
 
     def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
@@ -53,9 +52,10 @@ class FakeScheduler:
     def skip_runs(self, runs: Sequence[ScheduledRun]) -> None:
         self.dropped += [run.id for run in runs]
 
-    def start_now(self, flow: str) -> bool:
-        self.started += [] if self.paused else [flow]
-        return not self.paused
+    def is_paused(self, flow: str) -> bool:
+        if self.down:
+            raise Unavailable("down")
+        return self.paused
 
     def mark_crashed(self, runs: Collection[str]) -> None:
         self.crashed += runs
@@ -261,36 +261,33 @@ def _woken(
     return controller, scheduler, signal, opener
 
 
-def test_a_webhook_starts_reconcile_for_its_model_alone(tmp_path: Path) -> None:
-    """Woken for a model with work, reconcile starts once beside its schedule; other models wait for the tick."""
+def test_a_webhook_opens_the_rollout_of_its_model_alone(tmp_path: Path) -> None:
+    """Woken for a model with work, its rollout is opened once, and no run is started or skipped for it."""
     later = [_tick("next", "reconcile", due=NOW + 40.0)]
     work: _DueRuns = {"m: version 2 is asked for": 1, "mm: version 3 is asked for": 1}
     controller, scheduler, _, opener = _woken(tmp_path, later, reconcile=work)
     controller.tick(NOW)
     controller.tick(NOW + 1.0)
-    assert (scheduler.started, scheduler.dropped, opener.opened) == (["reconcile"], [], ["m"])
-    idle, asked, _, _ = _woken(tmp_path, later, reconcile={"mm: version 3 is asked for": 1, "m2: drift": 1})
+    assert (scheduler.dropped, opener.opened) == ([], ["m"])
+    idle, _, _, unused = _woken(tmp_path, later, reconcile={"mm: version 3 is asked for": 1, "m2: drift": 1})
     idle.tick(NOW)
-    assert asked.started == []
+    assert unused.opened == []
 
 
-def test_a_webhook_waits_for_the_run_under_way(tmp_path: Path) -> None:
-    """A run that has begun may have read the registry before: another one is started when it has ended."""
+def test_a_run_under_way_keeps_no_webhook_waiting(tmp_path: Path) -> None:
+    """A run that has begun may have read the registry before: the rollout is opened beside it."""
     work: _DueRuns = {"m: version 2 is asked for": 1}
-    controller, scheduler, _, _ = _woken(tmp_path, [_tick("old", "reconcile", waiting=False)], reconcile=work)
-    assert controller.tick(NOW) < 1.0
-    assert scheduler.started == []
-    scheduler.runs = []
-    controller.tick(NOW + 1.0)
-    assert scheduler.started == ["reconcile"]
+    controller, _, _, opener = _woken(tmp_path, [_tick("old", "reconcile", waiting=False)], reconcile=work)
+    controller.tick(NOW)
+    assert opener.opened == ["m"]
 
 
 def test_a_paused_reconcile_is_not_woken(tmp_path: Path) -> None:
-    """Where a person has paused its schedule, no webhook starts it, and nothing is opened."""
+    """Where a person has paused its schedule, no webhook has anything opened."""
     controller, scheduler, _, opener = _woken(tmp_path, [], reconcile={"m: version 2 is asked for": 1})
     scheduler.paused = True
     controller.tick(NOW)
-    assert (scheduler.started, opener.opened) == ([], [])
+    assert opener.opened == []
 
 
 def test_a_webhook_is_not_lost_while_prefect_is_down(tmp_path: Path) -> None:
@@ -301,4 +298,4 @@ def test_a_webhook_is_not_lost_while_prefect_is_down(tmp_path: Path) -> None:
         controller.tick(NOW)
     scheduler.down = False
     controller.tick(NOW + 5.0)
-    assert (scheduler.started, opener.opened) == (["reconcile"], ["m"])
+    assert opener.opened == ["m"]

@@ -1,7 +1,6 @@
 """List Prefect's flow runs through its REST API; delete runs without work, and mark dead ones as crashed."""
 
 import datetime as dt
-import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -12,8 +11,6 @@ from surefoot.core.errors import Unavailable
 from surefoot.rollout import CancelledRun, cancelled_by_person_at
 from surefoot.settings import Settings
 
-WOKEN_TAG = "webhook"
-"""Tag of runs that a webhook has started."""
 AUTO_SCHEDULED = "auto-scheduled"
 """Tag that Prefect gives to runs that a schedule has made, and to no others."""
 _PATIENCE_S = 5.0
@@ -76,8 +73,8 @@ class PrefectRuns:
             state = {"type": "COMPLETED", "name": NOTHING_TO_DO}
             self._filter("/flow_runs/bulk_set_state", flow_runs=self._ours(waiting), state=state)
 
-    def start_now(self, flow: str) -> bool:
-        """Start a run of a scheduled flow beside its schedule; False where a person has paused it.
+    def is_paused(self, flow: str) -> bool:
+        """Whether a person has paused the schedule of a flow.
 
         Raises:
             Unavailable: Prefect does not answer, or has no such deployment.
@@ -88,13 +85,7 @@ class PrefectRuns:
         if not found.is_success:
             raise Unavailable(f"Prefect has no deployment {flow}: 'surefoot up' makes it")
         deployment = found.json()
-        if deployment.get("paused") or not any(one["active"] for one in deployment["schedules"]):
-            return False
-        path = f"/deployments/{deployment['id']}/create_flow_run"
-        # One key for all attempts: a request whose answer was lost must not start a second run.
-        body = {"idempotency_key": uuid.uuid4().hex, "tags": [WOKEN_TAG]}
-        _request_prefect(self._config, "POST", path, trouble, body, _PATIENCE_S, self._client)
-        return True
+        return bool(deployment.get("paused")) or not any(one["active"] for one in deployment["schedules"])
 
     def mark_crashed(self, runs: Collection[str]) -> None:
         """End runs whose process is gone: what they hold of the scheduler is free again."""
