@@ -36,9 +36,9 @@ from surefoot.cli.printing.plan_output import print_plan
 from surefoot.cli.shared.actor import current_actor
 from surefoot.core import planning
 from surefoot.core.domain import Version
+from surefoot.core.erasure.erasure_events import UnitForgotten
 from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.journal.chain import Entry, check_chain
-from surefoot.core.journal.erasure_events import UnitForgotten
 from surefoot.core.journal.events import Event, as_json, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.reverify import RecountResult, reverify

@@ -26,9 +26,9 @@ from surefoot.adapters.predictions.erasure.erasure_record import (
 from surefoot.adapters.predictions.erasure.log_erasure import erase_from_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.table_publication import remove_unfinished_files
+from surefoot.core.erasure.erasure_events import ErasureIntended, UnitForgotten
 from surefoot.core.errors import Conflict, NotFound, Rejected
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.erasure_events import ErasureIntended, UnitForgotten
 from surefoot.core.journal.events import Event, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.naming.model_names import model_file_name

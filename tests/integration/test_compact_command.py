@@ -105,13 +105,13 @@ def test_an_open_rollout_keeps_its_past(desk: Desk) -> None:
 
 
 def test_it_refuses_in_one_line(desk: Desk) -> None:
-    """A model that was never logged is exit 2, a log that somebody else compacts exit 3; nothing changes."""
+    """A model that was never logged is exit 2, a log that another process compacts exit 3; nothing changes."""
     code, _, err = desk.type("nobody")
     assert (code, err) == (2, "surefoot: nothing of nobody has been logged; logged: m, n\n")
     with (desk.config.log / "m" / COMPACTION_FOLDER / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, _, err = desk.type("m")
-    assert (code, err) == (3, "surefoot: somebody else compacts the log of m: wait until that is done\n")
+    assert (code, err) == (3, "surefoot: another process compacts the log of m: wait until that is done\n")
     assert desk.type("m", "--keep", "0")[0] == 2
     assert requests(desk.config.log) == named([1, 2, 3])
 

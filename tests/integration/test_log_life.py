@@ -296,7 +296,7 @@ def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     real, refused = log_files.json_lines_sql, list[bool]()
 
     def meanwhile(segments: list[Path], kind: log_files.FileKind) -> str:
-        with pytest.raises(Conflict, match="somebody else compacts the log of m"):
+        with pytest.raises(Conflict, match="another process compacts the log of m"):
             compact_log(tmp_path, "m")
         refused.append(True)
         return real(segments, kind)

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from surefoot.adapters.evidence_store.answer_files import AnswerFiles
 from surefoot.adapters.evidence_store.table_files import file_digest, read_table, write_table
+from surefoot.core.erasure.erasure_events import newest_name
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.journal.chain import canonical_digest
-from surefoot.core.journal.erasure_events import newest_name
 from surefoot.core.naming.model_names import model_file_name
 
 

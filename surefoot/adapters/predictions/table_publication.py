@@ -51,7 +51,7 @@ def hold_log_folder(folder: Path) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict(f"somebody else compacts the log of {folder.name}: wait until that is done") from None
+            raise Conflict(f"another process compacts the log of {folder.name}: wait until that is done") from None
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         scratch.mkdir(exist_ok=True)
         try:

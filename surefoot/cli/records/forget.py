@@ -16,8 +16,8 @@ from surefoot.cli.local.prefect_artifacts import replace_in_prefect_artifacts
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.access.roles import Action
+from surefoot.core.erasure.erasure_events import UnitForgotten, describe_erasure
 from surefoot.core.errors import Rejected
-from surefoot.core.journal.erasure_events import UnitForgotten, describe_erasure
 from surefoot.core.journal.events import as_json
 from surefoot.core.operator_reason import clean_reason
 from surefoot.erasure import ForgetRequest, ReplaceInServer, forget_unit

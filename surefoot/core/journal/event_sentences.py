@@ -7,10 +7,10 @@ from surefoot.core.assignment import describe_share
 from surefoot.core.domain import FailoverLevel, RolloutKind, Stage
 from surefoot.core.drills.drill_events import DrillEvent, DrillFinished, describe_drill
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
+from surefoot.core.erasure.erasure_events import ErasureEvent, describe_erasure
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.incidents.incident_sentences import describe_incident_event
 from surefoot.core.journal.bundled_files import SetConfig
-from surefoot.core.journal.erasure_events import ErasureEvent, describe_erasure
 from surefoot.core.journal.events import (
     CandidateRefused,
     ChampionAdopted,

@@ -7,11 +7,11 @@ from typing import cast, get_args
 from surefoot.core.approvals.approval_events import ApprovalEvent
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.drills.drill_events import DrillEvent
+from surefoot.core.erasure.erasure_events import ErasureEvent
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.journal.bundled_files import BundledFile, SetConfig
 from surefoot.core.journal.codec import JOURNAL_NAME_KEY, JsonCodec
-from surefoot.core.journal.erasure_events import ErasureEvent
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.journal.served_version_events import (

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from surefoot.adapters.predictions.table_publication import file_sha256
-from surefoot.core.journal.erasure_events import UnitForgotten
+from surefoot.core.erasure.erasure_events import UnitForgotten
 
 
 def find_erasure_problem(folder: Path, erasures: Iterable[UnitForgotten]) -> str:

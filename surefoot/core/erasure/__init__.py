@@ -1,0 +1,1 @@
+"""Define what the journal says of the removal of a person's records."""
