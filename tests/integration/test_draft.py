@@ -95,7 +95,7 @@ def test_a_draft_passes_lint(
     [
         (["m", "--data", "none.csv"], "there is no file none.csv"),
         (["m", "--data", "DATA", "--label", "nothing"], "has no column 'nothing' (it has: at, customer, area"),
-        (["m", "--data", "DATA", "--unit", "nobody"], "has no feature 'nobody': correct --unit"),
+        (["m", "--data", "DATA", "--unit", "nothing"], "has no feature 'nothing': correct --unit"),
         (["m", "--data", "DATA", "--maturity", "soon"], "'soon' is no length of time: write 30s, 10m, 2h or 7d"),
         (["a/b", "--data", "DATA"], "'a/b' is no name of a registered model"),
         (["m", "--data", "EMPTY"], "has no rows: nothing can be drafted"),

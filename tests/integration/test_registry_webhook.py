@@ -12,7 +12,7 @@ import pytest
 from surefoot.adapters.access.delivery_store import DELIVERIES_FILE
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.adapters.mlflow.registry_webhook import WEBHOOK_NAME, register_webhook
+from surefoot.adapters.mlflow.server.registry_webhook import WEBHOOK_NAME, register_webhook
 from surefoot.cli.access.webhook import webhook
 from surefoot.controller.candidate_opener import open_candidates
 from surefoot.core.access.webhook_messages import WEBHOOK_PATH, sign_webhook, webhook_secret

@@ -4,7 +4,7 @@ import configparser
 
 import httpx
 
-from surefoot.adapters.mlflow.http_access import open_mlflow_http_client
+from surefoot.adapters.mlflow.server.http_access import open_mlflow_http_client
 
 _TIMEOUT_S = 0.3
 """How long MLflow may take [s]: traffic waits for the answer before it goes back."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from surefoot.adapters.mlflow.registry_webhook import register_webhook
+from surefoot.adapters.mlflow.server.registry_webhook import register_webhook
 from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption

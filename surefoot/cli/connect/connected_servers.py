@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from surefoot.adapters.mlflow.server_check import check_mlflow_server
+from surefoot.adapters.mlflow.server.server_check import check_mlflow_server
 from surefoot.cli.connect.prefect_checks import check_prefect_server, check_work_pool
 from surefoot.core.errors import SurefootError
 from surefoot.settings import OWN_POOL, Settings

@@ -9,7 +9,7 @@ from surefoot.adapters.approvals.approval_files_check import approval_notes
 from surefoot.adapters.approvals.ssh_keygen import MISSING
 from surefoot.adapters.journal.journal_check import check_journal_database
 from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES
-from surefoot.adapters.mlflow.server_check import check_mlflow_server, check_model_rights
+from surefoot.adapters.mlflow.server.server_check import check_mlflow_server, check_model_rights
 from surefoot.adapters.notify.outbox import OUTBOX_TABLES
 from surefoot.cli.connect.host_checks import check_clock, check_flows, check_home, check_listen_address, check_policies
 from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from surefoot.adapters.mlflow.http_access import MLFLOW_VARIABLES
-from surefoot.adapters.mlflow.registry_webhook import register_webhook
+from surefoot.adapters.mlflow.server.http_access import MLFLOW_VARIABLES
+from surefoot.adapters.mlflow.server.registry_webhook import register_webhook
 from surefoot.cli.local import prefect_server, processes
 from surefoot.cli.local.prefect_access import PREFECT_VARIABLES
 from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from surefoot.adapters.mlflow.http_access import open_mlflow_http_client
+from surefoot.adapters.mlflow.server.http_access import open_mlflow_http_client
 from surefoot.core.access.webhook_messages import EVENTS
 from surefoot.core.errors import RegistryUnavailable, Rejected
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from surefoot.adapters.mlflow.http_access import open_mlflow_http_client, read_credentials
+from surefoot.adapters.mlflow.server.http_access import open_mlflow_http_client, read_credentials
 from surefoot.core.errors import RegistryUnavailable, Rejected
 
 _TIMEOUT_S = 15.0

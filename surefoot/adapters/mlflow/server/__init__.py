@@ -1,0 +1,1 @@
+"""Reach an MLflow server over HTTP, check what it can do, and register a webhook with it."""
