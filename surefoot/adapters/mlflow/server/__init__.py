@@ -1,1 +1,1 @@
-"""Reach an MLflow server over HTTP, check what it can do, and register a webhook with it."""
+"""Check what an MLflow server can do, send it HTTP requests, and register a webhook with it."""
