@@ -270,7 +270,9 @@ def _finish_steps(ports: Ports, model: str, why: str) -> None:
 
     def moved(ledger: Ledger) -> bool:
         rollout = ledger.rollout
-        return rollout is None or not (is_rolling_back_in_steps(ledger, rollout) or ledger.intent)
+        # The command that began these steps may be at the registry by now, which is none of this command's work.
+        moves = ledger.intent is not None and isinstance(ledger.intent[1], SetSplit)
+        return rollout is None or not (moves or is_rolling_back_in_steps(ledger, rollout))
 
     drive_rollout(ports, model, until=moved, patience=_REGISTRY_TIMEOUT_S)
 

@@ -107,9 +107,10 @@ def gateway(
 
 def controller() -> None:
     """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
-    from surefoot.cli.local.prefect_runs import PrefectRuns  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.cli.local.controller_lock import hold_controller_lock  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.cli.local.prefect_runs import PrefectRuns  # noqa: PLC0415 - same
     from surefoot.controller.candidate_opener import CandidateOpener  # noqa: PLC0415 - same
-    from surefoot.controller.controller import Controller, single_controller_lock  # noqa: PLC0415 - same
+    from surefoot.controller.controller import Controller  # noqa: PLC0415 - same
     from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
     from surefoot.controller.notifier import Notifier  # noqa: PLC0415 - same
@@ -121,7 +122,7 @@ def controller() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     runs = PrefectRuns(config)
-    with single_controller_lock(config.home):
+    with hold_controller_lock(config.home) as say_ready:
         processes = FlowForkserver(config.project, _PRELOADED)
         notifier = Notifier(config)
         notifier.start()
@@ -129,6 +130,7 @@ def controller() -> None:
         try:
             with serve_status_page(config, signal):
                 work = DueWork(TickState(config), runs)
+                say_ready()
                 Controller(work, runs, config.home, processes, notifier, signal, CandidateOpener()).run(signal.wait)
         finally:
             notifier.stop()

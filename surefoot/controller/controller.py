@@ -6,11 +6,9 @@ worker as it always was: with the controller gone nothing is missed, it only cos
 A webhook of the registry ends its wait: it then has the rollouts opened that are asked for, of the models named.
 """
 
-import contextlib
-import fcntl
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.flow_scheduler import ScheduledRun, Scheduler
 from surefoot.controller.notifier import Notifier
 from surefoot.controller.work_backoff import Backoff
-from surefoot.core.errors import Conflict, SurefootError
+from surefoot.core.errors import SurefootError
 from surefoot.rollout.reconcile import SILENCE_S
 from surefoot.status_page.programs.wake_signal import WakeSignal
 
@@ -37,21 +35,6 @@ RETRY_DELAY_S = 5.0
 """How long it waits for a scheduler that does not answer [s]."""
 
 _log = logging.getLogger(__name__)
-
-
-@contextlib.contextmanager
-def single_controller_lock(home: Path) -> Iterator[None]:
-    """Hold the lock of the only controller of a state folder; the kernel releases it when this process ends.
-
-    Raises:
-        Conflict: Another one runs.
-    """
-    with (home / "controller.lock").open("wb") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Conflict(f"another controller runs for {home}: 'surefoot down' stops it") from error
-        yield
 
 
 @dataclass

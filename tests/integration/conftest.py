@@ -47,5 +47,7 @@ def emergency(tmp_path: Path, models: "Models", monkeypatch: pytest.MonkeyPatch)
     with listening(tmp_path / "home" / "gateway", models) as gateway:
         made = Emergency(tmp_path / "home", gateway)
         monkeypatch.setenv("SUREFOOT_HOME", str(made.home))
-        yield made
-        made.journal.close()
+        try:
+            yield made
+        finally:
+            made.close()

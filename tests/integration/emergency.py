@@ -1,5 +1,7 @@
 """A stack of which only the gateway and the journal are there, for the commands that need nothing else."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +33,25 @@ class Emergency:
         self.journal = SqlJournal(self.config.journal_url, SystemClock())
         self.ports = Ports(self.journal, None, gateway.traffic, None, SystemClock(), "test")  # type: ignore[arg-type]
         self.rollouts = 0
+        self._started: list[subprocess.Popen[str]] = []
         self.champion, self.candidate = gateway.models.version(GOOD), gateway.models.version(BETTER)
         self.append(ChampionAdopted(self.champion))
         journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, None, 0.0))
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Run a command in a process of its own, which ends with the test at the latest."""
+        plain = {**os.environ, "SUREFOOT_HOME": str(self.home)}
+        whole = [sys.executable, "-m", "surefoot", *words]
+        running = subprocess.Popen(whole, env=plain, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._started.append(running)
+        return running
+
+    def close(self) -> None:
+        """End what was started: a test that fails must not leave it to the next one."""
+        for running in self._started:
+            running.kill()
+            running.communicate()
+        self.journal.close()
 
     def append(self, event: Event) -> None:
         """Journal one event."""

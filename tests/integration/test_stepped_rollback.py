@@ -4,10 +4,7 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +16,7 @@ from typing import Any
 import pytest
 
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.errors import RegistryUnavailable
 from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
@@ -29,8 +27,9 @@ from surefoot.core.journal.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.journal.ledger import Rollout
+from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
+from surefoot.rollout import Ports, drive_rollout, open_rollback
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
@@ -50,13 +49,6 @@ def promote(emergency: Emergency, hold: str = "2s", **more: object) -> None:
     emergency.append(StageEntered("up", Stage.PROMOTING, 0, "test"))
     journal_and_apply(emergency.ports, emergency.ports.ledger(MODEL), SetSplit(new, None, 0.0))
     emergency.append(RolloutEnded("up", Stage.PROMOTED, "test"))
-
-
-def started(emergency: Emergency, *words: str) -> subprocess.Popen[str]:
-    """Run a command in a process of its own."""
-    plain = {**os.environ, "SUREFOOT_HOME": str(emergency.home)}
-    whole = [sys.executable, "-m", "surefoot", *words]
-    return subprocess.Popen(whole, env=plain, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def last(emergency: Emergency) -> Rollout:
@@ -113,7 +105,7 @@ def test_callers_see_no_error_while_traffic_goes_back_by_steps(emergency: Emerge
 def test_abort_in_the_middle_leaves_the_version_that_serves(emergency: Emergency) -> None:
     """`abort` exits with 0 and says Aborted; the rollback that was under way exits with 1 and says what serves."""
     promote(emergency, "1h")
-    running = started(emergency, "rollback", MODEL)
+    running = emergency.start("rollback", MODEL)
     wait_for(lambda: stepping(emergency))
     assert emergency.command("abort", MODEL, "-m", "not that") == 0
     said, _ = running.communicate()
@@ -126,7 +118,7 @@ def test_abort_in_the_middle_leaves_the_version_that_serves(emergency: Emergency
 def test_now_in_another_shell_finishes_the_steps(emergency: Emergency, capfd: pytest.CaptureFixture[str]) -> None:
     """`rollback --now` moves all traffic of a rollback that is stepping, however its flag is written."""
     promote(emergency, "1h")
-    running = started(emergency, "rollback", MODEL)
+    running = emergency.start("rollback", MODEL)
     wait_for(lambda: stepping(emergency))
     capfd.readouterr()
     emergency.command("status", MODEL, "--json")
@@ -143,12 +135,12 @@ def test_now_in_another_shell_finishes_the_steps(emergency: Emergency, capfd: py
 def test_a_command_that_was_killed_is_taken_up_by_the_next_one(emergency: Emergency) -> None:
     """After SIGKILL at a weight, two commands at once bring the same rollback to its end, with the same exit code."""
     promote(emergency, "4s")
-    running = started(emergency, "rollback", MODEL)
+    running = emergency.start("rollback", MODEL)
     wait_for(lambda: stepping(emergency))
     running.send_signal(signal.SIGKILL)
     running.communicate()
     assert emergency.live().weight == 10.0
-    both = [started(emergency, "rollback", MODEL) for _ in range(2)]
+    both = [emergency.start("rollback", MODEL) for _ in range(2)]
     for one in both:
         one.communicate()
     assert [one.returncode for one in both] == [WITHOUT_REGISTRY, WITHOUT_REGISTRY]
@@ -163,7 +155,7 @@ def test_kill_in_the_middle_gives_everything_to_the_target_at_once(
 ) -> None:
     """`kill` ends with the proven-good version serving, whether or not the gateway knew that it is the way back."""
     promote(emergency, "1h")
-    running = started(emergency, "rollback", MODEL)
+    running = emergency.start("rollback", MODEL)
     wait_for(lambda: stepping(emergency))
     if not marked:
         emergency.gateway.traffic.set_standby(MODEL, emergency.live().generation, None)
@@ -173,6 +165,27 @@ def test_kill_in_the_middle_gives_everything_to_the_target_at_once(
     assert running.returncode == WITHOUT_REGISTRY
     assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
     emergency.gateway.traffic.lift_kill_switch()
+
+
+def test_kill_leaves_the_registry_to_the_command_that_began_the_steps(
+    emergency: Emergency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once traffic is back `kill` is done, also where the other command has come to a registry that is down."""
+    promote(emergency, "1h")
+    running = emergency.start("rollback", MODEL)
+    wait_for(lambda: stepping(emergency))
+    running.kill()
+
+    def race(ports: Ports, model: str, why: str, *, mode: str) -> Ledger:
+        ledger = open_rollback(ports, model, why, mode=mode)
+        with contextlib.suppress(RegistryUnavailable):  # what the other command would do before this one looks again
+            drive_rollout(ports, model, until=lambda seen: not seen.open, patience=0.1)
+        assert ports.ledger(model).intent
+        return ledger
+
+    monkeypatch.setattr("surefoot.cli.emergency.open_rollback", race)
+    assert emergency.command("kill", "-m", "enough") == 0
+    assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
 
 
 @contextmanager
@@ -219,7 +232,7 @@ def test_no_caller_fails_while_a_cold_target_takes_its_share(emergency: Emergenc
     promote(emergency, "3s")
     unload_target(emergency)
     with crowd(emergency) as found:
-        running = started(emergency, "rollback", MODEL)
+        running = emergency.start("rollback", MODEL)
         wait_for(lambda: stepping(emergency))
         if story == "aborted":
             assert emergency.command("abort", MODEL, "-m", "not that") == 0
@@ -251,7 +264,7 @@ def test_no_caller_fails_while_a_cold_target_takes_its_share(emergency: Emergenc
 def test_listed_units_are_answered_by_the_good_version_first(emergency: Emergency) -> None:
     """From the first step on they are, however requests write them; the log says that none of them was drawn."""
     promote(emergency, "1h", cohort={"units": ["N7", 4711], "hold": "1h"})
-    running = started(emergency, "rollback", MODEL)
+    running = emergency.start("rollback", MODEL)
     wait_for(lambda: stepping(emergency))
     assert emergency.live().units == ("N7", "4711")
     for unit in ("N7", 4711, 4711.0, "4711"):
@@ -269,7 +282,7 @@ def test_listed_units_are_answered_by_the_good_version_first(emergency: Emergenc
 def test_an_abort_takes_the_listed_units_along(emergency: Emergency) -> None:
     """Then the version that serves answers them as well."""
     promote(emergency, "1h", cohort={"units": ["N7"], "hold": "1h"})
-    running = started(emergency, "rollback", MODEL)
+    running = emergency.start("rollback", MODEL)
     wait_for(lambda: stepping(emergency))
     assert emergency.command("abort", MODEL) == 0
     running.communicate()

@@ -1,5 +1,6 @@
 """Ticks without work are taken off the scheduler's list, ticks with work stay there, and nothing is asked in vain."""
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.adapters import flow_progress
+from surefoot.cli.local.controller_lock import hold_controller_lock, is_controller_ready
 from surefoot.controller.controller import (
     LEAD_TIME_S,
     MAX_PENDING_S,
     MAX_SLEEP_S,
     RETRY_DELAY_S,
     Controller,
-    single_controller_lock,
 )
 from surefoot.controller.due_work import DueWork, _DueRuns
 from surefoot.controller.flow_scheduler import PromoteRun, ScheduledRun
@@ -200,13 +201,19 @@ def test_a_scheduler_that_is_down_is_asked_again(tmp_path: Path) -> None:
 
 
 def test_there_is_one_controller_a_home(tmp_path: Path) -> None:
-    """A second controller of the same home is refused; the end of the first makes room."""
-    with single_controller_lock(tmp_path):
-        second = single_controller_lock(tmp_path)
+    """A second controller of the same home is refused, and takes nothing; the end of the first makes room."""
+    ours = os.getpid()
+    assert not is_controller_ready(tmp_path, ours)
+    with hold_controller_lock(tmp_path) as say_ready:
+        assert not is_controller_ready(tmp_path, ours)
+        say_ready()
+        second = hold_controller_lock(tmp_path)
         with pytest.raises(Conflict, match="another controller runs"):
             second.__enter__()
-    with single_controller_lock(tmp_path):
-        pass
+        assert is_controller_ready(tmp_path, ours)
+        assert not is_controller_ready(tmp_path, ours + 1)
+    with hold_controller_lock(tmp_path):
+        assert not is_controller_ready(tmp_path, ours)
 
 
 def test_work_in_vain_is_asked_for_less_and_less_often() -> None:

@@ -15,6 +15,7 @@ import psutil
 from surefoot.adapters.mlflow.server.http_access import MLFLOW_VARIABLES
 from surefoot.adapters.mlflow.server.registry_webhook import register_webhook
 from surefoot.cli.local import prefect_server, processes
+from surefoot.cli.local.controller_lock import is_controller_ready
 from surefoot.cli.local.prefect_access import PREFECT_VARIABLES
 from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
 from surefoot.core.access.webhook_messages import WEBHOOK_PATH, secret_storage_key, webhook_secret
@@ -105,18 +106,34 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
 
 def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True) -> None:
     """Wait until a server answers and is ready; its process dying ends the wait."""
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(url, timeout=2.0, trust_env=False).status_code < 400 and ready()  # noqa: PLR2004 - HTTP
+        return False
+
+    _wait_until(config, name, answers, f"did not answer at {url}")
+
+
+def _wait_until(config: Settings, name: str, ready: Callable[[], bool], trouble: str) -> None:
+    """Wait until a process is ready; its dying ends the wait."""
     deadline = time.monotonic() + _SERVER_START_TIMEOUT_S
     pid = config.processes[name][0]
     while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=2.0, trust_env=False).status_code < 400 and ready():  # noqa: PLR2004 - HTTP
-                return
+        if ready():
+            return
         if not processes.is_alive(config.processes[name]):
             raise Unavailable(f"{name} (process {pid}) ended while starting: {_last_word(config, name)[:300]}")
         time.sleep(0.2)
-    raise Unavailable(
-        f"{name} did not answer at {url} within {_SERVER_START_TIMEOUT_S:.0f} s: see {config.home}/logs/{name}.log"
-    )
+    raise Unavailable(f"{name} {trouble} within {_SERVER_START_TIMEOUT_S:.0f} s: see {config.home}/logs/{name}.log")
+
+
+def _wait_for_controller(config: Settings, report: _PrintLine) -> None:
+    """Wait until it is ready: before that another one could take its place, and the page would not answer."""
+    pid = config.processes["controller"][0]
+    _wait_until(config, "controller", lambda: is_controller_ready(config.home, pid), "was not ready")
+    if config.page:
+        report(f"{'page':8} {config.page}")
 
 
 def _last_word(config: Settings, name: str) -> str:
@@ -188,9 +205,8 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
         _deploy_flows(config, env, prefect_server.read_paused_schedules(config), report)
     if "controller" in wanted:
         begin("controller", "surefoot", "controller")
-        pending.remove("controller")  # nothing depends on it: the worker takes the ticks that it does not answer
-        if config.page:
-            report(f"{'page':8} {config.page}")
+        _wait_for_controller(config, report)
+        pending.remove("controller")
     if "prefect" in wanted:
         came("prefect", "Prefect", config.prefect)
     return config
