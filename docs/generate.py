@@ -76,7 +76,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
     """What a value may be, in words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{_anchor(name)})"
+        return "any value" if name == "JsonValue" else f"[{name}](#{name.lower()})"
     if "enum" in schema:
         return ", ".join(f"`{one}`" for one in schema["enum"])
     if "const" in schema:
@@ -92,11 +92,6 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return " ".join([str(schema.get("type", "any value")), *bounds])
 
 
-def _anchor(name: str) -> str:
-    """The address of a heading in its page."""
-    return name.lower()
-
-
 def _keys(schema: Mapping[str, Any]) -> Iterator[str]:
     """Lines about the keys of one section."""
     required = schema.get("required", ())
@@ -110,7 +105,12 @@ def _keys(schema: Mapping[str, Any]) -> Iterator[str]:
 def policy_page() -> str:
     """The page of every key of a policy, section by section."""
     schema = policy_schema()
-    lines = ["# Keys of a policy", "", "Generated from the schema that `surefoot schema` prints; [the policy](../policy.md)", ""]
+    lines = [
+        "# Keys of a policy",
+        "",
+        "Generated from the schema that `surefoot schema` prints; [the policy](../policy.md)",
+        "",
+    ]
     lines[2] += " explains how they work together."
     lines += ["## The whole file", "", *_keys(schema)]
     for name, section in schema["$defs"].items():
@@ -123,7 +123,12 @@ def policy_page() -> str:
 
 def events_page() -> str:
     """The page of every journal event, with its fields."""
-    lines = ["# Events of the journal", "", "`surefoot history MODEL --json` prints them. Each entry holds one event.", ""]
+    lines = [
+        "# Events of the journal",
+        "",
+        "`surefoot history MODEL --json` prints them. Each entry holds one event.",
+        "",
+    ]
     for name, kind in EVENT_TYPES.items():
         text = inspect.getdoc(kind) or ""
         about, _, fields = text.partition("Attributes:")
@@ -136,7 +141,12 @@ def events_page() -> str:
 
 def metrics_page() -> str:
     """The page of every metric of the gateway and of the status page."""
-    lines = ["# Metrics", "", "[Monitoring](../monitoring.md) says where to scrape them, and has rules and a dashboard.", ""]
+    lines = [
+        "# Metrics",
+        "",
+        "[Monitoring](../monitoring.md) says where to scrape them, and has rules and a dashboard.",
+        "",
+    ]
     for title, text in (("Gateway", prometheus_text({})), ("Journal", journal_metrics({}, {}))):
         said = text.decode()
         types = dict(re.findall(r"^# TYPE (\S+) (\S+)", said, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Judge two versions that another system serves, by its own log, as if Surefoot had routed them; nothing is moved."""
+"""Judge two versions that another system serves, from that system's log, as a rollout would; no traffic is moved."""
 
 import math
 import tempfile

@@ -317,7 +317,8 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
     console.print(f"Prefect {config.prefect}/runs    MLflow {config.mlflow}/#/models/flights-late")
     if keep:
         console.print(f"status page {config.page}")
-        said = f"the stack stays up: after 'export SUREFOOT_HOME={config.home}' 'surefoot status' shows it, 'surefoot down' stops it"
+        here = f"export SUREFOOT_HOME={config.home}"
+        said = f"the stack stays up: after '{here}' 'surefoot status' shows it, and 'surefoot down' stops it"
         console.print(said, markup=False, soft_wrap=True)
     else:
         console.print("the stack is stopped now; --keep leaves it up to look around")

@@ -1,4 +1,4 @@
-"""Open the rollout that the registry asks for, of models that a webhook has named, in a process of its own.
+"""Open, in a separate process, the rollouts that the registry asks for, of models that a webhook has named.
 
 `reconcile` does the same a few seconds later, and whatever else is due; without a webhook it does it at its tick.
 """

@@ -1,4 +1,4 @@
-"""Promote a version in a twin (isolated copy of production) by the policy's gates, and save a copy at each stage."""
+"""Promote a version in a twin (isolated copy of production), and copy the twin at each ramp step and in the bake."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

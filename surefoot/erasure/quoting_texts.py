@@ -1,4 +1,4 @@
-"""Remove erased requests from traces, pages and logs of an installation, and find journal entries that quote them."""
+"""Remove erased requests and their names from traces, reports and logs, and find journal entries that name them."""
 
 import html
 import json

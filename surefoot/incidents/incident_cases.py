@@ -1,4 +1,4 @@
-"""Back-test policies on recorded incidents (regression cases), and report each that does not stop the bad version."""
+"""Back-test policies on recorded incidents: does a policy stop the bad version of each incident in time?"""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Write incident reports, triage incidents, and protect the evidence that a report cites from deletion."""
+"""Write incident reports, determine the causes of incidents, and protect the incidents' evidence from deletion."""
 
 import hashlib
 import secrets

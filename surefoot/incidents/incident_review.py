@@ -1,4 +1,4 @@
-"""Review an incident: record it as a regression case, back-test policy changes on it, propose the best or apply it."""
+"""Review an incident: record it as a test case, back-test policy changes on it, propose or apply the best one."""
 
 import tempfile
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Define the style of all plots (colours, fonts), and export each figure as a reproducible PNG file."""
+"""Define the style of all plots (colours, fonts, axes), and encode a figure as reproducible PNG bytes."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Draw a rollout as inline SVG: evidence of each gate against its limit, both versions, and the traffic split."""
+"""Draw inline SVG plots of a rollout: a gate's interval, a gate's numbers for both versions, and the traffic split."""
 
 import io
 import itertools

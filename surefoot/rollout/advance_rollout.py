@@ -1,4 +1,4 @@
-"""Advance a rollout step by step: evaluate its gates, or make a change and journal it before and after."""
+"""Advance a rollout step by step: judge its gates, or journal an intended change, make it, journal the result."""
 
 from collections.abc import Callable
 

@@ -25,7 +25,7 @@ class CandidateRequest:
 
     Attributes:
         number: Version.
-        source: ALIAS or STAGE.
+        source: ALIAS_SOURCE or STAGE_SOURCE.
         reason: Why, for the record.
     """
 

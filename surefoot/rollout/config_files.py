@@ -1,4 +1,4 @@
-"""Record and write the configuration files that are deployed with a version, and report one that cannot be written."""
+"""Store copies of the configuration files deployed with a version, write these files, and describe a failed write."""
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown

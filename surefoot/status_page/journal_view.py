@@ -1,4 +1,4 @@
-"""Keep the folded journal of every model in memory, so that a page of a long journal costs only what is new."""
+"""Keep each model's state, computed from its journal, in memory, so that a refresh reads only new journal entries."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""List what each page shows: all models, one model, one rollout; the templates only place it."""
+"""Gather the values that the page templates show: for all models, for one model, and for one rollout."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Write what applications answered by themselves into the prediction log, as the gateway does for its own callers."""
+"""Write predictions that applications made without the gateway, and their labels, to the prediction log."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Compact an installation's prediction logs, and journal each version's answer counts before old records expire."""
+"""Compact prediction logs, delete expired records and reports, and journal how many requests each version answered."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Names are the field's standard terms: those that needed a private dictionary do not come back."""
 
 import ast
+import builtins
 import re
 import subprocess
 from collections.abc import Iterator
@@ -145,3 +146,37 @@ def test_the_first_line_of_a_module_says_what_it_does() -> None:
             if first and first.split()[0].strip(",:") not in VERBS:
                 others[str(file.relative_to(ROOT))] = first
     assert not others
+
+
+ACRONYMS = {
+    "FAILED", "RUNNING", "ERROR", "STALE", "NO_DATA", "READY",  # states and outcomes
+    "ASCII", "POSIX", "SELECT", "VACUUM", "WRITE", "OPTIMIZE", "PROTOCOL",  # standards and statements
+    "LOGNAME", "MLFLOW_HTTP_REQUEST_TIMEOUT",  # environment variables
+    "MODEL", "MODULE", "FOLDER", "MODEL_DIRECTORY", "DIGEST", "MEMORY_MB",  # places in a command line
+}  # fmt: skip
+"""Words in capitals that docstrings use, which are no constants."""
+
+
+def _docstrings(tree: ast.Module) -> Iterator[str]:
+    """The docstrings of a module, its classes and functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def test_constants_and_errors_in_docstrings_exist() -> None:
+    """A docstring names no constant that its module does not know, and no error that no class is."""
+    sources = {file: file.read_text(encoding="utf-8") for folder in CODE[:3] for file in (ROOT / folder).rglob("*.py")}
+    trees = {file: ast.parse(source) for file, source in sources.items()}
+    errors = set(dir(builtins)) | {
+        node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    }
+    unknown = set()
+    for file, tree in trees.items():
+        code = re.sub(r'"""[\s\S]*?"""', "", sources[file])
+        for text in _docstrings(tree):
+            raised = re.search(r"Raises:\n((?:    .*\n?)+)", text)
+            named = set(re.findall(r"^    ([A-Z]\w+):", raised[1], re.MULTILINE)) - errors if raised else set()
+            named |= set(re.findall(r"\b[A-Z][A-Z_]{3,}[A-Z]\b", text)) - ACRONYMS
+            unknown |= {(str(file.relative_to(ROOT)), name) for name in named if name not in code}
+    assert unknown == set()

@@ -1,4 +1,4 @@
-"""Write who was refused what, and each change of tokens, to `access.log` in the state folder."""
+"""Append each refused request, with its actor, and each change of access tokens to `access.log` in the state folder."""
 
 import json
 import logging

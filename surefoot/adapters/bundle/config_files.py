@@ -1,4 +1,4 @@
-"""Store configuration files that ship with a model version by their SHA-256, and write them back atomically."""
+"""Store by SHA-256 the configuration files that ship with model versions, and write stored contents back atomically."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Read from a policy what answers when no version can: a constant, a table (CSV or Parquet) or another version."""
+"""Read a policy's fallback for failed requests: a constant, a table of answers (CSV or Parquet) or another version."""
 
 import hashlib
 import io

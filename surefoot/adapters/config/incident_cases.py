@@ -1,4 +1,4 @@
-"""Read and write regression cases for back-tests, each made from an incident, in folders below configs/incidents/."""
+"""Read the back-test cases made from incidents, below configs/incidents/, and write the description of a case."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Store the files of an output table's checkpoint under their SHA-256 digests, and a manifest that lists them."""
+"""Store the files of restorable table checkpoints, and the manifests that list them, under their SHA-256 digests."""
 
 import hashlib
 import json

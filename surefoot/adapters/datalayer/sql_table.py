@@ -1,4 +1,4 @@
-"""Checkpoint a model's append-only output table in SQL, and remove the rows that rolled-back versions added later."""
+"""Record the state of a model's append-only SQL output table, and remove rows that rolled-back versions added later."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Dispatch checkpoints and restores of a model's output tables to the adapter of each kind: Delta, Parquet or SQL."""
+"""Send checkpoint and restore calls for a model's output tables to the adapter of each kind: Delta, Parquet, SQL."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Compare two tables of requests or answers column by column: distribution distances, unequal rows, stray texts."""
+"""Compare two tables of requests or answers by column: distribution distances, unequal rows, texts among numbers."""
 
 import sys
 from collections.abc import Sequence

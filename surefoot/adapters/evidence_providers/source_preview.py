@@ -1,4 +1,4 @@
-"""Show what a policy's sources of evidence hold: the newest rows as gates read them, and what cannot be used."""
+"""Read a preview of a policy's evidence sources: the newest rows as gates read them, and counts of unusable rows."""
 
 import heapq
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Store counts of evidence as files, so that no part of the prediction log is counted twice or needed for `verify`."""
+"""Store evidence counts as files, so that each part of the prediction log is counted once and `verify` needs no log."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Add up the stored counts behind a verdict again, to verify the totals that the journal holds for it."""
+"""Add up the stored counts of a verdict again, and compare the totals with those in the journal."""
 
 from collections.abc import Mapping
 from dataclasses import replace

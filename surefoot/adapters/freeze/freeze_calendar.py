@@ -1,4 +1,4 @@
-"""Find the window of a calendar file (RFC 5545) that is open at a time: single events and those that repeat."""
+"""Find the change-freeze window that is open at a given time, among single and repeating events of an RFC 5545 file."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence

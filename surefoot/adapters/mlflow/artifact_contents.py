@@ -1,4 +1,4 @@
-"""Read from the files of a version which flavours and pickles it holds, and refuse paths that lead out of it."""
+"""Find the flavours and pickle files of a model version, and refuse a version that names files outside its folder."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

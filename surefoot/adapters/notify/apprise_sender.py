@@ -1,4 +1,4 @@
-"""Send messages with Apprise from a child process, end it after a time limit, and check receivers' addresses."""
+"""Start the child process that sends messages with Apprise, end it after a time limit, and check addresses."""
 
 import json
 import logging

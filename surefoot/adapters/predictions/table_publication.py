@@ -1,4 +1,4 @@
-"""Write Parquet tables of the prediction log in the place of other files, so that a kill loses no row."""
+"""Write Parquet tables that replace other files of the prediction log, so that a killed process loses no row."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Count each version's answers per time interval, and the requests and groups that a bad version affected."""
+"""Count each version's answers per time interval, and the requests, customers and slices that a bad version reached."""
 
 import math
 from collections.abc import Collection

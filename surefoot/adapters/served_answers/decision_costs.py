@@ -1,4 +1,4 @@
-"""Compute what a bad version's decisions cost by the policy's prices, compared with a good version's decisions."""
+"""Compute the cost of a bad version's decisions and of a good version's, by the prices in the policy."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""List each answer that callers got from a bad version, with its slice and the good version that can correct it."""
+"""Write each answer that callers got from a bad version to a table, with its slice and a good version to correct it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

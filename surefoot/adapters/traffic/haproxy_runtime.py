@@ -1,4 +1,4 @@
-"""Speak the runtime API of one HAProxy process: servers of a backend, their weights, and entries of a map."""
+"""Read servers, weights and map entries of one HAProxy process through its runtime API, and send commands to it."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Define the command `webhook`, which has a connected MLflow tell of moved aliases."""
+"""Define the command `webhook`, which prints or registers the webhook by which MLflow reports moved aliases."""
 
 from typing import Annotated
 

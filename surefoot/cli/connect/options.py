@@ -1,4 +1,4 @@
-"""Define the command-line options that `up`, `doctor` and `config` share: addresses, ports, clock and folders."""
+"""Define command-line options that `up`, `doctor` and `config` share, and build a stack's options from all settings."""
 
 from pathlib import Path
 from typing import Annotated

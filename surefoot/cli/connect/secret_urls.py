@@ -1,4 +1,4 @@
-"""Find passwords in URLs, and mask them in what people read."""
+"""Detect whether a URL holds a password, and mask passwords in URLs before people see them."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit

@@ -1,4 +1,4 @@
-"""Resolve each setting from the command line, the environment and surefoot.toml, and remember which one said it."""
+"""Resolve each setting from the command line, the environment and surefoot.toml, and record its value's source."""
 
 import os
 import tomllib

@@ -1,4 +1,4 @@
-"""Manage the local Prefect server: its work pool, paused schedules, and flow runs whose process has died."""
+"""Manage Surefoot's work pool, paused schedules and left-over flow runs in the embedded or connected Prefect server."""
 
 import contextlib
 import time

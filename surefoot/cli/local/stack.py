@@ -1,4 +1,4 @@
-"""Start and stop MLflow, Prefect and the gateway on this machine, and store their state in one folder."""
+"""Start and stop MLflow, Prefect, the gateway and the controller on this machine, with their state in one folder."""
 
 import socket
 from collections.abc import Callable, Collection

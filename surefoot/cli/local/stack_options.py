@@ -1,4 +1,4 @@
-"""Plan the settings of a stack from the options of `up`, and compare them with what the home folder had before."""
+"""Plan a stack's settings from the options of `up`, and check them against the home folder's last or running stack."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping

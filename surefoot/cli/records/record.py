@@ -1,4 +1,4 @@
-"""Define the command `record`: versions score a table, as records for a back-test or into the prediction log."""
+"""Define the command `record`, which stores versions' answers to a table for back-tests or in the prediction log."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -42,7 +42,7 @@ def exposure(
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         entries = ports.journal.read(model)
-        found = exposures.find_exposure(config, model, entries, number=version, rollout=rollout, unit=unit)
+        found = exposures.specify_exposure_list(config, model, entries, number=version, rollout=rollout, unit=unit)
         if unit:
             with tempfile.TemporaryDirectory(prefix="surefoot-exposure-") as scratch:
                 table, problems = exposures.write_exposure(

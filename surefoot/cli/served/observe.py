@@ -1,4 +1,4 @@
-"""Define the command `observe`: say what Surefoot would have done with two versions in your own log; nothing moves."""
+"""Define the command `observe`, which reports, from your own log, what a rollout of two versions would have done."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""Handle two typing mistakes in `rollback`, `abort` and `kill`: a flag with a value, a reason without a text."""
+"""Clean the arguments of `rollback`, `abort` and `kill`: drop a value given to a flag, allow an empty reason."""
 
 import re
 from collections.abc import Sequence

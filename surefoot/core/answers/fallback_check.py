@@ -1,4 +1,4 @@
-"""Check that a policy's fallback answers logged requests without errors, in the shape of the champion's answers."""
+"""Check that a fallback's answers to logged requests could replace the champion's: no errors, same shape, in time."""
 
 import json
 from collections.abc import Iterable, Sequence

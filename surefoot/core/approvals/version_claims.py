@@ -1,4 +1,4 @@
-"""Define what the registry says of a version for those who approve it: authors, ticket, and what is new in it."""
+"""Define what the registry says of a version's authors, ticket and origin, and list differences from the champion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

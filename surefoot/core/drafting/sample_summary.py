@@ -1,4 +1,4 @@
-"""Describe a sample of requests: its columns, its labels, and the task that labels and answers are of."""
+"""Describe a sample of requests, with its columns and labels, and find the model's task from labels and answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

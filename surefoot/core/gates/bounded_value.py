@@ -1,4 +1,4 @@
-"""Judge the mean of a bounded value of each request, such as revenue up to a cap."""
+"""Judge whether the candidate's mean of a bounded value per request, such as revenue up to a cap, is worse."""
 
 import math
 

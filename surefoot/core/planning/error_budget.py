@@ -1,4 +1,4 @@
-"""Divide a policy's accepted probability of false alarms among its gates, as each gate's error probability (alpha)."""
+"""Divide the accepted probability of false alarms among a policy's gates, as each gate's error probability (alpha)."""
 
 from collections.abc import Iterable
 

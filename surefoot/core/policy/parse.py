@@ -1,4 +1,4 @@
-"""Parse a policy from a mapping (of a file or the journal), or list every rule that it breaks."""
+"""Parse a policy from a mapping (read from a file or the journal), and list the rules that a broken policy breaks."""
 
 import copy
 from collections import defaultdict

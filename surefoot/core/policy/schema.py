@@ -49,4 +49,7 @@ def _standard_bounds(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     bounds = {name: schema[key] for key, name in _BOUNDS.items() if isinstance(schema.get(key), int | float)}
-    return {**{key: _standard_bounds(value) for key, value in schema.items() if _BOUNDS.get(key) not in bounds}, **bounds}
+    return {
+        **{key: _standard_bounds(value) for key, value in schema.items() if _BOUNDS.get(key) not in bounds},
+        **bounds,
+    }

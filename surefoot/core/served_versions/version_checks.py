@@ -1,4 +1,4 @@
-"""Find the latest recorded rehearsals of each version: rollback drills, fallback checks, test restores of tables."""
+"""Find the latest recorded rehearsals of each version: rollback drills, fallback tests, test restores of tables."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

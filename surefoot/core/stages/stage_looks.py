@@ -1,4 +1,4 @@
-"""Define what each stage of a rollout asks of its gates: which of them, on which evidence, how often and how surely."""
+"""Define for each rollout stage which gates are judged, on which evidence, how often, and with which error levels."""
 
 import math
 from dataclasses import dataclass, replace

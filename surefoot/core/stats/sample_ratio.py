@@ -1,4 +1,4 @@
-"""Test for sample ratio mismatch: whether each arm gets its assigned share of the traffic."""
+"""Compute the evidence of a sample ratio mismatch: that an arm does not get its assigned share of the traffic."""
 
 import math
 from collections.abc import Sequence

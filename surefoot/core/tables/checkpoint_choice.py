@@ -1,4 +1,4 @@
-"""Choose the next of a model's output tables to checkpoint before a version is promoted."""
+"""Choose which of a model's output tables gets the next restorable checkpoint before a version is promoted."""
 
 from surefoot.core.journal.events import SetAlias
 from surefoot.core.journal.ledger import Ledger, Rollout

@@ -1,4 +1,4 @@
-"""Build a gate's verdict, including the verdict that its evidence is missing."""
+"""Build a gate's verdict, including the verdict of a gate whose evidence is missing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Write predictions and labels to the prediction log as JSON lines (schema: docs/record-schema.md)."""
+"""Encode predictions and labels as JSON lines (docs/record-schema.md), and append them to the prediction log."""
 
 import hashlib
 import logging

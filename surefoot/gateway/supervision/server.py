@@ -1,4 +1,4 @@
-"""Serve the gateway with uvicorn, with a time limit for receiving a request and a graceful shutdown."""
+"""Serve the gateway with uvicorn, limit the time in which a request must arrive, and shut down gracefully."""
 
 import asyncio
 import socket

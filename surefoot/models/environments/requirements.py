@@ -1,4 +1,4 @@
-"""Read which packages and which Python a saved model asks for, as MLflow stores them beside it."""
+"""Read which packages and Python version a saved model requires, and find that Python interpreter on this host."""
 
 import hashlib
 import re

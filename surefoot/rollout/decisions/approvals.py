@@ -1,4 +1,4 @@
-"""Record signed approvals and denials of a rollout that waits for them, and each text that does not count."""
+"""Verify and record signed approvals and denials of a waiting rollout, and record signed texts that are invalid."""
 
 import contextlib
 import hashlib

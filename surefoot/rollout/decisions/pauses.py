@@ -1,4 +1,4 @@
-"""Hold an open promotion in place and let it go on: it stays where it is, and its guardrails stay armed."""
+"""Journal that a person pauses or resumes an open promotion; a failing guardrail still ends a paused promotion."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

@@ -1,4 +1,4 @@
-"""Append predictions and labels that others have recorded to the prediction log, each row once."""
+"""Copy predictions and labels from a model's external sources to the prediction log, each row once."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""Gather the evidence that a policy wants counted in Prometheus, under the splits that the journal tells of."""
+"""Gather a gate's evidence from Prometheus counters, for the traffic splits that the journal says were in force."""
 
 from dataclasses import dataclass, field
 

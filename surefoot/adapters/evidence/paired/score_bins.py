@@ -1,4 +1,4 @@
-"""Count requests, positive labels and predicted scores in bins of the score, for calibration and AUC metrics."""
+"""Count requests and positive labels, and add up scores, in bins of the score, for calibration and AUC metrics."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Record what each processing step of a model makes of one request: typed input, pipeline steps, raw output."""
+"""Record the result of each processing step of a model for one request: typed input, pipeline steps, raw output."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Write one MLflow run idempotently: repeated or concurrent writes give the same single run."""
+"""Write single MLflow runs, link them to their parent runs, and delete the duplicates that concurrent writers made."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Define which requests are erased and which get pseudonyms, and find all requests of one unit in the log."""
+"""Define which requests of a unit (such as a customer) are removed or get pseudonyms, and find them in the log."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

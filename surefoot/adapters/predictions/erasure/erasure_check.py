@@ -1,4 +1,4 @@
-"""Check that no log file that an erasure has replaced is back, and that the new files have the journalled bytes."""
+"""Check that log files replaced by an erasure are not back, and that the new files have their journalled digests."""
 
 from collections.abc import Iterable
 from pathlib import Path

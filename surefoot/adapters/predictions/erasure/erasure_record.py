@@ -1,4 +1,4 @@
-"""Record in a file what an erasure has to remove and has removed so far, so that a killed one can be finished."""
+"""Record in a file what an erasure must remove and has removed so far, so that a killed erasure can be finished."""
 
 import os
 import secrets

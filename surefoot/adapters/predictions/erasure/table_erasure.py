@@ -1,4 +1,4 @@
-"""Write Parquet tables of the prediction log again without erased requests, as a compaction writes them."""
+"""Remove erased requests from Parquet tables of the prediction log, by writing each affected table again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Write both versions' answers to the rows of a table as the Parquet file that a back-test reads."""
+"""Write the Parquet file that a back-test reads: both versions' answers to requests that were read from a table."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Describe a table (Parquet or CSV) of past requests as the sample that a policy is drafted from."""
+"""Read a table (Parquet or CSV) of past requests, and summarise its columns and labels for the draft of a policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Read a table (Parquet or CSV) as requests that versions can be asked, and write what they answer as records."""
+"""Read each row of a table (Parquet or CSV) as a request that model versions can be asked, with its label if known."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Compare a suspect version's answers with a good version's, for example to find category codes that it confuses."""
+"""Compare a suspect version's answers with a good version's, for example to find mixed-up category codes."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

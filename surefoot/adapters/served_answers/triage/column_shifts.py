@@ -1,4 +1,4 @@
-"""Compare each column of logged requests before and after a time, to find columns whose values have shifted."""
+"""Compare each column of logged requests before and after an incident's onset, to find columns with shifted values."""
 
 import math
 from collections import Counter

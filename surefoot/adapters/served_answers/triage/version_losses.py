@@ -1,4 +1,4 @@
-"""Score an incident's requests again with both versions, and find which column's change explains the higher loss."""
+"""Score an incident's requests with the bad and good version, and find which column's change explains a higher loss."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

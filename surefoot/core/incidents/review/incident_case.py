@@ -1,4 +1,4 @@
-"""Define an incident's regression case: the recorded time span, the version that must be stopped, and the deadline."""
+"""Define the back-test case of an incident: time span, bad and good version, and when the bad one must be stopped."""
 
 import math
 from collections.abc import Mapping

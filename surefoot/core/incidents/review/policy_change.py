@@ -1,4 +1,4 @@
-"""List and combine small changes of a policy that might have detected an incident sooner."""
+"""List and combine small policy changes with which an incident might have been detected sooner."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the policy section `playbook`: which role takes which step after a rollback, and who is called when."""
+"""Define the policy section `playbook`: people by role, when a role is called, and which messages are sent at once."""
 
 from collections.abc import Iterator
 from typing import Annotated

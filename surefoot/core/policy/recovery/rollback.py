@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: at once or in steps, to which versions, and which customers go back first."""
+"""Define the policy section `rollback`: whether traffic goes back at once or in steps, and which customers go first."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Define the policy section `traffic`: what traffic is planned, which engine serves it, and where that engine is."""
+"""Define the policy section `traffic`: planned traffic, the serving engine, and the addresses of that engine."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Hold the state that all request handlers share: settings, the worker's models, the check of the control token."""
+"""Hold what all request handlers share: settings, the worker's models, and the checks of tokens and label access."""
 
 import hmac
 from typing import Protocol

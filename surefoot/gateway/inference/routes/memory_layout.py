@@ -1,4 +1,4 @@
-"""Define the layout of the gateway's route table in shared memory, and read one of its documents."""
+"""Define where numbers and JSON documents lie in the route table's shared memory, and read one document."""
 
 import mmap
 
