@@ -1,4 +1,4 @@
-"""Define the Prefect tasks of the reconcile flow, such as serving champions and resuming rollouts."""
+"""Define the Prefect tasks of the reconcile flow, for example to resume open rollouts that have no flow run."""
 
 import datetime as dt
 from functools import partial

@@ -1,4 +1,4 @@
-"""Convert equal JSON values (7, 7.0 and "7") to one canonical text, for slices, joins and labels."""
+"""Give JSON values that mean the same (7, 7.0 and "7") one text, for slices, joins and labels."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Build, start, stop and copy a twin: an isolated copy of production with its own journal, registry and gateway."""
+"""Create, start, stop and copy a twin: an isolated stack beside production with its own journal and gateway."""
 
 import ctypes
 import gc

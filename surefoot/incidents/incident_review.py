@@ -1,4 +1,4 @@
-"""Review an incident: record it as a test case, back-test policy changes on it, propose or apply the best one."""
+"""Review an incident: record a test case, find the best policy change by back-tests, and apply it on request."""
 
 import tempfile
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Advance a rollout step by step: judge its gates, or journal an intended change, make it, journal the result."""
+"""Advance a rollout step by step: judge its gates, and journal each change before and after making it."""
 
 from collections.abc import Callable
 

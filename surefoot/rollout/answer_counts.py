@@ -1,4 +1,4 @@
-"""Decide when to count each version's answers, and record the counts in the journal before log records expire."""
+"""Decide whether a count of each version's answers is due, and record the counts in the journal."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Evaluate a champion against the last proven-good version and its own past; on harm open an incident or roll back."""
+"""Evaluate a champion against a proven-good version and its own past; if it is worse, react as its policy says."""
 
 from dataclasses import dataclass
 from math import floor

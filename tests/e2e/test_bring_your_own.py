@@ -63,6 +63,18 @@ def test_the_chain_verifies(stack: Scenario, promotion: Promotion) -> None:
     assert done.stdout.startswith(f"ok {MODEL}: {len(stack.entries(MODEL))} entries")
 
 
+def test_a_dry_run_judges_a_version_and_changes_nothing(stack: Scenario, promotion: Promotion) -> None:
+    """The version before is judged again beside the one that serves, on the log alone, and nothing is recorded."""
+    before = (stack.aliases(MODEL), stack.live(MODEL), len(stack.entries(MODEL)), len(stack.runs(MODEL)))
+    done = stack.run("promote", MODEL, "1", "--dry-run", "--force", "--json")
+    assert done.stderr == ""
+    said = json.loads(done.stdout)
+    judged = [entry["data"]["verdict"] for entry in said["entries"] if entry["kind"] == "GateJudged"]
+    assert {verdict["gate"] for verdict in judged} >= {"data", "errors", "accuracy"}
+    assert done.returncode == (0 if said["passes"] else 1), said["said"]
+    assert (stack.aliases(MODEL), stack.live(MODEL), len(stack.entries(MODEL)), len(stack.runs(MODEL))) == before
+
+
 def test_the_spread_is_measured_on_the_log_of_the_promotion(stack: Scenario, promotion: Promotion) -> None:
     """`surefoot spread` has a line for each gate, measured with the version that serves and the one before it."""
     done = stack.run("spread", MODEL)

@@ -1,4 +1,4 @@
-"""Append each refused request, with its actor, and each change of access tokens to `access.log` in the state folder."""
+"""Append a line to `access.log` for a refused request or a change of an access token."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Store by SHA-256 the configuration files that ship with model versions, and write stored contents back atomically."""
+"""Store copies of the configuration files of model versions, and replace a live file by a stored copy."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Read a policy's fallback for failed requests: a constant, a table of answers (CSV or Parquet) or another version."""
+"""Read from a policy how failed requests are answered: by a constant, a table file or another version."""
 
 import hashlib
 import io

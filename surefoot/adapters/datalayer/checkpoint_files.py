@@ -1,4 +1,4 @@
-"""Store the files of restorable table checkpoints, and the manifests that list them, under their SHA-256 digests."""
+"""Store the data files and manifests of table checkpoints, each named by its own SHA-256 digest."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Measure the champion's past failure rate and the variation of its latency, to plan how many requests gates need."""
+"""Measure the champion's past failure rate or latency spread, to plan a gate's number of requests."""
 
 import math
 from statistics import NormalDist

@@ -1,4 +1,4 @@
-"""Compare two tables of requests or answers by column: distribution distances, unequal rows, texts among numbers."""
+"""Compare two tables of requests or answers column by column, by the distance of their distributions."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Convert replay-failure counts to and from metadata of stored tables; read and add up counts of excluded records."""
+"""Read counts of replay failures and of excluded records from the metadata of stored tables."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

@@ -1,4 +1,4 @@
-"""Store evidence counts as files, so that each part of the prediction log is counted once and `verify` needs no log."""
+"""Store evidence counts of the prediction log as files, for later evaluations and for `verify`."""
 
 import tempfile
 from collections.abc import Mapping

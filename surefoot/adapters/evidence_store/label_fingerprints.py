@@ -1,4 +1,4 @@
-"""Compute a fingerprint of the labels of each log file's requests, to detect stored counts that are outdated."""
+"""Compute a fingerprint of all labels for the requests in a log file, to recognise outdated counts."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

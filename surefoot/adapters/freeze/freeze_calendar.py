@@ -1,4 +1,4 @@
-"""Find the change-freeze window that is open at a given time, among single and repeating events of an RFC 5545 file."""
+"""Find the change-freeze window of the calendar file `freeze.ics` that is open at a given time."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Run a forkserver of model hosts: import MLflow once, then fork one process for each requested model version.
+"""Run a process that imports MLflow once and then forks a host process for each requested model version.
 
 Usage: `python -m surefoot.adapters.mlflow.model_forkserver FD`
 """

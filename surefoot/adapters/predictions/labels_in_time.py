@@ -1,4 +1,4 @@
-"""Select, for each logged request, the last label that arrived within the label maturity time, and count its labels."""
+"""Select for each logged request the last label that came in time, and count the request's labels."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Check during serving that answers do not depend on their batch, by predicting sampled rows again alone."""
+"""Check while serving that answers do not depend on their batch: predict sampled rows again, one at a time."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Verify and record signed approvals and denials of a waiting rollout, and record signed texts that are invalid."""
+"""Verify signed approvals and denials of a waiting rollout, and record them in the journal as valid or refused."""
 
 import contextlib
 import hashlib

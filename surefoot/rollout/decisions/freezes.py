@@ -1,4 +1,4 @@
-"""Start, end and list freezes of a model's promotions, and find what the freeze calendar has begun or ended."""
+"""Start, end and list freezes of a model's promotions, and detect the start and end of calendar freezes."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

@@ -1,4 +1,4 @@
-"""Journal that a person pauses or resumes an open promotion; a failing guardrail still ends a paused promotion."""
+"""Record in the journal that a person pauses or resumes a promotion."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

@@ -1,4 +1,4 @@
-"""Check that a model's fallback (what answers when no version can) works; name its version to the gateway."""
+"""Check that a model's fallback works (it answers when no version can), and tell the gateway the fallback version."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Start and end a live drill: the champion gets a share of traffic as its own candidate, then loses it again."""
+"""Start and end a live drill, in which the champion also serves as candidate with a share of the traffic."""
 
 from surefoot.core.actions import FinishEffect
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded

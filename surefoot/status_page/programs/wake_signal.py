@@ -1,4 +1,4 @@
-"""Wake the controller before its next tick, for the models that webhooks of the registry have named."""
+"""Wake the controller before its next tick when a webhook of the registry names a model."""
 
 import threading
 from collections.abc import Collection

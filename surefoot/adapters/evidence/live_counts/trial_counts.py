@@ -1,4 +1,4 @@
-"""Group the counts per value bucket that a SQL query returns, by slice, traffic share, time period and arm."""
+"""Group the counts in rows of a SQL result by slice, traffic share, time period, arm and value bucket."""
 
 from collections import defaultdict
 

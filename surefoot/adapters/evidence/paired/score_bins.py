@@ -1,4 +1,4 @@
-"""Count requests and positive labels, and add up scores, in bins of the score, for calibration and AUC metrics."""
+"""Sum requests, positive labels and scores for each score interval, for calibration and AUC metrics."""
 
 import numpy as np
 from numpy.typing import NDArray

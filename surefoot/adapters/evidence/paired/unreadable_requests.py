@@ -1,4 +1,4 @@
-"""Report answers or labels that a metric cannot read: example request ids, and the values that it accepts."""
+"""Describe the answers and labels that a gate's metric accepts, and pick example ids of unreadable requests."""
 
 import heapq
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Record the result of each processing step of a model for one request: typed input, pipeline steps, raw output."""
+"""Run the processing steps of a model for one request, and record each step's result, time and error."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Register the webhook by which MLflow tells of moved aliases, through MLflow's REST interface."""
+"""Register a webhook in MLflow, by which MLflow reports set and deleted aliases to Surefoot."""
 
 from collections.abc import Mapping, Sequence
 from configparser import Error as ConfigError

@@ -1,4 +1,4 @@
-"""Define which requests of a unit (such as a customer) are removed or get pseudonyms, and find them in the log."""
+"""Find all logged requests of one unit, such as a customer, for an erasure of the unit's data."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Check that log files replaced by an erasure are not back, and that the new files have their journalled digests."""
+"""Find removed log files that are back after an erasure, and files changed since the erasure wrote them."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Read each row of a table (Parquet or CSV) as a request that model versions can be asked, with its label if known."""
+"""Read the rows of a Parquet or CSV table as requests to model versions, with labels where known."""
 
 import hashlib
 import math

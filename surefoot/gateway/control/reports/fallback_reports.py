@@ -1,4 +1,4 @@
-"""Report to the journal the start and end of each period in which a standby version or the fallback answers callers.
+"""Record in the journal when a standby version or the fallback starts and stops answering callers.
 
 Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while

@@ -1,4 +1,4 @@
-"""Compute which part of a model's configured route this worker can serve: only loaded versions may answer."""
+"""Compute one worker's traffic split: as configured, but a candidate that is not loaded answers no callers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Identify a version by its number and digest, and list the versions that a traffic split sends requests to."""
+"""Identify a version by its number and digest, and list the versions that answer callers under a traffic split."""
 
 from surefoot.core.domain import Split, Version
 
