@@ -1,4 +1,4 @@
-"""Judge two versions that another system serves, from that system's log, as a rollout would; no traffic is moved."""
+"""Judge two versions from the log of another serving system, as in a rollout, but without moving traffic."""
 
 import math
 import tempfile

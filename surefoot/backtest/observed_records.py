@@ -1,4 +1,4 @@
-"""Read two versions' rows from the sources that a policy names, and write them as records that a back-test reads."""
+"""Read two versions' rows from the sources named in a policy, and write them as records for a back-test."""
 
 from collections import Counter
 from collections.abc import Iterable

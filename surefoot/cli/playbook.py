@@ -1,4 +1,4 @@
-"""Define the command `playbook`, which lists the steps people must take in an open incident, and records done ones."""
+"""Define the command `playbook`, which lists the steps for people in an open incident and marks steps as done."""
 
 from typing import Annotated
 

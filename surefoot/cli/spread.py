@@ -1,4 +1,4 @@
-"""Define the command `spread`, which measures on logged requests the values to paste under `expect:` in a policy."""
+"""Define the command `spread`, which measures the values for a policy's `expect:` on logged requests."""
 
 from collections.abc import Sequence
 from decimal import Decimal

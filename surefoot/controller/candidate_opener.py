@@ -1,4 +1,4 @@
-"""Open, in a separate process, the rollouts that the registry asks for, of models that a webhook has named.
+"""Open the rollouts requested in the registry for models named by a webhook, in a separate process.
 
 `reconcile` does the same a few seconds later, and whatever else is due; without a webhook it does it at its tick.
 """

@@ -1,4 +1,4 @@
-"""Give JSON values that mean the same (7, 7.0 and "7") one text, for slices, joins and labels."""
+"""Convert JSON values of the same meaning, such as 7, 7.0 and "7", to one text for slices, joins and labels."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Remove erased requests and their names from traces, reports and logs, and find journal entries that name them."""
+"""Remove erased requests and units from traces, reports and logs; find journal entries that still name them."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""Compute the cost of a bad version's decisions and of a good version's, by the prices in the policy."""
+"""Compute what the decisions of a bad and a good version cost on the same requests, by the prices in the policy."""
 
 from pathlib import Path
 

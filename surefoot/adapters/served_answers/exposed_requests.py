@@ -1,4 +1,4 @@
-"""Write each answer that callers got from a bad version to a table, with its slice and a good version to correct it."""
+"""Write a table of a bad version's answers to callers, each with its slices and the good version to ask instead."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

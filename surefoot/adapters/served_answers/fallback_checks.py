@@ -1,4 +1,4 @@
-"""Run a policy's fallback on recently logged requests, and test whether the answers have the champion's format."""
+"""Run a policy's fallback on recently logged requests, and test whether its answers could replace the champion's."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Write an incident's requests, the bad and the good version's answers, and the labels to files for back-tests."""
+"""Write an incident's requests to files for back-tests, with both versions' answers and the labels."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

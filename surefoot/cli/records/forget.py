@@ -1,4 +1,4 @@
-"""Define the command `forget`, which removes one person's records from all that Surefoot keeps but the journal."""
+"""Define the command `forget`, which removes one person's records everywhere in Surefoot except in the journal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

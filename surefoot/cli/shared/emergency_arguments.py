@@ -1,4 +1,4 @@
-"""Clean the arguments of `rollback`, `abort` and `kill`: drop a value given to a flag, allow an empty reason."""
+"""Clean the arguments of `rollback`, `abort` and `kill`: drop values given to flags, make a missing reason empty."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Check that a fallback's answers to logged requests could replace the champion's: no errors, same shape, in time."""
+"""Check whether a fallback's answers could replace the champion's: no errors, same shape, in time."""
 
 import json
 from collections.abc import Iterable, Sequence

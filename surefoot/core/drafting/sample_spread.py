@@ -1,4 +1,4 @@
-"""Estimate from a sample how much the mean loss varies between time blocks, for `expect:` of a drafted policy."""
+"""Estimate from a sample how much the mean loss varies between time blocks, for a drafted policy."""
 
 import math
 from collections.abc import Sequence

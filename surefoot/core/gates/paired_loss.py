@@ -1,4 +1,4 @@
-"""Judge how much the candidate's loss exceeds the champion's on the same requests, or an absolute limit."""
+"""Judge the candidate's loss against the champion's loss on the same requests, an absolute limit, or both."""
 
 from typing import NamedTuple
 

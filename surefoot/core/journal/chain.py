@@ -1,4 +1,4 @@
-"""Hash journal entries into a chain, and verify the chain, so that any later edit is detected."""
+"""Hash journal entries into a chain, and verify the chain to detect a later edit of an entry."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

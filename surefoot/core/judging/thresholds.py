@@ -1,4 +1,4 @@
-"""Define a verdict's thresholds: accepted error probabilities, fewest requests, and how far a margin is widened."""
+"""Define how sure a verdict must be: accepted error probabilities, fewest requests, wider margin in small steps."""
 
 from dataclasses import dataclass
 

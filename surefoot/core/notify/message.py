@@ -1,4 +1,4 @@
-"""Define a notification to people: severity, topic, and an id by which a receiver recognises duplicates."""
+"""Define a notification to people: severity, topic, and an id that is the same on every delivery to a receiver."""
 
 from dataclasses import dataclass
 from enum import StrEnum

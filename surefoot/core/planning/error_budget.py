@@ -1,4 +1,4 @@
-"""Divide the accepted probability of false alarms among a policy's gates, as each gate's error probability (alpha)."""
+"""Compute the error probability (alpha) of each gate as a share of the accepted false-alarm probability."""
 
 from collections.abc import Iterable
 

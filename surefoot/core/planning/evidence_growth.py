@@ -1,4 +1,4 @@
-"""Estimate how fast a gate on live traffic gains evidence per request, to plan how long a rollout step must take."""
+"""Estimate how fast a gate on live traffic gains evidence per request, for a worse and for an equal candidate."""
 
 import math
 from statistics import NormalDist

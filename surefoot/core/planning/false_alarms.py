@@ -1,4 +1,4 @@
-"""Compute how many false alarms per year to expect at most from the gates of the bake (the phase after promotion)."""
+"""Compute an upper limit on the yearly false alarms of the gates in the bake (the phase after promotion)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Find the latest recorded rehearsals of each version: rollback drills, fallback tests, test restores of tables."""
+"""Find each version's latest rehearsals in the journal: rollback drills, fallback tests, trial table restores."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Define what each serving engine can do, and list in sentences what an engine cannot do that the gateway can."""
+"""Define what each serving engine can do, and describe the gateway's abilities that another engine lacks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

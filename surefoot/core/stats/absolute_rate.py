@@ -1,4 +1,4 @@
-"""Compute the evidence that one arm's rate exceeds an absolute limit, such as a service level objective."""
+"""Compute the evidence that one arm's event rate is above, or below, an absolute limit."""
 
 import math
 from collections.abc import Mapping

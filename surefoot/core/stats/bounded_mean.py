@@ -1,4 +1,4 @@
-"""Compute anytime-valid evidence about the difference of two arms' means of a bounded value, from histograms."""
+"""Compute evidence, valid at any time, about the difference between two arms' means of a bounded value."""
 
 import math
 from collections.abc import Sequence

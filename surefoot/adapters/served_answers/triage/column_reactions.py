@@ -1,4 +1,4 @@
-"""Measure how answers react to each input column; find the column or request group that explains a higher loss."""
+"""Measure how answers react to each input column, and find which column or request group explains a higher loss."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Measure facts from which an incident's cause is found: recomputed answers, failures, losses and shifted columns."""
+"""Measure the facts for finding an incident's cause: recomputed answers, failures, losses and shifted columns."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Define the gate on golden rows: example rows with known answers that are stored with a model version."""
+"""Define the gate on golden rows: rows stored with a version, with the answers that the version's author saw."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: whether traffic goes back at once or in steps, and which customers go first."""
+"""Define the policy section `rollback`: whether traffic goes back at once or in steps, and which units go first."""
 
 import itertools
 import math
