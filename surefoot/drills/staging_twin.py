@@ -1,4 +1,4 @@
-"""Create, start, stop and copy a twin: an isolated stack beside production with its own journal and gateway."""
+"""Build, start, stop and copy a twin: an isolated stack beside production with its own journal and gateway."""
 
 import ctypes
 import gc
