@@ -1,4 +1,4 @@
-"""Count the evidence in closed log files in parallel Prefect tasks, before a gate evaluation adds it up."""
+"""Count the evidence in closed log files before a gate is evaluated."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Run all reconciliation steps, for example resume interrupted rollouts and apply changes in the registry."""
+"""Run all reconciliation steps, such as resuming interrupted rollouts."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

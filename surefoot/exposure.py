@@ -1,4 +1,4 @@
-"""Write lists of the requests that a rolled-back version answered (its exposure), and tables of corrected answers."""
+"""Write lists of the requests that a rolled-back version answered."""
 
 import hashlib
 import tempfile

@@ -1,4 +1,4 @@
-"""Define the Prefect task that imports predictions and labels from the external sources that policies name."""
+"""Define the Prefect task that imports evidence from external sources."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks of the reconcile flow, for example to resume open rollouts that have no flow run."""
+"""Define the Prefect tasks of the reconcile flow, which resumes open rollouts."""
 
 import datetime as dt
 from functools import partial

@@ -1,4 +1,4 @@
-"""Provide two clocks: the host's clock, and a replay clock that reads a simulated time from a file."""
+"""Provide the host's clock, and a replay clock with simulated time."""
 
 import math
 import os

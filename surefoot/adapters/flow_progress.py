@@ -1,4 +1,4 @@
-"""Store when each scheduled flow last ran, and which results MLflow and Prefect already show."""
+"""Store when each scheduled flow last ran, and what MLflow already shows."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Judge two versions from the log of another serving system, as in a rollout, but without moving traffic."""
+"""Judge two versions from another serving system's log, without moving traffic."""
 
 import math
 import tempfile

@@ -1,4 +1,4 @@
-"""Read two versions' rows from the sources named in a policy, and write them as records for a back-test."""
+"""Write two versions' rows from a policy's sources as records for a back-test."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Define the command `backtest`, which replays recorded traffic or a recorded incident through a policy."""
+"""Define the command `backtest`, which replays recorded traffic through a policy."""
 
 import json
 import sys

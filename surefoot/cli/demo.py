@@ -1,4 +1,4 @@
-"""Define the command `demo`, which runs an end-to-end demo on public flight data on this machine."""
+"""Define the command `demo`, which runs a demo on public flight data."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Define the command `playbook`, which lists the steps for people in an open incident and marks steps as done."""
+"""Define the command `playbook`, which lists what people must do in an open incident."""
 
 from typing import Annotated
 

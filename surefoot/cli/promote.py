@@ -1,4 +1,4 @@
-"""Define the command `promote`, which opens a rollout, has Prefect run it, and shows its progress."""
+"""Define the command `promote`, which opens a rollout and shows its progress."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Define the command `spread`, which measures the values for a policy's `expect:` on logged requests."""
+"""Define the command `spread`, which measures values for a policy's `expect:`."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Open the rollouts requested in the registry for models named by a webhook, in a separate process.
+"""Open requested rollouts in a separate process as soon as a webhook arrives.
 
 `reconcile` does the same a few seconds later, and whatever else is due; without a webhook it does it at its tick.
 """

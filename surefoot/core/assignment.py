@@ -1,4 +1,4 @@
-"""Assign each request to the champion or the candidate, by a salted hash of a key such as the customer."""
+"""Assign each request to the champion or the candidate by a salted hash."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Clean the reason that an operator types, so that no text can make an emergency command fail."""
+"""Clean an operator's reason, so that its text cannot make a command fail."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Build the demo's model requests from the public data set of 2013 New York flights, and fill missing values."""
+"""Build the demo's model requests from public data on New York flights."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train and register the demo's model versions (a champion, a better one, two bad ones), and move registry aliases."""
+"""Train and register the model versions of the demo."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Maintain the demo's output table of predictions, which a rollback restores, and add it to the demo's policy."""
+"""Maintain the demo's output table of predictions, which a rollback restores."""
 
 import contextlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""Add an approval step to the demo's policy, and sign the approval with an SSH key that is made for the demo."""
+"""Add an approval step to the demo's policy, and sign the approval."""
 
 import secrets
 import subprocess

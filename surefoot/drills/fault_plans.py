@@ -1,4 +1,4 @@
-"""Choose the details of a drill's fault: when it starts, and how the version and the requests change."""
+"""Choose the details of a drill's fault, for example when it starts."""
 
 import random
 from collections.abc import Callable, Sequence

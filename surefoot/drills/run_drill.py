@@ -1,4 +1,4 @@
-"""Run one rollback drill in a twin (copy of production): inject a fault, wait for the rollback, triage the incident."""
+"""Run one rollback drill with an injected fault in a copy of production."""
 
 import os
 import shutil

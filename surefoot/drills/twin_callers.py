@@ -1,4 +1,4 @@
-"""Simulate callers of a drill's copy of production (twin): send requests and labels, and count the answers."""
+"""Simulate the callers of a drill's copy of production."""
 
 import http.client
 import math

@@ -1,4 +1,4 @@
-"""Promote a version in a twin (isolated copy of production), and copy the twin at each ramp step and in the bake."""
+"""Promote a version in a copy of production, and keep a copy of each stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Remove a model's records of one unit (such as a customer), and finish earlier removals that were interrupted."""
+"""Remove a model's records of one customer or other unit."""
 
 import fcntl
 import hashlib

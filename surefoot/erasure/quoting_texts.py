@@ -1,4 +1,4 @@
-"""Remove erased requests and units from traces, reports and logs; find journal entries that still name them."""
+"""Remove erased requests from traces, reports and logs."""
 
 import html
 import json

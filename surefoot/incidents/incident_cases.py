@@ -1,4 +1,4 @@
-"""Back-test policies on recorded incidents: does a policy stop the bad version of each incident in time?"""
+"""Back-test whether a policy stops the bad versions of recorded incidents in time."""
 
 import tempfile
 from collections.abc import Mapping

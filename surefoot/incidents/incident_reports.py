@@ -1,4 +1,4 @@
-"""Write incident reports, determine the causes of incidents, and protect the incidents' evidence from deletion."""
+"""Write incident reports, and keep the evidence that they rest on."""
 
 import hashlib
 import secrets

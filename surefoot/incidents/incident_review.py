@@ -1,4 +1,4 @@
-"""Review an incident: record a test case, find the best policy change by back-tests, and apply it on request."""
+"""Review an incident: find the policy change that does best in back-tests."""
 
 import tempfile
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Run a model in a thread of the calling process, without the isolation of a separate process."""
+"""Run a model in a thread of the calling process, without isolation."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Define the style of all plots (colours, fonts, axes), and encode a figure as reproducible PNG bytes."""
+"""Define the common style of all plots, and encode a figure as PNG."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Draw inline SVG plots of a rollout: a gate's interval, a gate's numbers for both versions, and the traffic split."""
+"""Draw the inline SVG plots of a rollout's gates and traffic split."""
 
 import io
 import itertools

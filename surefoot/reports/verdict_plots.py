@@ -1,4 +1,4 @@
-"""Plot the verdicts of a rollout, and how much worse the candidate is on each data slice."""
+"""Plot the verdicts of a rollout, overall and for each data slice."""
 
 import math
 import textwrap

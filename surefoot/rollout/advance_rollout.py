@@ -1,4 +1,4 @@
-"""Advance a rollout step by step: judge its gates, and journal each change before and after making it."""
+"""Advance a rollout step by step, and journal each change that this makes."""
 
 from collections.abc import Callable
 

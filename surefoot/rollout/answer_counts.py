@@ -1,4 +1,4 @@
-"""Decide whether a count of each version's answers is due, and record the counts in the journal."""
+"""Record in the journal how many requests each version has answered."""
 
 from collections.abc import Callable
 

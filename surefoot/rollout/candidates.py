@@ -1,4 +1,4 @@
-"""Start a rollout for a version marked by alias `candidate` or stage Staging; end it when the mark is removed."""
+"""Start a rollout for a version that the registry marks as candidate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Evaluate a champion against a proven-good version and its own past; if it is worse, react as its policy says."""
+"""Evaluate a serving champion, and react when it has become worse."""
 
 from dataclasses import dataclass
 from math import floor

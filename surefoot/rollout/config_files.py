@@ -1,4 +1,4 @@
-"""Store copies of the configuration files deployed with a version, write these files, and describe a failed write."""
+"""Store and write the configuration files that are deployed with a version."""
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown

@@ -1,4 +1,4 @@
-"""Run operations with interfaces that refuse every change: would one change anything, would a version be promoted?"""
+"""Run operations without making changes, to tell what they would change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Open an incident for each rolled-back version, add notes, close it, and allow deletion of its evidence."""
+"""Open an incident for each rolled-back version, and journal how it is handled."""
 
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.errors import NotFound, Rejected

@@ -1,4 +1,4 @@
-"""Keep each model's state, computed from its journal, in memory, so that a refresh reads only new journal entries."""
+"""Keep each model's journalled state in memory, and update it from new entries."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Carry out actions that people and programs request over HTTP: roll back, abort, pause and resume."""
+"""Run the actions that people and programs request over HTTP."""
 
 from enum import StrEnum
 

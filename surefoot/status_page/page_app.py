@@ -1,4 +1,4 @@
-"""Answer HTTP requests to the status page: pages, live events, sign-in, and the actions of a signed-in person."""
+"""Answer the HTTP requests to the status page."""
 
 import asyncio
 import contextlib
@@ -25,6 +25,7 @@ from surefoot.incidents.incident_reports import report_files
 from surefoot.status_page import page_content, page_metrics, sign_in
 from surefoot.status_page.operator_actions import OperatorAction, run_operator_action
 from surefoot.status_page.programs.access_api import AccessApi
+from surefoot.status_page.programs.split_stream import SplitStream
 from surefoot.status_page.programs.wake_signal import WakeSignal
 from surefoot.status_page.programs.webhook_receiver import WebhookReceiver
 from surefoot.status_page.status_store import StatusStore
@@ -90,6 +91,7 @@ class StatusPage:
             Route("/models/{model}/rollouts/{rollout}", self._rollout),
             Route("/models/{model}/incidents/{incident}", self._incident),
             *AccessApi(self._store).routes(),
+            *SplitStream(self._store).routes(),
             *WebhookReceiver(self._store.config, self._signal).routes(),
         ]
         handlers = {SurefootError: self._failed, 404: self._unknown, Exception: self._broken}

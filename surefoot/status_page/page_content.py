@@ -1,4 +1,4 @@
-"""Gather the values that the page templates show: for all models, for one model, and for one rollout."""
+"""Gather the values that the templates of the status page show."""
 
 import logging
 from collections.abc import Sequence

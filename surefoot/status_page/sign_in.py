@@ -1,4 +1,4 @@
-"""Check and sign the links, cookies and form tokens with which a person signs in to the status page and acts there."""
+"""Check and sign the links and cookies with which a person signs in."""
 
 import base64
 import binascii

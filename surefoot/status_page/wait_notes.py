@@ -1,4 +1,4 @@
-"""Describe for the `status` command why a model's rollouts wait: approval, pause or freeze."""
+"""Describe for the `status` command why a model's rollouts wait."""
 
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError

@@ -1,4 +1,4 @@
-"""Write predictions that applications made without the gateway, and their labels, to the prediction log."""
+"""Write predictions made without the gateway to the prediction log."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Compact prediction logs, delete expired records and reports, and journal how many requests each version answered."""
+"""Compact prediction logs, and delete records and reports that have expired."""
 
 from pathlib import Path
 

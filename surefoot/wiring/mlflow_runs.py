@@ -1,4 +1,4 @@
-"""Write the journal of a model to MLflow as runs with plots and pages, and replace texts in their artifacts."""
+"""Write the journal of a model to MLflow as runs with plots and pages."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Build the client of a serving engine other than the gateway, and read which engine a policy asks for."""
+"""Build the client of a serving engine other than the gateway."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress

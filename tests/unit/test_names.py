@@ -78,8 +78,8 @@ VERBS = frozenset(
         "Handle Hash Hold Host Identify Index Journal Judge Keep List Load Lower Maintain Manage Map Measure "
         "Merge Mirror Name Open Order Parse Plan Plot Predict Prepare Print Probe Project Promote Provide "
         "Query Queue Rank Read Recompute Reconcile Record Redact Refuse Register Rehearse Release Remove Render "
-        "Replay Report Resolve Review Roll Route Run Score Select Send Serve Share Show Simulate Speak Split "
-        "Start Stop Store Sum Summarise Supervise Take Tell Test Trace Track Train Try Update Use Validate "
+        "Replay Report Resolve Restore Review Roll Route Run Score Select Send Serve Share Show Simulate Speak Split "
+        "Start Stop Store Stream Sum Summarise Supervise Take Tell Test Trace Track Train Try Update Use Validate "
         "Verify Wait Wake Wire Wrap Write ",
     )
 )

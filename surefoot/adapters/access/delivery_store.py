@@ -1,4 +1,4 @@
-"""Record the ids of received webhooks, to recognise a webhook that arrives again, even after a restart."""
+"""Record the ids of received webhooks, to recognise repeated deliveries."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Store access tokens (as digests, with role and expiry) in a file of the state folder."""
+"""Store access-token digests in a file of the state folder."""
 
 import contextlib
 import fcntl

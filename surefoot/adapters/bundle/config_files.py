@@ -1,4 +1,4 @@
-"""Store copies of the configuration files of model versions, and replace a live file by a stored copy."""
+"""Store copies of the configuration files that belong to model versions."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Read from a policy how failed requests are answered: by a constant, a table file or another version."""
+"""Read from a policy how failed requests are answered instead."""
 
 import hashlib
 import io

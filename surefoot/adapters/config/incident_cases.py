@@ -1,4 +1,4 @@
-"""Read the back-test cases made from incidents, below configs/incidents/, and write the description of a case."""
+"""Read and write the back-test cases that were made from incidents."""
 
 import json
 from dataclasses import dataclass

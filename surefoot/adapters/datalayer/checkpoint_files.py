@@ -1,4 +1,4 @@
-"""Store the data files and manifests of table checkpoints, each named by its own SHA-256 digest."""
+"""Store the files of table checkpoints, each named by its own digest."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Record the state of a model's Delta Lake output table before a promotion, and restore that state after a rollback."""
+"""Restore a model's Delta Lake output table after a rollback."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Copy a model's Parquet output table as a checkpoint, and undo the changes that rolled-back versions made to it."""
+"""Copy a model's Parquet output table, to restore it after a rollback."""
 
 import re
 from collections.abc import Mapping

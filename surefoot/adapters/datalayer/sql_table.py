@@ -1,4 +1,4 @@
-"""Record the state of a model's append-only SQL output table, and remove rows that rolled-back versions added later."""
+"""Remove rows that rolled-back versions appended to a SQL output table."""
 
 import json
 from collections.abc import Iterator

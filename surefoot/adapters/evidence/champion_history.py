@@ -1,4 +1,4 @@
-"""Measure the champion's past failure rate or latency spread, to plan a gate's number of requests."""
+"""Measure the champion's past failures or latency, to plan a gate."""
 
 import math
 from statistics import NormalDist

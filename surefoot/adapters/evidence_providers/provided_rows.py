@@ -1,4 +1,4 @@
-"""Convert rows of an external evidence source to predictions and labels, and count the unusable rows by reason."""
+"""Convert rows of an external evidence source to predictions and labels."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Define the error for an evidence source that is down, slow, incomplete or unusable; redact secrets in messages."""
+"""Define the error for an evidence source that cannot be used now."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Read a preview of a policy's evidence sources: the newest rows as gates read them, and counts of unusable rows."""
+"""Read a preview of the newest rows in a policy's evidence sources."""
 
 import heapq
 from collections.abc import Callable, Iterator

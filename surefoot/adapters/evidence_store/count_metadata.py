@@ -1,4 +1,4 @@
-"""Read counts of replay failures and of excluded records from the metadata of stored tables."""
+"""Read failure and exclusion counts from the metadata of stored tables."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

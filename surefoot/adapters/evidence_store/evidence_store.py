@@ -1,4 +1,4 @@
-"""Store evidence counts of the prediction log as files, for later evaluations and for `verify`."""
+"""Store evidence counts as files, for later evaluations and for `verify`."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Add up the stored counts of a verdict again, and compare the totals with those in the journal."""
+"""Recompute a verdict's totals, and compare them with the journal."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Find expectations that no table can violate, by running each of them on tables of extreme values."""
+"""Find expectations that not even tables of extreme values violate."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Find the change-freeze window of the calendar file `freeze.ics` that is open at a given time."""
+"""Find the open change-freeze window in the calendar file `freeze.ics`."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence

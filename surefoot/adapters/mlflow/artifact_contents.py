@@ -1,4 +1,4 @@
-"""Find the flavours and pickle files of a model version, and refuse a version that names files outside its folder."""
+"""Find the flavours and pickle files that a model version contains."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

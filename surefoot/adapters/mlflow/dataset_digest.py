@@ -1,4 +1,4 @@
-"""Compute the digest of a whole data set, of which MLflow digests only the first 10,000 rows."""
+"""Compute the digest of a whole data set, beyond MLflow's first 10,000 rows."""
 
 import datetime as dt
 import decimal

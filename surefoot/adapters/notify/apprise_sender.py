@@ -1,4 +1,4 @@
-"""Start the child process that sends messages with Apprise, end it after a time limit, and check addresses."""
+"""Send messages through an Apprise child process, within a time limit."""
 
 import json
 import logging

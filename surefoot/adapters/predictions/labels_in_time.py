@@ -1,4 +1,4 @@
-"""Select for each logged request the last label that came in time, and count the request's labels."""
+"""Select for each logged request the last label that came in time."""
 
 import json
 import math

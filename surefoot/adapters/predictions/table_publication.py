@@ -1,4 +1,4 @@
-"""Write Parquet tables that replace other files of the prediction log, so that a killed process loses no row."""
+"""Write Parquet tables that safely replace other prediction-log files."""
 
 import contextlib
 import fcntl

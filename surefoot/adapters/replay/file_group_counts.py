@@ -1,4 +1,4 @@
-"""Replay groups of log files with both versions, and store each gate's evidence counts for later evaluations."""
+"""Replay groups of log files, and store their evidence counts for later."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Score a replay's requests with one version, in batches only if answers stay the same; reuse stored answers."""
+"""Score a replay's requests with one version, and reuse its stored answers."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Write a table that compares a bad version's answers with a good version's, and count its rows by slice."""
+"""Write a table that compares a bad version's answers with a good version's."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Count each version's answers per time interval, and the requests, customers and slices that a bad version reached."""
+"""Count each version's answers in each interval of a time window."""
 
 import math
 from collections.abc import Collection

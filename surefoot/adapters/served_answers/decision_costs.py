@@ -1,4 +1,4 @@
-"""Compute what the decisions of a bad and a good version cost on the same requests, by the prices in the policy."""
+"""Compute what a bad version's decisions cost compared with a good version's."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Write a table of a bad version's answers to callers, each with its slices and the good version to ask instead."""
+"""Write a table of the answers that callers got from a bad version."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

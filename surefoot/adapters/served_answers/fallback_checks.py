@@ -1,4 +1,4 @@
-"""Run a policy's fallback on recently logged requests, and test whether its answers could replace the champion's."""
+"""Run a policy's fallback on recently logged requests, and check its answers."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Write an incident's requests to files for back-tests, with both versions' answers and the labels."""
+"""Write an incident's requests, answers and labels to files for back-tests."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Read servers, weights and map entries of one HAProxy process through its runtime API, and send commands to it."""
+"""Send commands to one HAProxy process through its runtime API."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Encode a traffic split as one ASCII word, and decode it, for serving engines that store it in a tag or a map."""
+"""Encode a traffic split as one ASCII word, and decode it."""
 
 import base64
 import binascii

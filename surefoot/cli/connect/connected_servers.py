@@ -1,4 +1,4 @@
-"""Check whether MLflow and Prefect servers that Surefoot did not start can be used, and whether flow runs can start."""
+"""Check whether MLflow and Prefect servers that Surefoot did not start can be used."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

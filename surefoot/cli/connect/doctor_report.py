@@ -1,4 +1,4 @@
-"""Run every check of a set-up, report each finding as one line, and refuse to start a stack that has a fault."""
+"""Run every check of a set-up, and report each finding as one line."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Define command-line options that `up`, `doctor` and `config` share, and build a stack's options from all settings."""
+"""Define the command-line options that `up`, `doctor` and `config` share."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Detect whether a URL holds a password, and mask passwords in URLs before people see them."""
+"""Detect passwords in URLs, and mask them before people see them."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit

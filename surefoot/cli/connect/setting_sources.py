@@ -1,4 +1,4 @@
-"""Resolve each setting from the command line, the environment and surefoot.toml, and record its value's source."""
+"""Resolve each setting's value, and record which source it came from."""
 
 import os
 import tomllib

@@ -1,4 +1,4 @@
-"""Hold the lock that allows one controller per state folder, and tell whether the controller is ready."""
+"""Hold the lock that allows one controller per state folder."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Manage Surefoot's work pool, paused schedules and left-over flow runs in the embedded or connected Prefect server."""
+"""Manage Surefoot's work pool, schedules and left-over runs in Prefect."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Plan a stack's settings from the options of `up`, and find conflicts with the home folder's last stack."""
+"""Plan a stack's settings from options, and find conflicts with the last stack."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping

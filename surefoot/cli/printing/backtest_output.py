@@ -1,4 +1,4 @@
-"""Print a back-test's gate evaluations; back-test a policy on a recorded incident, and print the result."""
+"""Print a back-test's gate evaluations and its result."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Define the command `forget`, which removes one person's records everywhere in Surefoot except in the journal."""
+"""Define the command `forget`, which removes one person's records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

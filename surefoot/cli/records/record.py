@@ -1,4 +1,4 @@
-"""Define the command `record`, which stores versions' answers in a back-test file or in the prediction log."""
+"""Define the command `record`, which scores a table and stores the answers."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

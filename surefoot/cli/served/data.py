@@ -1,4 +1,4 @@
-"""Define the command `data`, which lists restorable copies of a model's tables, and retries or cancels restores."""
+"""Define the command `data`, which lists the restorable copies of a model's tables."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the command `evidence`, which previews a policy's data sources, counts unusable rows, and imports new rows."""
+"""Define the command `evidence`, which previews a policy's data sources."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Define the commands `exposure` (list a bad version's answers) and `correct` (compute corrected answers)."""
+"""Define the commands that list and correct a bad version's answers."""
 
 import tempfile
 from collections.abc import Mapping

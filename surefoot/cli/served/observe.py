@@ -1,4 +1,4 @@
-"""Define the command `observe`, which reports, from your own log, what a rollout of two versions would have done."""
+"""Define the command `observe`, which judges two versions from your own log."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""Define the command `watch`: show how the champion has changed since its promotion, or run its standing watch now."""
+"""Define the command `watch`, which shows how a champion has changed over time."""
 
 from typing import Annotated
 

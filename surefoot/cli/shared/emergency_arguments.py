@@ -1,4 +1,4 @@
-"""Clean the arguments of `rollback`, `abort` and `kill`: drop values given to flags, make a missing reason empty."""
+"""Clean malformed options from the arguments of emergency commands."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Define access tokens, stored only as digests, and check whether the token in a request's header is in force."""
+"""Define access tokens, and check whether the token of a request is in force."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

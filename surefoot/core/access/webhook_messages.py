@@ -1,4 +1,4 @@
-"""Verify and read the webhooks that MLflow sends about changed aliases, and derive the secret that signs them."""
+"""Verify and read the webhooks that MLflow sends about changed aliases."""
 
 import base64
 import hashlib

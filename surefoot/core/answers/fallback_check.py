@@ -1,4 +1,4 @@
-"""Check whether a fallback's answers could replace the champion's: no errors, same shape, in time."""
+"""Check whether a fallback's answers could replace the champion's."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Define what the registry says of a version's authors, ticket and origin, and list differences from the champion."""
+"""Define the known facts of a version's origin, and list those that differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

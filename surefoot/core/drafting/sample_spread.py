@@ -1,4 +1,4 @@
-"""Estimate from a sample how much the mean loss varies between time blocks, for a drafted policy."""
+"""Estimate from a sample how much the mean error varies between time blocks."""
 
 import math
 from collections.abc import Sequence

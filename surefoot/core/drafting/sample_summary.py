@@ -1,4 +1,4 @@
-"""Describe a sample of requests, with its columns and labels, and find the model's task from labels and answers."""
+"""Describe a sample of requests, and find its model's task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Choose how long a drafted policy holds each step: long enough for a candidate equal to the champion to pass."""
+"""Choose how long a drafted policy holds each step."""
 
 from collections.abc import Mapping
 from typing import Any

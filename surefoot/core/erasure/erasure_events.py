@@ -1,4 +1,4 @@
-"""Define the journal events of erasing one person's records: erasure begun, and erasure done."""
+"""Define the journal events of erasing one person's records."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

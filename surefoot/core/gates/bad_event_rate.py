@@ -1,4 +1,4 @@
-"""Judge the rate of bad events, such as errors, against the champion's rate and an absolute limit."""
+"""Judge whether the candidate has too many errors or other bad events."""
 
 import math
 from collections import defaultdict

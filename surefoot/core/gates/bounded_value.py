@@ -1,4 +1,4 @@
-"""Judge whether the candidate's mean of a bounded value per request, such as revenue up to a cap, is worse."""
+"""Judge the candidate's mean of a value with a cap, such as revenue."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Judge the candidate's loss against the champion's loss on the same requests, an absolute limit, or both."""
+"""Judge the candidate's errors against the champion's on the same requests."""
 
 from typing import NamedTuple
 

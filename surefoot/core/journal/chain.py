@@ -1,4 +1,4 @@
-"""Hash journal entries into a chain, and verify the chain to detect a later edit of an entry."""
+"""Hash journal entries into a chain in which a later edit is detected."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

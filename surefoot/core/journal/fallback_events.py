@@ -1,4 +1,4 @@
-"""Define the journal events of failover to an earlier version or the fallback, and of tests of the fallback."""
+"""Define the journal events of failover to another version or to the fallback."""
 
 from dataclasses import dataclass
 

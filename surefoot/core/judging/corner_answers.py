@@ -1,4 +1,4 @@
-"""Define the evidence from synthetic corner-case rows, and from rare groups filled up with older requests."""
+"""Define the evidence from synthetic corner-case rows and from rare groups."""
 
 from dataclasses import dataclass
 

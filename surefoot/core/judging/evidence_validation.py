@@ -1,4 +1,4 @@
-"""Check that evidence holds only finite numbers within valid ranges, and describe the first flaw."""
+"""Check that evidence holds only finite numbers within valid ranges."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

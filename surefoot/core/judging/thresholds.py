@@ -1,4 +1,4 @@
-"""Define how sure a verdict must be: accepted error probabilities, fewest requests, wider margin in small steps."""
+"""Define how sure a verdict must be, for example its error probabilities."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define how long to pause before a message is retried, and after how long another sender takes a batch over."""
+"""Define how long to pause before a failed message is sent again."""
 
 _FIRST_PAUSE_S = 15.0
 _LONGEST_PAUSE_S = 900.0

@@ -1,4 +1,4 @@
-"""Define a notification to people: severity, topic, and an id that is the same on every delivery to a receiver."""
+"""Define a notification to people, with an id that stays the same."""
 
 from dataclasses import dataclass
 from enum import StrEnum

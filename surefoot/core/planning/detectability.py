@@ -1,4 +1,4 @@
-"""Define `Detectability`, the harm that a gate can detect in a rollout step, and search for the smallest such harm."""
+"""Find the smallest harm that a gate can detect in a rollout step."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Compute the error probability (alpha) of each gate as a share of the accepted false-alarm probability."""
+"""Divide the accepted false-alarm probability among the gates."""
 
 from collections.abc import Iterable
 

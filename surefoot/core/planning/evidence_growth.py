@@ -1,4 +1,4 @@
-"""Estimate how fast a gate on live traffic gains evidence per request, for a worse and for an equal candidate."""
+"""Estimate how fast a gate on live traffic gains evidence per request."""
 
 import math
 from statistics import NormalDist

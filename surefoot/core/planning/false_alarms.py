@@ -1,4 +1,4 @@
-"""Compute an upper limit on the yearly false alarms of the gates in the bake (the phase after promotion)."""
+"""Compute an upper limit on the yearly false alarms of the gates in the bake."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Plan a gate on live traffic: the harm that it can detect in a rollout step, and whether it can pass there."""
+"""Plan which harm a gate on live traffic can detect in a rollout step."""
 
 import math
 from dataclasses import dataclass

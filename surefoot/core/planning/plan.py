@@ -1,4 +1,4 @@
-"""Estimate for every gate in every step of a policy what the gate can detect with the planned traffic."""
+"""Estimate for each step of a policy what its gates can detect."""
 
 from dataclasses import replace
 

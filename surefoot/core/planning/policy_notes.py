@@ -1,4 +1,4 @@
-"""List notes for the author of a valid policy: renamed keys, assumptions, limits of the gates and the engine."""
+"""List notes for the author of a valid policy, for example on renamed keys."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Parse a policy from a mapping (read from a file or the journal), and list the rules that a broken policy breaks."""
+"""Parse a policy from a mapping, and list the rules that it breaks."""
 
 import copy
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Find policy settings that make a gate useless, such as limits that no candidate can exceed."""
+"""Find policy settings that make a gate useless."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Choose the standby: the earlier good version that stays loaded to answer requests when the champion fails."""
+"""Choose the earlier good version that answers when the champion fails."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Find each version's latest rehearsals in the journal: rollback drills, fallback tests, trial table restores."""
+"""Find each version's latest rehearsals in the journal."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

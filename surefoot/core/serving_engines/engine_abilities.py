@@ -1,4 +1,4 @@
-"""Define what each serving engine can do, and describe the gateway's abilities that another engine lacks."""
+"""Define what each serving engine can do, and describe what is missing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

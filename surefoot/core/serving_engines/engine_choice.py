@@ -1,4 +1,4 @@
-"""Define a model's serving engine and the settings to reach that engine, and the journal event of this choice."""
+"""Define which serving engine a model uses, and the journal event of this choice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

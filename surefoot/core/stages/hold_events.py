@@ -1,4 +1,4 @@
-"""Define the journal events of pauses and freezes, during which a rollout may not advance."""
+"""Define the journal events of pauses and freezes, which hold a rollout."""
 
 from dataclasses import dataclass
 from enum import StrEnum

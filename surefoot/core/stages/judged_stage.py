@@ -1,4 +1,4 @@
-"""Decide what a rollout does in a stage with gates: evaluate the gates, roll back, pause, wait, or go on."""
+"""Decide what a rollout does next in a stage with gates."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Define for each rollout stage which gates are judged, on which evidence, how often, and with which error levels."""
+"""Define which gates are judged in each rollout stage, and how often."""
 
 import math
 from dataclasses import dataclass, replace

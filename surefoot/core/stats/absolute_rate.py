@@ -1,4 +1,4 @@
-"""Compute the evidence that one arm's event rate is above, or below, an absolute limit."""
+"""Compute evidence on which side of an absolute limit one arm's event rate lies."""
 
 import math
 from collections.abc import Mapping

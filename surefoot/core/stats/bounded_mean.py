@@ -1,4 +1,4 @@
-"""Compute evidence, valid at any time, about the difference between two arms' means of a bounded value."""
+"""Compute evidence on the difference between two arms' means of a bounded value."""
 
 import math
 from collections.abc import Sequence

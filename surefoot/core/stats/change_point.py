@@ -1,4 +1,4 @@
-"""Combine evidence over all possible start times of a candidate's failure, and estimate the start time."""
+"""Combine evidence over all times at which a candidate may have begun to fail."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Provide histograms with logarithmic buckets: add histograms, read quantiles, and count values above a threshold."""
+"""Provide histograms with logarithmic buckets, from which quantiles are read."""
 
 import math
 from collections.abc import Mapping

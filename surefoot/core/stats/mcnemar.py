@@ -1,4 +1,4 @@
-"""Compute evidence from requests that exactly one of two versions gets right (McNemar's test, valid at any time)."""
+"""Compute evidence from requests that exactly one of two versions gets right."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Estimate the difference between two versions on the same requests, with a standard error over time blocks."""
+"""Estimate the difference between two versions on the same requests."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Compute how many requests a verdict needs, and the chance to reach the verdict within a given number of requests."""
+"""Compute how many requests a gate needs for a verdict."""
 
 import math
 from collections.abc import Sequence

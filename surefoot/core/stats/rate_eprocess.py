@@ -1,4 +1,4 @@
-"""Compute evidence about two arms' event rates that is valid at any time, even as split and baseline change.
+"""Compute evidence on the difference between two arms' event rates.
 
 A null line is q1 = a * q0 + d, with q1 and q0 the bad-event probabilities of candidate and champion at the
 same instant. For each alternative the likelihood ratio against the closest point of the line is an e-variable,

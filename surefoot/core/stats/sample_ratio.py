@@ -1,4 +1,4 @@
-"""Compute the evidence of a sample ratio mismatch: that an arm does not get its assigned share of the traffic."""
+"""Compute the evidence that an arm does not get its assigned traffic share."""
 
 import math
 from collections.abc import Sequence

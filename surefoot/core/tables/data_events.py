@@ -1,4 +1,4 @@
-"""Define the journal events of output tables: restorable checkpoints before a promotion, restores after a rollback."""
+"""Define the journal events of how output tables are saved and restored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

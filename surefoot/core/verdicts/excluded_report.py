@@ -1,4 +1,4 @@
-"""Report in a gate's verdict how many log records were left out, and withdraw the verdict if too many were."""
+"""Report in a gate's verdict how many log records were left out."""
 
 from dataclasses import replace
 

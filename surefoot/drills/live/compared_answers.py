@@ -1,4 +1,4 @@
-"""Compare the logged answers of a live drill with fresh answers of the champion to the same rows."""
+"""Compare the logged answers of a live drill with fresh champion answers."""
 
 import tempfile
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Load a model's fallback version in a gateway worker; when the version changes, every worker loads the new one."""
+"""Load a model's fallback version in a gateway worker."""
 
 import logging
 import time

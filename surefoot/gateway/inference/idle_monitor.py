@@ -1,4 +1,4 @@
-"""Measure whether the host has idle processor time, so that shadow requests may use it."""
+"""Measure whether the host has idle processor time for shadow requests."""
 
 import contextlib
 from collections import deque

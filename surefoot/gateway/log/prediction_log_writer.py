@@ -1,4 +1,4 @@
-"""Encode predictions and labels as JSON lines (docs/record-schema.md), and append them to the prediction log."""
+"""Write predictions and labels to the prediction log as JSON lines."""
 
 import hashlib
 import logging

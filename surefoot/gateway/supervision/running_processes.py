@@ -1,4 +1,4 @@
-"""Find the process ids of a gateway's living workers and its newest supervisor in its state directory."""
+"""Find the process ids of a gateway's living workers and newest supervisor."""
 
 from pathlib import Path
 

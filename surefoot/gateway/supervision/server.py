@@ -1,4 +1,4 @@
-"""Serve the gateway with uvicorn, limit the time in which a request must arrive, and shut down gracefully."""
+"""Serve the gateway with uvicorn, and shut it down gracefully."""
 
 import asyncio
 import socket

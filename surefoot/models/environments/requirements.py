@@ -1,4 +1,4 @@
-"""Read which packages and Python version a saved model requires, and find that Python interpreter on this host."""
+"""Read which packages and Python version a saved model requires."""
 
 import hashlib
 import re

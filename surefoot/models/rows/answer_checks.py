@@ -1,4 +1,4 @@
-"""Check the number and values of a model's answers, and define the error for inputs that do not fit the model."""
+"""Check the number and values of a model's answers."""
 
 import math
 

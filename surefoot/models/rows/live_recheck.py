@@ -1,4 +1,4 @@
-"""Check while serving that answers do not depend on their batch: predict sampled rows again, one at a time."""
+"""Check while serving that a row gets the same answer alone as among others."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Predict rows with a model, and raise an ordinary error when the model tries to end the process."""
+"""Predict rows with a model, without letting the model end the process."""
 
 from typing import Any
 

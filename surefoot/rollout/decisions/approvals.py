@@ -1,4 +1,4 @@
-"""Verify signed approvals and denials of a waiting rollout, and record them in the journal as valid or refused."""
+"""Verify signed approvals and denials of a rollout, and journal them."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Start, end and list freezes of a model's promotions, and detect the start and end of calendar freezes."""
+"""Start, end and list the freezes of a model's promotions."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

@@ -1,4 +1,4 @@
-"""Decide whether the daily check of a model's fallback is due, run the check, and journal the result."""
+"""Run the daily check of a model's fallback when it is due."""
 
 from surefoot.core.fallback import FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled

@@ -1,4 +1,4 @@
-"""Record in the journal that a model changes to another serving engine, unless a rollout or a drill is open."""
+"""Record in the journal that a model changes to another serving engine."""
 
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen

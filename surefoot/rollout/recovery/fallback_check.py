@@ -1,4 +1,4 @@
-"""Check that a model's fallback works (it answers when no version can), and tell the gateway the fallback version."""
+"""Check that a model's fallback can answer, and tell the gateway its version."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Journal the start and end of each period in which a standby version or the fallback answers for the champion."""
+"""Record the periods in which a standby or fallback answers for the champion."""
 
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference

@@ -1,4 +1,4 @@
-"""Handle the JSON API for programs: show a model, or act on its rollout, with an access token."""
+"""Handle the JSON API through which programs view and control rollouts."""
 
 import json
 import logging

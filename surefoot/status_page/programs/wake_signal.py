@@ -1,4 +1,4 @@
-"""Wake the controller before its next tick when a webhook of the registry names a model."""
+"""Wake the controller before its next tick when a webhook names a model."""
 
 import threading
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Copy predictions and labels from a model's external sources to the prediction log, each row once."""
+"""Copy predictions and labels from external sources to the prediction log."""
 
 import fcntl
 import json

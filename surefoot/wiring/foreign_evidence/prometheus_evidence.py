@@ -1,4 +1,4 @@
-"""Gather a gate's evidence from Prometheus counters, for the traffic splits that the journal says were in force."""
+"""Gather a gate's evidence from the counters of a Prometheus server."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Gather a gate's evidence after importing from external sources; report a failed source as missing evidence."""
+"""Gather a gate's evidence after importing it from external sources."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

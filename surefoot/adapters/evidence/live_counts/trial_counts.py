@@ -1,4 +1,4 @@
-"""Group the counts in rows of a SQL result by slice, traffic share, time period, arm and value bucket."""
+"""Group the counts in a SQL result by slice, time period and arm."""
 
 from collections import defaultdict
 

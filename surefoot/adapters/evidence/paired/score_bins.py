@@ -1,4 +1,4 @@
-"""Sum requests, positive labels and scores for each score interval, for calibration and AUC metrics."""
+"""Sum labels for each score interval, for calibration and AUC metrics."""
 
 import numpy as np
 from numpy.typing import NDArray

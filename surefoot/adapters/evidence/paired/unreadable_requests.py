@@ -1,4 +1,4 @@
-"""Describe the answers and labels that a gate's metric accepts, and pick example ids of unreadable requests."""
+"""Describe which answers and labels a gate's metric accepts."""
 
 import heapq
 from collections.abc import Iterable

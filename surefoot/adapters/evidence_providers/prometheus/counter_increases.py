@@ -1,4 +1,4 @@
-"""Compute how much Prometheus counters have grown between successive samples, also across counter resets."""
+"""Compute how much Prometheus counters have grown, also across resets."""
 
 import itertools
 import math

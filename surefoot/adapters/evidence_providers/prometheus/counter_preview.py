@@ -1,4 +1,4 @@
-"""Read a preview of a policy's Prometheus counters: requests, failures and latency measurements by version."""
+"""Read a preview of the Prometheus counters that a policy names."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Count both versions' failures and latencies from Prometheus counters, as the evidence that gates judge."""
+"""Count both versions' failures and latencies from Prometheus counters."""
 
 import math
 from collections import defaultdict

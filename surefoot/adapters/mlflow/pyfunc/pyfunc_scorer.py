@@ -1,4 +1,4 @@
-"""Score rows or whole tables with a loaded MLflow model, and test whether batching rows changes the answers."""
+"""Score single rows or whole tables with a loaded MLflow model."""
 
 import contextlib
 import warnings

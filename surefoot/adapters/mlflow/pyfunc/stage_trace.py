@@ -1,4 +1,4 @@
-"""Run the processing steps of a model for one request, and record each step's result, time and error."""
+"""Trace the processing steps of a model for one request."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Edit the text artifacts of the MLflow runs of Surefoot with a function that the caller gives."""
+"""Edit the text artifacts in Surefoot's MLflow runs with a given function."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Write single MLflow runs, link them to their parent runs, and delete the duplicates that concurrent writers made."""
+"""Write single MLflow runs, and link them to their parent runs."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Register a webhook in MLflow, by which MLflow reports set and deleted aliases to Surefoot."""
+"""Register a webhook by which MLflow reports alias changes to Surefoot."""
 
 from collections.abc import Mapping, Sequence
 from configparser import Error as ConfigError

@@ -1,4 +1,4 @@
-"""Find all logged requests of one unit, such as a customer, for an erasure of the unit's data."""
+"""Find all logged requests of one customer or other unit, to erase them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Find removed log files that are back after an erasure, and files changed since the erasure wrote them."""
+"""Find log files that are back or have changed since an erasure."""
 
 from collections.abc import Iterable
 from pathlib import Path

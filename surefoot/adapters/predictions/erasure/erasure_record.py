@@ -1,4 +1,4 @@
-"""Record in a file what an erasure must remove and has removed so far, so that a killed erasure can be finished."""
+"""Record an erasure's progress, so that it can be finished if killed."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Remove erased requests from Parquet tables of the prediction log, by writing each affected table again."""
+"""Write Parquet tables of the prediction log again without erased requests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Read a Parquet file of recorded requests with both versions' answers, to simulate the prediction log of a rollout."""
+"""Read a Parquet file of recorded requests, to simulate a rollout's log."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""Write the Parquet file that a back-test reads: both versions' answers to requests that were read from a table."""
+"""Write the Parquet file of both versions' answers that a back-test reads."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Read a table (Parquet or CSV) of past requests, and summarise its columns and labels for the draft of a policy."""
+"""Summarise a table of past requests, to draft a policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Read the rows of a Parquet or CSV table as requests to model versions, with labels where known."""
+"""Read the rows of a Parquet or CSV table as requests to model versions."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Add older logged requests to the evidence of request groups that are too rare in a gate's time window."""
+"""Add older logged requests to the evidence for rare request groups."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Score synthetic rows with one version, and describe what is wrong with each invalid answer."""
+"""Score synthetic rows with one version, and explain invalid answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Compare a suspect version's answers with a good version's, for example to find mixed-up category codes."""
+"""Compare a suspect version's answers with a good version's to find mixed-up codes."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Find pairs of category codes that were swapped in an input column, from the requests or from versions' answers."""
+"""Find pairs of category codes that were swapped in an input column."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Measure how answers react to each input column, and find which column or request group explains a higher loss."""
+"""Measure how versions' answers react to each input column."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Compare each column of logged requests before and after an incident's onset, to find columns with shifted values."""
+"""Find columns whose values have shifted since an incident's onset."""
 
 import math
 from collections import Counter

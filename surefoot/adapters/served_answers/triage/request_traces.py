@@ -1,4 +1,4 @@
-"""Trace a few requests of an incident through each step of the bad and the good version: input, pipeline, output."""
+"""Trace a few requests of an incident stage by stage through both versions."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Encode request traces in OpenTelemetry's JSON format, which tracing tools can open, and read them from a file."""
+"""Encode request traces in OpenTelemetry's JSON format, and read them back."""
 
 import hashlib
 import json

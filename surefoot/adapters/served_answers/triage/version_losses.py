@@ -1,4 +1,4 @@
-"""Score an incident's requests with the bad and good version, and find which column's change explains a higher loss."""
+"""Measure both versions' errors before and after an incident's onset."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Define the back-test case of an incident: time span, bad and good version, and when the bad one must be stopped."""
+"""Define the back-test case of an incident, with its bad and its good version."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""List and combine small policy changes with which an incident might have been detected sooner."""
+"""List small policy changes that might have detected an incident sooner."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

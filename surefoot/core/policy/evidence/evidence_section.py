@@ -1,4 +1,4 @@
-"""Define the policy section `evidence`: where to read predictions, labels and metrics that Surefoot did not record."""
+"""Define the policy section `evidence`: where to read records of other systems."""
 
 import re
 from collections.abc import Iterator

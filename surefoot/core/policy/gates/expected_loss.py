@@ -1,4 +1,4 @@
-"""Define the gate on expected Brier loss, estimated from new scores and past labels before new labels arrive."""
+"""Define the gate on expected Brier loss, which needs no new labels."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Define the gate on golden rows: rows stored with a version, with the answers that the version's author saw."""
+"""Define the gate on golden rows, which are stored together with a version."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Define which artifacts a policy accepts, and check a version's artifacts and provenance against the policy."""
+"""Define which artifacts a policy accepts, and check those of a version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

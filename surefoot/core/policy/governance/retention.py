@@ -1,4 +1,4 @@
-"""Define the policy section `retention` (how long records are kept), and check the minimum that a risk tier demands."""
+"""Define the policy section `retention`: how long records are kept."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Define the policy section `data_layer`: a model's output tables, and whether a rollback restores each of them."""
+"""Define the policy section `data_layer`: tables that a rollback may restore."""
 
 from enum import StrEnum
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Define the policy section `fallback`: the constant, table or version that answers when all other versions fail."""
+"""Define the policy section `fallback`: what answers when all other versions fail."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Define the policy section `playbook`: people by role, when a role is called, and which messages are sent at once."""
+"""Define the policy section `playbook`: which people are called, and when."""
 
 from collections.abc import Iterator
 from typing import Annotated

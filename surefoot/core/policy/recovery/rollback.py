@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: whether traffic goes back at once or in steps, and which units go first."""
+"""Define the policy section `rollback`: how traffic goes back, at once or in steps."""
 
 import itertools
 import math

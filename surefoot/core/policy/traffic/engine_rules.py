@@ -1,4 +1,4 @@
-"""List the demands of a policy that its serving engine cannot meet, such as weights, live shadows and fallbacks."""
+"""List the demands of a policy that its serving engine cannot meet."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

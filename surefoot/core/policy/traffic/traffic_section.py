@@ -1,4 +1,4 @@
-"""Define the policy section `traffic`: planned traffic, the serving engine, and the addresses of that engine."""
+"""Define the policy section `traffic`: planned traffic and the serving engine."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Record in the journal when a standby version or the fallback starts and stops answering callers.
+"""Report to the journal when a standby or fallback starts or stops answering.
 
 Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while

@@ -1,4 +1,4 @@
-"""Hold what all request handlers share: settings, the worker's models, and the checks of tokens and label access."""
+"""Hold the settings and access checks that all request handlers share."""
 
 import hmac
 from typing import Protocol

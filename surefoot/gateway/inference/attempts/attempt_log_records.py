@@ -1,4 +1,4 @@
-"""Build the prediction-log records of answers to callers, fallback answers and mirrored (shadow) requests."""
+"""Build the prediction-log records of answered and mirrored requests."""
 
 import orjson
 

@@ -1,4 +1,4 @@
-"""Compute one worker's traffic split: as configured, but a candidate that is not loaded answers no callers."""
+"""Compute the traffic split that one worker can serve with its loaded versions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Define where numbers and JSON documents lie in the route table's shared memory, and read one document."""
+"""Define the layout of the shared memory that holds the route table."""
 
 import mmap
 
