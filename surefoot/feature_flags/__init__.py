@@ -1,4 +1,4 @@
-"""Feature flags for applications that load models themselves: which version answers this customer?"""
+"""Provide traffic splits as feature flags, to applications that load models themselves."""
 
 from surefoot.feature_flags.provider import SurefootProvider
 
