@@ -1,4 +1,4 @@
-"""Clean an operator's reason, so that its text cannot make a command fail."""
+"""Clean the reason that an operator types for an action, so that it can be stored."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Simulate the callers of a drill's copy of production."""
+"""Send requests and labels to a drill's copy of production (its twin), as callers would."""
 
 import http.client
 import math

@@ -1,4 +1,4 @@
-"""Store copies of the configuration files that belong to model versions."""
+"""Keep the configuration files of model versions, and write them back into place."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Find expectations that not even tables of extreme values violate."""
+"""Find expectations that can never fail, by trying tables of extreme values."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Replay groups of log files, and store their evidence counts for later."""
+"""Ask both versions about the logged requests of some files, and store what gates need."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

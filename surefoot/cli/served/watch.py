@@ -1,4 +1,4 @@
-"""Define the command `watch`, which shows how a champion has changed over time."""
+"""Define the command `watch`, which compares a champion with its own past."""
 
 from typing import Annotated
 

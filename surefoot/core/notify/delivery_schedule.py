@@ -1,4 +1,4 @@
-"""Define how long to pause before a failed message is sent again."""
+"""Define how long to wait before a failed message is sent again."""
 
 _FIRST_PAUSE_S = 15.0
 _LONGEST_PAUSE_S = 900.0

@@ -1,4 +1,4 @@
-"""Plan which effects paired, gauge and distribution-shift gates can detect."""
+"""Compute the smallest effects that paired, gauge and shift gates can detect."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Read a Parquet file of recorded requests, to simulate a rollout's log."""
+"""Read recorded requests from Parquet, and replay traffic splits over them in a back-test."""
 
 import contextlib
 import math
