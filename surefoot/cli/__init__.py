@@ -50,6 +50,7 @@ MODULES = {
     "data": "served.data",
     "versions": "served.versions",
     "scorecard": "records.scorecard",
+    "card": "records.card",
     "release": "served.versions",
     "exposure": "served.exposure",
     "correct": "served.exposure",

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.e2e.promotion_fixtures import MODEL, Promotion
-from tests.e2e.stack_scenario import Scenario
+from tests.e2e.stack_scenario import Scenario, wait_for
 
 
 def test_setting_alias_candidate_is_all_it_takes(stack: Scenario, promotion: Promotion) -> None:
@@ -61,6 +61,16 @@ def test_the_chain_verifies(stack: Scenario, promotion: Promotion) -> None:
     assert "verdicts follow from their counters" in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"ok {MODEL}: {len(stack.entries(MODEL))} entries")
+
+
+def test_the_promotion_is_told_for_a_model_card(stack: Scenario, promotion: Promotion) -> None:
+    """`surefoot card` prints what stands in the version's description in MLflow, with every gate of the policy."""
+    done = stack.run("card", MODEL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"| {gate} (" in done.stdout for gate in ("errors", "accuracy", "regress"))
+    wait_for(lambda: "### Promotion of version 2" in stack.version(MODEL, "2")[1], "MLflow shows the card")
+    changes = stack.run("card", MODEL, "--changelog").stdout
+    assert changes.count("version 2 replaces version 1") == 1
 
 
 def test_a_dry_run_judges_a_version_and_changes_nothing(stack: Scenario, promotion: Promotion) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from surefoot.adapters.mlflow.runs.version_pages import (
     MAX_DESCRIPTION_LENGTH,
     OUTCOME_LINE_PREFIX,
+    description_with_card,
     description_with_outcome,
 )
 from surefoot.core.served_versions.version_status import VersionStatus
@@ -53,3 +54,35 @@ def test_no_page_grows_beyond_what_mlflow_holds(length: int, reason: str, link: 
     written = description_with_outcome(text, standing("RolledBack", reason), link)
     assert written == text or len(written) <= MAX_DESCRIPTION_LENGTH
     assert length > MAX_DESCRIPTION_LENGTH - 100 or OUTCOME_LINE_PREFIX in written
+
+
+CARDS = st.text(min_size=1, max_size=400).filter(lambda text: not text.isspace())
+
+
+@given(OWNERS, OWNERS, CARDS, CARDS, REASONS)
+def test_a_card_is_one_block_that_is_replaced(before: str, after: str, first: str, second: str, reason: str) -> None:
+    """Of two cards only the later one is there; what the owner wrote around it, and the outcome, stay as they are."""
+    started = description_with_outcome(before, standing("Promoted", reason), "")
+    once = description_with_card(started, first) + after
+    twice = description_with_card(once, second)
+    assert twice == description_with_card(started, second) + after
+    assert description_with_card(twice, second) == twice
+    assert twice.startswith(started)
+    assert description_with_card(once, "") == once
+
+
+@given(st.integers(0, MAX_DESCRIPTION_LENGTH + 200), CARDS)
+def test_a_card_that_has_no_room_is_left_out(length: int, card: str) -> None:
+    """A description is at most as long as MLflow's column."""
+    text = (string.ascii_letters * 101)[:length]
+    written = description_with_card(text, card)
+    assert written == text or len(written) <= MAX_DESCRIPTION_LENGTH
+
+
+def test_a_block_that_a_person_has_cut_is_theirs() -> None:
+    """What is left of a block without its end stays, and a new block stands behind it."""
+    once = description_with_card("ours", "card one")
+    cut = once.partition("card one")[0] + "my words"
+    assert description_with_card(cut, "card two").count("card two") == 1
+    assert "my words" in description_with_card(cut, "card two")
+    assert description_with_card(description_with_card(cut, "card two"), "card three").count("card") == 1

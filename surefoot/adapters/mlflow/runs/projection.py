@@ -13,6 +13,7 @@ from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WA
 from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionOutcomeWriter
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.journal.chain import Entry
+from surefoot.core.served_versions.promotion_card import card_markdown, promotion_cards
 from surefoot.core.served_versions.version_status import version_statuses
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class MlflowProjection:
         """
         entries = tuple(entries)
         done = self._draw(model, {run.key: run for run in make_run_views(entries)}, flow_run, reports)
-        return done + self._pages.write_outcomes(model, version_statuses(entries), self._links)
+        cards = {card.opened.candidate.number: card_markdown(card, model) for card in promotion_cards(entries)}
+        return done + self._pages.write_outcomes(model, version_statuses(entries), self._links, cards)
 
     def _draw(self, model: str, wanted: Mapping[EntryKey, RunView], flow_run: str, reports: Mapping[int, Path]) -> int:
         """Look and do what is missing until nothing is; how many runs were touched."""

@@ -4,6 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient, versions_of_model
@@ -26,6 +27,8 @@ _MAX_OLDER_VERSIONS = 5
 """Versions beyond those that are read one by one, latest word first [count]."""
 _MAX_CLOCK_SKEW_S = 60.0
 """How far the clocks of MLflow and of the journal may differ [seconds]."""
+_CARD_BEGINS, _CARD_ENDS = "<!-- surefoot: promotion -->", "<!-- surefoot: end of promotion -->"
+"""Lines around the section of a model card in a description; MLflow's page does not show them."""
 _MARKUP = re.compile(r"([\\`*\[\]<>])")
 
 
@@ -36,7 +39,13 @@ class VersionOutcomeWriter:
         """Nothing is asked yet."""
         self._mlflow = mlflow
 
-    def write_outcomes(self, model: str, wanted: Mapping[str, VersionStatus], links: Mapping[str, str]) -> int:
+    def write_outcomes(
+        self,
+        model: str,
+        wanted: Mapping[str, VersionStatus],
+        links: Mapping[str, str],
+        cards: Mapping[str, str] = MappingProxyType({}),
+    ) -> int:
         """Make the pages of a model's versions say where each stands; a version that was deleted is left out.
 
         It costs one call, one more for each of a few versions that are old, and writes only what differs.
@@ -45,6 +54,7 @@ class VersionOutcomeWriter:
             model: Registered model.
             wanted: Where each version stands, by number.
             links: Address of the MLflow run of each rollout, by the rollout's id.
+            cards: Section of a model card about the promotion of a version, as Markdown, by number.
 
         Returns:
             Versions whose page was changed [count].
@@ -59,7 +69,8 @@ class VersionOutcomeWriter:
             if version.creation_timestamp > (standing.wall + _MAX_CLOCK_SKEW_S) * 1000.0:
                 continue  # the model was deleted and made again: this is another version with the same number
             try:
-                changed += self._write(model, version, standing, links.get(standing.rollout, ""))
+                card = cards.get(standing.number, "")
+                changed += self._write(model, version, standing, links.get(standing.rollout, ""), card)
             except NotFound:
                 continue  # deleted meanwhile
             except Rejected as error:
@@ -90,7 +101,7 @@ class VersionOutcomeWriter:
         except NotFound:
             return None
 
-    def _write(self, model: str, version: "ModelVersion", standing: VersionStatus, link: str) -> bool:
+    def _write(self, model: str, version: "ModelVersion", standing: VersionStatus, link: str, card: str) -> bool:
         """Write what differs; whether anything did."""
         number, kept = standing.number, version.tags
         reason = clean_reason(standing.reason).text
@@ -99,12 +110,16 @@ class VersionOutcomeWriter:
         for name, value in changes.items():
             self._mlflow.call(partial(_set, model=model, number=number, name=name, value=value))
         before = version.description or ""
-        if description_with_outcome(before, standing, link) == before:
+
+        def described(text: str) -> str:
+            return description_with_card(description_with_outcome(text, standing, link), card)
+
+        if described(before) == before:
             return bool(changes)
         # Read again right before: MLflow cannot change a description only if it is still as it was read.
         now = self._one(model, number)
         before = (now.description or "") if now else before
-        after = description_with_outcome(before, standing, link)
+        after = described(before)
         if now and after != before:
             self._mlflow.call(lambda client: client.update_model_version(model, number, after))
         return True
@@ -140,6 +155,30 @@ def description_with_outcome(description: str, standing: VersionStatus, link: st
         return description
     others[at] = line
     return "\n".join(others)
+
+
+def description_with_card(description: str, card: str) -> str:
+    """A description whose block of Surefoot's is this section of a model card; every other line stays as it is.
+
+    Args:
+        description: What the page says now.
+        card: The section; empty changes nothing.
+
+    Returns:
+        The new description; the old one when MLflow has no room for the section.
+    """
+    if not card:
+        return description
+    block = f"{_CARD_BEGINS}\n{card.replace(_CARD_BEGINS, '').replace(_CARD_ENDS, '')}\n{_CARD_ENDS}"
+    before, begun, rest = description.partition(_CARD_BEGINS)
+    _, ended, after = rest.partition(_CARD_ENDS)
+    if begun and not ended:  # a person has cut the block: what is left of it is theirs now
+        before, after = description.replace(_CARD_BEGINS, ""), ""
+    elif not begun:
+        after = ""
+    gap = "\n\n" if before and not begun else ""
+    made = f"{before}{gap}{block}{after}"
+    return made if len(made) <= MAX_DESCRIPTION_LENGTH else description
 
 
 def _line(standing: VersionStatus, link: str, room: int) -> str:
