@@ -1,4 +1,4 @@
-"""Build the client of the engine that serves a model (gateway, alias, HAProxy), as its policy asks for."""
+"""Build the client of the engine that serves a model (gateway, alias, HAProxy, Kubernetes), as its policy asks for."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -7,8 +7,9 @@ from types import MappingProxyType
 from surefoot.adapters.config.policy_folder import read_policy_of
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.haproxy import HaproxyTraffic
+from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesPlace, KubernetesTraffic
 from surefoot.core.errors import Rejected
-from surefoot.core.policy.traffic.traffic_section import HaproxySection
+from surefoot.core.policy.traffic.haproxy_section import HaproxySection
 from surefoot.core.ports import Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
@@ -27,7 +28,13 @@ def _haproxy(config: Settings, choice: EngineChoice, _deadline_s: float) -> Traf
     return HaproxyTraffic(where.addresses, where.backend, where.server, config.home / "locks")
 
 
-_FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType({EngineName.ALIAS: _alias, EngineName.HAPROXY: _haproxy})
+def _kubernetes(_config: Settings, choice: EngineChoice, _deadline_s: float) -> Traffic:
+    return KubernetesTraffic(KubernetesPlace.from_settings(choice.settings))
+
+
+_FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType(
+    {EngineName.ALIAS: _alias, EngineName.HAPROXY: _haproxy, EngineName.KUBERNETES: _kubernetes}
+)
 """How each engine but the gateway is made; a new engine is one more entry."""
 
 

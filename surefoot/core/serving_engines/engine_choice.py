@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineAbilities, EngineName
+from surefoot.core.serving_engines.engine_abilities import (
+    ENGINES,
+    KUBERNETES_KINDS,
+    EngineAbilities,
+    EngineName,
+    KubernetesKind,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class EngineChoice:
     @property
     def abilities(self) -> EngineAbilities:
         """What the engine can do."""
+        if self.name is EngineName.KUBERNETES:
+            return KUBERNETES_KINDS[KubernetesKind(str(self.settings.get("kind", KubernetesKind.HTTPROUTE)))]
         return ENGINES[self.name]
 
 
