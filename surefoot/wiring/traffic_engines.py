@@ -59,3 +59,14 @@ def wanted_engine(config: Settings, model: str) -> EngineChoice | None:
     with suppress(Rejected):
         return read_policy_of(config.configs, model)[1].traffic.engine_choice
     return None
+
+
+def check_engine(choice: EngineChoice, model: str) -> str:
+    """What a model's engine says of itself, in one line; empty where its engine is looked at elsewhere or not at all.
+
+    Raises:
+        SurefootError: The engine cannot be reached, or cannot serve the model.
+    """
+    if choice.name is not EngineName.KUBERNETES:
+        return ""
+    return f"model {model}: {KubernetesTraffic(KubernetesPlace.from_settings(choice.settings)).check(model)}"

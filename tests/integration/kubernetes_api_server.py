@@ -7,6 +7,7 @@ programs the proxy, which sends each request to the server of a version.
 
 import contextlib
 import copy
+import functools
 import http.client
 import http.server
 import itertools
@@ -14,7 +15,7 @@ import json
 import random
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -34,6 +35,13 @@ ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/models/httproutes/flight
 SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/models/inferenceservices/flights"
 AUTOSCALING = {"maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling"}
 Object = dict[str, Any]
+
+
+@functools.cache
+def _validators() -> "dict[str, jsonschema.Draft202012Validator]":
+    """What checks each kind of object, by its path."""
+    made = {ROUTES: route_schema(), SERVICES: service_schema()}
+    return {path: jsonschema.Draft202012Validator(schema) for path, schema in made.items()}
 
 
 def route_schema() -> Object:
@@ -67,7 +75,7 @@ def _closed(schema: Object) -> Object:
     return made
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """An answer that is no success."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -92,8 +100,9 @@ class Cluster:
         self.conflicts, self.failures, self.observes, self.writes = 0, list[int](), True, 0
         self.programmed: dict[str, int] = {}
         self._servers = servers
-        self._schemas = {ROUTES: route_schema(), SERVICES: service_schema()}
-        self._versions, self._random = itertools.count(1), random.Random(7)
+        self._schemas = _validators()
+        self._versions = itertools.count(1)
+        self._random = random.Random(7)  # noqa: S311 - a proxy's choice
         self._lock = threading.RLock()
 
     def put(self, path: str, given: Object) -> Object:
@@ -106,9 +115,12 @@ class Cluster:
             self.observe()
             return made
 
-    def change(self, path: str, changed: Object) -> Object:
+    def edit(self, path: str, edit: Callable[[Object], object]) -> None:
         """Change an object by another hand than Surefoot's."""
-        return self.replace(path, {**changed, "metadata": {**changed["metadata"]}})
+        with self._lock:
+            found = self.read(path)
+            edit(found)
+            self.replace(path, found)
 
     def read(self, path: str) -> Object:
         """An object."""
@@ -160,10 +172,8 @@ class Cluster:
             return answer.status, answer.headers.get("x-model-version", "")
 
     def _validate(self, path: str, made: Object) -> None:
-        try:
-            jsonschema.validate(made, self._schemas[path])
-        except jsonschema.ValidationError as error:
-            raise Refused(422, f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}") from error
+        for error in self._schemas[path].iter_errors(made):
+            raise Refused(422, f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}")
         if path == SERVICES:
             _admit(made)
 
@@ -325,7 +335,10 @@ def http_route(backends: Mapping[str, int]) -> Object:
             "hostnames": ["flights.example.com"],
             "rules": [
                 {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": refs},
-                {"matches": [{"path": {"type": "Exact", "value": "/about"}}], "backendRefs": [{"name": "v1", "port": 80}]},
+                {
+                    "matches": [{"path": {"type": "Exact", "value": "/about"}}],
+                    "backendRefs": [{"name": "v1", "port": 80}],
+                },
             ],
         },
     }

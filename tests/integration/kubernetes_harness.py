@@ -19,6 +19,7 @@ from tests.integration.kubernetes_api_server import (
     NAMESPACE,
     ROUTES,
     SERVICES,
+    WRITER,
     Cluster,
     api_server,
     http_route,
@@ -49,9 +50,18 @@ class KubernetesHarness(EngineHarness):
         """Where the object is."""
         return PATHS[self.kind]
 
-    def at(self, server: str, *, patience_s: float = 20.0, context: str = "", **keywords: str) -> Traffic:
+    def at(
+        self,
+        server: str,
+        *,
+        patience_s: float = 20.0,
+        context: str = "",
+        token: str = WRITER,
+        authority: Path | None = None,
+    ) -> KubernetesTraffic:
         """The engine with the kubeconfig of an API server."""
-        file = write_kubeconfig(self.root / f"kubeconfig-{len(list(self.root.iterdir()))}", server, **keywords)
+        file = self.root / f"kubeconfig-{len(list(self.root.iterdir()))}"
+        write_kubeconfig(file, server, token, authority)
         address = ObjectAddress(NAMESPACE, NAME, context, str(file))
         return KubernetesTraffic(KubernetesPlace(self.kind, address, BACKENDS[self.kind], patience_s))
 

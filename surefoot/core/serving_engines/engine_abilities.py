@@ -225,6 +225,6 @@ def missing_abilities(name: EngineName, *, recorded_elsewhere: bool = False) -> 
         yield f"{engine}: a rollback needs MLflow; while it does not answer, traffic stays and 'reconcile' repeats it"
     if not able.confirmed_by_proxies:
         yield (
-            f"{engine}: a change is confirmed by the controller of the object, and not by each proxy: for a moment after"
-            " a rollback has returned, a proxy may still send requests to the candidate"
+            f"{engine}: a change is confirmed by the controller of the object, and not by each proxy: for a moment"
+            " after a rollback has returned, a proxy may still send requests to the candidate"
         )

@@ -1,7 +1,7 @@
-"""Read and replace one object of a cluster through the official Kubernetes client, with credentials of the kubeconfig.
+"""Read and replace one object of a cluster through the official Kubernetes client, with the kubeconfig's credentials.
 
-Whatever keeps us from the object is `GatewayUnavailable`: it says nothing against the version that traffic should go to,
-and the next run repeats the change once it is mended.
+Every reason why the object cannot be reached, missing rights among them, is `GatewayUnavailable`: it says nothing
+against the version that traffic should go to, and the next run repeats the change once it is mended.
 """
 
 import json
@@ -77,7 +77,7 @@ class ObjectConnection:
             "update", self._api.replace_namespaced_custom_object, body=changed, field_manager=_FIELD_MANAGER, **dry
         )
 
-    def _call(self, verb: str, ask: Any, **arguments: Any) -> JsonObject:  # noqa: ANN401 - a method of the client
+    def _call(self, verb: str, ask: Any, **arguments: Any) -> JsonObject:
         from kubernetes.client import ApiException  # noqa: PLC0415 - an extra
         from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError  # noqa: PLC0415 - of it
 
@@ -166,8 +166,8 @@ def _client(address: ObjectAddress) -> "ApiClient":
     except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:
         what = f"kubeconfig {file or usual}" if file or usual.exists() or address.context else "pod's account"
         raise GatewayUnavailable(
-            f"engine 'kubernetes' has no credentials: {what} cannot be used ({_line(error)}): set KUBECONFIG, or correct"
-            " traffic.kubernetes.context"
+            f"engine 'kubernetes' has no credentials: {what} cannot be used ({_line(error)}): set KUBECONFIG, or"
+            " correct traffic.kubernetes.context"
         ) from error
     return ApiClient(made)
 

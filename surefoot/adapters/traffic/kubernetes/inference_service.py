@@ -133,7 +133,9 @@ def _unready(found: JsonObject, name: str) -> str:
     """Why a predictor cannot answer, as KServe says; empty when it is ready."""
     if name == _parts(found)[0].get("name"):
         told = condition(found.get("status", {}).get("conditions"), "PredictorReady")
-        return "" if told.get("status") == "True" else f"predictor {name} is not ready ({told.get('reason', 'unknown')})"
+        return (
+            "" if told.get("status") == "True" else f"predictor {name} is not ready ({told.get('reason', 'unknown')})"
+        )
     return "" if _canary_status(found, name).get("ready") else f"predictor {name} is not ready"
 
 

@@ -1,8 +1,8 @@
 """Split traffic through one object of a Kubernetes cluster, whose controller then tells its proxies.
 
-The split that was asked for stands in an annotation of the object, from which an older change is refused. The API server
-compares resource versions, so a look and the change that follows from it cannot be apart: a writer that hangs in
-between changes nothing.
+The split that was asked for stands in an annotation of the object, from which an older change is refused. The API
+server compares resource versions, so nothing can change between a look and the change that follows from it: a writer
+that hangs in between changes nothing.
 """
 
 import copy

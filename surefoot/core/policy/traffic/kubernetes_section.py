@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import OptionalKey, PositiveDuration
-from surefoot.core.policy.violations import rule_error
+from surefoot.core.policy.violations import describe_type, rule_error
 from surefoot.core.serving_engines.engine_abilities import KubernetesKind
 
 _LABEL_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -22,7 +22,8 @@ _MAX_PATIENCE_S = 600.0
 def _backend(template: str) -> str:
     if re.fullmatch(_BACKEND_PATTERN, template) is None:
         raise rule_error(
-            f"expected a name with {{version}} in it that begins with a letter, such as v{{version}}, found '{template}'"
+            "expected a name with {version} in it that begins with a letter, such as v{version}, found"
+            f" {describe_type(template)}"
         )
     return template
 

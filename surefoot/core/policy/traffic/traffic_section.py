@@ -29,7 +29,8 @@ class Traffic(PolicyModel):
     """What traffic is planned, and who serves it."""
 
     engine: Annotated[EngineName, Field(strict=False)] = Field(
-        EngineName.GATEWAY, description="Who splits the traffic: the gateway, alias champion alone, HAProxy, or Kubernetes."
+        EngineName.GATEWAY,
+        description="Who splits the traffic: the gateway, alias champion alone, HAProxy, or Kubernetes.",
     )
     requests_per_minute: Annotated[float, Field(gt=0.0, le=_MAX_REQUESTS_PER_MINUTE, allow_inf_nan=False)] = Field(
         description="Planned traffic [requests per minute]; plans count on it, no verdict does."
