@@ -25,7 +25,7 @@ import yaml
 
 CRDS = Path(__file__).parents[1] / "data" / "crds"
 NAMESPACE, NAME = "models", "flights"
-WRITER, READER, STRANGER = "token-of-a-writer", "token-of-a-reader", "token-of-a-stranger"
+WRITER, READER, STRANGER, UNKNOWN = "secret-of-a-writer", "secret-of-a-reader", "secret-of-a-stranger", "no-secret"
 RIGHTS: Mapping[str, frozenset[str]] = {
     WRITER: frozenset({"GET", "PUT"}),
     READER: frozenset({"GET"}),
@@ -90,6 +90,7 @@ class Cluster:
         objects: Object by path.
         conflicts: How many writes in a row meet another writer from now on.
         failures: Statuses of the next answers to writes.
+        missing: Services that the controller cannot find.
         observes: Whether the controller looks at changes.
         programmed: Weight of each version's server at the proxy.
         writes: How many objects were replaced.
@@ -98,6 +99,7 @@ class Cluster:
     def __init__(self, servers: Mapping[str, int]) -> None:
         self.objects: dict[str, Object] = {}
         self.conflicts, self.failures, self.observes, self.writes = 0, list[int](), True, 0
+        self.missing: set[str] = set()
         self.programmed: dict[str, int] = {}
         self._servers = servers
         self._schemas = _validators()
@@ -156,7 +158,10 @@ class Cluster:
         """Have the controller look at every object, unless it sleeps."""
         with self._lock:
             for path, found in self.objects.items() if self.observes else ():
-                (_observe_route if path == ROUTES else _observe_service)(found)
+                if path == ROUTES:
+                    _observe_route(found, self.missing)
+                else:
+                    _observe_service(found)
                 self.programmed = _route_weights(found) if path == ROUTES else _service_weights(found)
 
     def ask(self) -> tuple[int, str]:
@@ -193,10 +198,10 @@ def _admit(made: Object) -> None:
         raise Refused(400, f"{denied}canary needs deployment mode Standard")
 
 
-def _observe_route(found: Object) -> None:
+def _observe_route(found: Object, lost: set[str]) -> None:
+    """Say that the route is taken, and which of its Services are not there."""
     seen = {"observedGeneration": found["metadata"]["generation"], "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    known = {"v1", "v2", "v3"} | {f"flights-v{number}" for number in range(1, 4)}
-    missing = [one["name"] for one in _refs(found) if one["name"] not in known]
+    missing = [one["name"] for one in _refs(found) if one["name"] in lost]
     resolved = {"status": "False", "reason": "BackendNotFound", "message": f"service {missing} not found"}
     if not missing:
         resolved = {"status": "True", "reason": "ResolvedRefs", "message": ""}
@@ -214,7 +219,7 @@ def _observe_route(found: Object) -> None:
 
 
 def _observe_service(found: Object) -> None:
-    """Say that everything runs, but predictors whose environment says that they do not."""
+    """Say that every predictor runs but the one that a label names."""
     broken = found["metadata"].get("labels", {}).get("broken", "")
     ready = found["spec"]["predictor"]["name"] != broken
     found["status"] = {

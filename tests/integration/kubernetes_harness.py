@@ -50,6 +50,11 @@ class KubernetesHarness(EngineHarness):
         """Where the object is."""
         return PATHS[self.kind]
 
+    @property
+    def url(self) -> str:
+        """Address of the API server."""
+        return f"http://127.0.0.1:{self.port}"
+
     def at(
         self,
         server: str,
