@@ -1,6 +1,7 @@
 """Engine `kubernetes` before a test API server: its fence, what it refuses, and each way in which a cluster fails."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from surefoot.adapters.traffic.split_text import encode_split_text
+from surefoot.core.domain import Split, Version
 from surefoot.core.errors import (
     GatewayUnavailable,
     OutcomeUnknown,
@@ -44,14 +47,14 @@ HTTPROUTE, INFERENCESERVICE = KubernetesKind.HTTPROUTE, KubernetesKind.INFERENCE
 @pytest.fixture
 def route(tmp_path: Path) -> Iterator[KubernetesHarness]:
     """An HTTPRoute that names three versions."""
-    with kubernetes_engine(HTTPROUTE, tmp_path / "cluster") as made:
+    with kubernetes_engine(HTTPROUTE, tmp_path / "route") as made:
         yield made
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[KubernetesHarness]:
     """An InferenceService with three predictors."""
-    with kubernetes_engine(INFERENCESERVICE, tmp_path / "cluster") as made:
+    with kubernetes_engine(INFERENCESERVICE, tmp_path / "service") as made:
         yield made
 
 
@@ -81,6 +84,23 @@ def test_the_test_server_refuses_what_the_published_schema_refuses(route: Kubern
     made["spec"]["canary"][0]["predictor"]["maxReplicas"] = 3
     with pytest.raises(Refused, match="autoscaling fields are not allowed"):
         route.cluster.put(SERVICES, made)
+
+
+def test_the_manifests_of_the_manual_are_valid(route: KubernetesHarness, service: KubernetesHarness) -> None:
+    """HTTPRoute and InferenceService in docs/engines.md follow the published schemas and can be served from."""
+    text = (Path(__file__).parents[2] / "docs" / "engines.md").read_text("utf-8")
+    manifests = {}
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        made = yaml.safe_load(block)  # noqa: TID251 - a manifest, no policy
+        manifests[made.get("kind", "")] = made
+    for engine, path, kind in ((route, ROUTES, "HTTPRoute"), (service, SERVICES, "InferenceService")):
+        engine.cluster.put(path, manifests[kind])
+        old, new = (Version(number, f"sha256:{number * 64}") for number in "78")
+        for split in (Split(old, new, 25.0, "s", "r", 1), Split(new, None, 0.0, "s", "r", 2)):
+            engine.traffic.shift(engine.model, split)
+            assert engine.traffic.live(engine.model) == split
+    (rule,) = manifests["Role"]["rules"]
+    assert (rule["resourceNames"], rule["verbs"]) == (["flights"], ["get", "update"])
 
 
 def test_only_rules_of_versions_are_changed(route: KubernetesHarness) -> None:

@@ -6,15 +6,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import OptionalKey, PositiveDuration
+from surefoot.core.policy.scalars import OptionalKey, PositiveDuration, optional_duration
 from surefoot.core.policy.violations import describe_type, rule_error
 from surefoot.core.serving_engines.engine_abilities import KubernetesKind
 
 _LABEL_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _BACKEND_PATTERN = r"^[a-z][a-z0-9-]*\{version\}([a-z0-9-]*[a-z0-9])?$"
-_DEFAULT_PATIENCE_S = 30.0
-"""How long a controller may take to confirm a change by default [seconds]; most take less than two."""
 _MAX_PATIENCE_S = 600.0
 """Longest patience with a controller [seconds]: a rollback waits so long for its confirmation."""
 
@@ -50,8 +48,8 @@ class KubernetesSection(PolicyModel):
     context: OptionalKey[Annotated[str, Field(min_length=1, max_length=253)]] = Field(
         None, description="Context of the kubeconfig; its current one by default, or the cluster that Surefoot runs in."
     )
-    patience: Annotated[PositiveDuration, AfterValidator(_short)] = Field(
-        _DEFAULT_PATIENCE_S, description="How long the controller of the object may take to confirm a change."
+    patience: Annotated[PositiveDuration, AfterValidator(_short)] = optional_duration(
+        "30s", "How long the controller of the object may take to confirm a change; most take less than two seconds."
     )
 
     @property
