@@ -91,6 +91,7 @@ class Cluster:
         conflicts: How many writes in a row meet another writer from now on.
         failures: Statuses of the next answers to writes.
         missing: Services that the controller cannot find.
+        garbage: What is answered in place of any object.
         observes: Whether the controller looks at changes.
         programmed: Weight of each version's server at the proxy.
         writes: How many objects were replaced.
@@ -100,6 +101,7 @@ class Cluster:
         self.objects: dict[str, Object] = {}
         self.conflicts, self.failures, self.observes, self.writes = 0, list[int](), True, 0
         self.missing: set[str] = set()
+        self.garbage = b""
         self.programmed: dict[str, int] = {}
         self._servers = servers
         self._schemas = _validators()
@@ -274,9 +276,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status, told = 200, ask(asked.path, parse_qs(asked.query))
         except Refused as error:
             status, told = error.status, {"kind": "Status", "status": "Failure", "message": str(error)}
-        body = json.dumps(told).encode()
+        body = self.cluster.garbage or json.dumps(told).encode()
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header(
+            "content-type", "image/png" if self.cluster.garbage[:1] in {b"G", b"\x89"} else "application/json"
+        )
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

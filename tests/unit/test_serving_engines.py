@@ -134,7 +134,7 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     (kubernetes(kind="virtualservice"), "traffic.kubernetes.kind", "httproute, inferenceservice"),
     (kubernetes(backend="{version}"), "traffic.kubernetes.backend", "with {version} in it that begins with a letter"),
     (kubernetes(namespace="Models"), "traffic.kubernetes.namespace", "Models"),
-    (kubernetes(patience="11m"), "traffic.kubernetes.patience", "expected 10m at most"),
+    (kubernetes(patience="6m"), "traffic.kubernetes.patience", "expected 5m at most"),
     (kubernetes(token="t"), "traffic.kubernetes.token", "known here: backend, context, kind, name, namespace"),  # noqa: S106 - a key that a policy must not have
     ({**POLICY, "traffic": {**POLICY["traffic"], "engine": "istio"}}, "traffic.engine", "gateway, alias, haproxy"),
     ({**POLICY, "steps": [SHADOW]}, "steps", "at least one weight step is needed between shadow and promotion"),

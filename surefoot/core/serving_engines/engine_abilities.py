@@ -182,7 +182,7 @@ ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
 )
 """What every engine can do; a new engine is one more entry, one policy section and one file of adapters/traffic."""
 
-KUBERNETES_KINDS: Mapping[KubernetesKind, EngineAbilities] = MappingProxyType(
+KUBERNETES_KINDS: Mapping[str, EngineAbilities] = MappingProxyType(
     {
         KubernetesKind.HTTPROUTE: ENGINES[EngineName.KUBERNETES],
         KubernetesKind.INFERENCESERVICE: replace(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yaml import YAMLError
+
 from surefoot.adapters.traffic.kubernetes.split_object import JsonObject, SplitObject
 from surefoot.core.errors import Conflict, GatewayUnavailable, OutcomeUnknown, Rejected
 
@@ -94,18 +96,24 @@ class ObjectConnection:
             raise self._refusal(verb, int(error.status or 0), error.reason, error.body) from error
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise GatewayUnavailable(f"the API server of {self._where} does not answer: {_line(error)}") from error
-        except HTTPError as error:
-            unknown = verb != "get"
-            what = f"the API server of {self._where} did not answer '{verb}': {_line(error)}"
-            raise (OutcomeUnknown if unknown else GatewayUnavailable)(what) from error
-        if not isinstance(told, dict):
-            raise GatewayUnavailable(f"the API server answers something that is no object for {self._where}")
+        except (HTTPError, OSError) as error:
+            raise self._lost(verb, f"did not answer '{verb}': {_line(error)}") from error
+        except (ValueError, LookupError) as error:  # the client decodes any bytes that it gets
+            raise self._lost(verb, f"answers '{verb}' with something that is no object: {_line(error)}") from error
+        if not isinstance(told, dict) or not isinstance(told.get("metadata"), dict):
+            raise self._lost(verb, f"answers '{verb}' with something that is no object")
         return told
+
+    def _lost(self, verb: str, what: str) -> Exception:
+        """The error of a request that has no answer which can be used."""
+        return (GatewayUnavailable if verb == "get" else OutcomeUnknown)(f"the API server of {self._where} {what}")
 
     def _refusal(self, verb: str, status: int, reason: object, body: object) -> Exception:
         """What an answer of the API server means."""
         where, said = self._where, _line(_message(body) or reason)
-        if status == 0:  # the client reports a failed TLS handshake so
+        if status == 0 and "SSL" not in str(reason):  # the client could not read the answer
+            return self._lost(verb, f"answers '{verb}' with something that is no object: {_line(reason)}")
+        if status == 0:
             return GatewayUnavailable(f"no trusted connection to the API server of {where}: {_line(reason)}")
         if status == _UNAUTHORIZED:
             return GatewayUnavailable(
@@ -163,10 +171,13 @@ def _client(address: ObjectAddress) -> "ApiClient":
             )
         else:
             config.load_incluster_config(client_configuration=made)
-    except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+    except (ConfigException, OSError, YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # What a parser says may quote the file, and so a token.
+        told = isinstance(error, ConfigException | OSError)
+        why = _line(error) if told else f"it is no kubeconfig: {type(error).__name__}"
         what = f"kubeconfig {file or usual}" if file or usual.exists() or address.context else "pod's account"
         raise GatewayUnavailable(
-            f"engine 'kubernetes' has no credentials: {what} cannot be used ({_line(error)}): set KUBECONFIG, or"
+            f"engine 'kubernetes' has no credentials: {what} cannot be used ({why}): set KUBECONFIG, or"
             " correct traffic.kubernetes.context"
         ) from error
     return ApiClient(made)

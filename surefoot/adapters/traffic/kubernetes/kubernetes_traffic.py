@@ -32,8 +32,8 @@ MODEL_ANNOTATION = "surefoot/model"
 """Annotation of the object that holds the name of the model that it serves."""
 _ATTEMPTS = 5
 """How often a change is tried again that met another writer."""
-_PAUSE_S = 0.1
-"""Time between two looks for the controller's confirmation [s]."""
+_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
+"""Time between the first two looks for the controller's confirmation, which doubles up to the second [s]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,21 @@ class KubernetesPlace:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], kubeconfig: str = "") -> "KubernetesPlace":
-        """Read what the journal keeps of the engine."""
-        address = ObjectAddress(
-            str(settings["namespace"]), str(settings["name"]), str(settings.get("context", "")), kubeconfig
+        """Read what the journal keeps of the engine.
+
+        Raises:
+            Rejected: Another release has journalled something that this one does not know.
+        """
+        try:
+            namespace, name, backend = (str(settings[key]) for key in ("namespace", "name", "backend"))
+            kind, patience = KubernetesKind(str(settings["kind"])), float(str(settings["patience_s"]))
+        except (KeyError, ValueError) as error:
+            raise Rejected(
+                f"the journal names an object of Kubernetes that this release does not know: {error}"
+            ) from error
+        return cls(
+            kind, ObjectAddress(namespace, name, str(settings.get("context", "")), kubeconfig), backend, patience
         )
-        patience = float(str(settings["patience_s"]))
-        return cls(KubernetesKind(str(settings["kind"])), address, str(settings["backend"]), patience)
 
 
 class KubernetesTraffic:
@@ -202,7 +211,7 @@ class KubernetesTraffic:
         self, api: ObjectConnection, found: JsonObject, model: str, split: Split, wanted: WantedWeights
     ) -> None:
         """Return once the controller has confirmed the object, and the object still says the same."""
-        deadline = time.monotonic() + self._place.patience_s
+        deadline, pause = time.monotonic() + self._place.patience_s, _PAUSE_S
         while True:
             known = self._known(found, model)
             if known != split and known is not None and known.generation >= split.generation:
@@ -216,7 +225,8 @@ class KubernetesTraffic:
                 raise OutcomeUnknown(
                     f"{self._where} is changed, and not confirmed within {self._place.patience_s:g} s: {problem}"
                 )
-            time.sleep(_PAUSE_S)
+            time.sleep(pause)
+            pause = min(2.0 * pause, _LONGEST_PAUSE_S)
             try:
                 found = api.read()
             except GatewayUnavailable as error:

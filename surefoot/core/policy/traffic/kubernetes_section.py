@@ -13,7 +13,7 @@ from surefoot.core.serving_engines.engine_abilities import KubernetesKind
 _LABEL_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _BACKEND_PATTERN = r"^[a-z][a-z0-9-]*\{version\}([a-z0-9-]*[a-z0-9])?$"
-_MAX_PATIENCE_S = 600.0
+_MAX_PATIENCE_S = 300.0
 """Longest patience with a controller [seconds]: a rollback waits so long for its confirmation."""
 
 
@@ -28,7 +28,7 @@ def _backend(template: str) -> str:
 
 def _short(patience: float) -> float:
     if patience > _MAX_PATIENCE_S:
-        raise rule_error("expected 10m at most: a rollback waits so long for the controller")
+        raise rule_error("expected 5m at most: a rollback waits so long for the controller")
     return patience
 
 
