@@ -278,9 +278,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status, told = error.status, {"kind": "Status", "status": "Failure", "message": str(error)}
         body = self.cluster.garbage or json.dumps(told).encode()
         self.send_response(status)
-        self.send_header(
-            "content-type", "image/png" if self.cluster.garbage[:1] in {b"G", b"\x89"} else "application/json"
-        )
+        self.send_header("content-type", "image/png" if body[:1] in {b"G", b"\x89"} else "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
