@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Hundreds of processes import the same modules: without compiled files each of them compiles all of these again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo needs test check bench fault wheel clean
+.PHONY: setup demo needs test check bench fault docs wheel clean
 setup: .venv/.ready
 .venv/.ready: requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" .ci/need python
@@ -46,6 +46,9 @@ fault: setup # hours: damage, kills during rollbacks, starts under pressure, eve
 	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest -m sweep tests/e2e tests/integration
 	$(BIN)/python -m bench.damage && $(BIN)/python -m bench.rollback_kills
 	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
+docs: setup # the site, in dist/docs
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs dist/docs
+	@echo "open dist/docs/index.html"
 wheel: setup
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir dist .
 clean:

@@ -1,4 +1,4 @@
-"""Count the evidence in closed prediction-log files in parallel, so that a gate evaluation only adds up counts."""
+"""Count the evidence in closed log files before a gate is evaluated."""
 
 from collections.abc import Mapping
 from typing import Any

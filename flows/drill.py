@@ -1,4 +1,4 @@
-"""Rehearse the rollback of a model in a staging twin, an isolated copy of production with injected faults."""
+"""Rehearse a model's rollback in an isolated copy of production."""
 
 from typing import Any
 

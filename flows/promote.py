@@ -1,4 +1,4 @@
-"""Promote a model version stage by stage: validation, offline and live shadow, approvals, canary ramp, champion."""
+"""Promote a model version stage by stage, from validation to champion."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""Reconcile the journal with registry, gateway and Prefect, and do due work, such as resuming interrupted rollouts."""
+"""Run all reconciliation steps, such as resuming interrupted rollouts."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

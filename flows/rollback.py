@@ -1,4 +1,4 @@
-"""Roll back a version: move traffic to the last good version first, then change the registry."""
+"""Roll back a version by moving traffic to the last good version."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Evaluate the gates of promoted versions while they serve; roll back or retrain those that have become worse."""
+"""Evaluate the gates of promoted versions while they serve."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Count the evidence in closed prediction-log files ahead of time, so that a gate's evaluation only adds up counts."""
+"""Count the evidence in closed prediction-log files before a gate needs the counts."""
 
 from collections.abc import Mapping
 

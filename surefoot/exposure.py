@@ -1,4 +1,4 @@
-"""List the requests that a rolled-back version answered (its exposure), and compute corrected answers."""
+"""Write lists of the requests that a rolled-back version answered."""
 
 import hashlib
 import tempfile
@@ -69,7 +69,7 @@ class ExposureListSpec:
         return f"version-{self.version.number}" + (f"-{self.rollout}" if self.rollout else "")
 
 
-def find_exposure(
+def specify_exposure_list(
     config: Settings, model: str, entries: Sequence[Entry], *, number: str = "", rollout: str = "", unit: str = ""
 ) -> ExposureListSpec:
     """Find the version whose answers are to be listed: by number, by rollout, or else the last one rolled back.
@@ -258,7 +258,7 @@ def _journal_once(ports: Ports, model: str, event: ExposureListed | CorrectionsW
     return True
 
 
-def list_due_exposure(config: Settings, ports: Ports, model: str) -> str:
+def write_due_exposure(config: Settings, ports: Ports, model: str) -> str:
     """Write the exposure list of the earliest rollback that has none yet, if there is one; no model is called.
 
     Returns:
@@ -272,7 +272,7 @@ def list_due_exposure(config: Settings, ports: Ports, model: str) -> str:
     due = next((one for one in ledger.unlisted if version_rolled_back_by(ledger, one)), "")
     if not due:
         return ""
-    exposure = find_exposure(config, model, entries, rollout=due)
+    exposure = specify_exposure_list(config, model, entries, rollout=due)
     table, _ = write_exposure(config, exposure, exposure_file(config, exposure), score=False)
     journal_exposure(config, ports, exposure, table)
     return f"{table.rows:,} answers of version {exposure.version.number}"
@@ -312,7 +312,7 @@ def correct_answers(config: Settings, ports: Ports, model: str, number: str = ""
         SurefootError: The proven-good version could not be had.
     """
     entries = ports.journal.read(model)
-    found = find_exposure(config, model, entries, number=number)
+    found = specify_exposure_list(config, model, entries, number=number)
     ledger = fold_entries(model, entries)
     champion = ledger.champion
     by = champion if champion and champion.digest != found.version.digest else ledger.target()

@@ -1,4 +1,4 @@
-"""Define the settings of one installation (paths, addresses, token), which `surefoot up` writes."""
+"""Define the settings of one installation, which `surefoot up` writes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that start due rollback drills, run a drill, and show its results as a table."""
+"""Define the Prefect tasks that start and run rollback drills."""
 
 import subprocess
 import sys

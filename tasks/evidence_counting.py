@@ -1,4 +1,4 @@
-"""Define the Prefect task that counts the evidence in one log file, and find the log files to count in parallel."""
+"""Define the Prefect task that counts the evidence in one log file."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Define the Prefect task that imports what others record, for models whose policy has a section `evidence`."""
+"""Define the Prefect task that imports evidence from external sources."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that open a rollout, make its version champion, and evaluate it after promotion (bake)."""
+"""Define the Prefect tasks that open a rollout and make its version champion."""
 
 from collections.abc import Mapping
 from typing import Any

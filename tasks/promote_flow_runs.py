@@ -1,4 +1,4 @@
-"""Name and tag Prefect runs of the promote flow, and update ended runs with the outcome of their rollout."""
+"""Name and tag the Prefect runs of the promote flow by their rollouts."""
 
 import contextlib
 from collections.abc import Iterator

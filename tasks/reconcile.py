@@ -1,4 +1,4 @@
-"""Define the Prefect tasks of the reconcile flow, such as serving champions and resuming rollouts."""
+"""Define the Prefect tasks of the reconcile flow, which resumes open rollouts."""
 
 import datetime as dt
 from functools import partial
@@ -18,7 +18,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
-from surefoot.exposure import list_due_exposure
+from surefoot.exposure import write_due_exposure
 from surefoot.incidents.incident_reports import update_incident_reports
 from surefoot.incidents.notifications import journal_deliveries
 from surefoot.rollout import (
@@ -241,7 +241,7 @@ def count_ended_rollouts() -> list[str]:
             try:
                 ledger = wiring.journal_counts(config, ports, model)
                 listed = (
-                    list_due_exposure(config, ports, model) if is_exposure_list_due(ledger, ports.clock.now()) else ""
+                    write_due_exposure(config, ports, model) if is_exposure_list_due(ledger, ports.clock.now()) else ""
                 )
             except SurefootError as error:  # the next tick counts, for as long as the log is there
                 get_run_logger().error("what versions of %s answered cannot be counted: %s", model, error)

@@ -1,4 +1,4 @@
-"""Define the Prefect task that rolls a version back: traffic first, then the registry."""
+"""Define the Prefect task that rolls a version back."""
 
 from prefect import task
 from prefect.logging import get_run_logger

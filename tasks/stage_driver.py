@@ -1,4 +1,4 @@
-"""Run a rollout through one stage in a Prefect task, log its verdicts, and show them in MLflow."""
+"""Run a rollout through one stage in a Prefect task."""
 
 import os
 from contextlib import AbstractContextManager

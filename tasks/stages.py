@@ -1,4 +1,4 @@
-"""Define a Prefect task for each stage of the promote flow: validate, shadow, live shadow, approval and canary."""
+"""Define a Prefect task for each stage of the promote flow."""
 
 from prefect import task
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""Map the outcome of a rollout to Prefect states, and combine the states of several tasks."""
+"""Map the outcome of a rollout to Prefect states."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that evaluate each serving champion, and on harm roll it back or start retraining."""
+"""Define the Prefect tasks that evaluate each serving champion."""
 
 from prefect import task
 from prefect.client.schemas.objects import State

@@ -12,6 +12,49 @@ _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(["pytest", "tests.command_imports"])
 
 
+class RunningCommand:
+    """A `surefoot` command under way in a process of its own.
+
+    Attributes:
+        returncode: Exit code, or minus the number of the signal that ended it; None while it runs.
+    """
+
+    def __init__(self, words: tuple[str, ...], environment: Mapping[str, str], folder: Path | None = None) -> None:
+        self._words = words
+        self._place = tempfile.TemporaryDirectory(prefix="command-")
+        self._said = [Path(self._place.name) / name for name in ("out", "err")]
+        arguments = (words, dict(environment), str(folder or Path.cwd()), [str(file) for file in self._said])
+        self._process = _FORKSERVER.Process(target=_act, args=arguments)
+        self._process.start()
+        self.returncode: int | None = None
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._process.kill()
+
+    def communicate(self, timeout: float = 300.0) -> tuple[str, str]:
+        """Wait for its end; what it has said on both outputs.
+
+        Args:
+            timeout: How long it may take [s].
+
+        Raises:
+            subprocess.TimeoutExpired: It took longer, and was killed.
+        """
+        if self.returncode is None:
+            self._process.join(timeout)
+            if self._process.exitcode is None:
+                self._process.kill()
+                self._process.join()
+                self._place.cleanup()
+                raise subprocess.TimeoutExpired(self._words, timeout)
+            self.returncode = self._process.exitcode
+            self._text = [file.read_text(encoding="utf-8") if file.exists() else "" for file in self._said]
+            self._place.cleanup()
+        out, err = self._text
+        return out, err
+
+
 def run_command(
     *words: str, environment: Mapping[str, str], folder: Path | None = None, timeout: float = 300.0
 ) -> "subprocess.CompletedProcess[str]":
@@ -26,18 +69,9 @@ def run_command(
     Raises:
         subprocess.TimeoutExpired: It took longer, and was killed.
     """
-    with tempfile.TemporaryDirectory(prefix="command-") as place:
-        said = [Path(place) / name for name in ("out", "err")]
-        arguments = (words, dict(environment), str(folder or Path.cwd()), [str(file) for file in said])
-        process = _FORKSERVER.Process(target=_act, args=arguments)
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(words, timeout)
-        out, err = (file.read_text(encoding="utf-8") for file in said)
-    return subprocess.CompletedProcess(words, process.exitcode, out, err)
+    command = RunningCommand(words, environment, folder)
+    out, err = command.communicate(timeout)
+    return subprocess.CompletedProcess(words, command.returncode or 0, out, err)
 
 
 def _act(words: list[str], environment: dict[str, str], folder: str, said: list[str]) -> None:

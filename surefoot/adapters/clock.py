@@ -1,4 +1,4 @@
-"""Provide the host's clock, a replay clock that reads a simulated time from a file, and the interface of both."""
+"""Provide the host's clock, and a replay clock with simulated time."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Store how far scheduled flows have come: when each last ran, and what MLflow and Prefect already show."""
+"""Store when each scheduled flow last ran, and what MLflow already shows."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Back-test a policy on a recorded incident (regression case): whether and when it stops the bad version."""
+"""Back-test a policy on a recorded incident, to see if it stops the bad version."""
 
 import math
 from collections.abc import Mapping

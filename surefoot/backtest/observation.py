@@ -1,4 +1,4 @@
-"""Judge two versions that another system serves, by its own log, as if Surefoot had routed them; nothing is moved."""
+"""Judge two versions from another serving system's log, without moving traffic."""
 
 import math
 import tempfile

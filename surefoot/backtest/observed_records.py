@@ -1,4 +1,4 @@
-"""Read two versions' rows from the sources that a policy names, and write them as records that a back-test reads."""
+"""Write two versions' rows from a policy's sources as records for a back-test."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Sum the losses of recorded answers once for each time block, for reuse in all gate evaluations of a back-test."""
+"""Sum the errors of recorded answers once per time block, for later reuse."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Back-test one rollout on recorded requests, and report each evaluation of its gates and each milestone."""
+"""Back-test one rollout on recorded requests, and report each gate evaluation."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Run an expectation suite on the requests of a back-test, and reuse the result for the same requests."""
+"""Run an expectation suite on a back-test's requests, and reuse its results."""
 
 import hashlib
 import tempfile

@@ -1,4 +1,4 @@
-"""Define the command `backtest`, which runs a policy on recorded traffic or on an incident's regression case."""
+"""Define the command `backtest`, which replays recorded traffic through a policy."""
 
 import json
 import sys

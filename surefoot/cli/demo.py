@@ -1,4 +1,4 @@
-"""Define the command `demo`, which runs an end-to-end demo on public flight data on this machine."""
+"""Define the command `demo`, which runs a demo on public flight data."""
 
 import contextlib
 import json
@@ -315,7 +315,13 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
     seconds = time.monotonic() - began
     console.print(f"took {seconds:.0f} s, set-up included")
     console.print(f"Prefect {config.prefect}/runs    MLflow {config.mlflow}/#/models/flights-late")
-    console.print("the stack stays up" if keep else "the stack is stopped now; --keep leaves it up to look around")
+    if keep:
+        console.print(f"status page {config.page}")
+        here = f"export SUREFOOT_HOME={config.home}"
+        said = f"the stack stays up: after '{here}' 'surefoot status' shows it, and 'surefoot down' stops it"
+        console.print(said, markup=False, soft_wrap=True)
+    else:
+        console.print("the stack is stopped now; --keep leaves it up to look around")
     if json_:
         summary = {
             "rows": rows,

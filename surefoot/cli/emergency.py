@@ -1,4 +1,4 @@
-"""Define the commands `abort`, `rollback`, `kill` (stops all candidates) and `repair` (resets alias `champion`)."""
+"""Define the emergency commands `abort`, `rollback`, `kill` and `repair`."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Define the `incident` commands: list, show, triage, annotate, review and close incidents, and release evidence."""
+"""Define the `incident` commands, which list, explain and close incidents."""
 
 from collections import defaultdict
 from collections.abc import Iterator

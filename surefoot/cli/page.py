@@ -1,4 +1,4 @@
-"""Define the command `page`, which prints a link that signs a person in to the status page."""
+"""Define the command `page`, which prints a sign-in link to the status page."""
 
 import time
 import webbrowser

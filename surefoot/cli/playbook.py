@@ -1,4 +1,4 @@
-"""Define the command `playbook`, which lists the steps people must take in an open incident, and records done ones."""
+"""Define the command `playbook`, which lists what people must do in an open incident."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the command `promote`, which opens a rollout, has Prefect run it, and shows its progress."""
+"""Define the command `promote`, which opens a rollout and shows its progress."""
 
 import time
 import uuid
@@ -12,15 +12,16 @@ from surefoot import wiring
 from surefoot.cli.access.permission import allowed_actor
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.printing.console import console, print_json
-from surefoot.cli.printing.journal_output import print_history
+from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.access.roles import Action
 from surefoot.core.domain import Stage
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.rollout import Ports, drive_rollout, open_promotion
+from surefoot.rollout import Ports, drive_rollout, open_promotion, try_promotion
 from surefoot.settings import Settings, read_settings
 
 _DEFAULT_REASON = "asked for by hand"
@@ -42,6 +43,10 @@ def promote(
     here: Annotated[
         bool, typer.Option("--here", help="Run in this process instead of Prefect; only then is no Prefect needed.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Judge on logged requests alone, up to the first live one; change nothing."),
+    ] = False,
     json_: JsonOption = False,
 ) -> int:
     """Promote a version through every stage; a rollout that is already open is joined and resumed.
@@ -49,6 +54,8 @@ def promote(
     Returns when the version bakes (exit 0) or the rollout has ended otherwise (exit 1).
     """
     config = read_settings()
+    if dry_run:
+        return _try(config, model, version, reason, force=force, ticket=ticket, quiet=json_)
     if override_freeze and reason == _DEFAULT_REASON:
         raise Rejected("--override-freeze needs a reason: say it with --reason")
     actor = allowed_actor(config, Action.PROMOTE, model)
@@ -92,6 +99,31 @@ def promote(
                 {"rollout": rollout, "stage": stage.value, "reason": ledger.rollouts[rollout].reason, "flow_run": run}
             )
         return 0 if stage in {Stage.BAKING, Stage.PROMOTED} else 1
+
+
+def _try(config: Settings, model: str, version: str, reason: str, *, force: bool, ticket: str, quiet: bool) -> int:
+    """Judge a version without traffic, print what would be journalled, and say what would follow."""
+    asked = wiring.promotion_request(config, model, version, reason, ticket=ticket, force=force)
+    with (
+        replay_progress_bar(quiet=quiet) as report,
+        wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S, report) as ports,
+    ):
+        found = try_promotion(
+            ports, model, asked, lambda entry: None if quiet else print_history([entry], everything=False)
+        )
+    rollout = found.rollout
+    if found.would_go_on:
+        said = f"version {version} passes: a promotion would go on to {rollout.stage}"
+    elif rollout.ending:
+        said = f"version {version} would end as {rollout.ending.terminal_stage}: {rollout.ending.reason}"
+    else:
+        said = f"version {version} is not decided yet ({rollout.stage}): {found.why_it_waits}"
+    if quiet:
+        entries = [entry_json(entry) for entry in found.entries]
+        print_json({"passes": found.would_go_on, "stage": rollout.stage, "said": said, "entries": entries})
+    else:
+        console.print(f"dry run: {said}; nothing was journalled, and no request or alias has moved", markup=False)
+    return 0 if found.would_go_on else 1
 
 
 def _over(ledger: Ledger) -> bool:

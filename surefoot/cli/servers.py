@@ -1,4 +1,4 @@
-"""Define the commands `up`, `down`, `gateway` and `controller`, which start or stop servers."""
+"""Define the commands that start or stop Surefoot's servers."""
 
 import logging
 import os

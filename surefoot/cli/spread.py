@@ -1,4 +1,4 @@
-"""Define the command `spread`, which estimates from logged requests the values that a policy has under `expect:`."""
+"""Define the command `spread`, which measures values for a policy's `expect:`."""
 
 from collections.abc import Sequence
 from decimal import Decimal

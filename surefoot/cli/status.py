@@ -1,4 +1,4 @@
-"""Define the command `status`, which shows what is served, which rollout is open, and all known problems."""
+"""Define the command `status`, which shows what is served and all known problems."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Open the rollout that the registry asks for, of models that a webhook has named, in a process of its own.
+"""Open requested rollouts in a separate process as soon as a webhook arrives.
 
 `reconcile` does the same a few seconds later, and whatever else is due; without a webhook it does it at its tick.
 """

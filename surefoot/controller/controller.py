@@ -1,4 +1,4 @@
-"""Run the controller: skip each due run of a scheduled Prefect flow that has no work, and let Prefect start the others.
+"""Run the controller, which skips each scheduled Prefect run that has no work.
 
 The controller never acts on a model. A tick that it leaves, or that it does not come to, is run by the scheduler's
 worker as it always was: with the controller gone nothing is missed, it only costs more.

@@ -1,4 +1,4 @@
-"""Find which scheduled flows have work to do, by dry runs of the operations that the flows carry out."""
+"""Find which scheduled flows have work to do, without doing it."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Start the forkserver that Prefect flow runs are forked from, and restart it when it has died."""
+"""Start the forkserver for Prefect flow runs, and restart it when it has died."""
 
 import logging
 import os

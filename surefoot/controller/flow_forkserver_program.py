@@ -1,4 +1,4 @@
-"""Serve as the forkserver of flow runs: import the modules named on the command line once, fork a process per run.
+"""Serve as the forkserver that forks one process for each flow run.
 
 The caller names the modules, for this package knows neither flows nor their scheduler. The server starts no thread,
 opens no connection but its socket, and runs no flow itself. It ends when its standard input does.

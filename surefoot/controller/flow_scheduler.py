@@ -1,4 +1,4 @@
-"""Define the interface to the flow scheduler (Prefect): list runs, skip idle ones, mark dead ones as crashed."""
+"""Define the interface to the flow scheduler, which is Prefect."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence

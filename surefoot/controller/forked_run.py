@@ -1,4 +1,4 @@
-"""Ask the forkserver to run a Python module, and wait for its end: a fast replacement for `python -m MODULE`.
+"""Ask the forkserver to run a Python module, and wait for its end.
 
 A worker starts this in the place of `python -m MODULE`, and supervises it as before: it lives as long as the run,
 passes signals on, and ends with its exit code. Without a forkserver it becomes `python -m MODULE`.

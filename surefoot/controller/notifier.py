@@ -1,4 +1,4 @@
-"""Send queued messages and heartbeats in background threads, so that the controller never waits for a receiver."""
+"""Send queued messages and heartbeats in background threads."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Tell the gateway which versions to keep ready for failover: an earlier good one, and the policy's fallback."""
+"""Tell the gateway which versions to keep ready for failover."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Read what the controller needs at each tick (journals, policies, registry, routes), again only if it has changed."""
+"""Read what the controller needs at a tick, and reread only what has changed."""
 
 import logging
 import time

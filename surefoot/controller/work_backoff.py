@@ -1,4 +1,4 @@
-"""Choose the work for which Prefect flows start now, and retry unfinished work after increasing pauses (back-off)."""
+"""Choose the work for which flows start now, and retry unfinished work later."""
 
 from dataclasses import dataclass
 

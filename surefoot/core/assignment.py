@@ -1,4 +1,4 @@
-"""Assign a unit (such as a customer) or a request to champion or candidate, by hashing its key with a salt."""
+"""Assign each request to the champion or the candidate by a salted hash."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Convert equal JSON values (7, 7.0 and "7") to one canonical text, for slices, joins and labels."""
+"""Convert JSON values of the same meaning, such as 7 and "7", to one text."""
 
 import json
 import math

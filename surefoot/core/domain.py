@@ -1,4 +1,4 @@
-"""Define shared value types: versions, stages, outcomes, verdicts, traffic splits, log policies, registry views."""
+"""Define shared value types for versions, stages, verdicts and traffic."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Define the fallback of a model, which answers when no version can: a constant, a table, or another model version."""
+"""Define a model's fallback, which answers when no version can."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

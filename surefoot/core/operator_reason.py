@@ -1,4 +1,4 @@
-"""Clean the reason that an operator types, so that no text can make an emergency command fail."""
+"""Clean the reason that an operator types for an action, so that it can be stored."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Reason:
     """A reason that the journal can store.
 
     Attributes:
-        text: One line of printable text, never empty, at most LONGEST characters.
+        text: One line of printable text, never empty, at most MAX_REASON_LENGTH characters.
         changes: What had to be done to what was typed, in words; empty when it is kept as it was.
     """
 

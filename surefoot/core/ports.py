@@ -1,4 +1,4 @@
-"""Define the ports (interfaces to the outside world): journal, registry, traffic, evidence, output tables and more."""
+"""Define the ports, which are Surefoot's interfaces to the outside world."""
 
 from typing import Protocol
 

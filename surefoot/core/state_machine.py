@@ -1,4 +1,4 @@
-"""Decide the next action of a rollout, as a pure function of journal state, policy and time."""
+"""Decide the next action of a rollout from journal state, policy and time."""
 
 import math
 

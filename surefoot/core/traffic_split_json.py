@@ -1,4 +1,4 @@
-"""Convert traffic splits and model versions to JSON, and decode them strictly."""
+"""Convert traffic splits and model versions to JSON or back."""
 
 import math
 import re

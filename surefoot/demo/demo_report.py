@@ -1,4 +1,4 @@
-"""Report the demo's results: a summary of each rollout, and a table of expected results and whether they occurred."""
+"""Report the demo's rollouts and whether the expected results occurred."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Build the demo's model requests from the public data set of 2013 New York flights, and fill missing values."""
+"""Build the demo's model requests from public data on New York flights."""
 
 import os
 from pathlib import Path
@@ -45,8 +45,8 @@ def build_requests(cache: Path) -> pd.DataFrame:
         cache: Parquet file to read, or to write after building.
 
     Returns:
-        One row a flight in order of `at` (request time, Unix seconds), with FEATURES, UNIT, `id`, `late` (1.0, 0.0, or
-        NaN when the flight never arrived) and `label_at` (landing, Unix seconds).
+        One row a flight in order of `at` (request time, Unix seconds), with FEATURES, UNIT_COLUMN, `id`, `late` (1.0,
+        0.0, or NaN when the flight never arrived) and `label_at` (landing, Unix seconds).
     """
     if cache.is_file():
         return pd.read_parquet(cache)

@@ -1,4 +1,4 @@
-"""Train and register the demo's model versions (a champion, a better one, two bad ones), and move registry aliases."""
+"""Train and register the model versions of the demo."""
 
 import contextlib
 import io
@@ -92,7 +92,7 @@ def train_versions(flights: pd.DataFrame) -> list[tuple[VersionRecipe, Pipeline,
     """Train every version; two of them share one training.
 
     Returns:
-        Recipe, trained pipeline and digest of the training data, in the order of RECIPES.
+        Recipe, trained pipeline and digest of the training data, in the order of VERSION_RECIPES.
     """
     known = flights.dropna(subset=["late"])
     full = fill_gaps(known)

@@ -1,4 +1,4 @@
-"""Maintain the demo's output table of predictions, which a rollback restores, and add it to the demo's policy."""
+"""Maintain the demo's output table of predictions, which a rollback restores."""
 
 import contextlib
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.demo.release_manager import ask_release_manager
+from surefoot.demo.release_manager import add_approval_step
 
 URL_VARIABLE = "FLIGHTS_PREDICTIONS_URL"
 """Environment variable with the URL of the table's database, for the processes of the stack."""
@@ -86,7 +86,7 @@ def make_demo_project(source: Path, folder: Path, model: str) -> Path:
     for path in source.iterdir():
         if path.name in {"prefect.yaml", "flows", "tasks", "expectations"}:
             (folder / path.name).symlink_to(path)
-    text = ask_release_manager(policy.read_text(encoding="utf-8"), folder)
+    text = add_approval_step(policy.read_text(encoding="utf-8"), folder)
     section = "" if "\ndata_layer:" in text else _POLICY_SECTION
     (folder / "configs" / policy.name).write_text(text + section, encoding="utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""Give the demo's approvals as a release manager would: signed with an SSH key that is made for the demo."""
+"""Add an approval step to the demo's policy, and sign the approval."""
 
 import secrets
 import subprocess
@@ -15,7 +15,7 @@ _STEP = f"  - approve: {{ by: {_GROUP}, expires: 14d }} # before it answers ever
 _KEY_FILE = "release-manager"
 
 
-def ask_release_manager(policy: str, project: Path) -> str:
+def add_approval_step(policy: str, project: Path) -> str:
     """Add an approve step before the promotion to the demo's policy, and make a key for the person who signs it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Run the demo scenario: serve a champion, try three candidates, roll the promoted one back when it gets worse."""
+"""Run the demo scenario, in which three candidates challenge a champion."""
 
 import time
 from collections.abc import Callable, Sequence

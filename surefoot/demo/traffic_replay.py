@@ -1,4 +1,4 @@
-"""Send the demo's flight requests to the gateway in compressed time, and report labels with a realistic delay."""
+"""Send the demo's flight requests to the gateway in compressed time."""
 
 import asyncio
 import heapq

@@ -1,4 +1,4 @@
-"""Prepare copies of production (twins), one at each stage of a rollout, and run rollback drills on them."""
+"""Prepare copies of production at each rollout stage for rollback drills."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Choose what fails in a rollback drill, when and how: the version, its requests, or a service such as the registry."""
+"""Choose the details of a drill's fault, for example when it starts."""
 
 import random
 from collections.abc import Callable, Sequence

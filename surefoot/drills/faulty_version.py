@@ -1,4 +1,4 @@
-"""Define the MLflow model under test in a drill: it wraps a good version, and misbehaves as a fault file says."""
+"""Define the MLflow model that misbehaves in a drill as a fault file says."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Define data classes for a drill's faulty version: how it misbehaves, and which request inputs are typical."""
+"""Define how a drill's faulty version misbehaves, and on which inputs."""
 
 import json
 from collections.abc import Mapping

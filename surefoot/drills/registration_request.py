@@ -1,4 +1,4 @@
-"""Define the arguments of the child process that registers model versions for a drill in a copy of production."""
+"""Define the arguments of the process that registers a drill's versions."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Run one rollback drill in a twin (copy of production): inject a fault, wait for the rollback, triage the incident."""
+"""Run one rollback drill with an injected fault in a copy of production."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ from surefoot.drills.staging_twin import StagingTwin
 from surefoot.drills.tabletop import Tabletop
 from surefoot.drills.twin_callers import TwinCallers
 from surefoot.drills.twin_stages import TwinStage
-from surefoot.exposure import list_due_exposure
+from surefoot.exposure import write_due_exposure
 from surefoot.incidents.incident_reports import update_incident_reports
 from surefoot.rollout import Ports, drive_rollout, is_exposure_list_due
 
@@ -221,7 +221,7 @@ def _explained(run: DrillRun) -> DrillOutcome:
             with suppress(Unavailable):
                 ledger = wiring.journal_counts(config, ports, model)
                 if is_exposure_list_due(ledger, ports.clock.now()):
-                    list_due_exposure(config, ports, model)
+                    write_due_exposure(config, ports, model)
                 update_incident_reports(config, ports, model)
             known = ports.ledger(model).incidents.known.values()
             if known and all(one.triaged is not None and not one.report_due for one in known):

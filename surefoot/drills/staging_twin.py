@@ -1,4 +1,4 @@
-"""Build, start, stop and copy a twin: an isolated copy of production with its own journal, registry and gateway."""
+"""Build and run an isolated copy of production for rollback drills."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""Run a tabletop exercise: show a person the facts of a drill step by step, and record the person's decisions."""
+"""Run a tabletop exercise, in which a person decides on the facts of a drill."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

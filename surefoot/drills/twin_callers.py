@@ -1,4 +1,4 @@
-"""Simulate callers of a drill's copy of production (twin): send requests and labels, and count the answers."""
+"""Send requests and labels to a drill's copy of production (its twin), as callers would."""
 
 import http.client
 import math

@@ -1,4 +1,4 @@
-"""Find and copy what a twin (an isolated copy of production) is made from: policy, known-good version, requests."""
+"""Find and copy what a drill's copy of production is made from."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Promote a version in a twin (isolated copy of production) by the policy's gates, and save a copy at each stage."""
+"""Promote a version in a copy of production, and keep a copy of each stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Register a good version and a version that can be made to misbehave, for a drill in a copy of production (twin)."""
+"""Register a good and a faulty version for a drill in a copy of production."""
 
 import json
 import logging

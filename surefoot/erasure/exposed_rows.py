@@ -1,4 +1,4 @@
-"""Remove erased requests from the lists of exposed requests and from the tables of corrected answers."""
+"""Remove erased requests from exposure lists and from tables of corrected answers."""
 
 import secrets
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Remove all records of one unit of a model, in journalled steps that a later call finishes when one is killed."""
+"""Remove a model's records of one customer or other unit."""
 
 import fcntl
 import hashlib

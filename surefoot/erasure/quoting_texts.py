@@ -1,4 +1,4 @@
-"""Remove erased requests from traces, pages and logs of an installation, and find journal entries that quote them."""
+"""Remove erased requests from traces, reports and logs."""
 
 import html
 import json

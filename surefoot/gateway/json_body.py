@@ -28,8 +28,8 @@ def parse_json_body(body: bytes, *, nan: bool = False) -> object:
         nan: Whether NaN, as Python writes a missing number, is null, and a byte order mark is nothing.
 
     Raises:
-        NotJson: It is no JSON.
-        Ambiguous: An object has a key twice.
+        InvalidJson: It is no JSON.
+        DuplicateKey: An object has a key twice.
     """
     try:
         found = orjson.loads(body)

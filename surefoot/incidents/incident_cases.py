@@ -1,4 +1,4 @@
-"""Back-test policies on recorded incidents (regression cases), and report each that does not stop the bad version."""
+"""Back-test whether a policy stops the bad versions of recorded incidents in time."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Write incident reports, triage incidents, and protect the evidence that a report cites from deletion."""
+"""Write incident reports, and keep the evidence that they rest on."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""Review an incident: record it as a regression case, back-test policy changes on it, propose the best or apply it."""
+"""Review an incident: find the policy change that does best in back-tests."""
 
 import tempfile
 from collections.abc import Sequence

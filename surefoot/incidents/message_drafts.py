@@ -1,4 +1,4 @@
-"""Draft a message about an incident for each audience that must be informed, and record the drafts in the journal."""
+"""Draft a message for each audience that must be informed about an incident."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Queue notifications for journal entries, deliver them with retries, send heartbeats, report delivery problems."""
+"""Queue notifications for journal entries, and deliver them with retries."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Score logged requests with one version in a child process, which is restarted after the model has crashed it."""
+"""Score logged requests in a child process that is restarted after a crash."""
 
 import logging
 import threading

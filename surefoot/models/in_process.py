@@ -1,4 +1,4 @@
-"""Run a model in a thread of the calling process, without isolation, where it has no process of its own."""
+"""Run a model in a thread of the calling process, without isolation."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Exchange messages with a model's process over a socket in an event loop, and detect that the process has ended."""
+"""Exchange messages with a model's process over a socket in an event loop."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Start a model in a process of its own and call it over a socket, so that a crash does not affect the gateway."""
+"""Start a model in its own process, so that a crash spares the gateway."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""Define the interfaces of a loaded model: `Model` for direct calls, `Predictor` for calls from an event loop."""
+"""Define the interfaces of a loaded model for direct and asynchronous calls."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Serve one model in its own process: load it, test whether it answers rows independently, answer batches of rows."""
+"""Serve one model in its own process: load it, and answer its requests."""
 
 import contextlib
 import gc

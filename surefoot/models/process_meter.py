@@ -1,4 +1,4 @@
-"""Measure, in a model's process, its memory and the time that the model takes to answer."""
+"""Measure the memory use and answer times of a model's process."""
 
 import contextlib
 import os

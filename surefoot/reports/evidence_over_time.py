@@ -1,4 +1,4 @@
-"""Plot a rollout's evidence over time: each gate's interval against its limit, and its e-value."""
+"""Plot each gate's evidence in a rollout over time, against its limit."""
 
 import datetime as dt
 import itertools

@@ -1,4 +1,4 @@
-"""Draw the plots of an incident report as SVG, in colours for light and for dark pages."""
+"""Draw the plots of an incident report as SVG, for light and dark pages."""
 
 import io
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Render the review of an incident as Markdown: the policy change that it proposes, its gain and its costs."""
+"""Render the review of an incident and its proposed policy change as Markdown."""
 
 from surefoot.core.durations import format_duration
 from surefoot.core.incidents.review.policy_change_ranking import (

@@ -1,4 +1,4 @@
-"""Plot the times to detect and to restore of all incidents and drills over time, as PNG."""
+"""Plot how long detection and restoration took in incidents and drills."""
 
 from collections.abc import Mapping, Sequence
 

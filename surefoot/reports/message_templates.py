@@ -1,4 +1,4 @@
-"""Render the draft of a message about an incident from a template, which a project may replace."""
+"""Render the draft of a message about an incident from a template."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Define the style of all plots (colours, fonts), and export each figure as a reproducible PNG file."""
+"""Define the common style of all plots, and encode a figure as PNG."""
 
 import io
 import math

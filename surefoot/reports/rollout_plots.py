@@ -1,4 +1,4 @@
-"""Draw a rollout as inline SVG: evidence of each gate against its limit, both versions, and the traffic split."""
+"""Draw the inline SVG plots of a rollout's gates and traffic split."""
 
 import io
 import itertools

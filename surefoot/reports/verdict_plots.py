@@ -1,4 +1,4 @@
-"""Plot the verdicts of a rollout and the losses by slice, in colours that colour-blind readers can tell apart."""
+"""Plot the verdicts of a rollout, overall and for each data slice."""
 
 import math
 import textwrap

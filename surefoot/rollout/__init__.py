@@ -20,7 +20,7 @@ from surefoot.rollout.champion_watch import (
 from surefoot.rollout.decisions.approvals import ApprovalView, approval_view, record_signed_text
 from surefoot.rollout.decisions.freezes import freeze_model, list_freezes, unfreeze_model
 from surefoot.rollout.decisions.pauses import pause_rollout, resume_rollout
-from surefoot.rollout.dry_run import wanted_change
+from surefoot.rollout.dry_run import PromotionTrial, try_promotion, wanted_change
 from surefoot.rollout.evidence_requests import due_replay_requests
 from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
 from surefoot.rollout.journal_differences import (
@@ -84,6 +84,7 @@ __all__ = [
     "NextStep",
     "Ports",
     "PromotionRequest",
+    "PromotionTrial",
     "add_note",
     "adopt_champion",
     "adopt_champions",
@@ -151,6 +152,7 @@ __all__ = [
     "stop_live_drill",
     "table_problems",
     "take_back_live_drill",
+    "try_promotion",
     "unfreeze_model",
     "wanted_change",
     "wanted_standby",

@@ -1,4 +1,4 @@
-"""Advance a rollout step by step: evaluate its gates, or make a change and journal it before and after."""
+"""Advance a rollout step by step, and journal each change that this makes."""
 
 from collections.abc import Callable
 

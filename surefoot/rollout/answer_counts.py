@@ -1,4 +1,4 @@
-"""Decide when to count each version's answers, and record the counts in the journal before log records expire."""
+"""Record in the journal how many requests each version has answered."""
 
 from collections.abc import Callable
 

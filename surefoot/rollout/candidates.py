@@ -1,4 +1,4 @@
-"""Start a rollout for a version with alias `candidate` or stage Staging; end it when that alias or stage is removed."""
+"""Start a rollout for a version that the registry marks as candidate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class CandidateRequest:
 
     Attributes:
         number: Version.
-        source: ALIAS or STAGE.
+        source: ALIAS_SOURCE or STAGE_SOURCE.
         reason: Why, for the record.
     """
 

@@ -1,4 +1,4 @@
-"""Evaluate a champion against the last proven-good version and its own past; on harm open an incident or roll back."""
+"""Evaluate a serving champion, and react when it has become worse."""
 
 from dataclasses import dataclass
 from math import floor

@@ -1,4 +1,4 @@
-"""Record and write the configuration files that are deployed with a version, and report one that cannot be written."""
+"""Store and write the configuration files that are deployed with a version."""
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown

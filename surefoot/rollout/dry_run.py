@@ -1,14 +1,22 @@
-"""Check whether an operation would change anything, by running it with interfaces that refuse every change."""
+"""Run operations without making changes, to tell what they would change."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from surefoot.core.domain import RegistryView, Split, Version
-from surefoot.core.journal.chain import Entry
+from surefoot.core.actions import WaitUntil
+from surefoot.core.domain import RegistryView, Split, Stage, Version
+from surefoot.core.errors import Rejected
+from surefoot.core.journal.chain import GENESIS_HASH, Entry, seal_entry
+from surefoot.core.journal.ledger import Rollout
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.ports import Journal, Registry, Traffic
+from surefoot.rollout.advance_rollout import advance_rollout
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.rollout_commands import PromotionRequest, open_promotion
+
+_BEFORE_TRAFFIC = {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING}
+"""Stages in which versions are asked about logged requests, and nothing else is done."""
 
 
 class ChangeWanted(Exception):
@@ -139,3 +147,106 @@ def wanted_change(use_case: Callable[[Ports], object], ports: Ports) -> str:
     except ChangeWanted as wanted:
         return str(wanted)
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayJournal:
+    """A journal whose new entries are kept in memory alone."""
+
+    journal: Journal
+    added: list[Entry] = field(default_factory=list)
+
+    def read(self, model: str, after: int = 0) -> tuple[Entry, ...]:
+        """Entries of a model with a sequence above `after`, in order: those of the journal, then the new ones."""
+        first = self.added[0].seq if self.added else None
+        kept = tuple(entry for entry in self.journal.read(model, after) if first is None or entry.seq < first)
+        return kept + tuple(entry for entry in self.added if entry.seq > after)
+
+    def models(self) -> tuple[str, ...]:
+        """Every model that has entries, sorted."""
+        return self.journal.models()
+
+    def append(self, model: str, expected: int, at: float, actor: str, kind: str, data: dict[str, object]) -> Entry:
+        """Keep one more entry in memory."""
+        last = next(reversed(self.read(model, expected - 1)), None) if expected else None
+        entry = seal_entry(model, expected + 1, at, at, actor, kind, data, last.hash if last else GENESIS_HASH)
+        self.added.append(entry)
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class _ResolvingRegistry(ReadOnlyRegistry):
+    """A registry that refuses to change, and resolves versions."""
+
+    def resolve(self, model: str, number: str) -> Version:
+        """The version with its digest."""
+        return self.registry.resolve(model, number)
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionTrial:
+    """What became of a promotion that was judged without traffic.
+
+    Attributes:
+        rollout: The rollout as far as it came.
+        entries: What would have been journalled.
+        why_it_waits: What its gates wait for, where they have not decided; else empty.
+    """
+
+    rollout: Rollout
+    entries: tuple[Entry, ...]
+    why_it_waits: str = ""
+
+    @property
+    def would_go_on(self) -> bool:
+        """Whether callers' requests would go to the version next, or people be asked for their approval."""
+        return self.rollout.stage not in _BEFORE_TRAFFIC and self.rollout.ending is None
+
+
+def try_promotion(
+    ports: Ports, model: str, request: PromotionRequest, on_entry: Callable[[Entry], None] = lambda _entry: None
+) -> PromotionTrial:
+    """Judge a version up to its first request: validation, and the shadow that replays logged requests.
+
+    Nothing is journalled, no alias moves, and no request goes another way.
+
+    Args:
+        ports: The outside world; its journal, registry and engine stay as they are.
+        model: Registered model.
+        request: What would be promoted.
+        on_entry: Is told of each entry that would be journalled.
+
+    Raises:
+        Rejected: The promotion would not be opened, or no version serves yet.
+    """
+    journal = OverlayJournal(ports.journal)
+    dry = replace(
+        ports,
+        journal=journal,
+        registry=_ResolvingRegistry(ports.registry),
+        traffic=ReadOnlyTraffic(ports.traffic),
+        other_engine=lambda choice: ReadOnlyTraffic(ports.other_engine(choice)),
+        set_fallback=lambda _model, _fallback: None,
+        set_standby=lambda _model, _generation, _standby, *, going_back: None,  # noqa: ARG005 - the port's
+    )
+    if (opened := dry.ledger(model).rollout) is not None:
+        raise Rejected(f"rollout {opened.opened.rollout} of {model} is open ({opened.stage}): try again after its end")
+    try:
+        open_promotion(dry, request)
+    except ChangeWanted as wanted:
+        if dry.ledger(model).rollout is None:
+            raise Rejected(
+                f"no version of {model} is served yet ({wanted}): 'reconcile' does that within a tick, then try again"
+            ) from wanted
+    told = 0
+    while True:
+        for entry in journal.added[told:]:
+            on_entry(entry)
+        told = len(journal.added)
+        ledger = dry.ledger(model)
+        rollout = list(ledger.rollouts.values())[-1]
+        if rollout.ending or rollout.stage not in _BEFORE_TRAFFIC:
+            return PromotionTrial(rollout, tuple(journal.added))
+        action, _ = advance_rollout(dry, ledger)
+        if isinstance(action, WaitUntil):
+            return PromotionTrial(rollout, tuple(journal.added), action.reason)

@@ -1,4 +1,4 @@
-"""Build the requests for the evidence that a rollout's gates need at their next evaluation."""
+"""Build the requests for the evidence that a rollout's gates need next."""
 
 from surefoot.core.actions import (
     JudgeGates,

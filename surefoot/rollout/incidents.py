@@ -1,4 +1,4 @@
-"""Open an incident for each version that was rolled back, add notes to it, close it, and release its evidence."""
+"""Open an incident for each rolled-back version, and journal how it is handled."""
 
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.errors import NotFound, Rejected

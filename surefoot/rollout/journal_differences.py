@@ -1,4 +1,4 @@
-"""Find where registry, traffic split or files differ from the journal, and record or repair each difference."""
+"""Find where registry, traffic split or files differ from the journal."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Define `Ports`, which holds the interfaces that an operation uses (journal, registry, gateway, clock and others)."""
+"""Define `Ports`, which holds the interfaces that an operation uses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

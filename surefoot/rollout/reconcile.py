@@ -1,4 +1,4 @@
-"""Reconcile rollouts with scheduler, registry and gateway, for example end those whose run a person cancelled."""
+"""Reconcile rollouts with what scheduler, registry and gateway now say."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

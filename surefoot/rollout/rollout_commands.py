@@ -1,4 +1,4 @@
-"""Handle the commands that start or end rollouts: adopt a champion, promote, abort and roll back."""
+"""Handle the commands that start or end rollouts."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Keep the folded journal of every model in memory, so that a page of a long journal costs only what is new."""
+"""Keep each model's journalled state in memory, and update it from new entries."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Find out how one model stands: what is served, what is wrong, and what is worth knowing."""
+"""Find out how one model stands: what is served, and what is wrong."""
 
 import time
 from dataclasses import dataclass, field

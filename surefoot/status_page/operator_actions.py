@@ -1,4 +1,4 @@
-"""Carry out what is asked for over HTTP: roll back, abort, pause or resume, as the commands do."""
+"""Run the actions that people and programs request over HTTP."""
 
 from enum import StrEnum
 
@@ -24,7 +24,7 @@ _REGISTRY_TIMEOUT_S = 5.0
 DEFAULT_REASON = "operator's decision"
 
 
-class PageAction(StrEnum):
+class OperatorAction(StrEnum):
     """What can be asked for on a page, or with an access token."""
 
     ABORT = "abort"
@@ -33,7 +33,7 @@ class PageAction(StrEnum):
     RESUME = "resume"
 
 
-def run_page_action(config: Settings, model: str, action: PageAction, reason: str, actor: str) -> str:
+def run_operator_action(config: Settings, model: str, action: OperatorAction, reason: str, actor: str) -> str:
     """Journal what is asked for, and drive it to its end.
 
     Args:
@@ -53,9 +53,9 @@ def run_page_action(config: Settings, model: str, action: PageAction, reason: st
     why = clean_reason(reason.strip() or DEFAULT_REASON).text
     with wiring.open_ports(config, actor, _REGISTRY_TIMEOUT_S) as ports:
         opened = retry_on_conflict(lambda: _ask(ports, model, action, why)).open
-        if action is PageAction.PAUSE:
+        if action is OperatorAction.PAUSE:
             return "paused: it holds in place until a person resumes it, and its guardrails stay armed"
-        if action is PageAction.RESUME:
+        if action is OperatorAction.RESUME:
             return "resumed: it goes on at the next tick"
         try:
             ledger = drive_rollout(
@@ -73,11 +73,11 @@ def run_page_action(config: Settings, model: str, action: PageAction, reason: st
     return f"{ended.stage}: version {served} answers everything"
 
 
-def _ask(ports: Ports, model: str, action: PageAction, why: str) -> Ledger:
-    if action is PageAction.ABORT:
+def _ask(ports: Ports, model: str, action: OperatorAction, why: str) -> Ledger:
+    if action is OperatorAction.ABORT:
         return end_rollout(ports, model, Stage.ABORTED, why)
-    if action is PageAction.PAUSE:
+    if action is OperatorAction.PAUSE:
         return pause_rollout(ports, model, why)
-    if action is PageAction.RESUME:
+    if action is OperatorAction.RESUME:
         return resume_rollout(ports, model, why)
     return open_rollback(ports, model, why, None, None)

@@ -1,4 +1,4 @@
-"""Answer the status page's requests: pages, live events, signing in, and what a signed-in person asks for."""
+"""Answer the HTTP requests to the status page."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,9 @@ from surefoot.core.errors import Forbidden, NotFound, Rejected, SurefootError
 from surefoot.core.operator_reason import clean_reason
 from surefoot.incidents.incident_reports import report_files
 from surefoot.status_page import page_content, page_metrics, sign_in
-from surefoot.status_page.operator_actions import PageAction, run_page_action
+from surefoot.status_page.operator_actions import OperatorAction, run_operator_action
 from surefoot.status_page.programs.access_api import AccessApi
+from surefoot.status_page.programs.split_stream import SplitStream
 from surefoot.status_page.programs.wake_signal import WakeSignal
 from surefoot.status_page.programs.webhook_receiver import WebhookReceiver
 from surefoot.status_page.status_store import StatusStore
@@ -90,6 +91,7 @@ class StatusPage:
             Route("/models/{model}/rollouts/{rollout}", self._rollout),
             Route("/models/{model}/incidents/{incident}", self._incident),
             *AccessApi(self._store).routes(),
+            *SplitStream(self._store).routes(),
             *WebhookReceiver(self._store.config, self._signal).routes(),
         ]
         handlers = {SurefootError: self._failed, 404: self._unknown, Exception: self._broken}
@@ -181,7 +183,7 @@ class StatusPage:
             return set()
         actor = _actor(person)
         return {
-            action.value for action in PageAction if self._access.permits_person(actor, Action(action.value), model)
+            action.value for action in OperatorAction if self._access.permits_person(actor, Action(action.value), model)
         }
 
     async def _rollout(self, request: Request) -> Response:
@@ -276,14 +278,14 @@ class StatusPage:
             return PlainTextResponse("this form was not made for you: load the page again", HTTPStatus.FORBIDDEN)
         model = request.path_params["model"]
         try:
-            action = PageAction(form.get("action", ""))
+            action = OperatorAction(form.get("action", ""))
         except ValueError:
             return PlainTextResponse("no such action", HTTPStatus.BAD_REQUEST)
         actor = _actor(person)
         try:
             await run_in_threadpool(self._access.check_person, actor, Action(action.value), model)
             told = await run_in_threadpool(
-                run_page_action, self._store.config, model, action, form.get("reason", ""), actor
+                run_operator_action, self._store.config, model, action, form.get("reason", ""), actor
             )
         except Forbidden as error:
             return PlainTextResponse(str(error), HTTPStatus.FORBIDDEN)

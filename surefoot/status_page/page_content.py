@@ -1,4 +1,4 @@
-"""List what each page shows: all models, one model, one rollout; the templates only place it."""
+"""Gather the values that the templates of the status page show."""
 
 import logging
 from collections.abc import Sequence

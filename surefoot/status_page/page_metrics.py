@@ -1,4 +1,4 @@
-"""Export what the journal says as Prometheus metrics: rollouts by outcome, verdicts, incidents, times to recover."""
+"""Export what the journal says about rollouts as Prometheus metrics."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

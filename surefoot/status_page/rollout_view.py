@@ -1,4 +1,4 @@
-"""Describe one rollout for its page: gates, what it waits for, traffic over time, and the timeline with reasons."""
+"""Describe one rollout for its page: its gates, its waits and its timeline."""
 
 import math
 from collections import defaultdict

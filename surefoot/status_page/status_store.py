@@ -1,4 +1,4 @@
-"""Track journal, gateway and registry while pages are open, and tell pages when something has changed."""
+"""Track journal, gateway and registry while a status page is open."""
 
 import contextlib
 import logging
@@ -11,6 +11,7 @@ import httpx
 
 from surefoot import wiring
 from surefoot.adapters import flow_progress
+from surefoot.core.domain import Split
 from surefoot.core.errors import JournalUnavailable, SurefootError
 from surefoot.core.journal.ledger import Ledger
 from surefoot.reports.incident_page import format_time
@@ -141,6 +142,16 @@ class StatusStore:
         """Read what an action has just journalled, so that the next page shows it."""
         self._refresh(_REREAD_S)
         self._looks.pop(model, None)
+
+    def live_split(self, model: str) -> Split | None:
+        """The split that the model's engine serves now; None where it serves none.
+
+        Raises:
+            SurefootError: The engine or the journal does not answer.
+        """
+        self.touch()
+        record = self.view.record(model)
+        return self._ports.engine(record.ledger).live(model) if record else None
 
     def look(self, model: str) -> ModelStatus:
         """How a model stands, as of the last look; the registry is not waited for."""

@@ -1,4 +1,4 @@
-"""Describe for `status` what holds a model's rollouts in place: approvals, pauses and freezes."""
+"""Describe for the `status` command why a model's rollouts wait."""
 
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError

@@ -1,4 +1,4 @@
-"""Check whether a person or an access token may do an action, and record who was refused."""
+"""Check whether a person or an access token may do an action."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Open the adapters of one installation: clock, journal, registry, gateway, replay and evidence store."""
+"""Open an installation's adapters for journal, registry, gateway and replay."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping

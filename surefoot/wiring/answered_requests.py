@@ -1,4 +1,4 @@
-"""Write what applications answered by themselves into the prediction log, as the gateway does for its own callers."""
+"""Write predictions made without the gateway to the prediction log."""
 
 import os
 import time

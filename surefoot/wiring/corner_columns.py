@@ -1,4 +1,4 @@
-"""Check a policy's corner cases (synthetic test inputs) against the columns of its suite and of logged requests."""
+"""Check a policy's corner cases against the known columns of its model."""
 
 import contextlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Build one worker's gateway from an installation's settings, with its model loaders and access to the journal."""
+"""Build the gateway of one worker process from an installation's settings."""
 
 import sys
 from functools import partial

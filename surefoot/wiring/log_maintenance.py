@@ -1,4 +1,4 @@
-"""Compact an installation's prediction logs, and journal each version's answer counts before old records expire."""
+"""Compact prediction logs, and delete records and reports that have expired."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Write the journal of a model to MLflow as runs with plots and pages, and replace texts in their artifacts."""
+"""Write the journal of a model to MLflow as runs with plots and pages."""
 
 from collections.abc import Callable
 
@@ -51,10 +51,10 @@ def replace_in_mlflow_runs(config: Settings, model: str, change: Callable[[str],
     """
     from surefoot.adapters.mlflow.client import RetryingClient  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
     from surefoot.adapters.mlflow.runs.projection import EXPERIMENT_PREFIX  # noqa: PLC0415 - same
-    from surefoot.adapters.mlflow.runs.run_artifact_texts import replace_in_run_artifacts  # noqa: PLC0415 - same
+    from surefoot.adapters.mlflow.runs.run_artifact_texts import edit_run_artifacts  # noqa: PLC0415 - same
 
     try:
-        return replace_in_run_artifacts(RetryingClient(config.mlflow, _DEADLINE_S), EXPERIMENT_PREFIX + model, change)
+        return edit_run_artifacts(RetryingClient(config.mlflow, _DEADLINE_S), EXPERIMENT_PREFIX + model, change)
     except Unavailable as error:
         raise Unavailable(
             f"what is kept on this host is erased, but MLflow does not answer ({error}): repeat 'surefoot forget' when"

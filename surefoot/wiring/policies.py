@@ -1,4 +1,4 @@
-"""Read the policies of one installation, and build promotion requests from policy, expectation suite and fallback."""
+"""Read the policies of one installation, and build promotion requests from them."""
 
 import hashlib
 from contextlib import suppress

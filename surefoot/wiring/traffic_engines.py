@@ -1,4 +1,4 @@
-"""Build the client of the engine that serves a model (gateway, alias, HAProxy, Kubernetes), as its policy asks for."""
+"""Build the client of a serving engine other than the gateway."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Open the interfaces to the outside world that an operation needs, for one actor, and close them at the end."""
+"""Open the interfaces to the outside world that one operation needs."""
 
 import hashlib
 from collections.abc import Iterator

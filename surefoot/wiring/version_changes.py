@@ -1,4 +1,4 @@
-"""Compare what MLflow knows of the candidate and of the champion of an open rollout, for those who approve it."""
+"""Compare what MLflow knows about a rollout's candidate and champion."""
 
 import contextlib
 from functools import partial

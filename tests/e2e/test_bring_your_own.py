@@ -63,6 +63,28 @@ def test_the_chain_verifies(stack: Scenario, promotion: Promotion) -> None:
     assert done.stdout.startswith(f"ok {MODEL}: {len(stack.entries(MODEL))} entries")
 
 
+def test_a_dry_run_judges_a_version_and_changes_nothing(stack: Scenario, promotion: Promotion) -> None:
+    """The version before is judged again beside the one that serves, on the log alone, and nothing is recorded."""
+    before = (stack.aliases(MODEL), stack.live(MODEL), len(stack.entries(MODEL)), len(stack.runs(MODEL)))
+    done = stack.run("promote", MODEL, "1", "--dry-run", "--force", "--json")
+    assert done.stderr == ""
+    said = json.loads(done.stdout)
+    judged = [entry["data"]["verdict"] for entry in said["entries"] if entry["kind"] == "GateJudged"]
+    assert {verdict["gate"] for verdict in judged} >= {"data", "errors", "accuracy"}
+    assert done.returncode == (0 if said["passes"] else 1), said["said"]
+    assert (stack.aliases(MODEL), stack.live(MODEL), len(stack.entries(MODEL)), len(stack.runs(MODEL))) == before
+
+
+def test_the_spread_is_measured_on_the_log_of_the_promotion(stack: Scenario, promotion: Promotion) -> None:
+    """`surefoot spread` has a line for each gate, measured with the version that serves and the one before it."""
+    done = stack.run("spread", MODEL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "with version 2 and version 1" in done.stdout
+    lines = done.stdout.partition("gates:")[2]
+    assert all(f"{gate}: " in lines for gate in ("errors", "accuracy", "regress")), done.stdout
+    assert "accuracy: { expect: { spread: " in lines
+
+
 def test_status_agrees_with_the_gateway(stack: Scenario, promotion: Promotion) -> None:
     """`surefoot status --json` says what the gateway says of itself, and that everything runs."""
     done = stack.run("status", MODEL, "--json")

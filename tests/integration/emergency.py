@@ -1,7 +1,6 @@
 """A stack of which only the gateway and the journal are there, for the commands that need nothing else."""
 
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from surefoot.core.journal.events import ChampionAdopted, Event, RolloutOpened, 
 from surefoot.rollout import Ports
 from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings
+from tests.commands import RunningCommand
 from tests.conftest import free_port
 from tests.fakes import MIRRORED, POLICY
 from tests.integration.gateway_harness import BETTER, GOOD, Gateway
@@ -33,16 +33,14 @@ class Emergency:
         self.journal = SqlJournal(self.config.journal_url, SystemClock())
         self.ports = Ports(self.journal, None, gateway.traffic, None, SystemClock(), "test")  # type: ignore[arg-type]
         self.rollouts = 0
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[RunningCommand] = []
         self.champion, self.candidate = gateway.models.version(GOOD), gateway.models.version(BETTER)
         self.append(ChampionAdopted(self.champion))
         journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, None, 0.0))
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str) -> RunningCommand:
         """Run a command in a process of its own, which ends with the test at the latest."""
-        plain = {**os.environ, "SUREFOOT_HOME": str(self.home)}
-        whole = [sys.executable, "-m", "surefoot", *words]
-        running = subprocess.Popen(whole, env=plain, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running = RunningCommand(words, {**os.environ, "SUREFOOT_HOME": str(self.home), "COLUMNS": "300"})
         self._started.append(running)
         return running
 

@@ -68,7 +68,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 
 def settle_with_good_answers(stack: Stack) -> Path:
     """List the answers as `reconcile` does, with what the good version would have said; the file of the report."""
-    exposure.list_due_exposure(stack.config, stack.ports, "m")
+    exposure.write_due_exposure(stack.config, stack.ports, "m")
     (listed,) = (stack.config.home / "exposure" / "m").glob("*.parquet")
     rows = pq.read_table(listed)
     answers = [str(good_answer(int(str(request)[1:]))) for request in rows.column("request").to_pylist()]
@@ -100,7 +100,7 @@ def test_the_cost_of_decisions_is_what_prices_and_labels_say(stack: Stack, capfd
 
 def test_without_prices_or_labels_no_cost_is_stated(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
     """No figure is made up where no answer has both a label and an answer of the good version."""
-    exposure.list_due_exposure(stack.config, stack.ports, "m")
+    exposure.write_due_exposure(stack.config, stack.ports, "m")
     incident_reports.update_incident_reports(stack.config, stack.ports, "m")
     capfd.readouterr()
     assert stack.command("incident", "show", "--json") == 0

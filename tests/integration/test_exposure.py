@@ -176,11 +176,11 @@ def test_a_rollout_may_be_asked_about_alone(exposed: Emergency, capfd: pytest.Ca
 def test_the_list_of_a_rollback_is_written_and_journalled_once(exposed: Emergency) -> None:
     """What `reconcile` does after a rollback: the list without the good answers, with its counts by group."""
     assert exposed.ports.ledger(MODEL).unlisted
-    line = exposures.list_due_exposure(exposed.config, exposed.ports, MODEL)
+    line = exposures.write_due_exposure(exposed.config, exposed.ports, MODEL)
     assert line == f"{len(answered_by(exposed, BETTER))} answers of version {BETTER}"
     ledger = exposed.ports.ledger(MODEL)
     assert ledger.unlisted == ()
-    assert exposures.list_due_exposure(exposed.config, exposed.ports, MODEL) == ""
+    assert exposures.write_due_exposure(exposed.config, exposed.ports, MODEL) == ""
     (entry,) = [one for one in exposed.journal.read(MODEL) if one.kind == "ExposureListed"]
     assert entry.data["unknown"] == {"not asked": len(answered_by(exposed, BETTER))}
     groups = entry.data["groups"]

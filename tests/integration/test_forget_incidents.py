@@ -42,7 +42,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     made.history()
     write(made.config.log, map(line, NUMBERS))
     monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
-    exposure.list_due_exposure(made.config, made.ports, "m")
+    exposure.write_due_exposure(made.config, made.ports, "m")
     (name,) = open_due_incidents(made.ports, "m")
     incident_reports.hold_evidence(made.ports, "m", name)
     made.append(13 * HOUR, IncidentTriaged(name, Cause.UNKNOWN, "", "not known"))

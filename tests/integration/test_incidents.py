@@ -62,7 +62,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 
 def settle(stack: Stack) -> list[str]:
     """What `reconcile` does about the answers of the version and its incident."""
-    exposure.list_due_exposure(stack.config, stack.ports, "m")
+    exposure.write_due_exposure(stack.config, stack.ports, "m")
     return incident_reports.update_incident_reports(stack.config, stack.ports, "m")
 
 

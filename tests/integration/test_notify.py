@@ -278,7 +278,7 @@ def test_who_was_told_what_stands_in_the_report(stack: Stack, receiver: Receiver
         record(n, 10 * HOUR + n * 10.0, answered_by="2" if n % 5 == 0 else "1", unit=f"u{n}") for n in range(1, 200)
     ]
     write(stack.config.log, lines)
-    exposure.list_due_exposure(stack.config, stack.ports, "m")
+    exposure.write_due_exposure(stack.config, stack.ports, "m")
     incident_reports.update_incident_reports(stack.config, stack.ports, "m")
     (incident,) = stack.ports.ledger("m").incidents.known.values()
     assert set(incident.drafts) == {"users", "support", "management"}

@@ -12,7 +12,7 @@ import pytest
 
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.runs.projection import EXPERIMENT_PREFIX, MlflowProjection
-from surefoot.adapters.mlflow.runs.run_artifact_texts import replace_in_run_artifacts
+from surefoot.adapters.mlflow.runs.run_artifact_texts import edit_run_artifacts
 from surefoot.adapters.mlflow.runs.run_writer import RunPlots
 from surefoot.core.domain import FigureKind, Outcome, Role, RolloutKind, Stage, Verdict, VerdictFigure, Version
 from surefoot.core.errors import RegistryUnavailable
@@ -371,9 +371,9 @@ def test_texts_of_a_runs_pages_are_edited_and_nothing_else(
         return text.replace("Ann", "somebody"), text.count("Ann")
 
     retrying = RetryingClient(mlflow_server, 10.0)
-    assert replace_in_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}{model}", change) == 4
-    assert replace_in_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}{model}", change) == 0
-    assert replace_in_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}none of {model}", change) == 0
+    assert edit_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}{model}", change) == 4
+    assert edit_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}{model}", change) == 0
+    assert edit_run_artifacts(retrying, f"{EXPERIMENT_PREFIX}none of {model}", change) == 0
     left = Path(client.download_artifacts(made[0], "", str(tmp_path)))
     assert (left / "validation" / "report.html").read_text(encoding="utf-8") == "<p>somebody asked</p>"
     assert json.loads((left / "rows.json").read_text(encoding="utf-8")) == {"who": "somebody", "n": 1}

@@ -18,7 +18,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     made.history()
     write(made.config.log, [record(number, 10 * HOUR + number, answered_by="2") for number in range(1, 20)])
     monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
-    exposure.list_due_exposure(made.config, made.ports, "m")
+    exposure.write_due_exposure(made.config, made.ports, "m")
     (name,) = open_due_incidents(made.ports, "m")
     incident_reports.hold_evidence(made.ports, "m", name)
     for place in ("reports/r1.html", "corrections/m/version-2-by-1.parquet", "reports/of-another-model.html"):

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import itertools
 import json
-import signal
 import threading
 import time
 from collections import Counter
@@ -137,7 +136,7 @@ def test_a_command_that_was_killed_is_taken_up_by_the_next_one(emergency: Emerge
     promote(emergency, "4s")
     running = emergency.start("rollback", MODEL)
     wait_for(lambda: stepping(emergency))
-    running.send_signal(signal.SIGKILL)
+    running.kill()
     running.communicate()
     assert emergency.live().weight == 10.0
     both = [emergency.start("rollback", MODEL) for _ in range(2)]
@@ -237,7 +236,7 @@ def test_no_caller_fails_while_a_cold_target_takes_its_share(emergency: Emergenc
         if story == "aborted":
             assert emergency.command("abort", MODEL, "-m", "not that") == 0
         elif story == "killed":
-            running.send_signal(signal.SIGKILL)
+            running.kill()
         running.communicate()
         if story == "killed":
             assert emergency.command("rollback", MODEL) == WITHOUT_REGISTRY

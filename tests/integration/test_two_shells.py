@@ -1,8 +1,5 @@
 """`surefoot rollback` is typed in two shells at the same time: one rollback, and two exit codes that tell the truth."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -74,20 +71,9 @@ class Shells:
 
     def roll_back(self) -> list[tuple[int, str]]:
         """Type the command in two shells; exit code and output of each."""
-        environment = {**os.environ, "SUREFOOT_HOME": str(self.emergency.home), "COLUMNS": "300"}
-        command = [sys.executable, "-m", "surefoot", "rollback", MODEL, "--reason"]
-        started = [
-            subprocess.Popen(
-                [*command, f"shell {name}"],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for name in "AB"
-        ]
-        said = [process.communicate(timeout=120)[0] for process in started]
-        return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
+        started = [self.emergency.start("rollback", MODEL, "--reason", f"shell {name}") for name in "AB"]
+        said = ["".join(command.communicate(timeout=120.0)) for command in started]
+        return [(command.returncode or 0, text) for command, text in zip(started, said, strict=True)]
 
 
 @pytest.fixture

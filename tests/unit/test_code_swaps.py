@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.served_answers.triage.code_swaps import (
     describe_pairs,
-    find_swapped_answers,
-    find_swapped_requests,
+    find_swaps_in_answers,
+    find_swaps_in_requests,
     swap_codes,
 )
 
@@ -52,7 +52,7 @@ def both_ways(*pairs: tuple[str, str]) -> dict[str, str]:
 def test_exactly_the_swapped_codes_are_named(order: list[str], count: int, seed: int, hotter: float) -> None:
     """Codes of equal frequency that come with each other's requests are named, no others, also in other weather."""
     pairs = both_ways(*[(order[2 * place], order[2 * place + 1]) for place in range(count)])
-    found = find_swapped_requests("carrier", rows(seed), swapped(rows(seed + 100, hotter=hotter), pairs))
+    found = find_swaps_in_requests("carrier", rows(seed), swapped(rows(seed + 100, hotter=hotter), pairs))
     assert found == pairs
 
 
@@ -68,10 +68,10 @@ def test_a_swap_is_undone_by_its_pairs() -> None:
 
 def test_few_requests_and_few_codes_name_nothing() -> None:
     """A code with a handful of requests is not compared, and one code alone has none to be swapped with."""
-    assert find_swapped_requests("carrier", rows(1, 40), swapped(rows(2, 40), both_ways(("AA", "UA")))) == {}
+    assert find_swaps_in_requests("carrier", rows(1, 40), swapped(rows(2, 40), both_ways(("AA", "UA")))) == {}
     alone = [{**row, "carrier": "AA"} for row in rows(1)]
-    assert find_swapped_requests("carrier", alone, alone) == {}
-    assert find_swapped_requests("carrier", [], rows(2)) == {}
+    assert find_swaps_in_requests("carrier", alone, alone) == {}
+    assert find_swaps_in_requests("carrier", [], rows(2)) == {}
 
 
 def answers(change: Callable[[Any], Any], scale: float = 1.0) -> Callable[[Sequence[Row]], "np.ndarray | None"]:
@@ -88,14 +88,14 @@ def answers(change: Callable[[Any], Any], scale: float = 1.0) -> Callable[[Seque
 def test_codes_that_a_version_takes_for_each_other_are_named(pairs: dict[str, str]) -> None:
     """A version that answers one code as a similar model answers another, and the other way round, is found out."""
     own, good = answers(swap_codes(pairs), 0.9), answers(lambda code: code)
-    assert find_swapped_answers("carrier", rows(3), own, good) == pairs
+    assert find_swaps_in_answers("carrier", rows(3), own, good) == pairs
 
 
 def test_a_version_that_cannot_answer_and_free_text_name_nothing() -> None:
     """Without answers, with one code, or with texts that hardly repeat, nothing is named and little is asked."""
     good = answers(lambda code: code)
-    assert find_swapped_answers("carrier", rows(3), lambda _rows: None, good) == {}
+    assert find_swaps_in_answers("carrier", rows(3), lambda _rows: None, good) == {}
     alone = [{**row, "carrier": "AA"} for row in rows(1)]
-    assert find_swapped_answers("carrier", alone, good, good) == {}
+    assert find_swaps_in_answers("carrier", alone, good, good) == {}
     texts = [{**row, "carrier": f"text {place}"} for place, row in enumerate(rows(1))]
-    assert find_swapped_answers("carrier", texts, good, good) == {}
+    assert find_swaps_in_answers("carrier", texts, good, good) == {}

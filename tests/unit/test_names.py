@@ -1,6 +1,7 @@
 """Names are the field's standard terms: those that needed a private dictionary do not come back."""
 
 import ast
+import builtins
 import re
 import subprocess
 from collections.abc import Iterator
@@ -77,8 +78,8 @@ VERBS = frozenset(
         "Handle Hash Hold Host Identify Index Journal Judge Keep List Load Lower Maintain Manage Map Measure "
         "Merge Mirror Name Open Order Parse Plan Plot Predict Prepare Print Probe Project Promote Provide "
         "Query Queue Rank Read Recompute Reconcile Record Redact Refuse Register Rehearse Release Remove Render "
-        "Replay Report Resolve Review Roll Route Run Score Select Send Serve Share Show Simulate Speak Split "
-        "Start Stop Store Sum Summarise Supervise Take Tell Test Trace Track Train Try Update Use Validate "
+        "Replay Report Resolve Restore Review Roll Route Run Score Select Send Serve Share Show Simulate Speak Split "
+        "Start Stop Store Stream Sum Summarise Supervise Take Tell Test Trace Track Train Try Update Use Validate "
         "Verify Wait Wake Wire Wrap Write ",
     )
 )
@@ -145,3 +146,38 @@ def test_the_first_line_of_a_module_says_what_it_does() -> None:
             if first and first.split()[0].strip(",:") not in VERBS:
                 others[str(file.relative_to(ROOT))] = first
     assert not others
+
+
+ACRONYMS = {
+    "FAILED", "RUNNING", "ERROR", "STALE", "NO_DATA", "READY",  # states and outcomes
+    "ASCII", "POSIX", "SELECT", "VACUUM", "WRITE", "OPTIMIZE", "PROTOCOL",  # standards and statements
+    "LOGNAME", "MLFLOW_HTTP_REQUEST_TIMEOUT",  # environment variables
+    "MODEL", "MODULE", "FOLDER", "MODEL_DIRECTORY", "DIGEST", "MEMORY_MB",  # places in a command line
+}  # fmt: skip
+"""Words in capitals that docstrings use, which are no constants."""
+
+
+def _docstrings(tree: ast.Module) -> Iterator[str]:
+    """The docstrings of a module, its classes and functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def test_constants_and_errors_in_docstrings_exist() -> None:
+    """A docstring names no constant that no module has, and no error that no class is."""
+    sources = {file: file.read_text(encoding="utf-8") for folder in CODE[:3] for file in (ROOT / folder).rglob("*.py")}
+    code = {file: re.sub(r'"""[\s\S]*?"""', "", source) for file, source in sources.items()}
+    constants = {name for text in code.values() for name in re.findall(r"\b[A-Z][A-Z_]{3,}[A-Z]\b", text)}
+    errors = set(dir(builtins)) | {
+        name for text in code.values() for name in re.findall(r"^class (\w+)", text, re.MULTILINE)
+    }
+    unknown = set()
+    for file, source in sources.items():
+        for text in _docstrings(ast.parse(source)):
+            raised = re.search(r"Raises:\n((?:    .*\n?)+)", text)
+            named = set(re.findall(r"^    ([A-Z]\w+):", raised[1], re.MULTILINE)) - errors if raised else set()
+            named = {name for name in named if name not in code[file]}
+            named |= set(re.findall(r"\b[A-Z][A-Z_]{3,}[A-Z]\b", text)) - ACRONYMS - constants
+            unknown |= {(str(file.relative_to(ROOT)), name) for name in named}
+    assert unknown == set()

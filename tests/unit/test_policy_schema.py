@@ -1,6 +1,7 @@
 """The JSON Schema of a policy file says what an author may write, and refuses nothing that the parser takes."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_the_schema_shows_what_an_author_writes() -> None:
             )
     assert SCHEMA["$defs"]["Data"]["properties"]["window"]["default"] == "30d"
     assert SCHEMA["$defs"]["Weight"]["properties"]["weight"]["maximum"] == 99.0
+    quorum = SCHEMA["$defs"]["Approve"]["properties"]["quorum"]
+    assert (quorum["minimum"], quorum["maximum"]) == (1, 50)
+    assert not re.search(r'"(ge|gt|le|lt)": [-0-9]', json.dumps(SCHEMA)), "an editor knows no such bound"
 
 
 def _target(field: dict[str, str]) -> str:

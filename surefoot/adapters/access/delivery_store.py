@@ -1,4 +1,4 @@
-"""Record ids of received webhooks, so that none is taken twice, also after a restart."""
+"""Record the ids of received webhooks, to recognise repeated deliveries."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Write who was refused what, and each change of tokens, to `access.log` in the state folder."""
+"""Append a line to `access.log` for a refused request or a change of an access token."""
 
 import json
 import logging

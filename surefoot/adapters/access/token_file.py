@@ -1,4 +1,4 @@
-"""Store access tokens, by their digests, in a file of the state folder."""
+"""Store access-token digests in a file of the state folder."""
 
 import contextlib
 import fcntl

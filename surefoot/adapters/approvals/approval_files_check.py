@@ -1,4 +1,4 @@
-"""Check that the people whom a policy asks for approvals exist, have keys, and are enough for its quorum."""
+"""Check that a policy's approvers exist, have keys and can meet the quorum."""
 
 import fnmatch
 import re

@@ -1,4 +1,4 @@
-"""Read who may approve: groups and people (`approvers.yaml`), their keys (`allowed_signers`), and revoked keys."""
+"""Read who may approve, and with which keys, from the approver files."""
 
 import base64
 import hashlib

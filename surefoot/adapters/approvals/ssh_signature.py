@@ -1,4 +1,4 @@
-"""Parse the binary form of an SSH signature: its key, namespace and algorithms, without verifying it."""
+"""Parse the binary form of an SSH signature, without verifying it."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Store configuration files that ship with a model version by their SHA-256, and write them back atomically."""
+"""Keep the configuration files of model versions, and write them back into place."""
 
 import contextlib
 import hashlib

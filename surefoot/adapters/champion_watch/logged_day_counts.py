@@ -1,4 +1,4 @@
-"""Count requests, failures, labels and column values per day in the prediction log, to detect a declining champion."""
+"""Count logged requests and labels per day, to detect a declining champion."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

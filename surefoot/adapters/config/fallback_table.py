@@ -1,4 +1,4 @@
-"""Read from a policy what answers when no version can: a constant, a table (CSV or Parquet) or another version."""
+"""Read from a policy how failed requests are answered instead."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Read and write regression cases for back-tests, each made from an incident, in folders below configs/incidents/."""
+"""Read and write the back-test cases that were made from incidents."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Read `configs/notify.yaml` (message receivers and routing rules), and find the line number of an entry in it."""
+"""Read message receivers and routing rules from `configs/notify.yaml`."""
 
 from pathlib import Path
 

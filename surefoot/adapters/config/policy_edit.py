@@ -1,4 +1,4 @@
-"""Edit the text of a policy file without changing its comments or order, and show the edits as a unified diff."""
+"""Edit the text of a policy file without changing its comments or order."""
 
 import difflib
 import json

@@ -1,4 +1,4 @@
-"""Read a policy file as strict YAML; an error names the file, the line and the broken rule."""
+"""Read a policy file as strict YAML, with errors that name file and line."""
 
 from collections.abc import Sequence
 from pathlib import Path

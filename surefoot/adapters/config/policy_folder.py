@@ -1,4 +1,4 @@
-"""Find the policy file of each model in `configs/` and its subfolders, by the model that the file names."""
+"""Find the policy file of each model in `configs/` and its subfolders."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Read one setting (chosen by the caller) from each model's policy file, as a mapping from model name to value."""
+"""Read one chosen setting from each model's policy file."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

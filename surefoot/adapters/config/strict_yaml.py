@@ -1,4 +1,4 @@
-"""Read YAML files strictly (no duplicate keys, aliases, tags or NaN), and find the line number of each key."""
+"""Read YAML files strictly, without duplicate keys, aliases or tags."""
 
 import json
 import math

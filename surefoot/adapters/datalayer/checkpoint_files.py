@@ -1,4 +1,4 @@
-"""Store the files of an output table's checkpoint under their SHA-256 digests, and a manifest that lists them."""
+"""Store the files of table checkpoints, each named by its own digest."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Compute a Delta Lake table's digest with DuckDB, as a check that is independent of the deltalake library."""
+"""Compute a Delta Lake table's digest with DuckDB, as an independent check."""
 
 from collections import defaultdict
 from collections.abc import Mapping

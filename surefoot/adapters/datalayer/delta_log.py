@@ -1,4 +1,4 @@
-"""Read a Delta Lake table's transaction log: its commits, active data files and retention time of deleted files."""
+"""Read the commits and active files in a Delta Lake transaction log."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Checkpoint a model's output table in Delta Lake before a promotion, and restore that state after a rollback."""
+"""Restore a model's Delta Lake output table after a rollback."""
 
 import itertools
 import os

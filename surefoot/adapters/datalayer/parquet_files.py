@@ -1,4 +1,4 @@
-"""Checkpoint a model's output table of Parquet files, and undo the changes that rolled-back versions made in it."""
+"""Copy a model's Parquet output table, to restore it after a rollback."""
 
 import re
 from collections.abc import Mapping

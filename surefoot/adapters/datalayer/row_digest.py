@@ -1,4 +1,4 @@
-"""Compute a digest of a table's rows that does not depend on their order or on the library that read them."""
+"""Compute a digest of a table's rows that does not depend on their order."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Checkpoint a model's append-only output table in SQL, and remove the rows that rolled-back versions added later."""
+"""Remove rows that rolled-back versions appended to a SQL output table."""
 
 import json
 from collections.abc import Iterator

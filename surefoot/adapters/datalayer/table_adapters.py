@@ -1,4 +1,4 @@
-"""Dispatch checkpoints and restores of a model's output tables to the adapter of each kind: Delta, Parquet or SQL."""
+"""Dispatch calls for an output table to its Delta, Parquet or SQL adapter."""
 
 import os
 from collections.abc import Iterator, Mapping

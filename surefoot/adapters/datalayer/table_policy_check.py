@@ -1,4 +1,4 @@
-"""Check the output tables that a policy lists, and report what would prevent restoring them after a rollback."""
+"""Check that a policy's output tables can be restored after a rollback."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Measure the champion's past failure rate and the variation of its latency, to plan how many requests gates need."""
+"""Measure the champion's past failures or latency, to plan a gate."""
 
 import math
 from statistics import NormalDist

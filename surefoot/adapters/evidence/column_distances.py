@@ -1,4 +1,4 @@
-"""Compare two tables of requests or answers column by column: distribution distances, unequal rows, stray texts."""
+"""Compare the columns of two tables by how far their distributions differ."""
 
 import sys
 from collections.abc import Sequence

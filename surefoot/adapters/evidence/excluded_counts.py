@@ -1,4 +1,4 @@
-"""Count, by reason, the logged requests and labels that are excluded from a gate's evidence."""
+"""Count the logged requests and labels that a gate's evidence excludes."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Compare both versions' logged answers to mirrored requests, as evidence for the gates of a live shadow step."""
+"""Compare both versions' answers to mirrored requests in a live shadow step."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Gather a gate's evidence from the prediction log, its labels and both versions' answers."""
+"""Gather a gate's evidence from the prediction log and its labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Count the replayed requests that champion, candidate or both failed to answer, for error-rate gates."""
+"""Hold the counts of replayed requests that a version failed to answer."""
 
 from dataclasses import dataclass, fields
 

@@ -1,4 +1,4 @@
-"""Convert rows of a foreign source to prediction records and labels, and count those that cannot be used, by reason."""
+"""Convert rows of an external evidence source to predictions and labels."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

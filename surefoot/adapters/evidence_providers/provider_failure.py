@@ -1,4 +1,4 @@
-"""Define why a source of evidence cannot be used: it is down, too slow, incomplete or not usable as it is described."""
+"""Define the error for an evidence source that cannot be used now."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Show what a policy's sources of evidence hold: the newest rows as gates read them, and what cannot be used."""
+"""Read a preview of the newest rows in a policy's evidence sources."""
 
 import heapq
 from collections.abc import Callable, Iterator

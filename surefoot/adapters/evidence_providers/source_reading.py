@@ -1,4 +1,4 @@
-"""Read predictions and labels from the sources that a policy names, each batch within a time limit."""
+"""Read predictions and labels from the sources that a policy names."""
 
 import os
 import queue

@@ -1,4 +1,4 @@
-"""Query the rows of a time window in PostgreSQL: read only, with bound parameters, within a time limit."""
+"""Query the rows of a time window in PostgreSQL, within a time limit."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

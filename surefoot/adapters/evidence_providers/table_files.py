@@ -1,4 +1,4 @@
-"""Read the rows of a time window from Parquet files on any fsspec path, or from a Delta Lake table."""
+"""Read the rows of a time window from Parquet files or a Delta Lake table."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Store versions' answers to logged requests in files, so that each version scores a request only once."""
+"""Store versions' answers, so that each version scores a request only once."""
 
 import hashlib
 import math

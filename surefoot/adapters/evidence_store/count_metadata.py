@@ -1,4 +1,4 @@
-"""Encode counts of excluded records and replay failures as metadata of stored evidence tables, and decode them."""
+"""Read failure and exclusion counts from the metadata of stored tables."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -8,7 +8,7 @@ from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.core.judging.excluded_records import ExcludedRecords
 
 
-def read_excluded_counts(facts: Mapping[str, object]) -> ExcludedRecords:
+def decode_excluded_counts(facts: Mapping[str, object]) -> ExcludedRecords:
     """Read counts of excluded records from the metadata of a stored table."""
     found: dict[str, Any] = {one.name: facts[one.name] for one in fields(ExcludedRecords)}
     return ExcludedRecords(**{**found, "requests": tuple(found["requests"])})

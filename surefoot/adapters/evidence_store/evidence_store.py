@@ -1,4 +1,4 @@
-"""Store counts of evidence as files, so that no part of the prediction log is counted twice or needed for `verify`."""
+"""Store evidence counts as files, for later evaluations and for `verify`."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Query a part of the prediction log, given as a list of its files, as if it were the whole log."""
+"""Query some files of the prediction log as if they were the whole log."""
 
 from collections.abc import Sequence
 from pathlib import Path

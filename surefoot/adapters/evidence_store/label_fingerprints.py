@@ -1,4 +1,4 @@
-"""Compute a fingerprint of the labels of each log file's requests, to detect that its stored counts are outdated."""
+"""Compute a fingerprint of a log file's labels, to recognise outdated counts."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Group prediction-log files that share requests, so that each group can be counted on its own and only once."""
+"""Group prediction-log files that share requests, to count each group once."""
 
 import hashlib
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Convert sums of both versions' losses to an Arrow table for storage, and back, without rounding."""
+"""Convert sums of both versions' errors to an Arrow table, and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Index the request keys of prediction-log files by hash, to find files that share requests or were altered."""
+"""Index the request keys of log files, to find files that share requests."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Remove erased requests from stored answers, and their ids from stored counts, which keep every number."""
+"""Remove erased requests from stored answers and from the example ids in stored counts."""
 
 from collections.abc import Mapping
 from pathlib import Path

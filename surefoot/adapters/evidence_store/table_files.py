@@ -1,4 +1,4 @@
-"""Read and write Arrow tables with metadata as Parquet or memory-mapped files; each write is atomic."""
+"""Write Arrow tables atomically to Parquet or memory-mapped files."""
 
 import contextlib
 import hashlib

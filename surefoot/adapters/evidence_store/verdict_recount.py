@@ -1,4 +1,4 @@
-"""Add up the stored counts behind a verdict again, to verify the totals that the journal holds for it."""
+"""Recompute a verdict's totals, and compare them with the journal."""
 
 from collections.abc import Mapping
 from dataclasses import replace

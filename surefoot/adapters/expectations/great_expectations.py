@@ -1,4 +1,4 @@
-"""Wrap the Great Expectations library: import it, build expectations and batches, and extract its error messages."""
+"""Wrap the Great Expectations library and its error messages."""
 
 import logging
 import os

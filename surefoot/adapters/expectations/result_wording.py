@@ -1,4 +1,4 @@
-"""Describe expectations and their failures in plain language, with sample values that the journal can hold."""
+"""Describe expectations and their failures in plain language."""
 
 import datetime as dt
 import math

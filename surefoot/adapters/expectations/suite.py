@@ -1,4 +1,4 @@
-"""Run a Great Expectations suite on a table, and check the suite itself for problems before it is used."""
+"""Run a Great Expectations suite on a table, or check the suite itself."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Check the settings of expectations for mistakes: checks that never fail, and row conditions that select no row."""
+"""Find settings of expectations that make a check unable to fail."""
 
 import ast
 import re

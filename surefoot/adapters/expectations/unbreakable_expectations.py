@@ -1,4 +1,4 @@
-"""Find expectations that no table can violate, by running each of them on tables of extreme values."""
+"""Find expectations that can never fail, by trying tables of extreme values."""
 
 import json
 import re

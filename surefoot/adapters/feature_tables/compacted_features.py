@@ -1,4 +1,4 @@
-"""Read features of chosen rows from a compacted prediction-log file: from typed columns, or else from JSON."""
+"""Read the features of chosen rows from a compacted prediction-log file."""
 
 import threading
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Parse logged JSON rows into Arrow columns of a model's input types, and report which rows fit these types."""
+"""Parse logged JSON rows into Arrow columns with a model's input types."""
 
 import contextlib
 import json

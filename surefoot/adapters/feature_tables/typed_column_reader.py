@@ -1,4 +1,4 @@
-"""Read typed columns of a compacted prediction-log file, converted to the types of a model's signature."""
+"""Read typed columns of a compacted log file, in a model's input types."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Find the window of a calendar file (RFC 5545) that is open at a time: single events and those that repeat."""
+"""Find the open change-freeze window in the calendar file `freeze.ics`."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Open and lock the database of the journal (SQLite or PostgreSQL), and translate its errors."""
+"""Open and lock the journal's database, in SQLite or PostgreSQL."""
 
 import sqlite3
 import time

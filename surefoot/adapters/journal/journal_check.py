@@ -1,4 +1,4 @@
-"""Check the journal's database before it is used: whether it answers, and lets us create and write its tables."""
+"""Check that the journal's database answers and can be written."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Store the append-only journal in a SQL table that rejects the second of two concurrent appends."""
+"""Store the journal in an append-only SQL table."""
 
 import json
 import math

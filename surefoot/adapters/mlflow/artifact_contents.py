@@ -1,4 +1,4 @@
-"""Read from the files of a version which flavours and pickles it holds, and refuse paths that lead out of it."""
+"""Find the flavours and pickle files that a model version contains."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

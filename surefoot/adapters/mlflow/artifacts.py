@@ -1,4 +1,4 @@
-"""Download a model version's artifacts, verify their digest, and load the model from the verified files."""
+"""Download a model version's artifacts, and verify their digest."""
 
 import hashlib
 import os

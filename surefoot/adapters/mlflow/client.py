@@ -1,4 +1,4 @@
-"""Call the MLflow API with time limits: retry reads; after a failed write, check its effect before repeating it."""
+"""Call the MLflow API with time limits and safe retries."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Compute the digest of a whole data set, beyond the first 10,000 rows that MLflow digests."""
+"""Compute the digest of a whole data set, beyond MLflow's first 10,000 rows."""
 
 import datetime as dt
 import decimal

@@ -1,4 +1,4 @@
-"""Check quickly, without importing the MLflow client, whether a model version was deleted in MLflow."""
+"""Check without the MLflow client whether a model version was deleted."""
 
 import configparser
 

@@ -1,4 +1,4 @@
-"""Map MLflow client errors to Surefoot errors: not found, conflict, rejected, unavailable, or outcome unknown."""
+"""Map MLflow client errors to Surefoot errors, such as not found."""
 
 from surefoot.core.errors import Conflict, NotFound, OutcomeUnknown, RegistryUnavailable, Rejected, SurefootError
 

@@ -1,4 +1,4 @@
-"""Explain in one line why a model cannot be loaded on this host: missing package or file, or another Python version."""
+"""Explain in one line why a model cannot be loaded here."""
 
 import platform
 import re

@@ -1,4 +1,4 @@
-"""Run a forkserver of model hosts: import MLflow once, then fork one process for each requested model version.
+"""Fork a host process for each model version, with MLflow imported only once.
 
 Usage: `python -m surefoot.adapters.mlflow.model_forkserver FD`
 """

@@ -1,4 +1,4 @@
-"""Read versions and aliases from the MLflow registry, compute digests of the versions' files, and set aliases."""
+"""Read versions and aliases from the MLflow registry, or set aliases."""
 
 import time
 from collections.abc import Callable, Collection, Mapping

@@ -1,4 +1,4 @@
-"""Read from MLflow how a version came to be: authors, ticket, training data, features, parameters, metrics and code."""
+"""Read from MLflow how a version came to be, such as its training data."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run as the child process that sends messages with the Apprise library; its parent ends it after a time limit.
+"""Run as the child process that sends messages with the Apprise library.
 
 Reads one JSON object from standard input: `{"address": ..., "patience": <seconds>, "messages": [...]}`, each message
 with `id`, `title`, `body` and `type`. Writes one JSON line a message, as soon as it is known what became of it:

@@ -1,4 +1,4 @@
-"""Send messages with Apprise from a child process, end it after a time limit, and check receivers' addresses."""
+"""Send messages through an Apprise child process, within a time limit."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Call the heartbeat URL, so that an external monitor raises an alarm when the calls stop."""
+"""Call the heartbeat URL, so that a monitor notices when the calls stop."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""Check `configs/notify.yaml`: Apprise accepts each address, and each audience that a policy names has a receiver."""
+"""Check the addresses and audiences in `configs/notify.yaml`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Queue messages in the journal's database, one for each receiver, until they are delivered or expire."""
+"""Queue messages in the journal's database until they are delivered or expire."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Resolve secret placeholders in a notification receiver's address, and redact the secrets in error messages."""
+"""Resolve secret placeholders in a notification receiver's address."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""List the closed segments (JSON-lines files) of a prediction log that wait for compaction, and remove empty ones."""
+"""List the closed prediction-log segments that wait for compaction."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Compact closed prediction-log segments into Parquet files, merge these into larger ones, and remove expired files."""
+"""Compact closed prediction-log segments into Parquet files."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Choose which features a compacted log file stores as typed columns, and list them in its Parquet footer."""
+"""Choose which features a compacted log file stores as typed columns."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Read features from sample rows of the prediction log, to choose typed Parquet columns when it is compacted."""
+"""Read features from sample rows of the log, to choose typed columns."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

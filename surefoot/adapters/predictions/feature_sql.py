@@ -1,4 +1,4 @@
-"""Build the SQL that writes JSON features to Parquet as typed columns, if the conversion is lossless."""
+"""Build the SQL that writes JSON features to typed Parquet columns."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Select, for each logged request, the last label that arrived before the deadline, and count its labels."""
+"""Select for each logged request the last label that came in time."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Define the SQL query for mirrored requests: both versions' answers to each request, and its label."""
+"""Define the SQL query for both versions' answers to mirrored requests."""
 
 from dataclasses import dataclass
 

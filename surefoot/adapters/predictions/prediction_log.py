@@ -1,4 +1,4 @@
-"""Query the logged predictions, labels and shadow answers of a model with DuckDB."""
+"""Query a model's logged predictions, labels and shadow answers with DuckDB."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Write Parquet tables of the prediction log in the place of other files, so that a kill loses no row."""
+"""Write Parquet tables that safely replace other prediction-log files."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Build the data frame of request inputs that an expectation suite validates, and a data frame of model answers."""
+"""Build the data frames that an expectation suite validates."""
 
 import re
 import sys

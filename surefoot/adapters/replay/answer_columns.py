@@ -1,4 +1,4 @@
-"""Convert model answers to Arrow columns and back: as numbers, texts, lists of equal length, or else as JSON."""
+"""Convert model answers to Arrow columns, and back."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Score requests with one version in large batches, or row by row if its answers depend on other rows."""
+"""Score requests with one version, in large batches where that is safe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Replay groups of log files with both versions, and store each gate's evidence counts for later evaluations."""
+"""Ask both versions about the logged requests of some files, and store what gates need."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +11,9 @@ from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAcc
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.answer_files import OPEN_GROUP_NAME, environment_digest
 from surefoot.adapters.evidence_store.count_metadata import (
+    decode_excluded_counts,
     decode_replay_failures,
     encode_replay_failures,
-    read_excluded_counts,
 )
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, StoredCounts, stored_name_prefix
 from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, LogFileGroups
@@ -214,7 +214,7 @@ class FileGroupCounts:
             return self._left[name]
         key = self._key(question, file_group, "left out", labels=labels, versions=False, reads=labels)
         if key and (piece := self._store.load_counts(key)):
-            return read_excluded_counts(piece.facts)
+            return decode_excluded_counts(piece.facts)
         replay = self.replay(file_group)
         replay.window(question)
         found = replay.count_excluded(question)

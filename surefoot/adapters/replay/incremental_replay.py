@@ -1,4 +1,4 @@
-"""Replay the prediction log incrementally: reuse the answers and sums that earlier runs stored for its files."""
+"""Replay the prediction log, reusing what earlier runs stored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Read a version's scores of logged requests in time order, with their labels, for the expected-loss gate."""
+"""Read a version's scores and labels in time order, for the expected-loss gate."""
 
 from dataclasses import dataclass
 

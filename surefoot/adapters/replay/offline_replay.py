@@ -1,4 +1,4 @@
-"""Score logged requests with champion and candidate offline, as evidence for gates that compare both versions."""
+"""Score logged requests offline with champion and candidate, for gates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

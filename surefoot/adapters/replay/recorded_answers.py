@@ -1,4 +1,4 @@
-"""Build a back-test's evidence from both versions' answers in a file of recorded requests."""
+"""Build a back-test's evidence from a file of recorded requests."""
 
 import math
 from collections.abc import Iterator

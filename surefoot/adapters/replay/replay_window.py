@@ -1,4 +1,4 @@
-"""Store the logged requests of a replay in a temporary DuckDB database on disk, and read them in batches."""
+"""Store a replay's logged requests in a temporary DuckDB database."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Start model versions in separate processes, to score logged requests or to test whether a version loads."""
+"""Start model versions in separate processes that score logged requests."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Copy the requests and labels of a time window from the prediction log into a temporary database."""
+"""Copy one time window of the prediction log into a temporary database."""
 
 from pathlib import Path
 

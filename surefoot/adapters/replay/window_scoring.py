@@ -1,4 +1,4 @@
-"""Score a replay's requests with one version: reuse stored answers, and check that batching changed no answer."""
+"""Score a replay's requests with one version, and reuse its stored answers."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

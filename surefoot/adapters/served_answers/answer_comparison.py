@@ -1,4 +1,4 @@
-"""Write a table of a bad version's answers beside a good version's, and count the rows of each slice."""
+"""Write a table that compares a bad version's answers with a good version's."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Count each version's answers per time interval, and the requests and groups that a bad version affected."""
+"""Count each version's answers in each interval of a time window."""
 
 import math
 from collections.abc import Collection

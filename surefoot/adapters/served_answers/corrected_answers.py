@@ -1,4 +1,4 @@
-"""Compute corrected answers: good versions score the requests that a bad version has answered."""
+"""Compute corrected answers to the requests that a bad version has answered."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

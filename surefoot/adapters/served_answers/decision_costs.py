@@ -1,4 +1,4 @@
-"""Compute what a bad version's decisions cost by the policy's prices, compared with a good version's decisions."""
+"""Compute what a bad version's decisions cost compared with a good version's."""
 
 from pathlib import Path
 

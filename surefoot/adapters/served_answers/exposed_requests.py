@@ -1,4 +1,4 @@
-"""List each answer that callers got from a bad version, with its slice and the good version that can correct it."""
+"""Write a table of the answers that callers got from a bad version."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Test a policy's fallback on recently logged requests: whether it answers them, in the champion's answer format."""
+"""Run a policy's fallback on recently logged requests, and check its answers."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Write an incident's requests, with both versions' answers and the labels, to files for later back-tests."""
+"""Write an incident's requests, answers and labels to files for back-tests."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

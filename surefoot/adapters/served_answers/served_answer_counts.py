@@ -1,4 +1,4 @@
-"""Count each version's served answers and their labels in the prediction log, and compute its mean loss."""
+"""Count each version's served answers and labels in the prediction log."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

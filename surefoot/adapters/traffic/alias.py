@@ -1,4 +1,4 @@
-"""Control traffic by alias `champion` alone, for batch jobs and applications that load `models:/<model>@champion`.
+"""Control traffic by alias `champion` alone, without a router in between.
 
 No router is in between, so all traffic moves at once. The split that was asked for stands beside the alias, in a tag of
 the registered model: its generation refuses an older change, and what the alias says is held against it.

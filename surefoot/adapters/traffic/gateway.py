@@ -1,4 +1,4 @@
-"""Control Surefoot's own gateway through its HTTP interface: traffic split, standby, fallback and kill switch."""
+"""Control traffic through the HTTP interface of Surefoot's own gateway."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""Control HAProxy through its runtime API: the weights of the servers of one backend that serve a model's versions.
+"""Control a model's traffic by the weights of servers in HAProxy.
 
 HAProxy keeps no generation of its own, so the split that was asked for stands in a map of it, from which an older
 change is refused. Weights are read back. After a reload the map is as empty as its file: then nothing is live, and

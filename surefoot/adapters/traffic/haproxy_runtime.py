@@ -1,4 +1,4 @@
-"""Speak the runtime API of one HAProxy process: servers of a backend, their weights, and entries of a map."""
+"""Send commands to one HAProxy process through its runtime API."""
 
 import re
 import socket

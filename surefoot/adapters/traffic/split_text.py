@@ -1,4 +1,4 @@
-"""Encode a traffic split as one word of ASCII, for engines that store it as a tag or in a map."""
+"""Encode a traffic split as one ASCII word, and decode it."""
 
 import base64
 import binascii

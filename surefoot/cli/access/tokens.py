@@ -1,4 +1,4 @@
-"""Define the commands `token create`, `token list` and `token revoke`, which manage access tokens."""
+"""Define the `token` commands, which create, list and revoke access tokens."""
 
 import datetime as dt
 import re

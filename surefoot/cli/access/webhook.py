@@ -1,4 +1,4 @@
-"""Define the command `webhook`, which has a connected MLflow tell of moved aliases."""
+"""Define the command `webhook`, which prints or registers MLflow's webhook."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the command `config`, which prints each setting in force and where its value came from."""
+"""Define the command `config`, which prints each setting and its value's source."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Check whether each server that Surefoot uses, but has not started, can be used now."""
+"""Check whether MLflow and Prefect servers that Surefoot did not start can be used."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Define the command `doctor`, which checks a set-up before anything is started, and names every fault."""
+"""Define the command `doctor`, which checks a set-up and names every fault."""
 
 from pathlib import Path
 

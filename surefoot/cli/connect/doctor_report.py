@@ -1,4 +1,4 @@
-"""Run every check of a set-up, and report one line for each thing that was found or is wrong."""
+"""Run every check of a set-up, and report each finding as one line."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Check what this host must have before a stack is started: project folder, home folder, port, and clock."""
+"""Check what this host must have before a stack is started."""
 
 import email.utils
 import os

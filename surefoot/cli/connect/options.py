@@ -1,4 +1,4 @@
-"""Define the command-line options that `up`, `doctor` and `config` share: addresses, ports, clock and folders."""
+"""Define the command-line options that `up`, `doctor` and `config` share."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Check a connected Prefect before it is used: its address, version, work pool and deployments, and our credentials."""
+"""Check a connected Prefect server before it is used."""
 
 from dataclasses import dataclass
 from typing import Any

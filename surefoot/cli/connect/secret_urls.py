@@ -1,4 +1,4 @@
-"""Find passwords in URLs, and mask them in what people read."""
+"""Detect passwords in URLs, and mask them before people see them."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit

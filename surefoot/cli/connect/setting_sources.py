@@ -1,4 +1,4 @@
-"""Resolve each setting from the command line, the environment and surefoot.toml, and remember which one said it."""
+"""Resolve each setting's value, and record which source it came from."""
 
 import os
 import tomllib

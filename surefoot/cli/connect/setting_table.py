@@ -1,4 +1,4 @@
-"""Define every setting of an installation: its option, environment variable, key in surefoot.toml, and default."""
+"""Define every setting of an installation, with its option and its default."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the commands `approve` and `deny`, which show the evidence and record a statement signed with an SSH key."""
+"""Define the commands `approve` and `deny`, which record a signed decision."""
 
 import secrets
 import sys

@@ -1,4 +1,4 @@
-"""Let one controller run for a state folder, and tell `up` when it is ready."""
+"""Hold the lock that allows one controller per state folder."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Define the command `draft`, which writes a policy and an expectation suite from a sample of past requests."""
+"""Define the command `draft`, which writes a policy from a sample of past requests."""
 
 import json
 import re

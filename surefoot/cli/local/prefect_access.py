@@ -1,4 +1,4 @@
-"""Open HTTP clients for Prefect's REST interface with the credentials and TLS options of a connected server."""
+"""Open HTTP clients for Prefect's REST interface with the configured credentials."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""List Prefect's flow runs through its REST API; delete runs without work, and mark dead ones as crashed."""
+"""List Prefect's flow runs, delete skipped ones and mark dead ones as crashed."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Manage the local Prefect server: its work pool, paused schedules, and flow runs whose process has died."""
+"""Manage Surefoot's work pool, schedules and left-over runs in Prefect."""
 
 import contextlib
 import time

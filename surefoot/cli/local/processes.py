@@ -1,4 +1,4 @@
-"""Find and end the server processes of the local stack, and lock the stack for one start or stop at a time."""
+"""Find and end the server processes of the local stack."""
 
 import contextlib
 import fcntl

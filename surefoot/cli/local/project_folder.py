@@ -1,4 +1,4 @@
-"""Define the command `init`, which writes a project folder: flows, tasks, prefect.yaml, and a README."""
+"""Define the command `init`, which writes a project folder."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Handle stop signals (SIGINT, SIGTERM, SIGHUP) in commands that start servers, so that no server is left over."""
+"""Handle stop signals in commands that start servers, so that no server is left over."""
 
 import contextlib
 import signal

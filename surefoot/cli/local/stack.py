@@ -1,4 +1,4 @@
-"""Start and stop MLflow, Prefect and the gateway on this machine, and store their state in one folder."""
+"""Start or stop the local stack: MLflow, Prefect, gateway and controller."""
 
 import socket
 from collections.abc import Callable, Collection

@@ -1,4 +1,4 @@
-"""Plan the settings of a stack from the options of `up`, and compare them with what the home folder had before."""
+"""Plan a stack's settings from options, and find conflicts with the last stack."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Start the processes of a stack one after the other, wait until each answers, and deploy the flows."""
+"""Start the processes of a stack one by one, and wait until each answers."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Print what an approver has to know before signing: verdicts, what is new in the version, and what follows."""
+"""Print what an approver has to know before signing."""
 
 from collections.abc import Sequence
 

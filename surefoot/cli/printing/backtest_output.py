@@ -1,4 +1,4 @@
-"""Print back-test results: the gate evaluations, and whether a policy stops the version of a regression case."""
+"""Print a back-test's gate evaluations and its result."""
 
 from collections.abc import Sequence
 from pathlib import Path

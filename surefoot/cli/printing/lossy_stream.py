@@ -1,4 +1,4 @@
-"""Wrap an output stream so that a write never fails, even if the disk is full or the pipe is closed."""
+"""Wrap an output stream so that a write never fails, even if the disk is full."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Print the plan of a promotion: its stages, whether the version loads on this host, and what each gate can detect."""
+"""Print the plan of a promotion: its stages, what gates can detect, and what is missing."""
 
 import math
 import os

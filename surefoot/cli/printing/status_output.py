@@ -1,4 +1,4 @@
-"""Print which versions of a model are served and which rollout is open, or convert this status to JSON."""
+"""Print which versions of a model are served and which rollout is open."""
 
 from collections.abc import Sequence
 

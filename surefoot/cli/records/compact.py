@@ -1,4 +1,4 @@
-"""Define the command `compact`, which converts the prediction log to Parquet and removes old records."""
+"""Define the command `compact`, which converts the prediction log to Parquet."""
 
 from dataclasses import asdict
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the command `forget`, which removes the records of one person from everything that Surefoot keeps."""
+"""Define the command `forget`, which removes one person's records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Define the command `record`: versions score a table, as records for a back-test or into the prediction log."""
+"""Define the command `record`, which scores a table and stores the answers."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

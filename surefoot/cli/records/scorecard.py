@@ -1,4 +1,4 @@
-"""Define the command `scorecard`, which scores a model by the rubric of the ML Test Score."""
+"""Define the command `scorecard`, which scores a model by the ML Test Score."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Define the command `data`: list checkpoints of a model's output tables, and retry or cancel unfinished restores."""
+"""Define the command `data`, which lists the restorable copies of a model's tables."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the command `drill`, which rehearses a rollback in a copy of production, or in production with `--live`."""
+"""Define the command `drill`, which rehearses a rollback."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Define the command `evidence`: show ten rows of a policy's sources as gates read them, and what cannot be used."""
+"""Define the command `evidence`, which previews a policy's data sources."""
 
 import time
 from collections.abc import Mapping, Sequence

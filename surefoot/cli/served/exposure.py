@@ -1,4 +1,4 @@
-"""Define the commands `exposure` (list a bad version's answers) and `correct` (compute corrected answers)."""
+"""Define the commands that list and correct a bad version's answers."""
 
 import tempfile
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def exposure(
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         entries = ports.journal.read(model)
-        found = exposures.find_exposure(config, model, entries, number=version, rollout=rollout, unit=unit)
+        found = exposures.specify_exposure_list(config, model, entries, number=version, rollout=rollout, unit=unit)
         if unit:
             with tempfile.TemporaryDirectory(prefix="surefoot-exposure-") as scratch:
                 table, problems = exposures.write_exposure(

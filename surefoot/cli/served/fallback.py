@@ -1,4 +1,4 @@
-"""Define the command `fallback`: show the policy's fallback for requests that no version can answer, and try it out."""
+"""Define the command `fallback`, which shows and tries out a policy's fallback."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the command `incident review`, which proposes policy changes that would have stopped a bad version sooner."""
+"""Define the command `incident review`, which proposes changes to a policy."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run a live drill (a rollback rehearsal in production), print and write its result, and stop all live drills."""
+"""Run a rollback rehearsal in production, and print its result."""
 
 import json
 import time

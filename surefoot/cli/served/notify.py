@@ -1,4 +1,4 @@
-"""Define the command `notify`, which lists sent and queued messages, and tests, retries or dismisses messages."""
+"""Define the command `notify`, which lists sent and queued messages."""
 
 import time
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the command `observe`: say what Surefoot would have done with two versions in your own log; nothing moves."""
+"""Define the command `observe`, which judges two versions from your own log."""
 
 import json
 import secrets

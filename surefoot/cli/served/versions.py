@@ -1,4 +1,4 @@
-"""Define the commands `versions`, which shows how versions have served, and `release`, which ends a quarantine."""
+"""Define the commands that list a model's versions and end a quarantine."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the command `watch`: show how the champion has changed since its promotion, or run its standing watch now."""
+"""Define the command `watch`, which compares a champion with its own past."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Determine the name of the account that runs a command, which the journal records as the actor."""
+"""Determine the name of the account that runs a command."""
 
 import os
 import pwd

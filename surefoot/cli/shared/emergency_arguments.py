@@ -1,4 +1,4 @@
-"""Handle two typing mistakes in `rollback`, `abort` and `kill`: a flag with a value, a reason without a text."""
+"""Clean malformed options from the arguments of emergency commands."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Define access tokens, of which only a digest is kept, and check whether one is in force."""
+"""Define access tokens, and check whether the token of a request is in force."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

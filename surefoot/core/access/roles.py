@@ -1,4 +1,4 @@
-"""Define roles and actions, and which role may do which action."""
+"""Define roles and the actions that each role may do."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Verify and read the webhooks that MLflow sends when an alias is moved or deleted."""
+"""Verify and read the webhooks that MLflow sends about changed aliases."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Describe the shape of a model's answers: their JSON type, and the types of their elements."""
+"""Describe the shape of a model's answers by their JSON types."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Read the value of an answer or label: a number, a probability, class probabilities, or several outputs."""
+"""Read the number or the probabilities in an answer or a label."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Map a classifier's answers and labels to the policy's classes, where a number may be a class or a probability."""
+"""Map a classifier's answers and labels to the classes of its policy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

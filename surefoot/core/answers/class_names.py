@@ -1,4 +1,4 @@
-"""Convert an answer or a label to the name of its class, and recognise missing values."""
+"""Convert an answer or a label to the name of its class."""
 
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import InvariantBroken

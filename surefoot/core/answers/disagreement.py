@@ -1,4 +1,4 @@
-"""Find the requests on which two versions decide differently: another class, or numbers more than 0.1 % apart."""
+"""Find the requests on which two versions decide differently."""
 
 import math
 from collections.abc import Sequence

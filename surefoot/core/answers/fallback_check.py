@@ -1,4 +1,4 @@
-"""Check that a policy's fallback answers logged requests without errors, in the shape of the champion's answers."""
+"""Check whether a fallback's answers could replace the champion's."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Compute the loss of each answer against its label, such as the Brier loss or the absolute error."""
+"""Compute the error of each answer against its label."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Find why a signed statement does not approve a rollout: subject, evidence, time, repetition, or the person."""
+"""Find why a signed statement does not count as an approval."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

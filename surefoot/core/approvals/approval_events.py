@@ -1,4 +1,4 @@
-"""Define the journal events of approvals: signed, denied, refused, void, and not given in time."""
+"""Define the journal events of approvals given, denied, refused or overdue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Keep count of the approvals of a rollout's step, by folding the journal events of approvals."""
+"""Track who has approved or denied the step that a rollout waits at."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Define the statement that an approver signs, and parse the text that holds statement and signature."""
+"""Define the statement that an approver signs, and parse its signed text."""
 
 import json
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""Define what the registry says of a version for those who approve it: authors, ticket, and what is new in it."""
+"""Define the known facts of a version's origin, and list those that differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Define the daily counts of a champion: requests, failures, slow answers, labels, scores, and values of columns."""
+"""Define the daily counts of a champion's requests, labels and values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

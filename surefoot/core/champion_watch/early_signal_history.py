@@ -1,4 +1,4 @@
-"""Count how often alarms of each early warning signal were followed by measured harm, and how often they were not."""
+"""Count how often early warning signals were followed by measured harm."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Compute warning signals: compare a champion's latest days with its past (errors, latency, calibration, drift).
+"""Compare a champion's latest days with its past to compute warning signals.
 
 A day is one observation: its requests share weather, campaigns and customers. The null is not "nothing changes": a
 signal alarms only where the change is larger than a margin that seasons stay within, by more than the days' own spread,

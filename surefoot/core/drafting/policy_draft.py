@@ -1,4 +1,4 @@
-"""Draft a policy for a model from a sample of its requests: gates that fit its task, and steps sized to its traffic."""
+"""Draft a policy for a model from a sample of its requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

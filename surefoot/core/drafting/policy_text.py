@@ -1,4 +1,4 @@
-"""Write a drafted policy as the text of a YAML file, with a comment on each part."""
+"""Convert a drafted policy to YAML text with a comment on each part."""
 
 import json
 import re

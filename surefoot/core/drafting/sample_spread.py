@@ -1,4 +1,4 @@
-"""Measure on a sample how much a loss differs from block to block of time, for `expect:` of a drafted policy."""
+"""Estimate from a sample how much the mean error varies between time blocks."""
 
 import math
 from collections.abc import Sequence

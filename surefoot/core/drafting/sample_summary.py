@@ -1,4 +1,4 @@
-"""Describe a sample of requests: its columns, its labels, and the task that labels and answers are of."""
+"""Describe a sample of requests, and find its model's task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

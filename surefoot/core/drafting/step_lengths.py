@@ -1,4 +1,4 @@
-"""Choose how long a drafted policy holds its steps, so that an equal candidate passes them at the planned traffic."""
+"""Choose how long a drafted policy holds each step."""
 
 from collections.abc import Mapping
 from typing import Any

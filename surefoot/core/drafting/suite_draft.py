@@ -1,4 +1,4 @@
-"""Draft an expectation suite from the columns of a sample, and say what is doubtful about it."""
+"""Draft an expectation suite from the columns of a sample."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the journal event of a finished drill (a rollback rehearsal), with the result for each injected fault."""
+"""Define the journal event of a finished rollback drill, with its results."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""List the faults that a rollback drill can inject, and for each fault the causes that are a correct diagnosis."""
+"""List the faults that a rollback drill can inject."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Track a model's latest rollback drills: whether the next drill is due, and whether promotions are still allowed."""
+"""Track a model's latest rollback drills, and tell when the next one is due."""
 
 from dataclasses import dataclass, replace
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""Define the journal events and the result of a live drill, which rehearses a rollback in production."""
+"""Define the journal events of a rollback drill in production."""
 
 from dataclasses import dataclass
 

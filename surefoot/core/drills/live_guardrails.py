@@ -1,4 +1,4 @@
-"""Decide from the gateway's counts (failed or late requests, crashes, lost logs) whether to stop a live drill."""
+"""Decide from the gateway's counts whether to stop a live drill."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""Define the journal events of erasure: the removal of one person's records was begun, and it is done."""
+"""Define the journal events of erasing one person's records."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

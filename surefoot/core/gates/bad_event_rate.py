@@ -1,4 +1,4 @@
-"""Judge the rate of bad events, such as errors, against the champion's rate and an absolute limit."""
+"""Judge whether the candidate has too many errors or other bad events."""
 
 import math
 from collections import defaultdict
@@ -61,7 +61,7 @@ def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds
     """Log evidence of harm at any moment until now, and what it must reach.
 
     While the end is in sight a false alarm is limited in all; a bake may go on for ever, so there the time between
-    two false alarms is: EPOCHS / alpha epochs, which is at most alpha in the EPOCHS epochs of the bake.
+    two false alarms is: MAX_EPOCHS / alpha epochs, which is at most alpha in the MAX_EPOCHS epochs of the bake.
     """
     if level.forever:
         return log_evidence_at_any_start(found), math.log(MAX_EPOCHS / level.alpha)

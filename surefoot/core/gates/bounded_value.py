@@ -1,4 +1,4 @@
-"""Judge the mean of a bounded value of each request, such as revenue up to a cap."""
+"""Judge the candidate's mean of a value with a cap, such as revenue."""
 
 import math
 

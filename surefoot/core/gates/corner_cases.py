@@ -1,4 +1,4 @@
-"""Judge answers to synthetic corner cases: a candidate fails if it has no valid answer where the champion has one."""
+"""Judge whether the candidate can answer synthetic corner cases."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.corner_answers import BrokenRow, CornerAnswers, CornerResult

@@ -1,4 +1,4 @@
-"""Judge the gates that need no statistics: expectation suites, answer shapes, and golden rows."""
+"""Judge expectation suites, answer shapes and golden rows, without statistics."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.data_validation import ValidationResult

@@ -1,4 +1,4 @@
-"""Judge how far the distributions of features or predictions have shifted from their baseline."""
+"""Judge how far features or predictions have shifted from their baseline."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Judge the expected Brier loss of unlabelled requests, estimated from past labelled requests with similar scores."""
+"""Judge the Brier loss that is expected for requests without labels."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Judge a gauge, such as process memory, by the share of time blocks in which the candidate exceeds the margin."""
+"""Judge a gauge of the candidate, such as its process memory."""
 
 import math
 

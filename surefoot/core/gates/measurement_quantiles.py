@@ -1,4 +1,4 @@
-"""Judge whether quantiles of a measurement, such as the 99th percentile of latency, are worse for the candidate."""
+"""Judge a measurement by its quantiles, such as the 99th percentile of latency."""
 
 import math
 from collections.abc import Sequence

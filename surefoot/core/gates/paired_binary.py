@@ -1,4 +1,4 @@
-"""Judge correct and wrong answers of both versions to the same requests; only disagreements count as evidence."""
+"""Judge correct and wrong answers of both versions to the same requests."""
 
 import math
 

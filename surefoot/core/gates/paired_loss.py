@@ -1,4 +1,4 @@
-"""Judge how much the candidate's loss exceeds the champion's on the same requests, or an absolute limit."""
+"""Judge the candidate's errors against the champion's on the same requests."""
 
 from typing import NamedTuple
 

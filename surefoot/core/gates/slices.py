@@ -1,4 +1,4 @@
-"""Judge a gate in each slice (one value of a column) of served traffic, and combine the outcomes in one verdict."""
+"""Judge a gate in each slice of served traffic, and combine the outcomes."""
 
 from collections.abc import Callable
 from dataclasses import replace

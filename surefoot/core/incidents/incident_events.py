@@ -1,4 +1,4 @@
-"""Define the journal events of an incident: notes, reports, cause, retention holds on evidence, messages, closing."""
+"""Define the journal events that record work on an incident."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Fold each journal entry of a model, such as the end of a rollout, into the state of the model's incidents."""
+"""Fold each journal entry into the state of a model's incidents."""
 
 from collections.abc import Iterable
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Redact the reason of an incident: leave out the text of a model's error, which may quote a caller's request."""
+"""Redact an incident's reason, because errors may quote a caller's request."""
 
 from surefoot.core.journal.watch_events import IncidentOpened
 

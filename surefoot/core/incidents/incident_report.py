@@ -1,4 +1,4 @@
-"""Define the content of an incident report: everything that its HTML page and its Markdown text show."""
+"""Define everything that an incident report shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

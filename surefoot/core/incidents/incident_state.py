@@ -1,4 +1,4 @@
-"""Define the state of a model's open and closed incidents, and how each incident event changes it."""
+"""Define the state of a model's incidents, and how each event changes it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

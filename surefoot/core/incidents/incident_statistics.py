@@ -1,4 +1,4 @@
-"""Compute statistics of past incidents and drills: rollbacks, false alarms, time to detect and time to restore."""
+"""Compute statistics of past incidents, such as the time to detect."""
 
 import statistics
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""List the steps that people must take in a model's open incident, and which roles to call at what time."""
+"""List the steps that people must take in a model's open incident."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Compute the legal deadlines by which a serious incident would have to be reported to an authority."""
+"""Compute the legal deadlines for reporting a serious incident to an authority."""
 
 from dataclasses import dataclass
 

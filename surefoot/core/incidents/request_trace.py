@@ -1,4 +1,4 @@
-"""Define the trace of a request: the output and the duration of each processing stage, for each model version."""
+"""Define a request's trace through the processing stages of each version."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Build the timeline of an incident from the journal: onset, detection, decision, and each step of restoration."""
+"""Build the timeline of an incident from the journal."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

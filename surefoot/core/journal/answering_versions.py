@@ -1,4 +1,4 @@
-"""Determine from a rollout's traffic changes whether its candidate may have answered callers."""
+"""Determine whether a rollout's candidate may have answered callers."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""Define how the journal records configuration files that are deployed together with a version."""
+"""Define how the journal records files that are deployed together with a version."""
 
 from dataclasses import dataclass
 

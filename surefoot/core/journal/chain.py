@@ -1,4 +1,4 @@
-"""Hash journal entries into a chain, and verify the chain, so that any later edit is detected."""
+"""Hash journal entries into a chain in which a later edit is detected."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

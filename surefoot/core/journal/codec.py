@@ -1,4 +1,4 @@
-"""Convert dataclasses to JSON for the journal and back, also from JSON that another release of Surefoot wrote."""
+"""Convert dataclasses to JSON for the journal and back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass

@@ -1,4 +1,4 @@
-"""Define the journal events of rollouts (stages, verdicts, traffic, aliases), and encode every event as JSON."""
+"""Define the journal events of rollouts, and encode every event as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Define the journal events of failover, when an earlier version or the policy's fallback answers for the champion."""
+"""Define the journal events of failover to another version or to the fallback."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the schedule of a rollback, as the journal stores it: the traffic weight and hold time of each step."""
+"""Define the schedule of a rollback in steps, as the journal stores it."""
 
 from dataclasses import dataclass
 

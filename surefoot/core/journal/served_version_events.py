@@ -1,4 +1,4 @@
-"""Define the journal events of served versions, such as answer counts, corrections and release from quarantine."""
+"""Define the journal events about versions that have served callers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

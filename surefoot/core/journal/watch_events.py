@@ -1,4 +1,4 @@
-"""Define the journal events of evaluating a champion after its promotion, including the opening of an incident."""
+"""Define the journal events of evaluating a champion after its promotion."""
 
 from dataclasses import dataclass
 

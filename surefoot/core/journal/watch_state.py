@@ -1,4 +1,4 @@
-"""Track how a champion is evaluated after its promotion, by folding the journal events of these evaluations."""
+"""Track the evaluations of a champion after its promotion from journal events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Define the evidence from tests on synthetic corner-case rows, and from rare groups extended with older requests."""
+"""Define the evidence from synthetic corner-case rows and from rare groups."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the result of a data validation suite: failed expectations and warnings, with sample rows."""
+"""Define the result of a data validation suite, with its failed expectations."""
 
 from dataclasses import dataclass
 from typing import ClassVar

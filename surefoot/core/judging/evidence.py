@@ -1,4 +1,4 @@
-"""Define the types of evidence: one class for each kind of measurement that a gate is judged on."""
+"""Define one class for each type of evidence that a gate is judged on."""
 
 from dataclasses import dataclass
 from typing import ClassVar

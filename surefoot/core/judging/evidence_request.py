@@ -1,4 +1,4 @@
-"""Define the request for a gate's evidence: the model, gate, versions and time window to measure."""
+"""Define the request that says which evidence to measure for a gate."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Check that evidence holds only finite numbers within valid ranges; otherwise the gate's verdict is an error."""
+"""Check that evidence holds only finite numbers within valid ranges."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Define the counts, by reason, of logged records that were excluded from a gate's evidence."""
+"""Define the counts of logged records that were excluded from a gate's evidence."""
 
 from dataclasses import dataclass
 

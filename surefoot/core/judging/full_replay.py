@@ -1,4 +1,4 @@
-"""Decide which gates need a full replay, in which both versions score every logged request of the time window."""
+"""Decide which gates need both versions to score every logged request."""
 
 from dataclasses import replace
 

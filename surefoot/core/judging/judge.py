@@ -1,4 +1,4 @@
-"""Judge a gate: compare its evidence with its limits, and return a verdict."""
+"""Judge a gate by comparing its evidence with its limits."""
 
 import math
 

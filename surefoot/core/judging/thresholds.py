@@ -1,4 +1,4 @@
-"""Define a verdict's thresholds: accepted error probabilities, fewest requests, and how far a margin is widened."""
+"""Define how sure a verdict must be, for example its error probabilities."""
 
 from dataclasses import dataclass
 

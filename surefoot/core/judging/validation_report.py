@@ -1,4 +1,4 @@
-"""Define the content of the report on one data validation: each expectation with its result."""
+"""Define the content of the report on one data validation."""
 
 from dataclasses import dataclass
 

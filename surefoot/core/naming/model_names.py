@@ -1,4 +1,4 @@
-"""Check names of registered models as MLflow does, and name the files and folders that belong to a model."""
+"""Check names of registered models, and derive file names from them."""
 
 import hashlib
 import posixpath

@@ -1,4 +1,4 @@
-"""Derive notifications to people from journal entries about approvals, pauses and freezes."""
+"""Derive notifications from journal entries about approvals, pauses and freezes."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Define the pauses between the attempts to deliver a message, and the time limit of one attempt."""
+"""Define how long to wait before a failed message is sent again."""
 
 _FIRST_PAUSE_S = 15.0
 _LONGEST_PAUSE_S = 900.0

@@ -1,4 +1,4 @@
-"""Derive notifications to people from journal entries, such as incidents, rollout ends, pauses and fallbacks."""
+"""Derive notifications to people from the journal entries of a model."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""Define a notification to people: severity, topic, and an id by which a receiver recognises duplicates."""
+"""Define a notification to people, with an id that stays the same."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Derive the notifications of an incident: traffic is restored, escalations are due, legal deadlines are near."""
+"""Derive the notifications that are due while an incident is handled."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Define `Detectability`, the harm that a gate can detect in a rollout step, and search for the smallest such harm."""
+"""Find the smallest harm that a gate can detect in a rollout step."""
 
 import math
 from collections.abc import Callable
@@ -20,10 +20,10 @@ class Detectability:
         metric: What it measures.
         n: What it counts by the end of the step, earlier steps included where they count too.
         counts: What is counted: "requests", "units" or "blocks".
-        effect: Smallest harm that is found by then with the chance SURE; None where no number can be given.
+        effect: Smallest harm that is found by then with the chance PLAN_POWER; None where no number can be given.
         finds: The same in words; empty where no number can be given.
         passes: Chance that a candidate equal to the champion passes by the end of the step, or None.
-        needs: How long the step must be for that chance to be SURE [seconds]; None when it is unknown.
+        needs: How long the step must be for that chance to be PLAN_POWER [seconds]; None when it is unknown.
         lasts: How long the step is planned to be [seconds].
         assumes: What the numbers rest on that the policy does not say; empty when nothing.
         warning: What is wrong with this step; empty when nothing is.

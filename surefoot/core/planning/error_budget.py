@@ -1,4 +1,4 @@
-"""Divide a policy's accepted probability of false alarms among its gates, as each gate's error probability (alpha)."""
+"""Divide the accepted false-alarm probability among the gates."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Estimate how fast each kind of gate gains evidence per request, to plan how long a rollout step must take."""
+"""Estimate how fast a gate on live traffic gains evidence per request."""
 
 import math
 from statistics import NormalDist

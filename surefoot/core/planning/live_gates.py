@@ -1,4 +1,4 @@
-"""Plan a gate on live traffic: the harm that it can detect in a rollout step, and whether it can pass there."""
+"""Plan which harm a gate on live traffic can detect in a rollout step."""
 
 import math
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class StepDemand:
         return self.alpha / MAX_EPOCHS if self.forever else self.alpha * BROKEN_FROM_START_WEIGHT
 
 
-def plan_live_gates(gate: Gate, asked: StepDemand) -> Detectability:
+def plan_live_gate(gate: Gate, asked: StepDemand) -> Detectability:
     """What a gate on served traffic can detect by the end of a step."""
     law = evidence_growth_for_gate(gate)
     alpha = asked.level / (len(gate.quantiles) if isinstance(gate, MeasurementGate) else 1)

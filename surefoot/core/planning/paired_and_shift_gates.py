@@ -1,4 +1,4 @@
-"""Plan paired, gauge and distribution-shift gates: the effect that each can detect, and the time it takes."""
+"""Compute the smallest effects that paired, gauge and shift gates can detect."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Plan every gate in every step of a policy: what it can detect with the planned traffic."""
+"""Estimate for each step of a policy what its gates can detect."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_
 from surefoot.core.planning.detectability import Detectability
 from surefoot.core.planning.distinct_units import distinct_units
 from surefoot.core.planning.error_budget import alpha_per_guardrail, alpha_per_shadow_gate
-from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gates
+from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gate
 from surefoot.core.planning.paired_and_shift_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
 from surefoot.core.policy.policy_types import (
     BadEventGate,
@@ -22,7 +22,7 @@ from surefoot.core.policy.policy_types import (
 )
 
 _PASS_LEVEL = 0.05
-"""DecisionThresholds to pass [probability]."""
+"""Level at which a gate passes [probability]."""
 
 
 def plan_policy(policy: Policy) -> tuple[Detectability, ...]:
@@ -54,7 +54,7 @@ def _replayed(
         return plan_shift(gate, step, window, level, a_second * window)
     if isinstance(gate, ErrorRateGate | MeasurementGate):
         both = (TrafficSplitPeriod(0.5, 2.0 * a_second * window),)
-        return plan_live_gates(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
+        return plan_live_gate(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
 
 
@@ -134,7 +134,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
                     wanted=step.min_requests,
                     patience=patience,
                 )
-                seen = plan_live_gates(gate, asked)
+                seen = plan_live_gate(gate, asked)
                 if sticks and not policy.units:
                     counted = "counting each request as another unit (traffic: {units: ...})"
                     seen = replace(seen, assumes="; ".join(filter(None, (seen.assumes, counted))))
@@ -153,7 +153,7 @@ def _bake(policy: Policy) -> list[Detectability]:
         if isinstance(gate, BadEventGate | MeasurementGate):
             periods = (TrafficSplitPeriod(1.0, a_second * hold),)
             made.append(
-                plan_live_gates(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True))
+                plan_live_gate(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True))
             )
         elif sight := _replayed(policy, gate, "bake", hold, level, 0, _patience(policy)):
             made.append(sight)

@@ -1,4 +1,4 @@
-"""Estimate from past requests what a policy has under `expect:`, such as the variation between time blocks."""
+"""Estimate the values of a gate's `expect:` keys from past requests."""
 
 import math
 from dataclasses import dataclass

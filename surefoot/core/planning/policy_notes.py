@@ -1,4 +1,4 @@
-"""List notes about a valid policy for its author: renamed keys, assumptions, and what its gates cannot detect."""
+"""List notes for the author of a valid policy, for example on renamed keys."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Define the policy section `corners`: corner cases and rare groups of inputs, on which both versions are tested."""
+"""Define the policy section `corners`, on corner cases and rare groups of inputs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum

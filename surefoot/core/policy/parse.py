@@ -1,4 +1,4 @@
-"""Parse a policy from a mapping (of a file or the journal), or list every rule that it breaks."""
+"""Parse a policy from a mapping, and list the rules that it breaks."""
 
 import copy
 from collections import defaultdict

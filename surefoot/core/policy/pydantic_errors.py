@@ -1,4 +1,4 @@
-"""Convert pydantic validation errors to policy violations: the key path, and a one-line explanation."""
+"""Convert pydantic validation errors to policy violations with an explanation."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

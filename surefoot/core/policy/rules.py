@@ -1,4 +1,4 @@
-"""Check the policy rules that concern several sections together, for example gates that no step evaluates."""
+"""Check the policy rules that concern several sections together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

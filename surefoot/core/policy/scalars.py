@@ -1,4 +1,4 @@
-"""Define the scalar types of a policy, such as durations and margins, and how YAML writes them."""
+"""Define the scalar types of a policy, for example durations."""
 
 import re
 from dataclasses import dataclass

@@ -35,4 +35,21 @@ def policy_schema() -> dict[str, Any]:
 def file_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of a file that a model reads."""
     made = model.model_json_schema(schema_generator=_FileSchema, mode="validation")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_standard_bounds(made)}
+
+
+_BOUNDS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
+"""Pydantic's names of bounds, which it writes as they are where a validator stands before the number."""
+
+
+def _standard_bounds(schema: Any) -> Any:
+    """The same schema with every bound under its standard name."""
+    if isinstance(schema, list):
+        return [_standard_bounds(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    bounds = {name: schema[key] for key, name in _BOUNDS.items() if isinstance(schema.get(key), int | float)}
+    return {
+        **{key: _standard_bounds(value) for key, value in schema.items() if _BOUNDS.get(key) not in bounds},
+        **bounds,
+    }

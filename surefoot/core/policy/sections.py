@@ -1,4 +1,4 @@
-"""Define policy sections that have few keys: data validation, reactions to verdicts, log, serving and scoring."""
+"""Define short policy sections, for example data validation and serving."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Define the steps of a promotion policy: shadows, traffic weights, approvals, and checks after it (bake, watch)."""
+"""Define the steps of a promotion and the checks after it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Find policy settings that make a gate useless, such as limits with which it can never fail or never pass."""
+"""Find policy settings that make a gate useless."""
 
 import math
 from collections.abc import Iterable, Iterator

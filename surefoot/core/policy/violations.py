@@ -1,4 +1,4 @@
-"""Define a violation, which is a mistake in a policy file: its key path, and what the file must contain."""
+"""Define a violation, which is one mistake in a policy file."""
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto

@@ -1,4 +1,4 @@
-"""Decide which configuration files change when a version is promoted, and when it is rolled back.
+"""Decide which configuration files change in a promotion or a rollback.
 
 On the way up they change before any request goes to the candidate, on the way back after traffic and registry: so the
 candidate never answers with the files of the version before, and only that version has to work with both.

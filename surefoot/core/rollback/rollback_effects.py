@@ -1,4 +1,4 @@
-"""Decide the traffic and alias changes that undo an unsuccessful rollout or roll back a promoted version."""
+"""Decide the changes that undo a failed rollout or roll back a promoted version."""
 
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.journal.events import Effect, SetAlias, SetSplit

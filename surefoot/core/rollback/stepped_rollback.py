@@ -1,4 +1,4 @@
-"""Decide the next step of a stepped rollback: traffic moves back in growing shares while no gate fails."""
+"""Decide the next step of a rollback that moves traffic back in steps."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Score a model by the 28 tests of the ML Test Score, from what its policy and its journal prove.
+"""Score a model by the 28 tests of the ML Test Score.
 
 Source: Breck, Cai, Nielsen, Salib, Sculley (2017), The ML Test Score: A Rubric for ML Production Readiness and
     Technical Debt Reduction, IEEE Big Data: half a point for a test that was done by hand and documented, one for a

@@ -1,4 +1,4 @@
-"""Read from a model's policy and journal what the tests of the ML Test Score ask for."""
+"""Gather the facts for a model's ML Test Score from the model's policy and journal."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Find the periods in which a version answered callers (its exposure), and which versions were rolled back."""
+"""Find the periods in which a version answered callers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

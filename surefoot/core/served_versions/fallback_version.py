@@ -1,4 +1,4 @@
-"""Decide whether the model version that a policy names as fallback may answer requests, and explain why not."""
+"""Decide whether the version that a policy names as fallback may answer requests."""
 
 from dataclasses import replace
 

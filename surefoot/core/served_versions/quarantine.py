@@ -1,4 +1,4 @@
-"""Define the quarantine of a rejected or rolled-back version: no promotion until a person releases it."""
+"""Define the quarantine that bars a rejected or rolled-back version from promotion."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Summarise each version's service: serving time, requests, labels, mean loss, and status such as quarantined."""
+"""Summarise how long and how well each version has served."""
 
 import math
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Choose the earlier good version that stays loaded as standby, and answers when the champion cannot."""
+"""Choose the earlier good version that answers when the champion fails."""
 
 from collections.abc import Callable
 

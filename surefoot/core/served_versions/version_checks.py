@@ -1,4 +1,4 @@
-"""Find the latest recorded rehearsals of each version: rollback drills, fallback checks, test restores of tables."""
+"""Find each version's latest rehearsals in the journal."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -30,7 +30,7 @@ class VersionStatus:
 
     Attributes:
         number: Version.
-        outcome: Name of a stage, or REFUSED.
+        outcome: Name of a stage, or REFUSED_OUTCOME.
         reason: Why.
         rollout: Id of the rollout that says so; empty when there was none.
         at: When, in the clock of the policies [Unix seconds].

@@ -1,4 +1,4 @@
-"""Define what each serving engine can do; policies that ask for more are refused, and plans say what is missing."""
+"""Define what each serving engine can do, and describe what is missing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

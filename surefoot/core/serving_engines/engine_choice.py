@@ -1,4 +1,4 @@
-"""Define which serving engine a model uses, and the journal event that says so with what reaches that engine."""
+"""Define which serving engine a model uses, and the journal event of this choice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

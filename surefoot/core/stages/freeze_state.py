@@ -1,4 +1,4 @@
-"""Track which freezes of a model are in force, by folding the journal events of freezes."""
+"""Track which freezes of a model are in force, from its journal events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Define the journal events that hold a rollout in place and let it go on: pauses and freezes."""
+"""Define the journal events of pauses and freezes, which hold a rollout."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Decide what a rollout does in a stage whose gates are judged: look, react, wait, or go on."""
+"""Decide what a rollout does next in a stage with gates."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Track the state of one rollout, by folding the journal events of that rollout."""
+"""Track the state of one rollout by folding its journal events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

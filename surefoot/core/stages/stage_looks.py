@@ -1,4 +1,4 @@
-"""Define what each stage of a rollout asks of its gates: which of them, on which evidence, how often and how surely."""
+"""Define which gates are judged in each rollout stage, and how often."""
 
 import math
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Decide what a rollout does while it waits for approvals, or holds in place for a pause or a freeze."""
+"""Decide what a rollout does while it waits, for example for an approval."""
 
 from surefoot.core.actions import Action, RecordEvent, WaitUntil
 from surefoot.core.approvals.approval_events import ApprovalOverdue, ApprovalsVoided

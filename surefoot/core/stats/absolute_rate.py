@@ -1,4 +1,4 @@
-"""Compute the evidence that one arm's rate exceeds an absolute limit, such as a service level objective."""
+"""Compute evidence on which side of an absolute limit one arm's event rate lies."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ def evidence_against_rate_limit(
     Args:
         epochs: (bad, good) trials by epoch [count].
         limit: Largest rate of bad trials that is accepted [0 < probability < 1].
-        grid: HARM against "at most the limit"; NO_HARM against "at least the limit", the safe side.
+        grid: HARM_FACTORS against "at most the limit"; NO_HARM_FACTORS against "at least the limit", the safe side.
 
     Raises:
         InvariantBroken: The limit is not a probability between 0 and 1.

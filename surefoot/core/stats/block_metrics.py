@@ -1,4 +1,4 @@
-"""Compute metrics, such as mean loss or AUC, from sums over time blocks of requests."""
+"""Compute a gate's metric from sums over time blocks of requests."""
 
 from collections.abc import Callable
 

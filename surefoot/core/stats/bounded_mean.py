@@ -1,4 +1,4 @@
-"""Compare the means of a bounded value in two arms, valid at every look, from histograms of the rounded values."""
+"""Compute evidence on the difference between two arms' means of a bounded value."""
 
 import math
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def mean_increments(
 
     Raises:
         InvariantBroken: Center or margin are not between 0 and 1, the slope is not positive, or a stratum has not
-            LEVELS levels.
+            VALUE_LEVELS levels.
 
     Law: g, the trial's value over its chance to be in its arm, has as mean the difference of the arms' means at that
         instant; so each factor 1 + lam (+-g - margin) is positive and has a mean of at most 1 under its null.

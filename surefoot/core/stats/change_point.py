@@ -1,4 +1,4 @@
-"""Combine evidence over all possible start times of a candidate's failure, and estimate the start time."""
+"""Combine evidence over all times at which a candidate may have begun to fail."""
 
 import itertools
 import math
@@ -75,7 +75,7 @@ def log_evidence_at_any_start(increments: Mapping[int, Sequence[float]]) -> floa
         increments: Log-increments by epoch, one an alternative [nats].
 
     Returns:
-        Log of the sum, over the epochs with data, of the evidence since then [nats]; NOTHING without data. An alarm
+        Log of the sum, over the epochs with data, of the evidence since then [nats]; LOG_ZERO without data. An alarm
         is due at log(ARL) or above, ARL the mean run length that a good candidate is granted [epochs].
 
     Law: under "never worse" the mean after K epochs is at most K, and K itself where the arms are equal; so the mean

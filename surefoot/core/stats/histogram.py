@@ -1,4 +1,4 @@
-"""Count measurements in histograms with logarithmic buckets, which can be added together."""
+"""Provide histograms with logarithmic buckets, from which quantiles are read."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def bucket_of(value: float) -> int:
     """Number of the bucket that holds a value.
 
     Args:
-        value: The measurement [any unit]; what is not above zero goes to LOWEST.
+        value: The measurement [any unit]; what is not above zero goes to LOWEST_BUCKET.
 
     Raises:
         InvariantBroken: The value is not a finite number.

@@ -1,4 +1,4 @@
-"""Compute anytime-valid McNemar evidence from the requests on which exactly one of two versions is right."""
+"""Compute evidence from requests that exactly one of two versions gets right."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Merge several e-values (the evidence of several tests) into one e-value by their weighted mean."""
+"""Merge the evidence of several tests into one e-value."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Estimate the difference between two versions on the same requests, with a standard error over time blocks."""
+"""Estimate the difference between two versions on the same requests."""
 
 import math
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def block_difference(
         coarse: How many millionths one unit of the sums is.
 
     Returns:
-        None with fewer than LEAST_BLOCKS blocks, or where the statistic is not defined.
+        None with fewer than MIN_BLOCKS blocks, or where the statistic is not defined.
     """
     kept = [block for block in blocks if block.n > 0]
     if len(kept) < MIN_BLOCKS:

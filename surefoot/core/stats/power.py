@@ -1,4 +1,4 @@
-"""Compute how many requests a verdict needs, and which effect a step can detect."""
+"""Compute how many requests a gate needs for a verdict."""
 
 import math
 from collections.abc import Sequence
@@ -132,8 +132,8 @@ def detection_chance_by_events(
         ratio: True ratio of the candidate's rate to the champion's [>= 0].
         events: Bad events of both arms until the end [count].
         level: Error that is allowed [0 < probability < 1].
-        grid: Multipliers of the alternatives, as rates are small those of rates; HARM or NO_HARM, so all on one side
-            of 1.
+        grid: Multipliers of the alternatives, as rates are small those of rates: HARM_FACTORS or
+            NO_HARM_FACTORS, so all on one side of 1.
         margin: Ratio on the null line [> 0].
 
     Raises:

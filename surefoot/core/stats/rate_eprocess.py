@@ -1,4 +1,4 @@
-"""Compute anytime-valid evidence about the event rates of two arms while traffic split and baseline change.
+"""Compute evidence on the difference between two arms' event rates.
 
 A null line is q1 = a * q0 + d, with q1 and q0 the bad-event probabilities of candidate and champion at the
 same instant. For each alternative the likelihood ratio against the closest point of the line is an e-variable,
@@ -105,7 +105,7 @@ def trial_increments(
         guess: Champion's rate [probability].
         slope: Slope of the null line [>= 0].
         offset: Offset of the null line [probability].
-        grid: Odds multipliers of the alternatives, HARM or NO_HARM.
+        grid: Odds multipliers of the alternatives, HARM_FACTORS or NO_HARM_FACTORS.
 
     Returns:
         For each alternative the increments of (candidate bad, candidate good, champion bad, champion good) [nats].
@@ -168,7 +168,7 @@ def log_evidence(
         guess: Champion's rate, frozen before the rollout [probability]; a wrong guess costs power, never validity.
         slope: Slope of the null line [>= 0].
         offset: Offset of the null line [probability].
-        grid: HARM or NO_HARM.
+        grid: HARM_FACTORS or NO_HARM_FACTORS.
 
     Returns:
         log E; 0.0 without data [nats].

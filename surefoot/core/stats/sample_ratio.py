@@ -1,4 +1,4 @@
-"""Test for sample ratio mismatch: whether each arm gets its assigned share of the traffic."""
+"""Compute the evidence that an arm does not get its assigned traffic share."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Choose the next of a model's output tables to checkpoint before a version is promoted."""
+"""Choose which output table gets the next checkpoint before a promotion."""
 
 from surefoot.core.journal.events import SetAlias
 from surefoot.core.journal.ledger import Ledger, Rollout

@@ -1,4 +1,4 @@
-"""Define the journal events of a model's output tables: checkpointed before a promotion, restored after a rollback."""
+"""Define the journal events of how output tables are saved and restored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Derive from journal events which checkpoints of output tables exist, and which tables must be restored."""
+"""Derive from journal events which output tables must be restored."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

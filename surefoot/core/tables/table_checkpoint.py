@@ -1,4 +1,4 @@
-"""Define the digest and the checkpoint of a model's output table, and the result of restoring the table."""
+"""Define the digest and the checkpoint of a model's output table."""
 
 from dataclasses import dataclass
 

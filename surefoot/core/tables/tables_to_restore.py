@@ -1,4 +1,4 @@
-"""Find which output tables of a model a rollback must restore, and from which checkpoints."""
+"""Find which output tables of a model a rollback must restore."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Distinguish labels that a broken feed has corrupted from labels that show a real change of the outcome."""
+"""Distinguish corrupted labels from labels that show a real change."""
 
 import math
 

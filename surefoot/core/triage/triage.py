@@ -1,4 +1,4 @@
-"""Decide the cause of an incident from measured facts; contradictory or missing facts give an unknown cause."""
+"""Decide the cause of an incident from measured facts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Describe an incident's measured facts in sentences, and list the missing facts that would show its cause."""
+"""Describe in sentences the facts that were measured in an incident."""
 
 from surefoot.core.triage.triage_facts import ColumnShift, TriageFacts
 

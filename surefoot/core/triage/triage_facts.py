@@ -1,4 +1,4 @@
-"""Define the facts that are measured to decide an incident's cause, such as shifted columns or confused codes."""
+"""Define the facts that are measured to decide an incident's cause."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Add to a gate's verdict how many log records its evidence excludes; too many invalidate the verdict."""
+"""Report in a gate's verdict how many log records were left out."""
 
 from dataclasses import replace
 

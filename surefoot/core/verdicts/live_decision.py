@@ -1,4 +1,4 @@
-"""Decide a gate on live traffic: fail, pass, or inconclusive (too little evidence, or a wrong traffic split)."""
+"""Decide from the evidence whether a gate on live traffic fails or passes."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Format the numbers and clauses of the sentence that explains a gate's verdict: rates, intervals, forecasts."""
+"""Format the parts of the sentence that explains a gate's verdict."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Report in a gate's verdict which rare request groups were extended with older requests."""
+"""Report in a gate's verdict which rare groups got older requests added."""
 
 import datetime as dt
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Build a gate's verdict, including the verdict that its evidence is missing."""
+"""Build a gate's verdict, even when the gate's evidence is missing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Compare a live drill's logged answers with the champion's answers to the same rows, which must be equal."""
+"""Compare the logged answers of a live drill with fresh champion answers."""
 
 import tempfile
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Run a live drill (a rehearsed rollback in production): start it, watch guardrails, roll back, compare answers."""
+"""Run a live drill, which is a rehearsed rollback in production."""
 
 import contextlib
 import secrets

@@ -1,4 +1,4 @@
-"""Wait until every gateway worker has acknowledged new routes, and kill a worker that does not do so in time."""
+"""Wait until every gateway worker has acknowledged new routes."""
 
 import asyncio
 import contextlib

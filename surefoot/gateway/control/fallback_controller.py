@@ -1,4 +1,4 @@
-"""Load a model's fallback version (it answers when no other version can), and activate it in all gateway workers."""
+"""Load a model's fallback version in a gateway worker."""
 
 import logging
 import time

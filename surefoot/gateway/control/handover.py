@@ -1,4 +1,4 @@
-"""Hand over the listening socket of running workers to a new supervisor, through a local socket."""
+"""Hand over the listening socket of running workers to a new supervisor."""
 
 import contextlib
 import os

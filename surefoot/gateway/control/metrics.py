@@ -1,4 +1,4 @@
-"""Export each gateway worker's counts (requests, errors, batches, shadow answers...) as Prometheus metrics."""
+"""Export the counts of each gateway worker as Prometheus metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Control one model in a gateway worker: set its route in all workers at once, load versions, cut off a candidate."""
+"""Control the route and the loaded versions of one model in a gateway worker."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Build a model's entry in the gateway's route table (traffic split, standby, fallback), and publish and save it.
+"""Build a model's entry in the route table, and write it to disk.
 
 `route` is as in `request_policy_fields`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
 said when the rollout began; `standby` is the version that answers requests that the champion fails; `fallback` is the

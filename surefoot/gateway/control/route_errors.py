@@ -1,4 +1,4 @@
-"""Define the errors of changing a model's route, for example when a newer route is in force or loading fails."""
+"""Define the errors that can occur when a model's route is changed."""
 
 
 class StaleRoute(Exception):

@@ -1,4 +1,4 @@
-"""Read and write the route file of each model, so that a restarted gateway serves the same routes."""
+"""Read and write route files, so that a restarted gateway keeps its routes."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Share the models' routes, and each worker's state and counts, among gateway workers in shared memory and files.
+"""Share routes and request counts among the workers of a gateway.
 
 Every worker reads the generation at every request (a load from memory), so no worker can miss a change, however busy it
 is: a watcher in the background would starve exactly then. Numbers are aligned words; a new document is written next to

@@ -1,4 +1,4 @@
-"""Load the versions of one model (for serving, fallback or shadow) in threads, without blocking the event loop."""
+"""Load the versions of one model in threads, without blocking the event loop."""
 
 import asyncio
 from concurrent.futures import Executor

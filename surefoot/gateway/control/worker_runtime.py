@@ -1,4 +1,4 @@
-"""Run one gateway worker: follow the shared routes, load the versions they need, and supervise model processes."""
+"""Run one gateway worker, which loads the versions that the shared routes need."""
 
 import asyncio
 import contextlib

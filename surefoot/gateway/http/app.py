@@ -1,4 +1,4 @@
-"""Serve the gateway as an ASGI application: find the handler of each request, and send its response or error."""
+"""Serve the gateway as an ASGI application that passes requests to their handlers."""
 
 import socket
 

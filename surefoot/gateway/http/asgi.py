@@ -83,7 +83,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
     Raises:
         HttpError: It is larger.
-        CallerGone: The caller closed the connection.
+        ClientDisconnected: The caller closed the connection.
     """
     length = get_header(scope, b"content-length")
     if length.isdigit() and int(length) > limit:

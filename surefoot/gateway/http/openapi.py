@@ -1,4 +1,4 @@
-"""Describe the gateway's endpoints as an OpenAPI document and as a self-contained HTML page."""
+"""Describe the gateway's endpoints as an OpenAPI document and an HTML page."""
 
 import html
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Decode the body of a scoring request: MLflow's JSON formats and CSV become a table."""
+"""Decode the JSON or CSV body of a scoring request into a table."""
 
 import csv
 import io

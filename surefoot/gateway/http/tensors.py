@@ -1,4 +1,4 @@
-"""Convert tensors of the Open Inference Protocol to rows, and model answers to a tensor.
+"""Convert Open Inference tensors to rows, and model answers to a tensor.
 
 Source: Open Inference Protocol, version 2, over REST (KServe), https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """

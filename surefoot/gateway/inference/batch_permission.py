@@ -1,4 +1,4 @@
-"""Track whether requests to one version may be predicted together in a batch, and count its batches."""
+"""Track whether one version may predict several requests together."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Measure whether the host has idle processor time, so that shadow requests may use it."""
+"""Measure whether the host has idle processor time for shadow requests."""
 
 import contextlib
 from collections import deque
@@ -15,8 +15,8 @@ SAMPLES_TO_RESUME = 10
 class IdleMonitor:
     """Samples what the processors have done since the last sample.
 
-    One sample without idle time says no; two in a row say no until SAMPLES together have shown idle time: the kernel
-    counts in steps of 10 ms, so a short sample of a busy host now and then shows idle time that is not there.
+    One sample without idle time says no; two in a row say no until SAMPLES_TO_RESUME together have shown idle time: the
+    kernel counts in steps of 10 ms, so a short sample of a busy host now and then shows idle time that is not there.
     """
 
     def __init__(self, least: float) -> None:

@@ -1,4 +1,4 @@
-"""Run one replica of a version: take batches from its queue, predict them in its process, and restart that process."""
+"""Run one replica of a version, which predicts queued requests in its process."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Assign a new request to champion or candidate by its unit, such as a customer, or else by its request id."""
+"""Assign a new request to champion or candidate by its customer or request id."""
 
 from surefoot.core.assignment import assign_arm
 from surefoot.core.canonical_text import canonical_text

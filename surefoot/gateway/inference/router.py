@@ -1,4 +1,4 @@
-"""Route each request of a model to its assigned version; if that fails, try champion, standby and fallback in turn."""
+"""Route each request to its assigned version, or to another if that one fails."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Define the settings of a gateway: paths, time limits, queue sizes, and request policies by model."""
+"""Define the paths, time limits and queue sizes of a gateway."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

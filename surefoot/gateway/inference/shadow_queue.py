@@ -1,4 +1,4 @@
-"""Mirror requests to a shadow version while the host is idle, after their callers have been answered.
+"""Mirror answered requests to a shadow version while the host is idle.
 
 Requests are asked one at a time: what has been asked cannot be taken back when callers become many, and what an answer
 takes can be compared with what the champion took for it, which the rows of a batch would share.

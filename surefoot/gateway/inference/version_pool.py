@@ -1,4 +1,4 @@
-"""Run the replicas of one version: queue its requests, form batches, and start and stop its replicas."""
+"""Run the replicas of one version, which share a queue of requests."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Write predictions and labels to the prediction log as JSON lines (schema: docs/record-schema.md)."""
+"""Write predictions and labels to the prediction log as JSON lines."""
 
 import hashlib
 import logging

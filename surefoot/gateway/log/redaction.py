@@ -1,4 +1,4 @@
-"""Redact request rows before they are logged: drop, hash or sample features, as the model's policy says."""
+"""Redact request rows before they are logged, as the model's policy says."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

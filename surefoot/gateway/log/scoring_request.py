@@ -1,4 +1,4 @@
-"""Hold one scoring request until it is logged: its rows, its assigned version and its latency."""
+"""Hold the rows and version of one scoring request until it is logged."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Append lines to the current prediction-log file of one process; start a new file when it is large or old enough."""
+"""Append lines to a prediction-log file, and start a new file when it is due."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Find a running gateway's supervisor and worker processes by its state directory."""
+"""Find the process ids of a gateway's living workers and newest supervisor."""
 
 from pathlib import Path
 

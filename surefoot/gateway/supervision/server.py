@@ -1,4 +1,4 @@
-"""Serve the gateway with uvicorn, with a time limit for receiving a request and a graceful shutdown."""
+"""Serve the gateway with uvicorn, and shut it down gracefully."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Supervise the worker processes of a gateway on one listening socket: start, restart, reload and stop them.
+"""Supervise a gateway's worker processes, and restart those that ended.
 
 The supervisor answers no request. When it is killed its workers serve on; the next supervisor is given the listening
 socket by one of them, so that no waiting connection is lost, and then they leave.

@@ -1,4 +1,4 @@
-"""Build the virtual environment of a saved model in a process of its own, and say in one line why that failed.
+"""Build the virtual environment of a saved model in a separate process.
 
 Usage: `python -m surefoot.models.environments.environment_builder FOLDER MODEL_DIRECTORY`
 """

@@ -1,4 +1,4 @@
-"""Encode and decode JSON with orjson, or with the standard library where a model's environment has no orjson."""
+"""Encode and decode JSON, also in environments that lack orjson."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Read which packages and which Python a saved model asks for, as MLflow stores them beside it."""
+"""Read which packages and Python version a saved model requires."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Find or build the Python environment of a model version, and give the command that hosts the version in it."""
+"""Find or build the Python environment of a model version."""
 
 import fcntl
 import json

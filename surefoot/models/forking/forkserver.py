@@ -1,4 +1,4 @@
-"""Start model processes fast, by forking them from a forkserver that has already imported all libraries.
+"""Fork model processes from a forkserver that has imported all libraries.
 
 Law: the forkserver has one thread and is forked before its worker starts any, so no lock is copied in a locked state.
 What it forks is a child of the worker: the worker waits for it, kills it, and it ends when the worker ends.

@@ -1,4 +1,4 @@
-"""Run the forkserver as a separate program, for a parent process with several threads, which must not fork itself.
+"""Run the forkserver as a program, for a parent process with several threads.
 
 Law: what the program forks ends with the program, and the program ends with the process that started it.
 """

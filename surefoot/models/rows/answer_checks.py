@@ -1,4 +1,4 @@
-"""Check the number and values of a model's answers, and distinguish model errors from invalid inputs."""
+"""Check the number and values of a model's answers."""
 
 import math
 

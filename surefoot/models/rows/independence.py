@@ -1,4 +1,4 @@
-"""Test with probe rows whether a model's answer to a row depends on the other rows of its batch.
+"""Test with probe rows whether a model answers each row independently.
 
 Requests of different callers are predicted together only after this probe. What is compared are JSON values.
 """

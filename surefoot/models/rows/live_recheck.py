@@ -1,4 +1,4 @@
-"""Check during serving that answers do not depend on their batch, by predicting sampled rows again alone."""
+"""Check while serving that a row gets the same answer alone as among others."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Predict rows with a model, and convert its attempt to end the process into an error."""
+"""Predict rows with a model, without letting the model end the process."""
 
 from typing import Any
 

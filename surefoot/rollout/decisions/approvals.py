@@ -1,4 +1,4 @@
-"""Record signed approvals and denials of a rollout that waits for them, and each text that does not count."""
+"""Verify signed approvals and denials of a rollout, and journal them."""
 
 import contextlib
 import hashlib

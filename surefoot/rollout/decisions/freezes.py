@@ -1,4 +1,4 @@
-"""Start and end freezes of models, and journal the windows of the calendar of freezes."""
+"""Start, end and list the freezes of a model's promotions."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

@@ -1,4 +1,4 @@
-"""Hold an open promotion in place and let it go on: it stays where it is, and its guardrails stay armed."""
+"""Record in the journal that a person pauses or resumes a promotion."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

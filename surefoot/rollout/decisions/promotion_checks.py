@@ -1,4 +1,4 @@
-"""Refuse promotions that cannot begin, and collect who made a version and its change ticket."""
+"""Refuse promotions that must not begin, and collect a version's provenance."""
 
 from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version

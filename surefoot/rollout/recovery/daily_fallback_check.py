@@ -1,4 +1,4 @@
-"""Check once a day that each model's fallback (what answers when no version can) works, and journal the result."""
+"""Run the daily check of a model's fallback when it is due."""
 
 from surefoot.core.fallback import FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled

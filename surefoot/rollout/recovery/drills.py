@@ -1,4 +1,4 @@
-"""Decide when the rollback of a model is due to be rehearsed, and record the result of a drill in the journal."""
+"""Decide when a model's rollback must be rehearsed, and journal the result."""
 
 from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.errors import Rejected

@@ -1,4 +1,4 @@
-"""Journal that another engine serves a model from now on, once nothing is under way on the engine before."""
+"""Record in the journal that a model changes to another serving engine."""
 
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen

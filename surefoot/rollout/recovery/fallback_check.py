@@ -1,4 +1,4 @@
-"""Check that a model's fallback (what answers when no version can) works, and send its version to the gateway."""
+"""Check that a model's fallback can answer, and tell the gateway its version."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Journal when another version or the fallback starts or stops answering in place of a failing champion."""
+"""Record the periods in which a standby or fallback answers for the champion."""
 
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference

@@ -1,4 +1,4 @@
-"""Start and end a live drill: the champion gets a traffic share as its own candidate, and is then rolled back."""
+"""Start and end a live drill, in which the champion also acts as candidate."""
 
 from surefoot.core.actions import FinishEffect
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded

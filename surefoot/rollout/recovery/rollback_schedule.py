@@ -1,4 +1,4 @@
-"""Determine whether a rollback is immediate or stepped, from the policy under which its champion was promoted."""
+"""Determine whether a model's rollback is immediate or goes in steps."""
 
 import contextlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Determine a champion's standby (a loaded version that answers when the champion fails), and tell the gateway."""
+"""Determine which version stands by for a champion, and tell the gateway."""
 
 import contextlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checkpoint a model's output tables before a promotion, test the checkpoints, and restore tables after a rollback.
+"""Record checkpoints of a model's tables, and restore them after a rollback.
 
 Traffic and registry never wait for any of this: what is due after a rollback is folded from the journal when the
 rollback has ended, and each run that finds it due takes it up where the last one stopped.

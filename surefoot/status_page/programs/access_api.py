@@ -1,4 +1,4 @@
-"""Answer the JSON interface for programs: show a model, or act on its rollout, with an access token."""
+"""Handle the JSON API through which programs view and control rollouts."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from starlette.routing import Route
 from surefoot import wiring
 from surefoot.core.access.roles import Action
 from surefoot.core.errors import Conflict, Forbidden, NotFound, Rejected, SurefootError, TokenInvalid
-from surefoot.status_page.operator_actions import PageAction, run_page_action
+from surefoot.status_page.operator_actions import OperatorAction, run_operator_action
 from surefoot.status_page.status_store import StatusStore
 
 _LONGEST_BODY = 20_000
@@ -53,9 +53,9 @@ class AccessApi:
 
     async def _act(self, request: Request) -> JSONResponse:
         try:
-            action = PageAction(request.path_params["action"])
+            action = OperatorAction(request.path_params["action"])
         except ValueError:
-            known = ", ".join(PageAction)
+            known = ", ".join(OperatorAction)
             return JSONResponse({"error": f"there is no such action: one of {known}"}, HTTPStatus.NOT_FOUND)
         return await self._answer(request, Action(action.value), await _read_reason(request))
 
@@ -89,7 +89,7 @@ class AccessApi:
                 "rollout": shown,
                 "head": ledger.head,
             }
-        told = run_page_action(self._store.config, model, PageAction(action.value), reason, actor)
+        told = run_operator_action(self._store.config, model, OperatorAction(action.value), reason, actor)
         _log.info("%s of %s asked for by %s: %s", action, model, actor, told)
         self._store.reread(model)
         return {"model": model, "action": action.value, "told": told, "actor": actor}

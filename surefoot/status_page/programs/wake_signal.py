@@ -1,4 +1,4 @@
-"""Wake the controller between two ticks, for models of which the registry has said something."""
+"""Wake the controller before its next tick when a webhook names a model."""
 
 import threading
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Answer POST /webhooks/mlflow: verify a webhook of the registry, and wake the controller for its model."""
+"""Answer webhooks of the MLflow registry, after verifying each of them."""
 
 import logging
 import time

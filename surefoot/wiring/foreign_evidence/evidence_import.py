@@ -1,4 +1,4 @@
-"""Append predictions and labels that others have recorded to the prediction log, each row once."""
+"""Copy predictions and labels from external sources to the prediction log."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""Gather the evidence that a policy wants counted in Prometheus, under the splits that the journal tells of."""
+"""Gather a gate's evidence from the counters of a Prometheus server."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Gather a gate's evidence after importing what others have recorded; tell each failure of a source by its outcome."""
+"""Gather a gate's evidence after importing it from external sources."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Build the SQL that assigns logged requests to champion or candidate, and count the requests of a rollout step."""
+"""Build the SQL that assigns logged requests to champion or candidate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Count the bad events of each arm in the prediction log, such as failed requests, for error-rate gates."""
+"""Count each arm's failed requests and other bad events in the prediction log."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Count each arm's label values, such as revenue, in buckets, for gates that judge the mean of a bounded value."""
+"""Count each arm's label values in buckets, for gates that judge a mean."""
 
 from collections.abc import Sequence
 

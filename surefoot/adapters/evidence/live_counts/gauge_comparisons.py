@@ -1,4 +1,4 @@
-"""Count the time blocks in which the candidate's gauge, such as process memory, is above the champion's by a margin."""
+"""Count the time blocks in which the candidate's gauge is clearly higher."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Count request measurements, such as latency, in one histogram for each arm, for latency and resource gates."""
+"""Count each arm's latencies and other measurements in a histogram."""
 
 from collections import defaultdict
 from collections.abc import Sequence

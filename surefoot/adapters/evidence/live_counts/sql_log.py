@@ -1,4 +1,4 @@
-"""Define the interface SqlLog: SQL queries over a model's prediction log, labels and shadow answers."""
+"""Define the interface for SQL queries over a model's prediction log."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Group the counts of failed and answered requests that a SQL query returns, by slice, time period and arm."""
+"""Group the counts in a SQL result by slice, time period and arm."""
 
 from collections import defaultdict
 

@@ -1,4 +1,4 @@
-"""Sum integers exactly, without overflow or rounding, in arrays with one row for each slice and time block."""
+"""Sum integers exactly for each slice and time block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Compute both versions' losses for batches of requests, and sum them by slice and time block."""
+"""Sum both versions' errors against labels by slice and time block."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Build the evidence of a paired-loss gate: both versions' losses on the same requests, summed batch by batch."""
+"""Build the evidence of a gate that compares errors on the same requests."""
 
 import datetime as dt
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Define a batch of scored requests as arrays: both versions' answers, the labels and the slice columns."""
+"""Define arrays of requests with both versions' answers and the labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Report answers or labels that a metric cannot read: example request ids, and the values that it accepts."""
+"""Describe which answers and labels a gate's metric accepts."""
 
 import heapq
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Compute by how much counters have grown between two of their samples; a counter that begins anew begins at 0."""
+"""Compute how much Prometheus counters have grown, also across resets."""
 
 import itertools
 import math

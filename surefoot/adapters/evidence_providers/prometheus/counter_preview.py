@@ -1,4 +1,4 @@
-"""Show what a policy's counters in Prometheus hold: requests, failures and latencies by version."""
+"""Read a preview of the Prometheus counters that a policy names."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Count failures and latencies of both versions in Prometheus, as the integer counters that gates are judged on."""
+"""Count both versions' failures and latencies from Prometheus counters."""
 
 import math
 from collections import defaultdict

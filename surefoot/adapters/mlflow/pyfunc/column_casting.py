@@ -1,4 +1,4 @@
-"""Cast an input column to its type in the model's signature, value by value, so that no row affects another."""
+"""Cast input columns value by value to the types in a model's signature."""
 
 import base64
 import copy

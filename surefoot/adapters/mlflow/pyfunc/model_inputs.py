@@ -1,4 +1,4 @@
-"""Convert request tables to the input that a model's signature requires: a typed data frame, or arrays."""
+"""Convert request tables to the input that a model's signature requires."""
 
 import csv as tables
 import io

@@ -1,4 +1,4 @@
-"""Generate probe rows that test whether a model's answer to a row depends on the other rows of its batch.
+"""Generate rows that test whether a model's answers depend on other rows.
 
 They are mixed of what the model carries (golden rows, its input example) and of values that fit its signature. Every
 column that the signature types takes several values, for what an author keeps is often one row. Values repeat between

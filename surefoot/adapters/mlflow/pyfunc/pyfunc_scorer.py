@@ -1,4 +1,4 @@
-"""Score rows or whole tables with a loaded MLflow model, and test whether batching rows changes the answers."""
+"""Score single rows or whole tables with a loaded MLflow model."""
 
 import contextlib
 import warnings
@@ -212,7 +212,7 @@ class PyfuncScorer:
     def _shortcut(self, rows: list[dict[str, object]]) -> Callable[[Any], Any] | None:
         """The model's own function, where it may be asked with bare numbers; None where that is not shown.
 
-        Law: all inputs are required doubles, and over the golden rows and PROBES drawn ones the answers are the same to
+        Law: all inputs are required doubles, and over the golden rows and drawn ones the answers are the same to
         the last bit as with MLflow's checks in between.
         """
         import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late

@@ -1,4 +1,4 @@
-"""Record what each processing step of a model makes of one request: typed input, pipeline steps, raw output."""
+"""Trace the processing steps of a model for one request."""
 
 import math
 import time

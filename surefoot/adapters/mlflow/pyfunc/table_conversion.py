@@ -1,4 +1,4 @@
-"""Convert Arrow tables to a model's input data frame, and the model's output to an Arrow table."""
+"""Convert Arrow tables to a model's input, and its output to Arrow tables."""
 
 from typing import TYPE_CHECKING, Any
 

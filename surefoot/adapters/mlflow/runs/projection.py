@@ -1,4 +1,4 @@
-"""Write the journal to MLflow, as runs and on version pages; rewrite runs that people have edited or deleted."""
+"""Write the journal to MLflow, as runs and on version pages."""
 
 import os
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Edit texts in the pages and tables that MLflow runs of Surefoot have as artifacts."""
+"""Edit the text artifacts in Surefoot's MLflow runs with a given function."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ ChangeText = Callable[[str], tuple[str, int]]
 """Gives a text as it should be, and how many places of it were changed [count]."""
 
 
-def replace_in_run_artifacts(client: RetryingClient, experiment_name: str, change: ChangeText) -> int:
+def edit_run_artifacts(client: RetryingClient, experiment_name: str, change: ChangeText) -> int:
     """Change the text artifacts of all runs of an experiment, deleted runs included; how many places were changed.
 
     Parameters and tags of runs are drawn from the journal again, so they are not touched.

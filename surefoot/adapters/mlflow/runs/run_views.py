@@ -1,4 +1,4 @@
-"""Map journal entries to MLflow runs: a parent run for each rollout, and a child run for each stage transition."""
+"""Map journal entries to MLflow runs for rollouts and stage transitions."""
 
 import datetime as dt
 import math

@@ -1,4 +1,4 @@
-"""Write one MLflow run idempotently: repeated or concurrent writes give the same single run."""
+"""Write single MLflow runs, and link them to their parent runs."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Write the outcome of each version's rollout into the tags and the description of the version in MLflow."""
+"""Write the outcome of a rollout into the version's MLflow page."""
 
 import datetime as dt
 import re

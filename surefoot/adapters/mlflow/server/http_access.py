@@ -1,4 +1,4 @@
-"""Open HTTP clients for MLflow with the credentials and TLS options that MLflow's own client reads."""
+"""Open HTTP clients for MLflow with the credentials of MLflow's own client."""
 
 import configparser
 import os

@@ -1,4 +1,4 @@
-"""Register the webhook by which MLflow tells of moved aliases, through MLflow's REST interface."""
+"""Register a webhook by which MLflow reports alias changes to Surefoot."""
 
 from collections.abc import Mapping, Sequence
 from configparser import Error as ConfigError

@@ -1,4 +1,4 @@
-"""Check an MLflow server before it is used: its address, version, our credentials, and our rights on models."""
+"""Check the version and access rights of an MLflow server before use."""
 
 import configparser
 import re

@@ -1,4 +1,4 @@
-"""Define which requests are erased and which get pseudonyms, and find all requests of one unit in the log."""
+"""Find all logged requests of one customer or other unit, to erase them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

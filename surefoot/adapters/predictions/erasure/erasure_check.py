@@ -1,4 +1,4 @@
-"""Check that no log file that an erasure has replaced is back, and that the new files have the journalled bytes."""
+"""Find log files that are back or have changed since an erasure."""
 
 from collections.abc import Iterable
 from pathlib import Path

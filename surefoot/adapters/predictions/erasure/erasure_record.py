@@ -1,4 +1,4 @@
-"""Record in a file what an erasure has to remove and has removed so far, so that a killed one can be finished."""
+"""Record an erasure's progress, so that it can be finished if killed."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Remove erased requests from a model's prediction log: segments first, then tables, while no compaction runs."""
+"""Remove erased requests from a model's whole prediction log."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Remove erased requests from JSON-lines segments in place, also from those that a gateway is still writing."""
+"""Remove erased requests from JSON-lines segments in place."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Write Parquet tables of the prediction log again without erased requests, as a compaction writes them."""
+"""Write Parquet tables of the prediction log again without erased requests."""
 
 from pathlib import Path
 

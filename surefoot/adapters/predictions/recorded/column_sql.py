@@ -1,4 +1,4 @@
-"""Build the SQL that reads the columns of a file of recorded requests, converted to their types."""
+"""Build the SQL that reads the typed columns of a recorded-requests file."""
 
 from collections.abc import Iterator, Mapping
 

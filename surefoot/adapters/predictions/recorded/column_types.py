@@ -1,4 +1,4 @@
-"""Define the columns of a file of recorded requests, their types, and the errors of invalid values."""
+"""Define the columns and types of a recorded-requests file."""
 
 import re
 

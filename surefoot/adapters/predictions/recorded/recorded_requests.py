@@ -1,4 +1,4 @@
-"""Read a Parquet file of recorded requests with both versions' answers, to simulate the prediction log of a rollout."""
+"""Read recorded requests from Parquet, and replay traffic splits over them in a back-test."""
 
 import contextlib
 import math

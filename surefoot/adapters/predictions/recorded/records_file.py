@@ -1,4 +1,4 @@
-"""Write both versions' answers to the rows of a table as the Parquet file that a back-test reads."""
+"""Write the Parquet file of both versions' answers that a back-test reads."""
 
 import os
 import secrets

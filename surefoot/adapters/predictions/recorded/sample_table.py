@@ -1,4 +1,4 @@
-"""Describe a table (Parquet or CSV) of past requests as the sample that a policy is drafted from."""
+"""Summarise a table of past requests, to draft a policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Build SQL views that show recorded requests as the gateway would have logged them under a traffic split."""
+"""Build SQL views that show recorded requests under a traffic split."""
 
 from collections.abc import Sequence
 

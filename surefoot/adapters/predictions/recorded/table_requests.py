@@ -1,4 +1,4 @@
-"""Read a table (Parquet or CSV) as requests that versions can be asked, and write what they answer as records."""
+"""Read the rows of a Parquet or CSV table as requests to model versions."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Score synthetic corner-case rows with both versions, and find the smallest change that breaks the candidate."""
+"""Score synthetic corner-case rows with both versions."""
 
 from collections.abc import Sequence
 from dataclasses import replace

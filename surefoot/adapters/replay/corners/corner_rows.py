@@ -1,4 +1,4 @@
-"""Build the synthetic rows of each corner case that a policy declares, from real requests and a random seed."""
+"""Build the synthetic rows of corner cases from real requests."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""Run Hypothesis as the child process of `drawn_changes`, to draw random column values for synthetic test rows.
+"""Run as the child process that draws column values with Hypothesis.
 
 Hypothesis mixes constants of loaded modules into what it draws: in a process that loads nothing else the same seed
 gives the same values, wherever Surefoot is installed and whatever its own process has loaded.

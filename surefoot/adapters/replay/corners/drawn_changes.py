@@ -1,4 +1,4 @@
-"""Draw random changes of column values, to make synthetic test rows, with Hypothesis in a child process."""
+"""Draw random changes of column values, to make synthetic test rows."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Add older logged requests for request groups that have too few recent ones for a gate to judge."""
+"""Add older logged requests to the evidence for rare request groups."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

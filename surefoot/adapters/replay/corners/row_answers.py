@@ -1,4 +1,4 @@
-"""Score synthetic rows with a version, and describe in what way each answer is wrong."""
+"""Score synthetic rows with one version, and explain invalid answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

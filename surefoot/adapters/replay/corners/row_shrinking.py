@@ -1,4 +1,4 @@
-"""Find the smallest change of a real row that still breaks the candidate, to show a person which value causes it."""
+"""Find a smaller change of a real row that still breaks the candidate."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,10 +1,10 @@
-"""Compare a suspect version's answers with a good version's, for example to find category codes that it confuses."""
+"""Compare a suspect version's answers with a good version's to find mixed-up codes."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swapped_answers
+from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swaps_in_answers
 from surefoot.adapters.served_answers.triage.column_reactions import (
     AnswerDistance,
     Row,
@@ -45,7 +45,7 @@ def find_all_swapped_answers(own: ScoreRows, good: ScoreRows, rows: Sequence[Row
     """
     names = dict.fromkeys(name for row in rows for name in row if isinstance(row.get(name), str))
     ask_own, ask_good = (partial(answer_numbers, ask) for ask in (own, good))
-    return {name: find_swapped_answers(name, rows, ask_own, ask_good) for name in names}
+    return {name: find_swaps_in_answers(name, rows, ask_own, ask_good) for name in names}
 
 
 def find_confused_codes(swaps: Mapping[str, Mapping[str, str]], rows: Sequence[Row]) -> ConfusedCodes | None:

@@ -1,4 +1,4 @@
-"""Find pairs of category codes that were swapped in an input column, from the requests or from versions' answers."""
+"""Find pairs of category codes that requests, or a version, have swapped."""
 
 import itertools
 from collections import Counter
@@ -35,7 +35,7 @@ _ANSWERED_ALIKE = 0.48
 """The answers to two codes are swapped when their differences shrink to less than this [fraction]."""
 
 
-def find_swapped_requests(name: str, before: Sequence[Row], after: Sequence[Row]) -> CodePairs:
+def find_swaps_in_requests(name: str, before: Sequence[Row], after: Sequence[Row]) -> CodePairs:
     """Find pairs of codes that have come with each other's kind of requests since the onset.
 
     A code is known by how often it comes, and by the values that the other columns have in its requests.
@@ -111,7 +111,7 @@ def _differences(new: "np.ndarray", old: "np.ndarray") -> "np.ndarray":
     return made
 
 
-def find_swapped_answers(name: str, rows: Sequence[Row], own: AnswerNumbers, good: AnswerNumbers) -> CodePairs:
+def find_swaps_in_answers(name: str, rows: Sequence[Row], own: AnswerNumbers, good: AnswerNumbers) -> CodePairs:
     """Find pairs of codes that one version answers as the other version answers the swapped code.
 
     Both versions are asked about the same rows with every code; what a row adds whatever its code is left out.

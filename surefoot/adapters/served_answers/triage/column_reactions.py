@@ -1,4 +1,4 @@
-"""Measure how answers react to each input column; find the column or request group that explains a higher loss."""
+"""Measure how versions' answers react to each input column."""
 
 import itertools
 from collections import Counter

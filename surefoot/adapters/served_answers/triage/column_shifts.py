@@ -1,4 +1,4 @@
-"""Compare each column of logged requests before and after a time, to find columns whose values have shifted."""
+"""Find columns whose values have shifted since an incident's onset."""
 
 import math
 from collections import Counter
@@ -9,7 +9,7 @@ import numpy as np
 
 from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
-from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swapped_requests, swap_codes
+from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swaps_in_requests, swap_codes
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.triage.triage_facts import CauseDetail, ColumnShift
 
@@ -91,7 +91,7 @@ def _swapped_codes(
     found = []
     rows = [[row.features for row in side] for side in (before, after)]
     for name, shift in shifts.items():
-        if pairs := find_swapped_requests(name, *rows):
+        if pairs := find_swaps_in_requests(name, *rows):
             touched = sum(row.get(name) in pairs for row in rows[1]) / len(after)
             if touched < _LEAST_SWAPPED:
                 continue

@@ -1,4 +1,4 @@
-"""Trace a few requests of an incident through each processing step of both versions: input, pipeline, output."""
+"""Trace a few requests of an incident stage by stage through both versions."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

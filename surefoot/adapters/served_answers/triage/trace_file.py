@@ -1,4 +1,4 @@
-"""Write request traces to a file in OpenTelemetry's JSON format, which tracing tools can open, and read them."""
+"""Encode request traces in OpenTelemetry's JSON format, and read them back."""
 
 import hashlib
 import json

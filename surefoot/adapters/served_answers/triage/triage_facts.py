@@ -1,4 +1,4 @@
-"""Measure facts from which an incident's cause is found: recomputed answers, failures, losses and shifted columns."""
+"""Measure the facts from which an incident's cause can be found."""
 
 import math
 from collections import Counter

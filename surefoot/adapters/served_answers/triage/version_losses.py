@@ -1,4 +1,4 @@
-"""Score an incident's requests again with both versions, and find which column's change explains the higher loss."""
+"""Measure both versions' errors before and after an incident's onset."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Define an incident's regression case: the recorded time span, the version that must be stopped, and the deadline."""
+"""Define the back-test case of an incident, with its bad and its good version."""
 
 import math
 from collections.abc import Mapping

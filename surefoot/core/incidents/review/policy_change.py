@@ -1,4 +1,4 @@
-"""List and combine small changes of a policy that might have detected an incident sooner."""
+"""List small policy changes that might have detected an incident sooner."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

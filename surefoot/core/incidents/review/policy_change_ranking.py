@@ -1,4 +1,4 @@
-"""Rank back-tested policy changes after an incident, and choose one within the budget of false alarms."""
+"""Rank back-tested policy changes by how soon they detect an incident."""
 
 import datetime as dt
 import math

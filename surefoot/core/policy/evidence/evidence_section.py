@@ -1,4 +1,4 @@
-"""Define the policy section `evidence`: where predictions, labels and metrics are that Surefoot has not recorded."""
+"""Define the policy section `evidence`: where to read records of other systems."""
 
 import re
 from collections.abc import Iterator

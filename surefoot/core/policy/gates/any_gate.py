@@ -1,4 +1,4 @@
-"""Define the union type of all gates in a policy; the field `metric` selects the class of a gate."""
+"""Define the union type of all gates in a policy."""
 
 from typing import Annotated, get_args
 

@@ -1,4 +1,4 @@
-"""Define the base classes of gates and the settings that gates share: margins, slices and minimum label age."""
+"""Define the base classes of gates and the settings that gates share."""
 
 from collections.abc import Iterator
 from typing import Annotated, Self, TypeVar

@@ -1,4 +1,4 @@
-"""Define the gates on shifts in the distributions of features and of predictions."""
+"""Define the gates on distribution shifts of features and predictions."""
 
 from collections.abc import Iterator
 from typing import Literal

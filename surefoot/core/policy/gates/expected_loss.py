@@ -1,4 +1,4 @@
-"""Define the gate on expected Brier loss, which is estimated from predicted probabilities before labels arrive."""
+"""Define the gate on expected Brier loss, which needs no new labels."""
 
 from typing import Annotated, Literal
 

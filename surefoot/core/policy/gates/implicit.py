@@ -1,4 +1,4 @@
-"""Define the implicit gates (data, answer shape, corner cases), which a policy does not list among its gates."""
+"""Define the implicit gates, which a policy does not list among its gates."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Define the metrics that a gate can measure, and sets of related metrics, such as all losses."""
+"""Define the metrics that a policy's gates can measure."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Define gates on served traffic: bad events, missing labels, latency, resource gauges, and bounded values."""
+"""Define gates on served traffic, for example on bad events and latency."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Define which artifacts and which provenance a policy takes, and find what a version lacks of it."""
+"""Define which artifacts a policy accepts, and check those of a version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the policy section `retention` and the risk tier, which demands that records are kept for long enough."""
+"""Define the policy section `retention`: how long records are kept."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Define the policy section `bundle`: configuration files that are deployed and rolled back with a version."""
+"""Define the policy section `bundle`: files that are deployed with a version."""
 
 from collections.abc import Iterator
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the policy section `data_layer`: a model's output tables, checkpointed at promotion, restored on rollback."""
+"""Define the policy section `data_layer`: tables that a rollback may restore."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -105,7 +105,7 @@ def parse_data_source(value: object) -> DataSource:
     """Read one table as the journal holds it.
 
     Raises:
-        ValidationError: It is none that this release knows.
+        pydantic.ValidationError: It is none that this release knows.
     """
     return _SOURCE.validate_python(value)
 

@@ -1,4 +1,4 @@
-"""Define the policy section `drill`: how often the rollback is rehearsed, and how long a passed drill is valid."""
+"""Define the policy section `drill`: how often the rollback is rehearsed."""
 
 from collections.abc import Iterator
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the policy section `fallback`: a constant, a table or a version that answers when no other version can."""
+"""Define the policy section `fallback`: what answers when all other versions fail."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Define the settings of `configs/notify.yaml`, a file beside the policies: receivers, routing rules, heartbeat."""
+"""Define the settings of the file `configs/notify.yaml` on notifications."""
 
 import re
 from collections.abc import Iterator

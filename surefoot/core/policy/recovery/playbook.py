@@ -1,4 +1,4 @@
-"""Define the policy section `playbook`: which role takes which step after a rollback, and who is called when."""
+"""Define the policy section `playbook`: which people are called, and when."""
 
 from collections.abc import Iterator
 from typing import Annotated

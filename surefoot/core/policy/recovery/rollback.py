@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: at once or in steps, to which versions, and which customers go back first."""
+"""Define the policy section `rollback`: how traffic goes back, at once or in steps."""
 
 import itertools
 import math

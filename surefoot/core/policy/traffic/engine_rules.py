@@ -1,4 +1,4 @@
-"""Refuse what a policy asks of an engine that cannot do it: weights, live shadows, sticky units, fallbacks and more."""
+"""List the demands of a policy that its serving engine cannot meet."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the policy section `traffic`: what traffic is planned, which engine serves it, and where that engine is."""
+"""Define the policy section `traffic`: planned traffic and the serving engine."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Record in the journal that the gateway cut off a candidate's traffic, and retry until the journal has stored it."""
+"""Record in the journal that the gateway cut off a candidate's traffic."""
 
 import asyncio
 import contextlib

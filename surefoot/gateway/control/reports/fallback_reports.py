@@ -1,4 +1,4 @@
-"""Report to the journal when an earlier version (standby) or the fallback starts or stops answering for the champion.
+"""Report to the journal when a standby or fallback starts or stops answering.
 
 Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while

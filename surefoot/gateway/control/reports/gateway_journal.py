@@ -1,4 +1,4 @@
-"""Define the interface through which the gateway journals its own decisions, such as cutting off a candidate."""
+"""Define the interface through which the gateway journals its own decisions."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Handle /docs, /openapi.json and /version: return the gateway's documentation and version."""
+"""Handle the paths that return the gateway's API documentation and version."""
 
 import importlib.metadata
 

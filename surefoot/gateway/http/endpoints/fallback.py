@@ -1,4 +1,4 @@
-"""Handle /models/<model>/fallback: set the version that answers when no other version can."""
+"""Handle /models/<model>/fallback: set the version that answers as the last resort."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Hold the state that all request handlers share: settings, the worker's models, the check of the control token."""
+"""Hold the settings and access checks that all request handlers share."""
 
 import hmac
 from typing import Protocol

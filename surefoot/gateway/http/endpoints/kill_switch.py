@@ -1,4 +1,4 @@
-"""Handle /kill: set or lift the kill switch, which stops the candidate traffic of all models."""
+"""Handle /kill: set or lift the switch that stops all candidate traffic."""
 
 import logging
 

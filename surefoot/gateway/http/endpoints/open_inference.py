@@ -1,4 +1,4 @@
-"""Handle requests of the Open Inference Protocol, version 2: all paths below /v2."""
+"""Handle all paths below /v2, which follow the Open Inference Protocol."""
 
 import importlib.metadata
 import re

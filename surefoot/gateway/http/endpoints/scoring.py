@@ -1,4 +1,4 @@
-"""Handle scoring requests in MLflow's protocol: /invocations and /models/<model>/invocations."""
+"""Handle scoring requests in MLflow's protocol, on paths ending in /invocations."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Handle /models/<model>/standby: set the version that answers when the champion cannot."""
+"""Handle /models/<model>/standby: set the version that stands in for the champion."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Handle /models/<model>/stats and /metrics: report the gateway's request counts as JSON and for Prometheus."""
+"""Handle /metrics and /models/<model>/stats: report the gateway's request counts."""
 
 from surefoot.gateway.control import metrics
 from surefoot.gateway.http import asgi

@@ -1,4 +1,4 @@
-"""Define one version's attempt to answer one request, and its outcomes: answered, failed, process down, revoked."""
+"""Define one version's attempt to answer one request, and its possible outcomes."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Build the prediction-log records of answers: to callers, from a fallback, and to mirrored (shadow) requests."""
+"""Build the prediction-log records of answered and mirrored requests."""
 
 import orjson
 

@@ -1,4 +1,4 @@
-"""Split a batch's answers among its requests, and check that answers to tensor requests can form one tensor."""
+"""Split a list of answers among the requests that were predicted together."""
 
 from collections.abc import Sequence
 

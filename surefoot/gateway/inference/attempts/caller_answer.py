@@ -1,4 +1,4 @@
-"""Define the answer to a scoring request (a version's or the fallback's), and the errors when there is none."""
+"""Define the answer that a caller gets, and the errors when there is none."""
 
 from dataclasses import dataclass
 

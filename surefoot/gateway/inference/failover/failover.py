@@ -1,4 +1,4 @@
-"""Answer a request that the champion failed: with an earlier version (standby), or else with the policy's fallback."""
+"""Answer a request that the champion failed, by the standby or the fallback."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Answer requests with the policy's fallback when no version can, and track the periods of failover.
+"""Answer requests with the policy's fallback when no version can.
 
 Law: a rung is asked only for a request that all rungs above it have failed, after they have failed it. The rungs are
 the champion, the last proven-good version, and the fallback.

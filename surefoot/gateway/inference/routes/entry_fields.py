@@ -1,4 +1,4 @@
-"""Define the keys of a model's entry in the gateway's route table, and decode the versions that it names."""
+"""Define the keys of a model's entry in the route table, and read their values."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Compute which part of a model's configured route this worker can serve: only loaded versions may answer."""
+"""Compute the traffic split that one worker can serve with its loaded versions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Define the layout of the gateway's route table in shared memory, and read one of its documents."""
+"""Define the layout of the shared memory that holds the route table."""
 
 import mmap
 

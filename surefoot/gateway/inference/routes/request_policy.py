@@ -1,4 +1,4 @@
-"""Define the policy settings for requests to the gateway: the column that traffic is split by, and what is logged."""
+"""Define a policy's settings for how requests are split and logged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

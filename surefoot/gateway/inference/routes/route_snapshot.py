@@ -1,4 +1,4 @@
-"""Read the configured routes of all models from shared memory as one immutable snapshot.
+"""Read all configured routes from shared memory as one immutable snapshot.
 
 Law: shared memory is written before its generation grows, and every read compares the generation first. So a version
 that has lost its route is refused at the next read, however busy this worker is, and no other part has to tell it.

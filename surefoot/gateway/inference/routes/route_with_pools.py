@@ -1,4 +1,4 @@
-"""Hold the route in force of one model: traffic split, request policy, log redaction and version pools."""
+"""Hold the route in force for one model, together with its version pools."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Identify a version by its number and digest, and list the versions that a traffic split sends requests to."""
+"""Identify a version by number and digest, and list those that answer callers."""
 
 from surefoot.core.domain import Split, Version
 
