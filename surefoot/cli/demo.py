@@ -16,6 +16,7 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.local import stack
+from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.local.project_folder import project_template
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.local.stack_options import StackOptions
@@ -90,6 +91,13 @@ class _DemoEnvironment:
         """Let the release manager sign what the rollout waits for."""
         with wiring.open_ports(self.config, "demo") as ports:
             self.announce(f"{sign_approval(ports, self._model, self.config.home)} has seen the evidence, and signs")
+
+    def start_promotion(self, number: str, reason: str) -> None:
+        """Start a run of the deployment `promote`, as the form in Prefect does."""
+        body = {"parameters": {"model": self._model, "version": number, "reason": reason}}
+        with open_prefect_client(self.config) as api:
+            found = api.get("/deployments/name/promote/promote").raise_for_status().json()
+            api.post(f"/deployments/{found['id']}/create_flow_run", json=body).raise_for_status()
 
     def announce(self, text: str) -> None:
         """Tell the audience."""
