@@ -22,6 +22,7 @@ from surefoot.exposure import list_due_exposure
 from surefoot.incidents.incident_reports import update_incident_reports
 from surefoot.incidents.notifications import journal_deliveries
 from surefoot.rollout import (
+    DriftRule,
     NextStep,
     Ports,
     adopt_champions,
@@ -36,6 +37,7 @@ from surefoot.rollout import (
     journal_model_drift,
     next_step,
     open_requested_rollout,
+    policy_reaction,
     restore_due_tables,
 )
 from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
@@ -290,11 +292,14 @@ def show_ended_rollouts() -> list[str]:
 
 @task(name="compare with the journal")
 def report_drift() -> list[str]:
-    """Journal and report each difference of gateway or registry from the journal."""
-    found = []
-    with open_flow_ports() as ports:
+    """Journal and report each difference of gateway or registry from the journal, and react as the policy says."""
+    found, config = [], read_settings()
+    policies = wiring.read_policies(config)
+    with open_flow_ports(build_wait_s=_BUILD_WAIT_S) as ports:
         for model in ports.journal.models():
-            found += journal_model_drift(ports, model)
+            wish = partial(wiring.candidate_promotion, config, model)
+            rule = DriftRule(policy_reaction(policies.get(model)), wish)
+            found += journal_model_drift(ports, model, rule)
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found

@@ -1,6 +1,7 @@
-"""Open the rollout that the registry asks for, of models that a webhook has named, in a process of its own.
+"""Open what the registry asks for, of models that a webhook has named, and answer a moved alias `champion`.
 
-`reconcile` does the same a few seconds later, and whatever else is due; without a webhook it does it at its tick.
+That is done in a process of its own. `reconcile` does the same a few seconds later, and whatever else is due; without
+a webhook it does so at its tick.
 """
 
 import logging
@@ -12,7 +13,16 @@ from functools import partial
 
 from surefoot import wiring
 from surefoot.core.errors import SurefootError
-from surefoot.rollout import open_requested_rollout
+from surefoot.rollout import (
+    DriftRule,
+    NextStep,
+    Ports,
+    finish_decided_ending,
+    journal_model_drift,
+    next_step,
+    open_requested_rollout,
+    policy_reaction,
+)
 from surefoot.settings import Settings, read_settings
 
 _ACTOR = "webhook"
@@ -62,6 +72,18 @@ def open_candidates(config: Settings, models: Sequence[str]) -> list[str]:
                 continue
             said += [f"{model}: {line}" for line in found.lines]
             said += [f"{model}: version {found.number} is opened"] if found.number else []
+            said += _answer_drift(ports, model, DriftRule(policy_reaction(policy), wish))
+    return said
+
+
+def _answer_drift(ports: Ports, model: str, rule: DriftRule) -> list[str]:
+    """React to a moved alias `champion`, and finish the rollback that it asks for; one line for each difference."""
+    said = journal_model_drift(ports, model, rule)
+    if next_step(ports.ledger(model), driven=False) is NextStep.FINISH:
+        try:
+            finish_decided_ending(ports, model)
+        except SurefootError as error:  # `reconcile` tries again
+            said.append(f"{model}: {error}")
     return said
 
 

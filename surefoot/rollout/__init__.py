@@ -20,6 +20,7 @@ from surefoot.rollout.champion_watch import (
 from surefoot.rollout.decisions.approvals import ApprovalView, approval_view, record_signed_text
 from surefoot.rollout.decisions.freezes import freeze_model, list_freezes, unfreeze_model
 from surefoot.rollout.decisions.pauses import pause_rollout, resume_rollout
+from surefoot.rollout.drift_reactions import DriftRule, policy_reaction
 from surefoot.rollout.dry_run import wanted_change
 from surefoot.rollout.evidence_requests import due_replay_requests
 from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
@@ -81,6 +82,7 @@ __all__ = [
     "ApprovalView",
     "CancelledRun",
     "CandidateRequest",
+    "DriftRule",
     "NextStep",
     "Ports",
     "PromotionRequest",
@@ -136,6 +138,7 @@ __all__ = [
     "pause_rollout",
     "pending_alias_changes",
     "pending_tables",
+    "policy_reaction",
     "read_champion_signals",
     "record_drill",
     "record_signed_text",

@@ -116,6 +116,9 @@ class MlflowRegistry:
             aliases=aliases,
             stages={str(one.version): str(one.current_stage) for one in versions},
             statuses={str(one.version): str(one.status) for one in versions},
+            data_digests={
+                str(one.version): one.tags[DATA_DIGEST_TAG] for one in versions if one.tags.get(DATA_DIGEST_TAG)
+            },
         )
 
     def aliases(self, model: str) -> dict[str, str]:
