@@ -35,6 +35,7 @@ from surefoot.rollout import (
     is_exposure_list_due,
     is_fallback_check_due,
     journal_model_drift,
+    needs_fresh_view,
     next_step,
     open_requested_rollout,
     policy_reaction,
@@ -155,9 +156,13 @@ def apply_registry_changes() -> dict[str, list[str]]:
     policies = wiring.read_policies(config)
     # The flow run of the rollout waits for what is built: here other models would wait too.
     with open_flow_ports(build_wait_s=_BUILD_WAIT_S) as ports:
-        for model in sorted({*policies, *ports.journal.models()}):
+        models = sorted({*policies, *ports.journal.models()})
+        views = wiring.read_registry_views(config, models)
+        for model in models:
             try:
-                view = ports.registry.view(model)
+                view = views.get(model)
+                if view is None or needs_fresh_view(ports.ledger(model), view):
+                    view = ports.registry.view(model)
                 if reason := end_withdrawn_rollout(ports, model, view):
                     withdrawn.append(f"{model}: {reason}")
                     log.warning("%s is withdrawn: %s", model, reason)
@@ -296,10 +301,12 @@ def report_drift() -> list[str]:
     found, config = [], read_settings()
     policies = wiring.read_policies(config)
     with open_flow_ports(build_wait_s=_BUILD_WAIT_S) as ports:
-        for model in ports.journal.models():
+        models = ports.journal.models()
+        views = wiring.read_registry_views(config, models)
+        for model in models:
             wish = partial(wiring.candidate_promotion, config, model)
             rule = DriftRule(policy_reaction(policies.get(model)), wish)
-            found += journal_model_drift(ports, model, rule)
+            found += journal_model_drift(ports, model, rule, views.get(model))
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found

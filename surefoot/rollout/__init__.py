@@ -6,6 +6,7 @@ from surefoot.rollout.candidates import (
     CandidateRequest,
     candidate_requests,
     end_withdrawn_rollout,
+    needs_fresh_view,
     open_requested_rollout,
 )
 from surefoot.rollout.champion_watch import (
@@ -128,6 +129,7 @@ __all__ = [
     "list_freezes",
     "live_drill_problem",
     "lost_entries_message",
+    "needs_fresh_view",
     "next_evaluation_time",
     "next_step",
     "next_watch",

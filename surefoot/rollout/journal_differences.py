@@ -106,6 +106,15 @@ def journal_version_drift(ports: Ports, ledger: Ledger, view: RegistryView) -> L
     return ledger
 
 
+def champion_agrees(ledger: Ledger, view: RegistryView) -> bool:
+    """Whether a registry says of the champion what the journal says, and no difference of it is open."""
+    champion = ledger.champion
+    if champion is None or any(drift.alias or name.startswith(SERVED_VERSION) for name, drift in ledger.drifts.items()):
+        return False
+    whole = not any(seen for _, seen in _version_differences(champion, view).values())
+    return whole and view.aliases.get("champion") == champion.number
+
+
 def _version_differences(champion: Version, view: RegistryView) -> dict[str, tuple[str, str]]:
     """What the registry should say of the version that is served, and what it says instead; empty where it agrees."""
     number, gone = champion.number, ""

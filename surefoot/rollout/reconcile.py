@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import partial
 
 from surefoot.core.actions import Action, NoRollout, WaitUntil
-from surefoot.core.domain import RolloutKind, Split, Stage
+from surefoot.core.domain import RegistryView, RolloutKind, Split, Stage
 from surefoot.core.errors import Conflict, SurefootError
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.ledger import Ledger
@@ -17,6 +17,7 @@ from surefoot.rollout.advance_rollout import advance_rollout
 from surefoot.rollout.drift_reactions import DriftRule, react_to_champion_drift
 from surefoot.rollout.incidents import open_drift_incidents
 from surefoot.rollout.journal_differences import (
+    champion_agrees,
     journal_champion_drift,
     journal_config_drift,
     journal_split_drift,
@@ -184,7 +185,9 @@ def finish_decided_ending(ports: Ports, model: str) -> None:
             break  # a stepped rollback goes on at a later tick
 
 
-def journal_model_drift(ports: Ports, model: str, rule: DriftRule | None = None) -> list[str]:
+def journal_model_drift(
+    ports: Ports, model: str, rule: DriftRule | None = None, view: RegistryView | None = None
+) -> list[str]:
     """Journal each difference of gateway or registry from the journal, and react to a moved alias `champion`.
 
     Registry changes of a rollback that could not be made are repeated. Each difference that another hand has made opens
@@ -194,6 +197,7 @@ def journal_model_drift(ports: Ports, model: str, rule: DriftRule | None = None)
         ports: The outside world.
         model: Registered model.
         rule: What the policy says about a moved alias; by default it is told and left alone.
+        view: What the registry said a moment ago. Only where all is well in it nothing is read again.
 
     Returns:
         One line for each difference that still holds, and for each that was answered.
@@ -204,7 +208,8 @@ def journal_model_drift(ports: Ports, model: str, rule: DriftRule | None = None)
     try:
         live: Split | None = ports.engine(ledger).live(model)
         ledger = repeat_alias_changes(ports, ledger)
-        view = ports.registry.view(model)
+        if view is None or not champion_agrees(ledger, view):
+            view = ports.registry.view(model)
         ledger = journal_version_drift(ports, journal_champion_drift(ports, ledger, view), view)
         ledger = journal_config_drift(ports, journal_split_drift(ports, ledger, live))
     except SurefootError as error:

@@ -171,7 +171,7 @@ def run(move: tuple[str, str | None], on_drift: DriftReaction, at_call: int) -> 
 
 @pytest.mark.parametrize("move", MOVES)
 def test_a_move_at_any_instant_has_a_named_end_and_is_told(move: str) -> None:
-    """Whenever another hand moves an alias, each rollout ends by name, traffic is whole, and the journal tells of it."""
+    """Whenever another hand moves an alias, each rollout ends by name, traffic is whole, and the journal tells it."""
     moved = MOVES[move]
     calls = run(moved, DriftReaction.ALERT, 0).hand.calls
     instants = range(1, calls + 1) if EVERYTHING else range(1, calls + 1, max(calls // INSTANTS, 1))

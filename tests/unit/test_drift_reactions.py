@@ -16,6 +16,7 @@ from surefoot.core.registry_drift.drift_events import UNKNOWN_REGISTRY_ACTOR, Dr
 from surefoot.core.registry_drift.reaction_choice import MAX_SET_BACK, SET_BACK_WINDOW_S
 from surefoot.rollout import (
     DriftRule,
+    adopt_champion,
     drive_rollout,
     finish_decided_ending,
     journal_model_drift,
@@ -343,7 +344,8 @@ def test_a_kill_at_any_call_of_a_reaction_ends_where_it_would_have(on_drift: Dri
 
 def _reacted(on_drift: DriftReaction, faults: dict[int, str]) -> Scenario:
     """A move of the alias, and ticks under faults until nothing is left to do."""
-    env = promoted()
+    env = scenario()
+    adopt_champion(env.ports(), "m")
     env.faults.calls = 0
     env.faults.at = faults
     _move(env, "3")
