@@ -26,6 +26,7 @@ from surefoot.rollout import (
     NextStep,
     Ports,
     adopt_champions,
+    candidate_requests,
     check_due_checkpoints,
     check_fallback,
     end_cancelled_rollouts,
@@ -169,7 +170,7 @@ def apply_registry_changes() -> dict[str, list[str]]:
                     _try_to_finish(ports, model)
                 if (policy := policies.get(model)) is None:
                     continue
-                facts = wiring.policy_facts(config, model, policy)
+                facts = wiring.policy_facts(config, model, policy) if candidate_requests(view) else {}
                 wish = partial(wiring.candidate_promotion, config, model)
                 found = open_requested_rollout(ports, model, view, wish, facts)
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again

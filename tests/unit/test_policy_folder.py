@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from surefoot.adapters.config import policy_folder
+from surefoot.adapters.config.policy_file import read_policy_once
 from surefoot.adapters.config.policy_folder import (
     declared_model,
     find_listed_policy_file,
@@ -16,7 +17,7 @@ from surefoot.adapters.config.policy_folder import (
 )
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.cli import build_app
-from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
 from surefoot.settings import Settings
 from surefoot.wiring.policies import broken_policies, policy_facts, read_policies
 
@@ -88,6 +89,21 @@ def test_policies_of_many_models_are_listed_once(project: Path, monkeypatch: pyt
         find_listed_policy_file(folder, "one")
     again.unlink()
     assert find_listed_policy_file(folder, "one") == one
+
+
+def test_a_policy_is_read_again_when_its_file_has_changed(project: Path) -> None:
+    """The same file is one policy; another content, a broken one and a file that is gone are seen at once."""
+    file = _write(project / "configs" / "one.yaml", "one")
+    first = read_policy_once(file)
+    assert read_policy_once(file) is first
+    assert read_policy_once(_write(file, "another")).model == "another"
+    file.write_text("model: 7", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(PolicyInvalid):
+            read_policy_once(file)
+    file.unlink()
+    with pytest.raises(NotFound):
+        read_policy_once(file)
 
 
 def test_two_policies_of_one_model_are_refused(project: Path) -> None:
