@@ -24,7 +24,8 @@ from bench.reconciling.one_pass import Pass, look_twice, run_flow
 from bench.reconciling.registered import POLICY, SUITE, installation, model_name, register
 from surefoot import wiring
 from surefoot.cli.local.start_services import SERVER_ENVIRONMENT
-from surefoot.rollout import adopt_champion
+from surefoot.core.domain import Stage
+from surefoot.rollout import adopt_champion, end_rollout, finish_decided_ending
 from surefoot.settings import Settings
 
 NOTES = Console(stderr=True)
@@ -36,6 +37,8 @@ MOST_CALLS_A_HUNDRED = 8.0
 MOST_OPENING_S = 2.0
 """Time from a moved alias to the opened rollout with a webhook, at most [s]."""
 MOVES = 3
+SETTLE_S = 20.0
+"""How long after a tick the next alias is moved [s]."""
 Row = dict[str, object]
 
 
@@ -84,7 +87,7 @@ def rows_of_passes(found: dict[int, dict[str, Pass]]) -> list[Row]:
     return made
 
 
-def log_version(config: Settings) -> str:
+def log_version(config: Settings, slope: float) -> str:
     """Log a model that does nearly nothing; its address."""
     import mlflow  # noqa: PLC0415 - costs seconds
     import numpy as np  # noqa: PLC0415 - same
@@ -94,7 +97,7 @@ def log_version(config: Settings) -> str:
     mlflow.set_tracking_uri(config.mlflow)
     mlflow.set_experiment("bench")
     inputs = pd.DataFrame({"x": np.arange(50.0)})
-    model = LinearRegression().fit(inputs, inputs["x"])
+    model = LinearRegression().fit(inputs, inputs["x"] * slope)
     with mlflow.start_run():
         signature = mlflow.models.infer_signature(inputs, model.predict(inputs))
         logged = mlflow.sklearn.log_model(
@@ -107,11 +110,11 @@ def log_version(config: Settings) -> str:
     return str(logged.model_uri)
 
 
-def serve(config: Settings, name: str, source: str) -> None:
+def serve(config: Settings, name: str, sources: tuple[str, ...]) -> None:
     """Register two versions of a model, and serve the first one."""
     import mlflow  # noqa: PLC0415 - costs seconds
 
-    for _ in range(2):
+    for source in sources:
         mlflow.register_model(source, name)
     mlflow.MlflowClient(config.mlflow, config.mlflow).set_registered_model_alias(name, "champion", "1")
     (config.configs / f"{name}.yaml").write_text(POLICY.replace("MODEL", name), encoding="utf-8")
@@ -134,6 +137,14 @@ def opening(config: Settings, name: str, most: float) -> float:
     return most
 
 
+def abort(config: Settings, name: str) -> None:
+    """End a rollout before a run drives it."""
+    with wiring.open_ports(config, "bench") as ports:
+        if ports.ledger(name).open:
+            end_rollout(ports, name, Stage.ABORTED, "a bench")
+            finish_decided_ending(ports, name)
+
+
 def remove_webhooks(config: Settings) -> None:
     """Have MLflow tell of nothing any more."""
     import mlflow  # noqa: PLC0415 - costs seconds
@@ -145,13 +156,17 @@ def remove_webhooks(config: Settings) -> None:
 
 def openings(config: Settings) -> list[Row]:
     """How soon a moved alias opens a rollout, with and without webhook."""
-    source, made = log_version(config), list[Row]()
+    sources, made = tuple(log_version(config, slope) for slope in (1.0, 1.5)), list[Row]()
     (config.project / "expectations" / "idle.json").write_text(SUITE, encoding="utf-8")
     names = [f"told-{number}" for number in range(MOVES)]
     for name in (*names, "untold"):
-        serve(config, name, source)
+        serve(config, name, sources)
     time.sleep(2.0 * config.tick)  # what was served a moment ago is work for a tick, which would open them as well
-    told = [opening(config, name, config.tick * 2.0) for name in names]
+    told = []
+    for name in names:
+        told.append(opening(config, name, config.tick * 2.0))
+        abort(config, name)
+        time.sleep(config.tick + SETTLE_S)  # until the ticks have shown it: flow runs that start take the processors
     NOTES.print(f"with a webhook: {told}")
     name, took = "alias moved to rollout opened, with a webhook, median", statistics.median(told)
     made.append(row(name, took, "s", f"<= {MOST_OPENING_S:g}", ok=took <= MOST_OPENING_S))

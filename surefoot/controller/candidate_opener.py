@@ -29,26 +29,32 @@ _ACTOR = "webhook"
 _BUILD_WAIT_S = 1.0
 """How long it waits for the environment of a version [s]: the run of the rollout waits for what is not built yet."""
 
+_MOST_PROCESSES = 3
+"""Processes at the same time [count]: opening hashes a version, which may take minutes."""
 _log = logging.getLogger(__name__)
 
 
 class CandidateOpener:
-    """Starts the process, which is forked with all imports; one at a time."""
+    """Starts processes that are forked with all imports, a few at a time; no two of them open the same model."""
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: list[tuple[frozenset[str], subprocess.Popen[bytes]]] = []
 
     def start(self, models: Collection[str]) -> None:
-        """Have the rollouts of these models opened, unless the process of an earlier call still works."""
-        if self._process is not None and self._process.poll() is None:
+        """Have the rollouts of these models opened, but for those that the process of an earlier call still opens."""
+        self._running = [one for one in self._running if one[1].poll() is None]
+        free = frozenset(models).difference(*(busy for busy, _ in self._running))
+        if not free or len(self._running) >= _MOST_PROCESSES:  # the next tick opens them
             return
-        program = ["surefoot.controller.forked_run", "surefoot.controller.candidate_opener", *sorted(models)]
+        program = ["surefoot.controller.forked_run", "surefoot.controller.candidate_opener", *sorted(free)]
         quiet = subprocess.DEVNULL
         try:
-            self._process = subprocess.Popen([sys.executable, "-m", *program], stdin=quiet, stderr=quiet)  # noqa: S603 - ours
+            process = subprocess.Popen([sys.executable, "-m", *program], stdin=quiet, stderr=quiet)  # noqa: S603 - ours
         except OSError as error:
             _log.warning("no process can be started (%s): reconcile opens what is asked for", error)
+            return
+        self._running.append((free, process))
 
 
 def open_candidates(config: Settings, models: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from functools import partial
 
 from surefoot.core.actions import Action, NoRollout, WaitUntil
 from surefoot.core.domain import RegistryView, RolloutKind, Split, Stage
-from surefoot.core.errors import Conflict, SurefootError
+from surefoot.core.errors import Conflict, StaleLedger, SurefootError
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
@@ -212,6 +212,8 @@ def journal_model_drift(
             view = ports.registry.view(model)
         ledger = journal_version_drift(ports, journal_champion_drift(ports, ledger, view), view)
         ledger = journal_config_drift(ports, journal_split_drift(ports, ledger, live))
+    except StaleLedger:  # the rollout has gone on meanwhile, so that what was read may be its own doing: the next tick
+        return []
     except SurefootError as error:
         return [f"{model}: {error}"]
     try:

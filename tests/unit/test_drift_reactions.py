@@ -17,6 +17,7 @@ from surefoot.core.registry_drift.reaction_choice import MAX_SET_BACK, SET_BACK_
 from surefoot.rollout import (
     DriftRule,
     adopt_champion,
+    advance_rollout,
     drive_rollout,
     finish_decided_ending,
     journal_model_drift,
@@ -26,7 +27,7 @@ from surefoot.rollout import (
     wanted_change,
 )
 from tests.fakes import BY_ALIAS, POLICY, Scenario
-from tests.scripted import at, events, scenario, started
+from tests.scripted import POINTS, at, events, scenario, started
 
 ALERT, REVERT, ADOPT = DriftReaction.ALERT, DriftReaction.REVERT, DriftReaction.ADOPT
 
@@ -95,9 +96,10 @@ def test_a_removed_alias_is_set_back(on_drift: DriftReaction) -> None:
     assert not env.ports().ledger("m").open
 
 
-def test_revert_is_journalled_before_and_after() -> None:
+@pytest.mark.parametrize("policy", [POLICY, BY_ALIAS], ids=["gateway", "alias"])
+def test_revert_is_journalled_before_and_after(policy: dict[str, object]) -> None:
     """The choice is journalled before the alias is set back, and after it that it was; an incident tells of it."""
-    env = promoted()
+    env = promoted(policy)
     before = len(env.journal.entries)
     _move(env, "3")
     assert tick(env, REVERT) == []
@@ -303,6 +305,25 @@ def test_a_difference_of_the_version_before_is_over_when_another_one_serves() ->
     open_rollback(env.ports(), "m", "operator")
     drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert tick(env, ALERT) == []
+
+
+def test_a_rollout_that_goes_on_meanwhile_is_no_difference() -> None:
+    """What `reconcile` reads while the rollout itself moves the alias is neither journalled nor told."""
+    env = scenario()
+    started(env, POINTS["previous is set"])
+    ports, driver, view = env.ports("reconcile"), env.ports("promote"), env.registry.view
+
+    def moved_meanwhile(model: str) -> RegistryView:
+        advance_rollout(driver, driver.ledger("m"))
+        assert env.registry.aliases["champion"] == "2"
+        return view(model)
+
+    env.registry.view = moved_meanwhile  # type: ignore[method-assign]
+    assert journal_model_drift(ports, "m", DriftRule(REVERT)) == []
+    env.registry.view = view  # type: ignore[method-assign]
+    assert not events(env, "DriftFound")
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
+    assert events(env, "RolloutEnded")[-1]["sink"] == "Promoted"
 
 
 def test_people_are_told_once_and_what_to_do() -> None:

@@ -23,6 +23,8 @@ from surefoot.core.registry_drift.drift_events import (
     is_drift_trigger,
 )
 
+_REMEMBERED = 16
+"""How many times of setting an alias back are remembered [count]: more than are ever allowed in a day."""
 _Value = TypeVar("_Value")
 CHAMPION_SOURCE = "champion"
 """What asks for a version on which a person has set alias `champion`, under `on_drift: adopt`."""
@@ -106,7 +108,7 @@ class DriftState:
         if event.reaction is DriftReaction.ALERT:
             return state
         wanted = event.before if event.reaction is DriftReaction.ADOPT and event.before else ""
-        return replace(state, set_back=(*self.set_back, at), adopting=wanted)
+        return replace(state, set_back=(*self.set_back, at)[-_REMEMBERED:], adopting=wanted)
 
 
 def _without(items: Mapping[str, _Value], name: str) -> dict[str, _Value]:
