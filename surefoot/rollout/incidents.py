@@ -49,7 +49,7 @@ def open_drift_incidents(ports: Ports, ledger: Ledger) -> Ledger:
         name = canonical_digest(facts)[7:19]
         promoted = [one.opened.rollout for one in ledger.attempts(champion)]
         reason = f"{drift.what} should be {drift.expected}: {drift.seen}"
-        if drift.alias:
+        if drift.what.startswith("alias "):
             reason += "; MLflow does not record who has moved it"
         event = IncidentOpened(name, (promoted or [""])[-1], champion, drift_trigger(drift.what), reason)
         ledger = ports.append(ledger, event)

@@ -250,6 +250,7 @@ def test_a_rollback_that_cannot_begin_is_told_once(monkeypatch: pytest.MonkeyPat
     for _ in range(3):
         journal_model_drift(ports, "m")
     assert [one["reaction"] for one in events(env, "DriftReactionChosen")] == ["rollback", "alert"]
+    assert len(events(env, "IncidentOpened")) == 1
     assert "a rollback to version 1 cannot begin: not now" in str(events(env, "DriftReactionChosen")[-1]["reason"])
 
 

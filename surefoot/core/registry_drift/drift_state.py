@@ -91,7 +91,9 @@ class DriftState:
                 return replace(self, adopting="")
             case RolloutOpened() | EndDecided():  # the rollback that was chosen is under way
                 rollbacks = {what for what, one in self.chosen.items() if one.reaction is DriftReaction.ROLLBACK}
-                return replace(self, pending=self.pending - rollbacks)
+                # The rollback has an incident of its own.
+                others = {what: one for what, one in self.unreported.items() if what not in rollbacks}
+                return replace(self, pending=self.pending - rollbacks, unreported=others)
             case _:
                 return self
 
@@ -103,8 +105,8 @@ class DriftState:
         acts = event.reaction is not DriftReaction.ALERT
         pending = self.pending | {event.what} if acts else self.pending - {event.what}
         state = replace(self, chosen={**self.chosen, event.what: event}, pending=pending)
-        if event.reaction is DriftReaction.ROLLBACK:  # the rollback has an incident of its own
-            return replace(state, unreported=_without(self.unreported, event.what), adopting="")
+        if event.reaction is DriftReaction.ROLLBACK:
+            return replace(state, adopting="")
         if event.reaction is DriftReaction.ALERT:
             return state
         wanted = event.before if event.reaction is DriftReaction.ADOPT and event.before else ""
