@@ -21,7 +21,6 @@ from surefoot.rollout.champion_watch import (
 from surefoot.rollout.decisions.approvals import ApprovalView, approval_view, record_signed_text
 from surefoot.rollout.decisions.freezes import freeze_model, list_freezes, unfreeze_model
 from surefoot.rollout.decisions.pauses import pause_rollout, resume_rollout
-from surefoot.rollout.drift_reactions import DriftRule, policy_reaction
 from surefoot.rollout.dry_run import wanted_change
 from surefoot.rollout.evidence_requests import due_replay_requests
 from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
@@ -46,6 +45,7 @@ from surefoot.rollout.reconcile import (
     next_step,
 )
 from surefoot.rollout.recovery.daily_fallback_check import check_fallback, is_fallback_check_due
+from surefoot.rollout.recovery.drift_reactions import DriftRule, policy_reaction
 from surefoot.rollout.recovery.drills import DRILL_RETRY_S, is_rehearsal_due, record_drill
 from surefoot.rollout.recovery.fallback_periods import begin_fallback, end_fallback
 from surefoot.rollout.recovery.live_drill import (

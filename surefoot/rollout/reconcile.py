@@ -14,7 +14,6 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.advance_rollout import advance_rollout
-from surefoot.rollout.drift_reactions import DriftRule, react_to_champion_drift
 from surefoot.rollout.incidents import open_drift_incidents
 from surefoot.rollout.journal_differences import (
     champion_agrees,
@@ -26,6 +25,7 @@ from surefoot.rollout.journal_differences import (
     split_mismatch,
 )
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.recovery.drift_reactions import DriftRule, react_to_champion_drift
 from surefoot.rollout.rollout_commands import adopt_champion, end_rollout, retry_on_conflict
 
 MAX_LATEST_RUNS = 5

@@ -246,7 +246,7 @@ def test_a_rollback_that_cannot_begin_is_told_once(monkeypatch: pytest.MonkeyPat
     def no_rollback(*_: object) -> object:
         raise Rejected("not now")
 
-    monkeypatch.setattr("surefoot.rollout.drift_reactions.open_rollback", no_rollback)
+    monkeypatch.setattr("surefoot.rollout.recovery.drift_reactions.open_rollback", no_rollback)
     for _ in range(3):
         journal_model_drift(ports, "m")
     assert [one["reaction"] for one in events(env, "DriftReactionChosen")] == ["rollback", "alert"]
