@@ -211,7 +211,7 @@ def told_of_champion(made: Run, ledger: Ledger, to: str | None, case: tuple[str,
     if made.on_drift is not DriftReaction.ALERT:
         assert agrees, case
     told = bool(events(env, "DriftFound")) or bool(made.refused) or bool(events(env, "CandidateRefused"))
-    overwritten = made.hand.at_call in made.writes  # MLflow has no compare-and-swap: nobody can see that
+    overwritten = made.hand.at_call in made.writes  # MLflow has no compare-and-swap, and keeps no trace of that
     # Alias champion was to be set on that version, and the entry says that it was found already so.
     found = to == "2" and any(one["reconciled"] for one in events(env, "EffectDone"))
     assert told or overwritten or found or not made.hand.changed, case
