@@ -11,6 +11,7 @@ from surefoot.wiring.adapters import (
     open_evidence_store,
     open_journal,
     open_traffic,
+    read_registry_views,
 )
 from surefoot.wiring.answered_requests import log_answers
 from surefoot.wiring.foreign_evidence.evidence_import import (
@@ -68,6 +69,7 @@ __all__ = [
     "policy_facts",
     "promotion_request",
     "read_policies",
+    "read_registry_views",
     "read_version_changes",
     "replace_in_mlflow_runs",
     "write_journal_to_mlflow",

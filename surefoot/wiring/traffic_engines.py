@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_file import read_policy_once
+from surefoot.adapters.config.policy_folder import find_listed_policy_file
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.haproxy import HaproxyTraffic
 from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesPlace, KubernetesTraffic
@@ -57,7 +58,7 @@ def make_engine(config: Settings, choice: EngineChoice, deadline_s: float = 20.0
 def wanted_engine(config: Settings, model: str) -> EngineChoice | None:
     """The engine that a model's policy asks for; None where there is no policy that can be read."""
     with suppress(Rejected):
-        return read_policy_of(config.configs, model)[1].traffic.engine_choice
+        return read_policy_once(find_listed_policy_file(config.configs, model)).traffic.engine_choice
     return None
 
 

@@ -113,6 +113,11 @@ class Policy(PolicyModel):
     on_new_candidate: Literal["replace", "queue", "reject"] = Field(
         "replace", description="What becomes of a candidate that comes while a rollout is open."
     )
+    on_drift: Literal["alert", "revert", "adopt"] = Field(
+        "alert",
+        description="What follows when another hand moves alias champion: it is told, set back, or set back and that"
+        " version promoted.",
+    )
     ticket: Literal["required", "optional"] = Field(
         "optional", description="Whether a promotion needs a change ticket, which the journal keeps."
     )
