@@ -172,11 +172,11 @@ def expected_result_rows(
     ways = _ways_in(found, entries)
     return [
         row(
-            "ways in: alias, stage, run in Prefect, schedule",
+            "ways in: run in Prefect, stage, alias, schedule",
             ", ".join(f"{scene} {way}" for scene, way in ways.items()),
             "",
-            "b alias, c stage, a hand, d flow:watch",
-            ways == {"b": "alias", "c": "stage", "a": "hand", "d": "flow:watch"},
+            "b hand, c stage, a alias, d flow:watch",
+            ways == {"b": "hand", "c": "stage", "a": "alias", "d": "flow:watch"},
         ),
         row(
             "a: the good retrain ends as",

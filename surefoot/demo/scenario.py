@@ -26,7 +26,7 @@ _SLOW_RATE = 6.0
 """Requests a second while a scene is being set."""
 _FAST_RATE = 250.0
 """Requests a second while a rollout waits for live traffic: most of a day of the replay."""
-_SCENE_TIMEOUT_S = 240.0
+_SCENE_TIMEOUT_S = 600.0
 """Longest real time of one scene [seconds]."""
 
 
@@ -189,8 +189,8 @@ class DemoScenario:
     def _ask_for(self, scene: DemoCandidate) -> None:
         """Ask for a version in the way of its scene: there are four, the schedule's rollback among them."""
         number, title = scene.number, scene.title
-        if scene.story == "a":
-            self.theatre.announce(f"(a) an operator starts 'promote' in Prefect for version {number}: {title}")
+        if scene.story == "b":
+            self.theatre.announce(f"(b) an operator starts 'promote' in Prefect for version {number}: {title}")
             self.theatre.start_promotion(number, "retrained for the summer")
         elif scene.story == "c":
             self.theatre.announce(f"(c) the data scientist moves version {number} to stage 'Staging': {title}")
