@@ -1,4 +1,4 @@
-"""Define the reactions to an alias that another hand has moved, and the journal event of choosing one."""
+"""Define the journal event of a reaction to an alias that was moved by hand."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Fold journal entries into what is known of differences: reactions, how often one was set back, due incidents."""
+"""Track registry changes made by hand, and reactions to them, from the journal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Choose what is done about alias `champion` that another hand has moved, from the journal's state and the policy."""
+"""Choose how to react to an alias `champion` that was moved by hand."""
 
 from surefoot.core.domain import RolloutKind
 from surefoot.core.journal.ledger import Ledger

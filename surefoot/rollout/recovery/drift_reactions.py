@@ -1,4 +1,4 @@
-"""Carry out what a policy says about alias `champion` that was moved by hand: alert, set back, adopt, or roll back."""
+"""React to an alias `champion` that was moved by hand, as the policy says."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Read and replace one object of a cluster through the official Kubernetes client, with the kubeconfig's credentials.
+"""Read and replace one Kubernetes object with the official client.
 
 Every reason why the object cannot be reached, missing rights among them, is `GatewayUnavailable`: it says nothing
 against the version that traffic should go to, and the next run repeats the change once it is mended.

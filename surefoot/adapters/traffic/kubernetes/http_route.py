@@ -1,4 +1,4 @@
-"""Read and set weights of an HTTPRoute of the Gateway API: its rules name a backend, mostly a Service, a version."""
+"""Read and set the weights of a Gateway API HTTPRoute."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Read and set shares of an InferenceService of KServe: the stable predictor, and those in `spec.canary`.
+"""Read and set the traffic shares of a KServe InferenceService.
 
 Each version has a predictor with a name of its own. A promotion swaps two names, so KServe restarts no server, and the
 version before stays in `spec.canary` without traffic, for a rollback.

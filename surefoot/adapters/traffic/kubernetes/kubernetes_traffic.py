@@ -1,4 +1,4 @@
-"""Split traffic through one object of a Kubernetes cluster, whose controller then tells its proxies.
+"""Control a model's traffic through one object of a Kubernetes cluster.
 
 The split that was asked for stands in an annotation of the object, from which an older change is refused. The API
 server compares resource versions, so nothing can change between a look and the change that follows from it: a writer

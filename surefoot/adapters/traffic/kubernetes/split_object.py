@@ -1,4 +1,4 @@
-"""Define what a kind of Kubernetes object says and takes: weights of versions, readiness, and confirmation."""
+"""Define what every kind of Kubernetes object that splits traffic can do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the policy section `traffic.haproxy`: where HAProxy is, and which of its servers serve the versions."""
+"""Define the policy section `traffic.haproxy`, which names HAProxy's servers."""
 
 import re
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the policy section `traffic.kubernetes`: which object of a cluster splits the traffic, and between what."""
+"""Define the policy section `traffic.kubernetes`, which names the object that splits traffic."""
 
 import re
 from typing import Annotated, Any
