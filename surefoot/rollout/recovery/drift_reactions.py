@@ -1,4 +1,4 @@
-"""React to an alias `champion` that was moved by hand, as the policy says."""
+"""Handle an alias `champion` that was moved by hand, as the policy says."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
