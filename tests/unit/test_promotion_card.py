@@ -26,9 +26,10 @@ def test_a_promotion_is_told_with_its_gates_and_its_way() -> None:
     text = card_markdown(card, "m")
     assert "Version 2 of `m` replaced version 1 on" in text
     assert text.count("| errors (error_rate) | PASS |") == 1
+    assert text.count("| errors (error_rate, in the bake) | PASS |") == 1
     assert "- Traffic: 5 %, 50 % of the units, then all" in text
     assert env.registry.versions["2"].digest in text
-    assert "bake" not in text
+    assert "Still watched" not in text
     assert changelog_line(card).startswith("- 1970-")
     assert "version 2 replaces version 1" in changelog_line(card)
 
@@ -58,6 +59,7 @@ def test_a_version_that_bakes_says_so() -> None:
     started(env, lambda ledger: ledger.rollout is not None and ledger.rollout.stage is Stage.BAKING)
     (card,) = promotion_cards(env.journal.entries)
     assert "Still watched after the promotion (bake)" in card_markdown(card, "m")
+    assert "in the bake" not in card_markdown(card, "m")
     end_rollout(env.ports(), "m", Stage.ROLLED_BACK, "too slow", "latency")
     drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     (card,) = promotion_cards(env.journal.entries)

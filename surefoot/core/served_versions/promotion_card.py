@@ -32,6 +32,7 @@ class PromotionCard:
         verdicts: The last verdict of each gate up to then, by gate.
         shares: Shares of the traffic that it had on the way, in order [percent].
         approvals: Who approved, in order.
+        baked: The last verdict of each gate of the bake, by gate; none while it bakes, since each look has another.
         ended: How the rollout ended; None while it bakes.
         taken_back: Why the version was taken back later; empty while it was not.
     """
@@ -41,6 +42,7 @@ class PromotionCard:
     verdicts: tuple[Verdict, ...]
     shares: tuple[float, ...]
     approvals: tuple[str, ...]
+    baked: tuple[Verdict, ...] = ()
     ended: Stage | None = None
     taken_back: str = ""
 
@@ -51,6 +53,7 @@ class _Promotion:
 
     opened: RolloutOpened
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    baked: dict[str, Verdict] = field(default_factory=dict)
     shares: list[float] = field(default_factory=list)
     approvals: list[str] = field(default_factory=list)
 
@@ -95,8 +98,9 @@ def _gather(known: dict[str, _Promotion], found: dict[str, PromotionCard], event
     promotion = known.get(rollout)
     if promotion is None:
         return
-    if isinstance(event, GateJudged) and rollout not in found:
-        promotion.verdicts[event.verdict.gate] = event.verdict
+    if isinstance(event, GateJudged):
+        judged = promotion.baked if rollout in found else promotion.verdicts
+        judged[event.verdict.gate] = event.verdict
     elif isinstance(event, ApprovalGiven):
         promotion.approvals.append(event.signed.person)
     elif isinstance(event, StageEntered) and event.stage in _ASKED and rollout not in found:
@@ -110,7 +114,8 @@ def _gather(known: dict[str, _Promotion], found: dict[str, PromotionCard], event
     elif isinstance(event, RolloutEnded) and rollout in found:
         good = event.terminal_stage is Stage.PROMOTED
         why = "" if good else f"{event.terminal_stage}: {event.reason}"
-        found[rollout] = replace(found[rollout], ended=event.terminal_stage, taken_back=why)
+        baked = tuple(promotion.baked.values())
+        found[rollout] = replace(found[rollout], ended=event.terminal_stage, taken_back=why, baked=baked)
 
 
 def _take_back(found: dict[str, PromotionCard], rollback: RolloutOpened) -> None:
@@ -140,6 +145,7 @@ def card_markdown(card: PromotionCard, model: str) -> str:
         "| gate | verdict | measured | accepted | observations |",
         "|---|---|---|---|---|",
         *(_gate_line(verdict) for verdict in card.verdicts),
+        *(_gate_line(verdict, ", in the bake") for verdict in card.baked),
         "",
         f"- Traffic: {_way(card)}",
     ]
@@ -185,11 +191,11 @@ def _signed(verdict: Verdict) -> str:
     return f"{verdict.estimate:+.4g}{span} {verdict.unit}".strip()
 
 
-def _gate_line(verdict: Verdict) -> str:
+def _gate_line(verdict: Verdict, when: str = "") -> str:
     accepted = "" if verdict.margin is None else f"at most {verdict.margin:+.4g} {verdict.unit}".strip()
     measured = _signed(verdict) or verdict.reason.replace("|", "/")
     outcome = verdict.outcome if verdict.outcome is Outcome.PASS else f"**{verdict.outcome}**"
-    return f"| {verdict.gate} ({verdict.metric}) | {outcome} | {measured} | {accepted} | {verdict.n:,} |"
+    return f"| {verdict.gate} ({verdict.metric}{when}) | {outcome} | {measured} | {accepted} | {verdict.n:,} |"
 
 
 def _way(card: PromotionCard) -> str:
