@@ -10,7 +10,8 @@ from surefoot.core.judging.evidence import BadEventCounts, DistributionShift, Ev
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.core.verdicts.sentence_parts import as_percent, forecast_clause, format_value, percentage_points
+from surefoot.core.verdicts.pass_forecast import forecast_pass
+from surefoot.core.verdicts.sentence_parts import as_percent, format_value, percentage_points
 from tests.gates import changed, make_gate
 from tests.unit.test_gates import BOTH, BUDGET, ERRORS, LATENCY, PAID, TAIL, WAIT, arms, speeds, values
 from tests.unit.test_judge import CASES
@@ -153,7 +154,7 @@ def test_a_forecast_is_an_interval_that_does_not_move_with_the_estimate() -> Non
     assert said[0]
     assert len(set(said)) == 1
     assert re.search(r"passes after [\d,]+ to [\d,]+ requests in 8 of 10 cases \(1,000 until now\), \d+ ", said[0])
-    assert forecast_clause(0.0, 0.05, 10, "request", DecisionThresholds()) == ""
+    assert forecast_pass(0.0, 0.05, 10, "request") is None
 
 
 def test_a_loss_says_no_forecast_of_its_own_difference() -> None:
