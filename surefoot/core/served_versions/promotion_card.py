@@ -141,7 +141,7 @@ def card_markdown(card: PromotionCard, model: str) -> str:
         "|---|---|---|---|---|",
         *(_gate_line(verdict) for verdict in card.verdicts),
         "",
-        f"- Traffic: {_way(card)}",
+        f"- Traffic: {describe_shares(card)}",
     ]
     if card.approvals:
         lines.append(f"- Approved by: {', '.join(card.approvals)}")
@@ -192,7 +192,7 @@ def _gate_line(verdict: Verdict) -> str:
     return f"| {verdict.gate} ({verdict.metric}) | {outcome} | {measured} | {accepted} | {verdict.n:,} |"
 
 
-def _way(card: PromotionCard) -> str:
+def describe_shares(card: PromotionCard) -> str:
     """The shares on the way up, in words."""
     steps = ", ".join(f"{share:g} %" for share in card.shares)
     return f"{steps} of the units, then all" if steps else "all at once, after the shadow"

@@ -1,0 +1,231 @@
+"""Describe one version of a model: what became of it, and why."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from operator import attrgetter
+
+from surefoot.core.domain import RolloutKind, Version
+from surefoot.core.durations import format_duration
+from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.journal.chain import Entry
+from surefoot.core.journal.events import CandidateRefused, decode_event
+from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.served_versions.promotion_card import PromotionCard, describe_shares, promotion_cards
+from surefoot.core.served_versions.quarantine import Quarantine
+from surefoot.core.served_versions.service_summary import (
+    ServiceSummary,
+    Standing,
+    quarantine_reason,
+    service_summaries,
+)
+from surefoot.core.served_versions.version_checks import VersionChecks, latest_checks
+from surefoot.core.served_versions.version_status import VersionStatus
+from surefoot.reports.incident_page import format_time
+from surefoot.status_page.views.rollout_view import GateRow, RolloutView, gate_row, view_rollout
+
+_TONES = {
+    Standing.CHAMPION: "good",
+    Standing.PROVEN_GOOD: "good",
+    Standing.ON_TRIAL: "warn",
+    Standing.QUARANTINED: "bad",
+    Standing.RETIRED: "warn",
+}
+NEVER_SERVED = "never served"
+"""Where a version stands of which callers had no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardView:
+    """The section that a promotion adds to the version's model card.
+
+    Attributes:
+        card: The promotion.
+        replaced_at: When it had all requests, UTC.
+        gates: The last verdict of each gate up to then.
+        way: The shares of the traffic on the way up.
+        outcome: How it went on: "kept", "baking" or "taken back".
+        after: Why, in words.
+        tone: "good", "bad" or "warn".
+    """
+
+    card: PromotionCard
+    replaced_at: str
+    gates: tuple[GateRow, ...]
+    way: str
+    outcome: str
+    after: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """What a page shows of a version.
+
+    Attributes:
+        number: Version.
+        standing: Where it stands.
+        tone: "good", "bad" or "warn".
+        reason: Why it stands there.
+        digests: SHA-256 of its files, each once; more than one where the number was given to other files later.
+        facts: What it served and how well: name and value.
+        made: Who made it, its ticket and its provenance, as the latest attempt has recorded them: name and value.
+        quarantine: Why it may not be promoted; None where it may.
+        attempts: Promotions of it and rollbacks that concern it, the latest first.
+        beside: Promotions of other versions in which it was the champion [count].
+        refusals: When it was refused without a rollout, and why, the latest first.
+        cards: Its sections of a model card, the latest first.
+        checks: Latest rehearsals that concern it; None where there were none.
+        incidents: Incidents about it, the latest first.
+    """
+
+    number: str
+    standing: str
+    tone: str
+    reason: str
+    digests: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    made: tuple[tuple[str, str], ...]
+    quarantine: Quarantine | None
+    attempts: tuple[RolloutView, ...]
+    beside: int
+    refusals: tuple[tuple[str, str], ...]
+    cards: tuple[CardView, ...]
+    checks: VersionChecks | None
+    incidents: tuple[Incident, ...]
+
+
+def known_versions(ledger: Ledger, statuses: Mapping[str, VersionStatus]) -> dict[str, tuple[Version, ...]]:
+    """Every version that the journal names, with each artifact that had its number; none where none was known."""
+    found: dict[str, dict[str, Version]] = {number: {} for number in (*statuses, *ledger.refusals)}
+    named = [both for one in ledger.rollouts.values() for both in (one.opened.champion, one.opened.candidate)]
+    held = [one.version for one in ledger.quarantined.values()]
+    for version in (*named, *ledger.proven, *held, *([ledger.champion] if ledger.champion else [])):
+        found.setdefault(version.number, {})[version.digest] = version
+    return {number: tuple(versions.values()) for number, versions in found.items()}
+
+
+def view_version(
+    ledger: Ledger,
+    number: str,
+    versions: Sequence[Version],
+    entries: Sequence[Entry],
+    by_rollout: Mapping[str, Sequence[Entry]],
+    now: float,
+) -> VersionView:
+    """Describe one version.
+
+    Args:
+        ledger: What the journal says of its model.
+        number: The version.
+        versions: The artifacts that had its number.
+        entries: The model's entries without verdicts, in order.
+        by_rollout: The entries of each rollout.
+        now: Time of the policy's clock [Unix seconds].
+    """
+    promotions = [one for one in _rollouts(ledger, RolloutKind.PROMOTION) if one.opened.candidate.number == number]
+    rollbacks = [
+        one for one in _rollouts(ledger, RolloutKind.ROLLBACK) if number in {_from(one), one.rollback_target.number}
+    ]
+    mine = sorted([*promotions, *rollbacks], key=lambda one: one.opened_at, reverse=True)
+    verdicts = _verdicts([by_rollout.get(one.opened.rollout, ()) for one in promotions])
+    served = [
+        one
+        for one in service_summaries(ledger, merge(entries, verdicts, key=attrgetter("seq")), now)
+        if one.version.number == number
+    ]
+    quarantine = next((one for one in ledger.quarantined.values() if one.version.number == number), None)
+    standing, tone, reason = _standing(served, quarantine, ledger, number)
+    about = {one.opened.rollout for one in mine}
+    whole = merge(*(by_rollout.get(one, ()) for one in about), key=attrgetter("seq"))
+    cards = [card for card in promotion_cards(whole) if card.opened.candidate.number == number]
+    latest = promotions[-1].opened if promotions else None
+    return VersionView(
+        number,
+        standing,
+        tone,
+        reason,
+        tuple(one.digest for one in versions),
+        tuple(_facts(served)),
+        ()
+        if latest is None
+        else (
+            ("made by", ", ".join(latest.authors)),
+            ("change ticket", latest.ticket),
+            *((f"provenance: {kind}", what) for kind, what in latest.provenance.items()),
+        ),
+        quarantine,
+        tuple(view_rollout(ledger, one, now) for one in mine),
+        sum(one.opened.champion.number == number for one in _rollouts(ledger, RolloutKind.PROMOTION)),
+        tuple(_refusals(entries, number)),
+        tuple(_card_view(card) for card in reversed(cards)),
+        latest_checks(ledger.model, entries).get(number),
+        tuple(one for one in ledger.incidents.known.values() if one.version.number == number)[::-1],
+    )
+
+
+def _rollouts(ledger: Ledger, kind: RolloutKind) -> list[Rollout]:
+    return [one for one in ledger.rollouts.values() if one.opened.kind == kind]
+
+
+def _from(rollback: Rollout) -> str:
+    """The version that a rollback takes back."""
+    return rollback.opened.champion.number
+
+
+def _verdicts(rollouts: Iterable[Sequence[Entry]]) -> Iterator[Entry]:
+    """The verdicts of rollouts, in order."""
+    return (one for entries in rollouts for one in entries if one.kind == "GateJudged")
+
+
+def _standing(
+    served: Sequence[ServiceSummary], quarantine: Quarantine | None, ledger: Ledger, number: str
+) -> tuple[str, str, str]:
+    """Where a version stands, the tone of that, and why."""
+    if served:
+        last = served[-1]
+        return last.standing.value, _TONES[last.standing], last.reason
+    if quarantine is not None:
+        return Standing.QUARANTINED.value, "bad", quarantine_reason(quarantine)
+    rollout = ledger.rollout
+    if rollout and rollout.opened.kind == RolloutKind.PROMOTION and rollout.opened.candidate.number == number:
+        return Standing.ON_TRIAL.value, "warn", f"{rollout.stage}: {rollout.reason}"
+    refused = ledger.refusals.get(number)
+    return NEVER_SERVED, "warn", refused.reason if refused else "callers had no answer of it"
+
+
+def _facts(served: Sequence[ServiceSummary]) -> Iterator[tuple[str, str]]:
+    """What a version served and how well, as names and values."""
+    for one in served:
+        counts = one.counts
+        yield "answered everything for", format_duration(one.alone_s) if one.alone_s else "never"
+        yield "answered a part for", format_duration(one.shared_s) if one.shared_s else "never"
+        yield "first answer", f"{format_time(one.first_at)} UTC"
+        if counts is not None:
+            yield "requests", f"{counts.requests:,}"
+            yield "matured labels", f"{counts.labels:,}"
+        if counts is not None and one.score is not None:
+            yield f"{counts.metric} on {counts.scored:,} answers", f"{one.score:.4g}"
+        if one.verdicts:
+            yield "verdicts", ", ".join(f"{outcome} {count:,}" for outcome, count in one.verdicts.items())
+        if counts is not None:
+            yield "counted until", f"{format_time(one.counted_until)} UTC"
+
+
+def _refusals(entries: Sequence[Entry], number: str) -> Iterator[tuple[str, str]]:
+    """When a version was refused without a rollout, and why, the latest first."""
+    for entry in reversed(entries):
+        if entry.kind == CandidateRefused.__name__ and entry.data.get("number") == number:
+            event = decode_event(entry.kind, entry.data)
+            if isinstance(event, CandidateRefused):
+                yield format_time(entry.at), event.reason
+
+
+def _card_view(card: PromotionCard) -> CardView:
+    outcome, after, tone = "kept", "every gate passed to the end of the bake", "good"
+    if card.taken_back:
+        outcome, after, tone = "taken back", card.taken_back, "bad"
+    elif card.ended is None:
+        outcome, after, tone = "baking", "it is still watched after the promotion", "warn"
+    gates = tuple(gate_row(verdict) for verdict in card.verdicts)
+    return CardView(card, format_time(card.promoted_at), gates, describe_shares(card), outcome, after, tone)
