@@ -35,6 +35,7 @@ from surefoot.wiring.policies import (
     promotion_request,
     read_policies,
 )
+from surefoot.wiring.traffic_engines import check_engine
 from surefoot.wiring.use_case_ports import open_ports
 from surefoot.wiring.version_changes import read_version_changes
 
@@ -46,6 +47,7 @@ __all__ = [
     "broken_policies",
     "build_gateway",
     "candidate_promotion",
+    "check_engine",
     "closed_segments",
     "compact_model_log",
     "count_since",

@@ -215,7 +215,7 @@ class Policy(PolicyModel):
         """An engine is asked for nothing that it cannot do."""
         return unmet_demands(
             EngineDemands(
-                engine=self.traffic.engine,
+                choice=self.traffic.engine_choice,
                 steps=self.written_steps,
                 named=outline.named,
                 gates=self.gates,
