@@ -1,16 +1,27 @@
 """Describe one version of a model: what became of it, and why."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from operator import attrgetter
 
 from surefoot.core.domain import RolloutKind, Version
+from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.durations import format_duration
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.events import CandidateRefused, decode_event
+from surefoot.core.journal.codec import journal_name
+from surefoot.core.journal.events import (
+    CandidateRefused,
+    EffectDone,
+    EffectIntended,
+    GateJudged,
+    RolloutOpened,
+    decode_event,
+)
+from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger, Rollout
+from surefoot.core.journal.served_version_events import ServiceCounted
 from surefoot.core.served_versions.promotion_card import PromotionCard, describe_shares, promotion_cards
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.service_summary import (
@@ -21,6 +32,7 @@ from surefoot.core.served_versions.service_summary import (
 )
 from surefoot.core.served_versions.version_checks import VersionChecks, latest_checks
 from surefoot.core.served_versions.version_status import VersionStatus
+from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRefused, DataProved
 from surefoot.reports.incident_page import format_time
 from surefoot.status_page.views.rollout_view import GateRow, RolloutView, gate_row, view_rollout
 
@@ -31,6 +43,12 @@ _TONES = {
     Standing.QUARANTINED: "bad",
     Standing.RETIRED: "warn",
 }
+_SERVED = frozenset(map(journal_name, (EffectIntended, EffectDone, ServiceCounted)))
+"""Kinds of entries that say how long a version has served, and what it has answered."""
+_CHECKED = frozenset(
+    map(journal_name, (DataCheckpointed, DataCheckpointRefused, DataProved, DrillFinished, FallbackDrilled))
+)
+"""Kinds of entries that say what was rehearsed."""
 NEVER_SERVED = "never served"
 """Where a version stands of which callers had no answer."""
 
@@ -128,12 +146,10 @@ def view_version(
         one for one in _rollouts(ledger, RolloutKind.ROLLBACK) if number in {_from(one), one.rollback_target.number}
     ]
     mine = sorted([*promotions, *rollbacks], key=lambda one: one.opened_at, reverse=True)
-    verdicts = _verdicts([by_rollout.get(one.opened.rollout, ()) for one in promotions])
-    served = [
-        one
-        for one in service_summaries(ledger, merge(entries, verdicts, key=attrgetter("seq")), now)
-        if one.version.number == number
-    ]
+    attempts = {one.opened.rollout for one in promotions}
+    verdicts = _verdicts([by_rollout.get(one, ()) for one in attempts])
+    relevant = merge(_of_kinds(entries, _SERVED, attempts), verdicts, key=attrgetter("seq"))
+    served = [one for one in service_summaries(ledger, relevant, now) if one.version.number == number]
     quarantine = next((one for one in ledger.quarantined.values() if one.version.number == number), None)
     standing, tone, reason = _standing(served, quarantine, ledger, number)
     about = {one.opened.rollout for one in mine}
@@ -159,7 +175,7 @@ def view_version(
         sum(one.opened.champion.number == number for one in _rollouts(ledger, RolloutKind.PROMOTION)),
         tuple(_refusals(entries, number)),
         tuple(_card_view(card) for card in reversed(cards)),
-        latest_checks(ledger.model, entries).get(number),
+        _checks(ledger.model, entries).get(number),
         tuple(one for one in ledger.incidents.known.values() if one.version.number == number)[::-1],
     )
 
@@ -173,9 +189,24 @@ def _from(rollback: Rollout) -> str:
     return rollback.opened.champion.number
 
 
-def _verdicts(rollouts: Iterable[Sequence[Entry]]) -> Iterator[Entry]:
+def _verdicts(rollouts: Iterable[Sequence[Entry]]) -> list[Entry]:
     """The verdicts of rollouts, in order."""
-    return (one for entries in rollouts for one in entries if one.kind == "GateJudged")
+    found = [one for entries in rollouts for one in entries if one.kind == journal_name(GateJudged)]
+    return sorted(found, key=attrgetter("seq"))
+
+
+def _of_kinds(entries: Iterable[Entry], kinds: Collection[str], rollouts: Collection[str]) -> Iterator[Entry]:
+    """Entries of these kinds, and those that open these rollouts: to decode all others costs a page its time."""
+    opening = journal_name(RolloutOpened)
+    for entry in entries:
+        if entry.kind in kinds or (entry.kind == opening and entry.data.get("rollout") in rollouts):
+            yield entry
+
+
+def _checks(model: str, entries: Sequence[Entry]) -> Mapping[str, VersionChecks]:
+    """The latest checks of each version."""
+    rollouts = {str(one.data.get("rollout")) for one in entries if one.kind in _CHECKED}
+    return latest_checks(model, _of_kinds(entries, _CHECKED, rollouts))
 
 
 def _standing(
