@@ -1,4 +1,4 @@
-"""Describe what each approval of a rollout is about, and who has decided."""
+"""Describe what each approval of a rollout is about."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Describe a model's rollback drills: what each has shown, and whether one is due."""
+"""Describe a model's rollback drills and whether one is due."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

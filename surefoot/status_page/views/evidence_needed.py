@@ -1,4 +1,4 @@
-"""Tell how much evidence each undecided gate still needs, and when it comes."""
+"""Estimate the evidence that each undecided gate still needs."""
 
 import math
 from collections.abc import Sequence
