@@ -151,7 +151,7 @@ def view_version(
     relevant = merge(_of_kinds(entries, _SERVED, attempts), verdicts, key=attrgetter("seq"))
     served = [one for one in service_summaries(ledger, relevant, now) if one.version.number == number]
     quarantine = next((one for one in ledger.quarantined.values() if one.version.number == number), None)
-    standing, tone, reason = _standing(served, quarantine, ledger, number)
+    standing, tone, reason = _standing(served, quarantine, ledger, number, promotions)
     about = {one.opened.rollout for one in mine}
     whole = merge(*(by_rollout.get(one, ()) for one in about), key=attrgetter("seq"))
     cards = [card for card in promotion_cards(whole) if card.opened.candidate.number == number]
@@ -210,7 +210,11 @@ def _checks(model: str, entries: Sequence[Entry]) -> Mapping[str, VersionChecks]
 
 
 def _standing(
-    served: Sequence[ServiceSummary], quarantine: Quarantine | None, ledger: Ledger, number: str
+    served: Sequence[ServiceSummary],
+    quarantine: Quarantine | None,
+    ledger: Ledger,
+    number: str,
+    promotions: Sequence[Rollout],
 ) -> tuple[str, str, str]:
     """Where a version stands, the tone of that, and why."""
     if served:
@@ -218,11 +222,13 @@ def _standing(
         return last.standing.value, _TONES[last.standing], last.reason
     if quarantine is not None:
         return Standing.QUARANTINED.value, "bad", quarantine_reason(quarantine)
-    rollout = ledger.rollout
-    if rollout and rollout.opened.kind == RolloutKind.PROMOTION and rollout.opened.candidate.number == number:
-        return Standing.ON_TRIAL.value, "warn", f"{rollout.stage}: {rollout.reason}"
-    refused = ledger.refusals.get(number)
-    return NEVER_SERVED, "warn", refused.reason if refused else "callers had no answer of it"
+    if promotions and not promotions[-1].stage.is_terminal:
+        return Standing.ON_TRIAL.value, "warn", f"{promotions[-1].stage}: {promotions[-1].reason}"
+    if refused := ledger.refusals.get(number):
+        return NEVER_SERVED, "warn", refused.reason
+    if promotions:
+        return NEVER_SERVED, "warn", f"{promotions[-1].stage}: {promotions[-1].reason}"
+    return NEVER_SERVED, "warn", "callers had no answer of it"
 
 
 def _facts(served: Sequence[ServiceSummary]) -> Iterator[tuple[str, str]]:
