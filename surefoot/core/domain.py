@@ -247,6 +247,9 @@ class FigureKind(StrEnum):
     SAFETY = "log evidence of safety"
     SAFETY_NEEDED = "log evidence of safety that passes"
     WRONG_SPLIT = "log evidence of a wrong split"
+    EQUAL_PASSES_FROM = "an equal candidate passes from"
+    EQUAL_PASSES_BY = "an equal candidate passes by"
+    EQUAL_PASSES_SEEN = "counted towards that until now"
     OTHER = "other"
 
 

@@ -37,6 +37,7 @@ class ModelRecord:
         ledger: The state that its entries lead to.
         by_rollout: The entries of each rollout, in order, by its id.
         recent: The latest entries.
+        unjudged: Every entry that is no verdict, in order: verdicts are most of a journal.
         verdicts: Verdicts by gate and outcome [count].
         error: Why the journal could not be read further; empty where it could.
     """
@@ -44,6 +45,7 @@ class ModelRecord:
     ledger: Ledger
     by_rollout: dict[str, list[Entry]] = field(default_factory=dict)
     recent: list[Entry] = field(default_factory=list)
+    unjudged: list[Entry] = field(default_factory=list)
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     error: str = ""
     _about_versions: list[Entry] = field(default_factory=list)
@@ -75,6 +77,8 @@ class ModelRecord:
                 event = decode_event(entry.kind, entry.data)
                 if isinstance(event, GateJudged):
                     self.verdicts[event.verdict.gate, str(event.verdict.outcome)] += 1
+            else:
+                self.unjudged.append(entry)
             if entry.kind not in _SAYS_NOTHING_OF_VERSIONS:
                 self._about_versions.append(entry)
         self.recent = [*self.recent, *entries][-RECENT_ENTRIES:]

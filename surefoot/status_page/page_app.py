@@ -22,7 +22,7 @@ from surefoot.core.access.roles import Action
 from surefoot.core.errors import Forbidden, NotFound, Rejected, SurefootError
 from surefoot.core.operator_reason import clean_reason
 from surefoot.incidents.incident_reports import report_files
-from surefoot.status_page import page_content, page_metrics, sign_in
+from surefoot.status_page import page_content, page_metrics, record_pages, sign_in
 from surefoot.status_page.operator_actions import OperatorAction, run_operator_action
 from surefoot.status_page.programs.access_api import AccessApi
 from surefoot.status_page.programs.split_stream import SplitStream
@@ -88,7 +88,11 @@ class StatusPage:
             Route("/static/{name}", self._static),
             Route("/models/{model}", self._model),
             Route("/models/{model}/act", self._act, methods=["POST"]),
+            Route("/models/{model}/versions", self._versions),
+            Route("/models/{model}/versions/{number}", self._version),
+            Route("/models/{model}/drills", self._drills),
             Route("/models/{model}/rollouts/{rollout}", self._rollout),
+            Route("/models/{model}/rollouts/{rollout}/approval", self._approval),
             Route("/models/{model}/incidents/{incident}", self._incident),
             *AccessApi(self._store).routes(),
             *SplitStream(self._store).routes(),
@@ -193,6 +197,28 @@ class StatusPage:
             request,
             "rollout.html",
             lambda: page_content.rollout_values(self._store, model, rollout, everything=everything),
+        )
+
+    async def _versions(self, request: Request) -> Response:
+        model, page = request.path_params["model"], _number(request.query_params.get("page", "1"))
+        return await self._page(
+            request, "versions.html", lambda: record_pages.versions_values(self._store, model, page)
+        )
+
+    async def _version(self, request: Request) -> Response:
+        model, number = request.path_params["model"], request.path_params["number"]
+        return await self._page(
+            request, "version.html", lambda: record_pages.version_values(self._store, model, number)
+        )
+
+    async def _drills(self, request: Request) -> Response:
+        model = request.path_params["model"]
+        return await self._page(request, "drills.html", lambda: record_pages.drills_values(self._store, model))
+
+    async def _approval(self, request: Request) -> Response:
+        model, rollout = request.path_params["model"], request.path_params["rollout"]
+        return await self._page(
+            request, "approval.html", lambda: record_pages.approval_values(self._store, model, rollout)
         )
 
     async def _incident(self, request: Request) -> Response:

@@ -5,23 +5,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+from surefoot import wiring
 from surefoot.core.assignment import describe_share
 from surefoot.core.domain import Split
-from surefoot.core.errors import NotFound
+from surefoot.core.errors import NotFound, SurefootError
+from surefoot.core.journal.events import ChampionAdopted, decode_event
 from surefoot.core.journal.ledger import Ledger
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.served_versions.version_status import VersionStatus
 from surefoot.incidents.incident_reports import report_files
 from surefoot.reports.incident_page import format_time
 from surefoot.reports.rollout_plots import InlinePlot, Look, draw_both_versions, draw_gate_band, draw_split
-from surefoot.status_page.rollout_view import (
+from surefoot.status_page.journal_view import ModelRecord
+from surefoot.status_page.status_store import StatusStore
+from surefoot.status_page.views.drills_view import view_proof
+from surefoot.status_page.views.evidence_needed import evidence_needed
+from surefoot.status_page.views.rollout_view import (
     RolloutView,
     looks_by_gate,
+    rollout_policy,
     split_changes,
     timeline,
     view_rollout,
 )
-from surefoot.status_page.status_store import StatusStore
+from surefoot.status_page.views.version_view import known_versions
 
+ADOPTED_OUTCOME = "Adopted"
+"""Outcome of a version that served before Surefoot came."""
 PAGE_SIZE = 25
 """Rows of a long table that one page shows [count]."""
 _MOST_PLOTS = 6
@@ -147,6 +157,7 @@ def model_values(store: StatusStore, model: str, page: int) -> dict[str, object]
     pages = max(1, -(-len(rollouts) // PAGE_SIZE))
     page = min(max(page, 1), pages)
     shown = rollouts[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    policy = current_policy(store, model)
     known = tuple(ledger.incidents.known.values())[::-1][:PAGE_SIZE]
     incidents = [(one, report_files(store.config, model, one.name)[0].is_file()) for one in known]
     return {
@@ -156,19 +167,36 @@ def model_values(store: StatusStore, model: str, page: int) -> dict[str, object]
         "rollouts": [view_rollout(ledger, one, ledger.now) for one in shown],
         "page": page,
         "pages": pages,
-        "versions": _latest(record.statuses()),
+        "versions": listed_versions(record)[:PAGE_SIZE],
+        "all_versions": len(known_versions(ledger, record.statuses())),
         "incidents": incidents,
         "timeline": timeline(record.recent, everything=False)[:15],
         "mlflow": store.config.mlflow,
+        "drills": view_proof(ledger, policy.drill if policy else None, store.policy_time()),
         "target": ledger.target(),
         "held": ledger.rollout is not None and ledger.rollout.held is not None,
         "time": format_time,
     }
 
 
-def _latest(statuses: dict[str, VersionStatus]) -> list[VersionStatus]:
-    """The versions that something happened to last."""
-    return sorted(statuses.values(), key=lambda one: one.at, reverse=True)[:PAGE_SIZE]
+def current_policy(store: StatusStore, model: str) -> Policy | None:
+    """The policy in configs/; None where there is none, or it cannot be read, which pages say at their top."""
+    try:
+        return wiring.read_policies(store.config).get(model)
+    except (SurefootError, OSError):
+        return None
+
+
+def listed_versions(record: ModelRecord) -> list[VersionStatus]:
+    """Every version that the journal names, those that something happened to last first."""
+    found = dict(record.statuses())
+    for entry in record.unjudged:
+        if entry.kind == ChampionAdopted.__name__:
+            event = decode_event(entry.kind, entry.data)
+            if isinstance(event, ChampionAdopted) and event.champion.number not in found:
+                number, why = event.champion.number, "the registry's champion when Surefoot came"
+                found[number] = VersionStatus(number, ADOPTED_OUTCOME, why, "", entry.at, entry.wall, over=False)
+    return sorted(found.values(), key=lambda one: one.at, reverse=True)
 
 
 def rollout_values(store: StatusStore, model: str, rollout: str, *, everything: bool) -> dict[str, object]:
@@ -197,13 +225,17 @@ def rollout_values(store: StatusStore, model: str, rollout: str, *, everything: 
     for gate in latest:
         plots += _gate_plots(rollout, gate, looks[gate])
     pages = store.config.prefect_pages
+    now, waits = store.policy_time(), not found.stage.is_terminal and found.ending is None
+    policy = rollout_policy(found)
     summary = summarize_model(store, model)
     view = summary.rollout if summary.rollout and summary.rollout.id == rollout else None
     return {
         "title": f"{model}: rollout {rollout}",
         "model": model,
         "summary": summary,
-        "view": view or view_rollout(record.ledger, found, store.policy_time()),
+        "view": view or view_rollout(record.ledger, found, now),
+        "needed": {gate: evidence_needed(seen, now, waits=waits) for gate, seen in looks.items()},
+        "asks_approval": policy is not None and bool(policy.approvals),
         "reason": found.opened.reason,
         "plots": [one for one in plots if one is not None],
         "timeline": timeline(entries, everything=everything),

@@ -1,9 +1,11 @@
 """The status page, in a real browser and over HTTP, in front of a real journal and a real gateway."""
 
+import html
 import json
+import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import NoReturn
@@ -16,15 +18,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page, expect
 
+from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict, VerdictFigure
 from surefoot.core.errors import JournalUnavailable
 from surefoot.core.journal.events import CandidateRefused, GateJudged, Paused
+from surefoot.settings import Settings
 from surefoot.status_page import page_content
 from surefoot.status_page.page_server import serve_status_page
 from surefoot.status_page.sign_in import COOKIE, make_link_key
 from tests.conftest import free_port
 from tests.integration.emergency import MODEL, Emergency
+from tests.integration.gateway_process import TOKEN
+from tests.integration.page_records import HOME, LOANS, write_records
+from tests.integration.page_records import PAGES as RECORD_PAGES
 from tests.integration.waiting import wait_for
 
 ROLLOUT = f"/models/{MODEL}/rollouts/rollout-1"
@@ -72,9 +79,30 @@ def served(emergency: Emergency) -> Iterator[Emergency]:
         yield emergency
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The page of a journal in which everything has happened; MLflow, Prefect and the gateway are down."""
+    home = tmp_path_factory.mktemp("recorded")
+    dead = f"http://127.0.0.1:{free_port()}"
+    config = Settings(home, home, dead, dead, dead, TOKEN, page=f"http://127.0.0.1:{free_port()}")
+    config.save()
+    with closing(SqlJournal(config.journal_url, SystemClock())) as journal:
+        write_records(config, journal)
+    with serve_status_page(config):
+        yield config
+
+
 def get(stack: Emergency, path: str, **headers: str) -> httpx.Response:
     """Ask for a page without a cookie."""
     return httpx.get(stack.config.page + path, headers=headers, timeout=30.0, trust_env=False)
+
+
+def words(config: Settings, path: str) -> str:
+    """What a page says: its main part without tags, in single blanks."""
+    answer = httpx.get(config.page + path, headers={"x-fragment": "1"}, timeout=30.0, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert "<script" not in answer.text
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())
 
 
 def session(stack: Emergency, name: str = "ada") -> httpx.Client:
@@ -90,24 +118,21 @@ def form_token(client: httpx.Client) -> str:
     return client.get(f"/models/{MODEL}").text.partition('name="form_token" value="')[2].partition('"')[0]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_pages_are_readable(served: Emergency, page: Page, width: int, theme: str) -> None:
-    """No page breaks a rule of axe, writes to the console, runs a text of the journal, or is wider than its window."""
+def check_readable(config: Settings, page: Page, width: int, theme: str, paths: Iterable[str]) -> None:
+    """Open pages in a window of a width, and look for what is wrong with them."""
     said: list[str] = []
     browser = page.context.browser
     assert browser is not None
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if theme == "dark" else "light"
     )
-    key = make_link_key(served.config.token, "ada", time.time())
     try:
         shown = context.new_page()
         shown.on("console", lambda message: said.append(message.text))
         shown.on("pageerror", lambda error: said.append(str(error)))
         shown.on("dialog", lambda dialog: said.append(dialog.message))
-        for path in (*PAGES, f"/sign-in?key={key}", f"/models/{MODEL}"):
-            shown.goto(served.config.page + path)
+        for path in paths:
+            shown.goto(config.page + path)
             shown.locator("#connection", has_text="live").wait_for()
             broken = Axe().run(shown).response["violations"]
             assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in broken] == [], path
@@ -115,6 +140,21 @@ def test_pages_are_readable(served: Emergency, page: Page, width: int, theme: st
     finally:
         context.close()
     assert [line for line in said if "404" not in line] == []  # the page of a model that does not exist
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_are_readable(served: Emergency, page: Page, width: int, theme: str) -> None:
+    """No page breaks a rule of axe, writes to the console, runs a text of the journal, or is wider than its window."""
+    key = make_link_key(served.config.token, "ada", time.time())
+    check_readable(served.config, page, width, theme, (*PAGES, f"/sign-in?key={key}", f"/models/{MODEL}"))
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_pages_of_records_are_readable(recorded: Settings, page: Page, width: int, theme: str) -> None:
+    """The same holds for the pages of versions, drills and approvals."""
+    shown = ("versions/2", "drills", "rollouts/up-4", "rollouts/up-4/approval")
+    check_readable(recorded, page, width, theme, [f"{HOME}/{one}" for one in shown])
 
 
 def test_the_first_screen_answers_what_a_person_asks_at_night(served: Emergency, page: Page) -> None:
@@ -243,7 +283,15 @@ def test_no_request_makes_an_error_of_the_server(served: Emergency, data: st.Dat
     """Whatever path, query, header or form is sent: no 5xx, and no state changes."""
     text = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=40)
     parts = data.draw(
-        st.lists(st.one_of(text, st.sampled_from(["models", MODEL, "rollouts", "act", "events-"])), max_size=5)
+        st.lists(
+            st.one_of(
+                text,
+                st.sampled_from(
+                    ["models", MODEL, "rollouts", "rollout-1", "approval", "versions", "1", "drills", "act", "events-"]
+                ),
+            ),
+            max_size=5,
+        )
     )
     path = "/" + "/".join(quote(part, safe="") for part in parts)
     if path.rstrip("/") == "/events":
@@ -309,3 +357,104 @@ def test_a_model_that_cannot_be_told_hides_no_other(served: Emergency, monkeypat
     assert (first.status_code, "this page cannot tell how it stands (ZeroDivisionError)" in first.text) == (200, True)
     own = get(served, f"/models/{MODEL}")
     assert (own.status_code, "logs/controller.log says why" in own.text) == (500, True)
+
+
+def test_the_page_of_a_version_says_what_became_of_it(recorded: Settings) -> None:
+    """Outcomes with reasons and links, what it answered, its quarantine, origin, model card and incidents are shown."""
+    taken = words(recorded, f"{HOME}/versions/2")
+    for said in (
+        "Version 2 of loans: quarantined",
+        "surefoot release loans 2 -m",
+        "rollback of version 2 to version 1: brier is worse since Monday",
+        "answered everything for 27 d answered a part for 1 d",
+        "requests 34,567 matured labels 30,001 brier on 30,000 answers 0.1234",
+        "inc-1 2",
+        "made by ada change ticket CHG-7 provenance: code commit 1a2b",
+        "taken back brier is worse since Monday",
+        "traffic on the way 5 % of the units, then all approved by ben@example.com way back version 1",
+        "errors error_rate PASS",
+    ):
+        assert said in taken, said
+    links = httpx.get(f"{recorded.page}{HOME}/versions/2", trust_env=False, timeout=30.0).text
+    assert all(f'"{HOME}/rollouts/{one}"' in links for one in ("up-2", "back-1"))
+    assert f'"{recorded.mlflow}/#/models/{LOANS}/versions/2"' in links
+    assert "rollback passed" not in taken
+    first = words(recorded, f"{HOME}/versions/1")
+    assert "Version 1 of loans: champion" in first
+    assert "failed rollback" in first  # the last drill that went back to it
+    assert "drift (the drift was not seen" in first
+    assert "Rejected promotion of version 3" in words(recorded, f"{HOME}/versions/3")
+    assert "never served its files are not those" in words(recorded, f"{HOME}/versions/9")
+    assert "on trial" in words(recorded, f"{HOME}/versions/4")
+    table = httpx.get(recorded.page + HOME, trust_env=False, timeout=30.0).text
+    assert all(f'"{HOME}/versions/{one}"' in table for one in "12349")
+    missing = httpx.get(f"{recorded.page}{HOME}/versions/77", trust_env=False, timeout=30.0)
+    assert (missing.status_code, "names no version 77" in missing.text) == (404, True)
+
+
+def test_the_page_of_drills_flags_a_proof_that_is_too_old(recorded: Settings) -> None:
+    """Every drill is shown with what it has found, and a stale proof in the words by which promotions are held."""
+    said = words(recorded, f"{HOME}/drills")
+    for text in (
+        "the way back was proven 20 d ago, which is too long; the last drill has failed",
+        "last proven 20 d ago, and the policy's drill.expires is 14 d: 'surefoot drill loans' rehearses it",
+        "the next one is due now",
+        "errors errors 52 31 s 41 ms input that the version cannot take yes",
+        "drift not detected - - - - -",
+        "3 of 1,200 answers differ, traffic back in 9 ms",
+        "rolled back after 40 s",
+    ):
+        assert text in said, text
+    assert [said.index(name) for name in ("drill-table", "drill-bad", "drill-live", "drill-old")] == sorted(
+        said.index(name) for name in ("drill-table", "drill-bad", "drill-live", "drill-old")
+    )
+
+
+def test_the_page_of_an_approval_says_what_is_decided(recorded: Settings) -> None:
+    """Group, quorum, time left, evidence, who has signed and who may, what follows, commands, and what was refused."""
+    said = words(recorded, f"{HOME}/rollouts/up-4/approval")
+    for text in (
+        "loans waits for 2 approvals of group releasers 1 of 2 approvals until",
+        "min left), then the rollout is aborted",
+        "version 4 becomes the champion and answers everything",
+        'surefoot approve loans -m "why"',
+        'surefoot deny loans -m "why"',
+        "errors error_rate INCONCLUSIVE",
+        "ann@example.com: has approved ben@example.com: has not decided",
+        "cyd@example.com: has made the version: another person has to decide",
+        "the gates were: errors INCONCLUSIVE",
+        "an approval of eve@example.com was refused: eve@example.com is not in group",
+    ):
+        assert text in said, text
+    over = words(recorded, f"{HOME}/rollouts/up-2/approval")
+    assert "Step 1: 1 of group releasers approved" in over
+    assert "ben@example.com approved it with key SHA256:abc: looks right the gates were: errors PASS" in over
+    assert "Step 2: 2 of group releasers not reached" in over
+    first = httpx.get(f"{recorded.page}/", trust_env=False, timeout=30.0).text
+    assert f'"{HOME}/rollouts/up-4/approval"' in first
+
+
+def test_the_page_of_a_rollout_says_what_is_still_needed(recorded: Settings) -> None:
+    """Matured labels, requests that the step demands, and the forecast of an undecided gate with when it is due."""
+    said = words(recorded, f"{HOME}/rollouts/up-4")
+    assert "Labels: 280 of 300 requests that are old enough have their label (93.3%); 3 labels came too late" in said
+    assert "this step demands 120 more labelled requests; expected in" in said
+    found = re.search(r"between ([\d,]+) and ([\d,]+) more requests until a pass", said)
+    assert found is not None
+    low, high = (int(one.replace(",", "")) for one in found.groups())
+    assert 0 < low < high
+    assert "at the traffic of the last 30 min" in said
+
+
+def test_pages_of_records_survive_a_lost_journal(recorded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the journal lost beside all servers, each page goes on to show what the journal said."""
+    before = {path: words(recorded, path) for path in RECORD_PAGES}
+
+    def lost(_journal: SqlJournal) -> NoReturn:
+        raise JournalUnavailable("the database does not answer")
+
+    monkeypatch.setattr(SqlJournal, "heads", lost)
+    wait_for(lambda: "the database does not answer" in words(recorded, HOME))
+    for path, text in before.items():
+        heading = text[text.index("loans") : text.index("loans") + 40]
+        assert heading in words(recorded, path), path

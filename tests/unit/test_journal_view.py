@@ -11,9 +11,12 @@ from surefoot.core.errors import JournalUnavailable
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import EffectIntended, decode_event
 from surefoot.core.journal.ledger import fold_entries
+from surefoot.core.served_versions.promotion_card import promotion_cards
+from surefoot.core.served_versions.service_summary import service_summaries
 from surefoot.core.served_versions.version_status import version_statuses
 from surefoot.status_page.journal_view import RECENT_ENTRIES, JournalView
-from surefoot.status_page.rollout_view import looks_by_gate, split_changes, timeline, view_rollout
+from surefoot.status_page.views.rollout_view import looks_by_gate, split_changes, timeline, view_rollout
+from surefoot.status_page.views.version_view import known_versions, view_version
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "journal-0.1.0-demo.jsonl"
 ENTRIES = tuple(Entry(**parse_canonical_json(line)) for line in GOLDEN.read_text(encoding="utf-8").splitlines())
@@ -60,6 +63,31 @@ def test_a_view_that_grew_is_what_one_reading_gives(cuts: list[int], page_size: 
     assert journal.read_entries == len(read)
     held = {entry.seq for entries in record.by_rollout.values() for entry in entries}
     assert {entry.seq for entry in read if entry.data.get("rollout")} <= held
+
+
+def test_a_version_is_told_from_its_own_entries() -> None:
+    """What a version's page reads of a view, without the verdicts of others, is what the whole journal says of it."""
+    journal = Journal()
+    journal.written = len(ENTRIES)
+    view = JournalView(journal)
+    view.refresh(1.0)
+    record = view.record(MODEL)
+    assert record is not None
+    ledger, now = record.ledger, ENTRIES[-1].at + 60.0
+    versions = known_versions(ledger, record.statuses())
+    served = {one.version.number: one for one in service_summaries(ledger, ENTRIES, now)}
+    assert served.keys() <= versions.keys()
+    for number, artifacts in versions.items():
+        seen = view_version(ledger, number, artifacts, record.unjudged, record.by_rollout, now)
+        facts = dict(seen.facts)
+        if number in served:
+            said = ", ".join(f"{outcome} {count:,}" for outcome, count in served[number].verdicts.items())
+            assert facts.get("verdicts", "") == said
+            assert (seen.standing, seen.reason) == (served[number].standing.value, served[number].reason)
+        attempts = {one.opened.rollout for one in ledger.rollouts.values() if one.opened.candidate.number == number}
+        assert attempts <= {one.id for one in seen.attempts}
+        cards = [one for one in promotion_cards(ENTRIES) if one.opened.candidate.number == number]
+        assert [one.card for one in seen.cards] == cards[::-1]
 
 
 def test_a_journal_that_is_down_leaves_what_was_read() -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from surefoot.core.domain import Outcome
+from surefoot.core.domain import FigureKind, Outcome
 from surefoot.core.judging.evidence import BadEventCounts, DistributionShift, Evidence, FeatureShift, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.core.verdicts.sentence_parts import as_percent, forecast_clause, format_value, percentage_points
+from surefoot.core.verdicts.pass_forecast import forecast_pass
+from surefoot.core.verdicts.sentence_parts import as_percent, format_value, percentage_points
 from tests.gates import changed, make_gate
 from tests.unit.test_gates import BOTH, BUDGET, ERRORS, LATENCY, PAID, TAIL, WAIT, arms, speeds, values
 from tests.unit.test_judge import CASES
@@ -153,7 +154,32 @@ def test_a_forecast_is_an_interval_that_does_not_move_with_the_estimate() -> Non
     assert said[0]
     assert len(set(said)) == 1
     assert re.search(r"passes after [\d,]+ to [\d,]+ requests in 8 of 10 cases \(1,000 until now\), \d+ ", said[0])
-    assert forecast_clause(0.0, 0.05, 10, "request", DecisionThresholds()) == ""
+    assert forecast_pass(0.0, 0.05, 10, "request") is None
+
+
+def test_a_forecast_is_a_number_as_well() -> None:
+    """What a sentence says of an equal candidate stands in the verdict's figures; a gate that has passed has none."""
+    told = 0
+    for gate, evidence, level in SAID:
+        verdict = judge(gate, evidence, level)
+        found = re.search(
+            r"passes after ([\d,]+) to ([\d,]+) (\w+)s in 8 of 10 cases \(([\d,]+) until now\)", verdict.reason
+        )
+        figures = {one.kind: one for one in verdict.figures}
+        if found is None:
+            continue
+        told += 1
+        low, high, seen = (
+            figures[kind]
+            for kind in (FigureKind.EQUAL_PASSES_FROM, FigureKind.EQUAL_PASSES_BY, FigureKind.EQUAL_PASSES_SEEN)
+        )
+        assert float(found[1].replace(",", "")) == pytest.approx(low.value, rel=0.06)
+        assert float(found[2].replace(",", "")) == pytest.approx(high.value, rel=0.06)
+        assert (low.unit, f"{seen.value:,.0f}") == (found[3], found[4])
+    assert told > 10
+    passed = judge(RIGHT, sums(20_000, 1000, 1000, 800), DecisionThresholds())
+    assert passed.outcome is Outcome.PASS
+    assert FigureKind.EQUAL_PASSES_BY not in {one.kind for one in passed.figures}
 
 
 def test_a_loss_says_no_forecast_of_its_own_difference() -> None:

@@ -24,10 +24,10 @@ from surefoot.core.stats.rate_eprocess import (
 )
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
+from surefoot.core.verdicts.pass_forecast import PassForecast, forecast_clause, forecast_pass
 from surefoot.core.verdicts.sentence_parts import (
     RateDifference,
     as_percent,
-    forecast_clause,
     since_clause,
     weight_clause,
 )
@@ -127,6 +127,7 @@ def _growth(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds
         f" {apart.accepted()} is accepted"
     )
     accepted = now[0] * (1.0 + growth) + points
+    wanted = forecast_trials((rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level)
     seen = LiveEvidence(
         harm=harm,
         safe=safe,
@@ -137,8 +138,8 @@ def _growth(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds
         threshold=threshold,
         failed=broken,
         passed=shown,
-        undecided=f"not decided: {shown}"
-        + trials_needed((rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
+        undecided=f"not decided: {shown}{forecast_clause(wanted, level)}",
+        forecast=wanted,
         fields={
             "estimate": rates[1] - rates[0],
             "lower": low * unit,
@@ -188,7 +189,7 @@ def _late(
     return late, since_clause(start, MAX_EPOCHS, level) if len(late) < len(strata) else ""
 
 
-def trials_needed(
+def forecast_trials(
     rates: tuple[float, float],
     slope: float,
     offset: float,
@@ -196,10 +197,10 @@ def trials_needed(
     n: int,
     trial: str,
     level: DecisionThresholds,
-) -> str:
-    """How many trials a pass takes for a candidate with these rates, at the split of the moment."""
+) -> PassForecast | None:
+    """Forecast how many trials a pass takes for a candidate with these rates, at the split of the moment."""
     nats = power.evidence_growth(strata[-1].share, rates[1], rates[0], slope, offset, harm=False)
-    return forecast_clause(nats, level.beta, n, trial, level)
+    return forecast_pass(nats, level.beta, n, trial)
 
 
 def _shares(strata: Sequence[BadEventStratum], trial: str) -> str:

@@ -12,7 +12,8 @@ from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
-from surefoot.core.verdicts.sentence_parts import forecast_clause, interval_text, since_clause, weight_clause
+from surefoot.core.verdicts.pass_forecast import PassForecast, forecast_clause, forecast_pass
+from surefoot.core.verdicts.sentence_parts import interval_text, since_clause, weight_clause
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
 _BISECTION_STEPS = 14
@@ -26,7 +27,7 @@ def _counted(strata: list[ValueStratum]) -> list[BadEventStratum]:
     return [BadEventStratum(s.share, 0, sum(s.candidate), 0, sum(s.champion), s.epoch) for s in strata]
 
 
-def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, trial: str) -> str:
+def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, trial: str) -> PassForecast | None:
     """When an equal candidate passes; bets grow by the room squared over the noise."""
     cells = [
         (number / (VALUE_LEVELS - 1), n)
@@ -39,9 +40,9 @@ def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, 
     share = strata[-1].share
     noise = sum((value - mean) ** 2 * n for value, n in cells) / total
     if room <= 0.0 or noise <= 0.0 or share >= 1.0:
-        return ""
+        return None
     nats = room * room / (2.0 * noise * (1.0 / share + 1.0 / (1.0 - share)))
-    return forecast_clause(nats, level.beta, total, trial, level)
+    return forecast_pass(nats, level.beta, total, trial)
 
 
 def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
@@ -102,7 +103,8 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
         threshold=threshold,
         failed=f"{shown}{late}; {'at least' if gate.higher_is_better else 'at most'} {limit:.4g} is accepted",
         passed=told,
-        undecided=f"not decided: {told}{wanted}",
+        undecided=f"not decided: {told}{forecast_clause(wanted, level)}",
+        forecast=wanted,
         fields={
             "estimate": lost,
             "margin": room,

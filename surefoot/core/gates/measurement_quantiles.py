@@ -7,9 +7,9 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.bad_event_rate import (
     MAX_EPOCHS,
     candidate_serves_all,
+    forecast_trials,
     harm_evidence,
     merge_strata,
-    trials_needed,
 )
 from surefoot.core.judging.evidence import BadEventStratum, MeasurementCounts, MeasurementStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -20,6 +20,7 @@ from surefoot.core.stats.merge_evidence import merge_log_evidence
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, epoch_increments, log_evidence
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
+from surefoot.core.verdicts.pass_forecast import forecast_clause
 from surefoot.core.verdicts.sentence_parts import interval_text, since_clause, weight_clause
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
@@ -82,7 +83,7 @@ def judge_measurement(gate: MeasurementGate, found: MeasurementCounts, level: De
         rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
         starts.append((harm, likely_start(by_epoch, starts=MAX_EPOCHS)))
         equal = _equal(champion if champion.total >= history else before, line, 1.0 + level.allowance * margin)
-        waits.append((safe, trials_needed(equal, 1.0, 0.0, wide, n, found.trial, level)))
+        waits.append((safe, forecast_trials(equal, 1.0, 0.0, wide, n, found.trial, level)))
         lines.append((line, guess, threshold))
     harm = merge_log_evidence([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
     worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
@@ -95,7 +96,7 @@ def judge_measurement(gate: MeasurementGate, found: MeasurementCounts, level: De
         f" {unit} is accepted"
     )
     # What a pass waits for is the quantile of which least is proved, not the one that looks worst.
-    (safe, wanted), least = min(zip(waits, rows, strict=True))
+    (safe, wanted), least = min(zip(waits, rows, strict=True), key=lambda one: (one[0][0], one[1]))
 
     def spoken(row: tuple[float, float, float, float, float, float]) -> str:
         at, guessed, needs = lines[rows.index(row)]
@@ -118,7 +119,8 @@ def judge_measurement(gate: MeasurementGate, found: MeasurementCounts, level: De
         threshold=threshold,
         failed=broken,
         passed=told[worst],
-        undecided=f"not decided: {told[least]}{wanted}",
+        undecided=f"not decided: {told[least]}{forecast_clause(wanted, level)}",
+        forecast=wanted,
         fields={
             "estimate": mine - beside,
             "margin": limit - beside,

@@ -8,7 +8,8 @@ from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import PairedGate
 from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
-from surefoot.core.verdicts.sentence_parts import as_percent, forecast_clause, percentage_points
+from surefoot.core.verdicts.pass_forecast import REQUEST, PassForecast, forecast_clause, forecast_pass
+from surefoot.core.verdicts.sentence_parts import as_percent, percentage_points
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
 _MIN_LOSS_DISTANCE = 1e-6
@@ -75,6 +76,7 @@ def judge_paired_binary(gate: PairedGate, found: PairedSums, level: DecisionThre
     if absent and outcome is not Outcome.FAIL:
         outcome = Outcome.NO_DATA
         reason = f"{', '.join(absent)} is protected and has too little data to be judged; {reason}"
+    wanted = _wanted(worst, level) if worst.outcome is Outcome.INCONCLUSIVE else None
     return make_verdict(
         gate,
         outcome,
@@ -93,6 +95,7 @@ def judge_paired_binary(gate: PairedGate, found: PairedSums, level: DecisionThre
             VerdictFigure(FigureKind.HARM_NEEDED, worst.failing, "nats"),
             VerdictFigure(FigureKind.SAFETY, worst.safe, "nats"),
             VerdictFigure(FigureKind.SAFETY_NEEDED, -math.log(level.beta), "nats"),
+            *(wanted.figures() if wanted else ()),
         ),
         details=(
             *(row.shown() for row in sorted(rows, key=lambda row: row.margin - row.apart)),
@@ -109,7 +112,11 @@ def _sentence(row: _Slice, level: DecisionThresholds) -> str:
         f" {percentage_points(row.apart)} points, {_proved(row, level)}; up to"
         f" {percentage_points(row.margin)} points is accepted"
     )
-    return f"not decided: {what}{_wanted(row, level)}" if row.outcome is Outcome.INCONCLUSIVE else what
+    return (
+        f"not decided: {what}{forecast_clause(_wanted(row, level), level)}"
+        if row.outcome is Outcome.INCONCLUSIVE
+        else what
+    )
 
 
 def _proved(row: _Slice, level: DecisionThresholds) -> str:
@@ -125,11 +132,11 @@ def _proved(row: _Slice, level: DecisionThresholds) -> str:
     return f"at most {percentage_points(high)}"
 
 
-def _wanted(row: _Slice, level: DecisionThresholds) -> str:
+def _wanted(row: _Slice, level: DecisionThresholds) -> PassForecast | None:
     """When an equal candidate passes, by how often the two disagree."""
     spread = (row.worse + row.better) / row.n
     if row.margin <= 0.0 or spread <= 0.0:
-        return ""
+        return None
     # Bets on a mean grow by the room squared over twice the variance, which is the share of disagreements.
     nats = row.margin**2 / (2.0 * spread)
-    return forecast_clause(nats, level.beta / len(BET_SHARES), row.n, "request", level)
+    return forecast_pass(nats, level.beta / len(BET_SHARES), row.n, REQUEST)

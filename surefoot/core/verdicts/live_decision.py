@@ -8,6 +8,7 @@ from typing import Any
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate
+from surefoot.core.verdicts.pass_forecast import PassForecast
 from surefoot.core.verdicts.verdict_builders import demanded_requests_text, make_verdict
 
 
@@ -27,6 +28,7 @@ class LiveEvidence:
         passed: Sentence of a PASS.
         undecided: Sentence of an INCONCLUSIVE.
         fields: Numbers of the verdict.
+        forecast: When an equal candidate passes; None where nothing can be said.
     """
 
     harm: float
@@ -40,6 +42,7 @@ class LiveEvidence:
     passed: str
     undecided: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    forecast: PassForecast | None = None
 
     @property
     def has_sample_ratio_mismatch(self) -> bool:
@@ -74,9 +77,10 @@ def decide_live_gate(gate: Gate, seen: LiveEvidence, level: DecisionThresholds) 
     fields.pop("trials", None)
     if seen.harm >= seen.threshold and seen.beyond:
         return make_verdict(gate, Outcome.FAIL, seen.failed, **fields)
+    waiting = {**fields, "figures": (*figures, *(seen.forecast.figures() if seen.forecast else ()))}
     if seen.recent < level.min_requests:
         reason = demanded_requests_text(seen.recent, level)
-        return make_verdict(gate, Outcome.INCONCLUSIVE, reason, **fields)
+        return make_verdict(gate, Outcome.INCONCLUSIVE, reason, **waiting)
     if seen.safe >= -math.log(level.beta):
         return make_verdict(gate, Outcome.PASS, seen.passed, **fields)
-    return make_verdict(gate, Outcome.INCONCLUSIVE, seen.undecided, **fields)
+    return make_verdict(gate, Outcome.INCONCLUSIVE, seen.undecided, **waiting)

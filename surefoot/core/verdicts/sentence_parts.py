@@ -1,16 +1,8 @@
 """Format the parts of the sentence that explains a gate's verdict."""
 
-import math
 from dataclasses import dataclass
 
-from surefoot.core.durations import format_estimate
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.stats import power
-
-_FORECAST_CHANCES = (0.1, 0.9)
-"""Chances between which a forecast says that an equal candidate passes [probability]."""
-_MAX_FORECAST_TRIALS = 1e12
-"""More trials than any rollout has; nothing is said of what would take longer [count]."""
 
 
 def as_percent(rate: float) -> str:
@@ -107,38 +99,3 @@ def weight_clause(level: DecisionThresholds, what: str) -> str:
 def since_clause(start: int, parts: int, level: DecisionThresholds) -> str:
     """A clause that says since when a candidate seems to be worse."""
     return f" since part {start + 1} of {parts} of the {'bake' if level.forever else 'ramp'}"
-
-
-def forecast_clause(nats: float, alpha: float, seen: int, trial: str, level: DecisionThresholds) -> str:
-    """A clause that says when a candidate equal to the champion would pass, whatever this candidate has shown.
-
-    Args:
-        nats: Growth of the evidence of safety for an equal candidate [nats per trial of both versions].
-        alpha: Error that a pass allows [probability].
-        seen: Trials of both versions until now [count].
-        trial: What is counted: "request" or "unit".
-        level: Level of the gate, with the planned traffic.
-
-    Returns:
-        Words with an interval that eight of ten equal candidates fall into; empty where nothing can be said.
-    """
-    if nats <= 0.0:
-        return ""
-    low, high = (power.requests_needed(alpha, nats, chance) for chance in _FORECAST_CHANCES)
-    if high > _MAX_FORECAST_TRIALS:
-        return ""
-    said = (
-        f"; a candidate equal to the champion passes after {_round_forecast(low)} to {_round_forecast(high)} {trial}s"
-    )
-    said += " in 8 of 10 cases"
-    said += f" ({seen:,} until now)"
-    if level.per_minute and trial == "request":
-        soon, late = (format_estimate(60.0 * n / level.per_minute) for n in (low, high))
-        said += f", {soon} to {late} of planned traffic"
-    return said
-
-
-def _round_forecast(n: float) -> str:
-    """A forecast number to two digits that count."""
-    digits = 1 - math.floor(math.log10(n)) if n >= 1.0 else 0
-    return f"{round(n, min(digits, 0)):,.0f}"

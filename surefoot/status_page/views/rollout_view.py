@@ -80,6 +80,7 @@ class RolloutView:
         reason: Why it stands there.
         tone: "good", "bad" or "warn".
         is_open: Whether it is under way.
+        awaits_approval: Whether people have to approve it now.
         where: Stage and step in words, with the share of the traffic.
         since: When the stage was entered, UTC.
         waits: What it waits for, a sentence each.
@@ -94,6 +95,7 @@ class RolloutView:
     reason: str
     tone: str
     is_open: bool
+    awaits_approval: bool
     where: str
     since: str
     waits: tuple[str, ...]
@@ -124,9 +126,10 @@ def view_rollout(ledger: Ledger, rollout: Rollout, now: float) -> RolloutView:
         tone=tone,
         is_open=not rollout.stage.is_terminal,
         where=_where(ledger, rollout),
-        since=format_time(rollout.entered_at or rollout.opened_at),
+        awaits_approval=rollout.stage is Stage.AWAITING_APPROVAL and rollout.ending is None,
+        since=format_time(rollout.since or rollout.opened_at),
         waits=tuple(_waits(rollout, now)),
-        gates=tuple(_gate_row(verdict) for verdict in rollout.verdicts.values()),
+        gates=tuple(gate_row(verdict) for verdict in rollout.verdicts.values()),
         candidate=rollout.opened.candidate.number,
         champion=rollout.opened.champion.number,
     )
@@ -143,7 +146,7 @@ def _where(ledger: Ledger, rollout: Rollout) -> str:
     return f"Ramping, step {rollout.step + 1}{of}{share}{' (paused)' if rollout.paused else ''}"
 
 
-def _policy(rollout: Rollout) -> Policy | None:
+def rollout_policy(rollout: Rollout) -> Policy | None:
     """The policy that the rollout was opened with; None where this edition cannot read it."""
     try:
         return parse_policy(rollout.opened.policy)
@@ -152,7 +155,7 @@ def _policy(rollout: Rollout) -> Policy | None:
 
 
 def _steps(rollout: Rollout) -> int:
-    policy = _policy(rollout)
+    policy = rollout_policy(rollout)
     return len(policy.ramp) if policy else 0
 
 
@@ -168,7 +171,7 @@ def _waits(rollout: Rollout, now: float) -> Iterator[str]:
     for verdict in rollout.verdicts.values():
         if verdict.outcome is not Outcome.PASS:
             yield f"gate {verdict.gate} is {verdict.outcome}: {verdict.reason}"
-    policy = _policy(rollout)
+    policy = rollout_policy(rollout)
     if policy is None or rollout.opened.kind != RolloutKind.PROMOTION:
         return
     if hold := _hold(rollout, policy):
@@ -198,7 +201,8 @@ def _hold(rollout: Rollout, policy: Policy) -> float:
             return 0.0
 
 
-def _gate_row(verdict: Verdict) -> GateRow:
+def gate_row(verdict: Verdict) -> GateRow:
+    """A verdict with its numbers in words."""
     estimate, low, high = (finite_or_none(one) for one in (verdict.estimate, verdict.lower, verdict.upper))
     measured = ""
     if estimate is not None:

@@ -1,0 +1,148 @@
+"""Gather the values for the pages of versions, drills and approvals."""
+
+from urllib.parse import quote
+
+from surefoot.adapters.approvals.approver_files import read_approver_groups
+from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.incidents.incident_reports import report_files
+from surefoot.reports.incident_page import format_time
+from surefoot.status_page.journal_view import ModelRecord
+from surefoot.status_page.page_content import PAGE_SIZE, current_policy, listed_versions, model_link, summarize_model
+from surefoot.status_page.status_store import StatusStore
+from surefoot.status_page.views.approval_view import Groups, view_approvals
+from surefoot.status_page.views.drills_view import view_drills
+from surefoot.status_page.views.rollout_view import rollout_policy, view_rollout
+from surefoot.status_page.views.version_view import known_versions, view_version
+
+
+def _record(store: StatusStore, model: str) -> ModelRecord:
+    """What the journal says of a model.
+
+    Raises:
+        NotFound: The journal holds nothing of it.
+    """
+    store.touch(model)
+    record = store.view.record(model)
+    if record is None:
+        raise NotFound(f"the journal holds nothing of {model}")
+    return record
+
+
+def versions_values(store: StatusStore, model: str, page: int) -> dict[str, object]:
+    """What the page of all versions of a model shows.
+
+    Args:
+        store: The state.
+        model: Registered model.
+        page: One-based page of the versions.
+
+    Raises:
+        NotFound: The journal holds nothing of the model.
+    """
+    record = _record(store, model)
+    with store.view.lock:
+        versions = listed_versions(record)
+    pages = max(1, -(-len(versions) // PAGE_SIZE))
+    page = min(max(page, 1), pages)
+    return {
+        "title": f"{model}: versions",
+        "model": model,
+        "link": model_link(model),
+        "versions": versions[(page - 1) * PAGE_SIZE : page * PAGE_SIZE],
+        "count": len(versions),
+        "page": page,
+        "pages": pages,
+        "time": format_time,
+    }
+
+
+def version_values(store: StatusStore, model: str, number: str) -> dict[str, object]:
+    """What the page of one version shows.
+
+    Args:
+        store: The state.
+        model: Registered model.
+        number: Version.
+
+    Raises:
+        NotFound: The journal does not name the version.
+    """
+    record = _record(store, model)
+    ledger = record.ledger
+    versions = known_versions(ledger, record.statuses()).get(number)
+    if versions is None:
+        raise NotFound(f"the journal names no version {number} of {model}")
+    with store.view.lock:
+        unjudged = list(record.unjudged)
+    view = view_version(ledger, number, versions, unjudged, record.by_rollout, store.policy_time())
+    return {
+        "title": f"{model}: version {number}",
+        "model": model,
+        "link": model_link(model),
+        "summary": summarize_model(store, model),
+        "view": view,
+        "incidents": [(one, report_files(store.config, model, one.name)[0].is_file()) for one in view.incidents],
+        "mlflow": f"{store.config.mlflow}/#/models/{quote(model, safe='')}/versions/{quote(number, safe='')}",
+        "time": format_time,
+    }
+
+
+def drills_values(store: StatusStore, model: str) -> dict[str, object]:
+    """What the page of a model's drills shows.
+
+    Args:
+        store: The state.
+        model: Registered model.
+
+    Raises:
+        NotFound: The journal holds nothing of the model.
+    """
+    record = _record(store, model)
+    with store.view.lock:
+        unjudged = list(record.unjudged)
+    policy = current_policy(store, model)
+    section = policy.drill if policy else None
+    return {
+        "title": f"{model}: drills",
+        "model": model,
+        "link": model_link(model),
+        "view": view_drills(record.ledger, unjudged, section, store.policy_time()),
+    }
+
+
+def approval_values(store: StatusStore, model: str, rollout: str) -> dict[str, object]:
+    """What the page of a rollout's approvals shows.
+
+    Args:
+        store: The state.
+        model: Registered model.
+        rollout: Id of the rollout.
+
+    Raises:
+        NotFound: The journal holds no such rollout.
+    """
+    record = _record(store, model)
+    found = record.ledger.rollouts.get(rollout)
+    if found is None:
+        raise NotFound(f"{model} has no rollout {rollout}")
+    with store.view.lock:
+        entries = list(record.by_rollout.get(rollout, ()))
+    now, policy, groups = store.policy_time(), rollout_policy(found), _groups(store)
+    return {
+        "title": f"{model}: approval of rollout {rollout}",
+        "model": model,
+        "link": model_link(model),
+        "rollout": view_rollout(record.ledger, found, now),
+        "opened": found.opened,
+        "view": view_approvals(found, policy, entries, groups, now) if policy else None,
+        "groups_problem": groups.problem,
+    }
+
+
+def _groups(store: StatusStore) -> Groups:
+    """Who may approve."""
+    try:
+        found = read_approver_groups(store.config.configs)
+    except (NotFound, PolicyInvalid, OSError) as error:
+        return Groups({}, {}, str(error))
+    return Groups(found.groups, {name: person.mlflow for name, person in found.people.items()})

@@ -1,0 +1,1 @@
+"""Describe versions, rollouts, drills and approvals for their pages."""
