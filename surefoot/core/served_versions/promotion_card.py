@@ -112,7 +112,7 @@ def _gather(known: dict[str, _Promotion], found: dict[str, PromotionCard], event
             tuple(dict.fromkeys(promotion.approvals)),
         )
     elif isinstance(event, RolloutEnded) and rollout in found:
-        good = event.terminal_stage is Stage.PROMOTED
+        good = event.terminal_stage in {Stage.PROMOTED, Stage.FAST_PROMOTED}
         why = "" if good else f"{event.terminal_stage}: {event.reason}"
         baked = tuple(promotion.baked.values())
         found[rollout] = replace(found[rollout], ended=event.terminal_stage, taken_back=why, baked=baked)
