@@ -13,8 +13,11 @@ from surefoot import wiring
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
 from surefoot.cli.connect.options import (
     JournalOption,
+    LineageOption,
     ListenOption,
+    LogFormatOption,
     MlflowOption,
+    OtlpOption,
     PoolOption,
     PrefectOption,
     ProjectOption,
@@ -54,6 +57,9 @@ def up(
     page_port: Annotated[int | None, typer.Option(help="Port of the status page; 0 takes any free one.")] = None,
     clock: Annotated[str | None, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = None,
     tick: Annotated[int | None, typer.Option(help="Seconds between two ticks of the scheduled flows.", min=5)] = None,
+    lineage: LineageOption = None,
+    otlp: OtlpOption = None,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Start MLflow, Prefect (server and worker), the gateway and the controller, and wait until each answers.
 
@@ -71,6 +77,9 @@ def up(
         "page-port": page_port,
         "clock": clock,
         "tick": tick,
+        "lineage": lineage,
+        "otlp": otlp,
+        "log-format": log_format,
     }
     options = stack_options(resolve_settings(project.absolute(), given))
     began = time.monotonic()
@@ -114,6 +123,7 @@ def controller() -> None:
     from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
     from surefoot.controller.notifier import Notifier  # noqa: PLC0415 - same
+    from surefoot.controller.telemetry.telemetry_threads import TelemetryThreads  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
     from surefoot.status_page.page_server import serve_status_page  # noqa: PLC0415 - same
     from surefoot.status_page.programs.wake_signal import WakeSignal  # noqa: PLC0415 - same
@@ -126,6 +136,8 @@ def controller() -> None:
         processes = FlowForkserver(config.project, _PRELOADED)
         notifier = Notifier(config)
         notifier.start()
+        telemetry = TelemetryThreads(config)
+        telemetry.start()
         signal = WakeSignal()
         try:
             with serve_status_page(config, signal):
@@ -134,6 +146,7 @@ def controller() -> None:
                 Controller(work, runs, config.home, processes, notifier, signal, CandidateOpener()).run(signal.wait)
         finally:
             notifier.stop()
+            telemetry.stop()
 
 
 def register(app: typer.Typer) -> None:
