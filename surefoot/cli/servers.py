@@ -1,6 +1,5 @@
 """Define the commands that start or stop Surefoot's servers."""
 
-import logging
 import os
 import time
 from functools import partial
@@ -28,6 +27,7 @@ from surefoot.cli.local import stack
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import console
 from surefoot.settings import home_folder, read_settings
+from surefoot.telemetry.json_log import write_log_lines
 
 _PRELOADED = (
     "flows.promote",
@@ -104,6 +104,8 @@ def gateway(
     from surefoot.gateway.supervision.supervisor import Supervisor  # noqa: PLC0415 - same
 
     config = read_settings()
+    if config.log_format == "json":
+        write_log_lines(config.log_format)
     # A model's library that is imported while requests are served breaks them: everything comes first, and every
     # worker and every model's process is forked from here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -129,8 +131,7 @@ def controller() -> None:
     from surefoot.status_page.programs.wake_signal import WakeSignal  # noqa: PLC0415 - same
 
     config = read_settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    write_log_lines(config.log_format)
     runs = PrefectRuns(config)
     with hold_controller_lock(config.home) as say_ready:
         processes = FlowForkserver(config.project, _PRELOADED)

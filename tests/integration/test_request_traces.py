@@ -1,5 +1,6 @@
 """Sampled requests reach an OpenTelemetry collector as spans, and no collector slows or fails a request."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from surefoot.core.telemetry.span import Span
 from surefoot.telemetry.otlp_sender import SpanSender
 from surefoot.telemetry.span_queue import SpanCounts, SpanQueue
 from tests import local_http
-from tests.integration.gateway_harness import RAISING, ROW, Gateway, listening as gateway_listening
+from tests.integration.gateway_harness import RAISING, ROW, Gateway
+from tests.integration.gateway_harness import listening as gateway_listening
 from tests.integration.receivers import Receiver
 from tests.integration.test_journal_telemetry import attributes, collector, spans_of
 from tests.integration.waiting import wait_for
@@ -54,7 +56,7 @@ def test_a_sampled_request_is_a_part_of_its_callers_trace(traced: Gateway, colle
     times = [(span.start_time_unix_nano, span.end_time_unix_nano) for span in parts]
     assert times[0][0] == whole.start_time_unix_nano
     assert times[-1][1] == whole.end_time_unix_nano
-    assert all(one[1] == other[0] for one, other in zip(times, times[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(times))
     told = attributes(whole)
     assert (told["surefoot.model"], told["surefoot.version"], told["surefoot.request"]) == ("flights", "2", "r-1")
     (evaluated,) = whole.events
@@ -128,7 +130,7 @@ def test_a_collector_that_hangs_or_is_gone_costs_no_answer(
 
 
 def test_a_full_queue_drops_and_counts(collector: Receiver) -> None:
-    """Spans that have no room are dropped at once and counted; those that were queued arrive when the collector does."""
+    """Spans that have no room are dropped at once and counted; what was queued arrives with the collector."""
     collector.status = 503
     spans = SpanQueue(SpanSender(f"http://127.0.0.1:{collector.port}", "test"), max_waiting=3)
     counts = SpanCounts()

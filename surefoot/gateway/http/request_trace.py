@@ -112,7 +112,7 @@ class _SampledTrace:
     def fail(self, model: str, counts: SpanCounts, status: int) -> None:
         """Queue the spans of a request that gets no answer."""
         self.end_stage("failed")
-        attributes = {"surefoot.model": model, "http.response.status_code": status}
+        attributes: dict[str, AttributeValue] = {"surefoot.model": model, "http.response.status_code": status}
         error = f"status {status}" if status >= _SERVER_ERROR else ""
         self._queue(model, attributes, counts, (), error)
 
