@@ -32,7 +32,7 @@ from tests.unit.test_golden_journals import entries_of
 from tests.unit.test_lineage import tabled
 
 DEMO = "journal-0.1.0-demo.jsonl"
-FLOW = "0190f8a4-52a4-7d5e-9d5a-0123456789ab"
+EARLIER, FLOW, LATER = (f"0190f8a4-52a4-7d5e-9d5a-0123456789a{one}" for one in "abc")
 
 
 @pytest.fixture
@@ -116,11 +116,14 @@ def test_every_kind_of_rollout_reaches_a_receiver_that_validates(
     started(aborted, at(Stage.RAMPING))
     end_rollout(aborted.ports(), "m", Stage.ABORTED, "not today")
     drive_rollout(aborted.ports(), "m", until=lambda ledger: not ledger.open)
-    journal_entries(config, entries_of(DEMO))
+    entries = entries_of(DEMO)
+    asked = next(entry.actor for entry in entries if entry.kind == "RolloutOpened")
+    for name in (EARLIER, FLOW, FLOW):
+        remember_flow_run(config, asked, name)
+    journal_entries(config, entries)
     journal_entries(config, aborted.journal.entries, "aborted")
     journal_entries(config, tabled().journal.entries, "tabled")
-    for actor in {entry.actor for entry in entries_of(DEMO) if entry.actor.startswith("flow:reconcile")}:
-        remember_flow_run(config, actor, FLOW)
+    remember_flow_run(config, asked, LATER)
     assert deliver(config) == ""
     events = catalogue.bodies
     for event in events:

@@ -1,6 +1,7 @@
 """OpenLineage events of journals: valid by the published schemas, the same whenever they are made."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,7 +183,7 @@ def test_an_aborted_rollout_aborts_its_runs() -> None:
 def test_the_flow_run_is_the_parent_where_it_is_known() -> None:
     """A rollout names the Prefect flow run that opened it; a stage names the rollout, and that run as its root."""
     entries = entries_of("journal-0.1.0-demo.jsonl")
-    events = events_of(entries, LineageNames(flow_run=lambda actor: FLOW if "reconcile" in actor else ""))
+    events = events_of(entries, LineageNames(flow_run=lambda entry: FLOW if "reconcile" in entry.actor else ""))
     (opened,) = {
         event["run"]["facets"]["parent"]["run"]["runId"]
         for event in events
@@ -194,6 +195,20 @@ def test_the_flow_run_is_the_parent_where_it_is_known() -> None:
     assert {event["run"]["facets"]["parent"]["job"]["name"] for event in stages} == {"flights-late.promotion"}
     for event in events:
         check_event(event)
+
+
+def test_a_rollout_that_no_flow_opened_has_the_one_that_drives_it() -> None:
+    """What a webhook or a person has opened names the first flow run that works on it, as soon as there is one."""
+    history = Told()
+    history.at(
+        1.0, ChampionAdopted(ONE), RolloutOpened("r", RolloutKind.PROMOTION, TWO, ONE, {}, "", "", "s", 1, "try")
+    )
+    history.ports = replace(history.ports, actor="flow:promote/promote m 2")
+    history.at(2.0, StageEntered("r", Stage.PROMOTING, 0, "go"), RolloutEnded("r", Stage.PROMOTED, "baked"))
+    first, *_, last = events_of(list(history.ports.journal.read("m")), LineageNames(flow_run=lambda _: FLOW))
+    assert "parent" not in first["run"]["facets"]
+    assert last["run"]["facets"]["parent"]["run"]["runId"] == FLOW
+    assert last["run"]["facets"]["parent"]["job"] == {"namespace": "prefect", "name": "promote"}
 
 
 def test_every_facet_is_made_somewhere() -> None:

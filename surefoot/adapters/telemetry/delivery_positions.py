@@ -8,6 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction
+from surefoot.core.journal.chain import Entry
 from surefoot.core.notify.delivery_schedule import pause_before_retry
 
 TELEMETRY_TABLES: Final = sa.MetaData()
@@ -33,7 +34,8 @@ _FLOW_RUNS: Final = sa.Table(
     "telemetry_flow_runs",
     TELEMETRY_TABLES,
     sa.Column("actor", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
 )
 
 
@@ -129,22 +131,26 @@ class DeliveryPositions:
         latest = refusals[-1] if refusals else before.refusal
         self._save(receiver, ReceiverState(refused=before.refused + len(refusals), refusal=latest))
 
-    def remember_flow_run(self, actor: str, name: str) -> None:
-        """Keep the id of the flow run in whose name journal entries are written.
+    def remember_flow_run(self, actor: str, name: str, now: float) -> None:
+        """Keep the id of a flow run, before it writes journal entries.
 
         Args:
-            actor: The actor of these entries.
+            actor: The actor of these entries; later runs may have the same one.
             name: Id of the flow run.
+            now: Time of the host [Unix seconds].
         """
+        column = _FLOW_RUNS.c
+        known = sa.select(column.id).where(column.actor == actor, column.id == name)
         with self._transaction(writing=True) as connection:
-            if connection.execute(sa.select(_FLOW_RUNS).where(_FLOW_RUNS.c.actor == actor)).first() is None:
-                connection.execute(sa.insert(_FLOW_RUNS).values(actor=actor, id=name))
+            if connection.execute(known).first() is None:
+                connection.execute(sa.insert(_FLOW_RUNS).values(actor=actor, id=name, at=now))
 
-    def flow_run(self, actor: str) -> str:
-        """Id of the flow run in whose name an actor writes; empty where it is not known."""
+    def flow_run(self, entry: Entry) -> str:
+        """Id of the flow run that wrote an entry: the last one of its actor until then; empty where none is known."""
+        column = _FLOW_RUNS.c
+        mine = sa.select(column.id).where(column.actor == entry.actor, column.at <= entry.wall)
         with self._transaction(writing=False) as connection:
-            found = connection.execute(sa.select(_FLOW_RUNS.c.id).where(_FLOW_RUNS.c.actor == actor)).scalar()
-        return str(found or "")
+            return str(connection.execute(mine.order_by(column.at.desc()).limit(1)).scalar() or "")
 
     def _save(self, receiver: str, state: ReceiverState) -> None:
         values = {name: getattr(state, name) for name in ReceiverState.__dataclass_fields__}

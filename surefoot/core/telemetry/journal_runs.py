@@ -1,7 +1,7 @@
 """Read the journal as runs that begin and end, such as rollouts and stages."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
@@ -25,6 +25,8 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.served_version_events import RollbackTargetChanged
 from surefoot.core.tables.data_events import DataRestored, DataRestoreRefused, DataRestoreRequested
 
+FLOW_ACTOR = "flow:"
+"""How the actor of entries begins that a flow run has written."""
 _CALLED_OFF = frozenset({Stage.ABORTED, Stage.SUPERSEDED, Stage.WITHDRAWN})
 _BACK = frozenset({Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK})
 
@@ -84,6 +86,7 @@ class RunChange:
         reason: Why it failed or was called off; empty else.
         served: The version that is the champion after a rollout that is complete; None for anything else.
         moments: Entries that fell into it, with what they say: verdicts that were new, and pauses.
+        flow: The first entry of the rollout that a flow run has written; None where there is none yet.
     """
 
     run: JournalRun
@@ -92,6 +95,7 @@ class RunChange:
     reason: str = ""
     served: Version | None = None
     moments: tuple[tuple[Entry, GateJudged | Paused], ...] = ()
+    flow: Entry | None = None
 
 
 @dataclass
@@ -118,6 +122,7 @@ class _RolloutRuns:
     stage: _OpenRun | None = None
     effects: dict[int, _OpenRun] = field(default_factory=dict)
     gate: str = ""
+    flow: Entry | None = None
 
 
 class JournalRuns:
@@ -138,7 +143,17 @@ class JournalRuns:
         Args:
             entries: Entries of the journal that come after those that were read before.
         """
-        return [(entry, self._read(entry, decode_event(entry.kind, entry.data))) for entry in entries]
+        return [(entry, self._changes(entry)) for entry in entries]
+
+    def _changes(self, entry: Entry) -> list[RunChange]:
+        event = decode_event(entry.kind, entry.data)
+        changes = self._read(entry, event)
+        found = self._rollouts.get(getattr(event, "rollout", ""))
+        if found is None:
+            return changes
+        if found.flow is None and entry.actor.startswith(FLOW_ACTOR):
+            found.flow = entry
+        return [replace(change, flow=found.flow) for change in changes]
 
     def _read(self, entry: Entry, event: Event) -> list[RunChange]:
         if isinstance(event, RolloutOpened):

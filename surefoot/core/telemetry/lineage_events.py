@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from surefoot.core.domain import Stage, Version
+from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import GateJudged
-from surefoot.core.telemetry.journal_runs import JournalRun, RunChange, RunKind, RunResult
+from surefoot.core.telemetry.journal_runs import FLOW_ACTOR, JournalRun, RunChange, RunKind, RunResult
 from surefoot.core.telemetry.lineage_facets import (
     EVENT_SCHEMA,
     PRODUCER,
@@ -36,12 +37,12 @@ class LineageNames:
     Attributes:
         jobs: Namespace of its jobs.
         registry: Namespace of registered models and their versions.
-        flow_run: Gives the id of a Prefect flow run by its name as actor of the journal; empty where it is not known.
+        flow_run: Gives the id of the Prefect flow run that wrote an entry; empty where it is not known.
     """
 
     jobs: str = "surefoot"
     registry: str = "mlflow"
-    flow_run: Callable[[str], str] = lambda _actor: ""
+    flow_run: Callable[[Entry], str] = lambda _entry: ""
 
 
 def lineage_event(change: RunChange, names: LineageNames) -> Json | None:
@@ -105,7 +106,7 @@ def _run_facets(change: RunChange, names: LineageNames) -> Json:
         },
     }
     facets: dict[str, object] = {"tags": tags_facet(tags)}
-    flow = _flow_run(run.root.actor, names)
+    flow = _flow_run(change.flow, names)
     whole = run_id(run.root.hash), names.jobs, f"{run.root.model}.{opened.kind.value}"
     if not run.is_rollout:
         facets["parent"] = parent_facet(whole, flow or whole)
@@ -116,13 +117,13 @@ def _run_facets(change: RunChange, names: LineageNames) -> Json:
     return facets
 
 
-def _flow_run(actor: str, names: LineageNames) -> tuple[str, str, str] | None:
-    """Id, namespace and job name of the Prefect flow run in whose name an entry was written."""
-    if not actor.startswith("flow:"):
+def _flow_run(entry: Entry | None, names: LineageNames) -> tuple[str, str, str] | None:
+    """Id, namespace and job name of the Prefect flow run that wrote an entry."""
+    found = "" if entry is None else names.flow_run(entry)
+    if entry is None or not found:
         return None
-    found = names.flow_run(actor)
-    flow, _, _ = actor.removeprefix("flow:").partition("/")
-    return (found, _PREFECT, flow) if found else None
+    flow, _, _ = entry.actor.removeprefix(FLOW_ACTOR).partition("/")
+    return found, _PREFECT, flow
 
 
 def _inputs(change: RunChange, names: LineageNames) -> list[Json]:

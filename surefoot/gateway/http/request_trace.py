@@ -173,7 +173,7 @@ def _flag_attributes(job: ScoringRequest) -> dict[str, AttributeValue]:
         "feature_flag.result.variant": job.arm.value,
         "feature_flag.result.reason": "split" if job.split.weight else "static",
         "feature_flag.version": str(job.split.generation),
-        "feature_flag.set.id": job.split.rollout,
+        **({"feature_flag.set.id": job.split.rollout} if job.split.rollout else {}),
     }
 
 

@@ -162,7 +162,7 @@ def remember_flow_run(config: Settings, actor: str, name: str) -> None:
         return
     positions = DeliveryPositions(config.journal_url)
     try:
-        positions.remember_flow_run(actor, name)
+        positions.remember_flow_run(actor, name, time.time())
     except SurefootError:
         return  # the event says nothing of the flow run then
     finally:
