@@ -43,7 +43,7 @@ fault: setup # hours: damage, kills during rollbacks, starts under pressure, eve
 	@.ci/need browser
 	@.ci/need openssh
 	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest tests/property tests/unit tests/integration/test_emergency.py
-	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest -m sweep tests/e2e tests/integration
+	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest -m sweep tests/e2e tests/integration tests/fault
 	$(BIN)/python -m bench.damage && $(BIN)/python -m bench.rollback_kills
 	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
 docs: setup # the site, in dist/docs

@@ -22,9 +22,11 @@ from surefoot.exposure import write_due_exposure
 from surefoot.incidents.incident_reports import update_incident_reports
 from surefoot.incidents.notifications import journal_deliveries
 from surefoot.rollout import (
+    DriftRule,
     NextStep,
     Ports,
     adopt_champions,
+    candidate_requests,
     check_due_checkpoints,
     check_fallback,
     end_cancelled_rollouts,
@@ -34,8 +36,10 @@ from surefoot.rollout import (
     is_exposure_list_due,
     is_fallback_check_due,
     journal_model_drift,
+    needs_fresh_view,
     next_step,
     open_requested_rollout,
+    policy_reaction,
     restore_due_tables,
 )
 from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
@@ -153,16 +157,20 @@ def apply_registry_changes() -> dict[str, list[str]]:
     policies = wiring.read_policies(config)
     # The flow run of the rollout waits for what is built: here other models would wait too.
     with open_flow_ports(build_wait_s=_BUILD_WAIT_S) as ports:
-        for model in sorted({*policies, *ports.journal.models()}):
+        models = sorted({*policies, *ports.journal.models()})
+        views = wiring.read_registry_views(config, models)
+        for model in models:
             try:
-                view = ports.registry.view(model)
+                view = views.get(model)
+                if view is None or needs_fresh_view(ports.ledger(model), view):
+                    view = ports.registry.view(model)
                 if reason := end_withdrawn_rollout(ports, model, view):
                     withdrawn.append(f"{model}: {reason}")
                     log.warning("%s is withdrawn: %s", model, reason)
                     _try_to_finish(ports, model)
                 if (policy := policies.get(model)) is None:
                     continue
-                facts = wiring.policy_facts(config, model, policy)
+                facts = wiring.policy_facts(config, model, policy) if candidate_requests(view) else {}
                 wish = partial(wiring.candidate_promotion, config, model)
                 found = open_requested_rollout(ports, model, view, wish, facts)
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
@@ -290,11 +298,16 @@ def show_ended_rollouts() -> list[str]:
 
 @task(name="compare with the journal")
 def report_drift() -> list[str]:
-    """Journal and report each difference of gateway or registry from the journal."""
-    found = []
-    with open_flow_ports() as ports:
-        for model in ports.journal.models():
-            found += journal_model_drift(ports, model)
+    """Journal and report each difference of gateway or registry from the journal, and react as the policy says."""
+    found, config = [], read_settings()
+    policies = wiring.read_policies(config)
+    with open_flow_ports(build_wait_s=_BUILD_WAIT_S) as ports:
+        models = ports.journal.models()
+        views = wiring.read_registry_views(config, models)
+        for model in models:
+            wish = partial(wiring.candidate_promotion, config, model)
+            rule = DriftRule(policy_reaction(policies.get(model)), wish)
+            found += journal_model_drift(ports, model, rule, views.get(model))
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found

@@ -1,4 +1,4 @@
-"""Run an expectation suite on a back-test's requests, and reuse its results."""
+"""Run an expectation suite on a back-test's requests, once for each set of them."""
 
 import hashlib
 import tempfile

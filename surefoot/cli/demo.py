@@ -1,13 +1,8 @@
 """Define the command `demo`, which runs a demo on public flight data."""
 
-import contextlib
 import json
-import multiprocessing
 import os
-import signal
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +11,13 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.local import stack
+from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.local.project_folder import project_template
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.local.stack_options import StackOptions
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.domain import Outcome
-from surefoot.core.errors import Rejected, SurefootError, Unavailable
+from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.incidents.incident_events import EvidenceHeld
 from surefoot.core.journal.chain import Entry, check_chain
 from surefoot.core.journal.event_sentences import describe_event
@@ -31,18 +27,14 @@ from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
 from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_demo_project
 from surefoot.demo.release_manager import sign_approval
+from surefoot.demo.training_process import TrainedVersions, training_process
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
 if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
-
     from surefoot.core.incidents.incident_state import Incident
     from surefoot.demo.demo_report import RolloutSummary
     from surefoot.demo.scenario import DemoScenario
-
-_TrainedVersions = list[tuple[int, "Pipeline", str]]
-"""Trained versions: index into the demo's recipes, fitted pipeline, digest of the training data."""
 
 _PREDICTIONS = "predictions.db"
 """The database of the predictions, in the demo's home."""
@@ -90,6 +82,13 @@ class _DemoEnvironment:
         """Let the release manager sign what the rollout waits for."""
         with wiring.open_ports(self.config, "demo") as ports:
             self.announce(f"{sign_approval(ports, self._model, self.config.home)} has seen the evidence, and signs")
+
+    def start_promotion(self, number: str, reason: str) -> None:
+        """Start a run of the deployment `promote`, as the form in Prefect does."""
+        body = {"parameters": {"model": self._model, "version": number, "reason": reason}}
+        with open_prefect_client(self.config) as api:
+            found = api.get("/deployments/name/promote/promote").raise_for_status().json()
+            api.post(f"/deployments/{found['id']}/create_flow_run", json=body).raise_for_status()
 
     def announce(self, text: str) -> None:
         """Tell the audience."""
@@ -151,7 +150,7 @@ def demo(
     config: Settings | None = None
     finished = False
     try:
-        with exit_on_stop_signals(), _training(home.parent / "flights.parquet") as training:
+        with exit_on_stop_signals(), training_process(home.parent / "flights.parquet") as training:
             from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its first use
             from surefoot.demo.scenario import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
 
@@ -176,69 +175,7 @@ def demo(
             stack.stop_stack(config)
 
 
-class TrainingProcess:
-    """Trains every version in a process of its own, beside the servers that are starting.
-
-    A thread would import scikit-learn at the same time as this process's main thread, which breaks the import of both.
-    """
-
-    def __init__(self, cache: Path) -> None:
-        """Start the process.
-
-        Args:
-            cache: Parquet file of the flights; built when it is missing.
-        """
-        context = multiprocessing.get_context("spawn")  # a fork would copy the locks of running threads
-        self._received, sender = context.Pipe(duplex=False)
-        self.process = context.Process(target=_train, args=(cache, sender), name="training", daemon=True)
-        self.process.start()
-        sender.close()  # the child has its own: when the child ends, `recv` sees the end
-
-    def result(self) -> _TrainedVersions:
-        """Wait for the trained versions.
-
-        Raises:
-            Unavailable: The training failed, or its process ended; the message says why.
-        """
-        try:
-            outcome = self._received.recv()
-        except EOFError:
-            self.process.join()
-            raise Unavailable(f"the training process ended with code {self.process.exitcode}") from None
-        if isinstance(outcome, str):
-            raise Unavailable(f"the demo's models could not be trained: {outcome}")
-        return outcome  # type: ignore[no-any-return]
-
-    def stop(self) -> None:
-        """End the process if it still runs."""
-        self.process.kill()
-        self.process.join()
-        self._received.close()
-
-
-@contextlib.contextmanager
-def _training(cache: Path) -> Iterator[TrainingProcess]:
-    training = TrainingProcess(cache)
-    try:
-        yield training
-    finally:
-        training.stop()
-
-
-def _train(cache: Path, sender: Connection) -> None:
-    """Main function of the training process: send the trained versions, or the error as text."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends this process
-    try:
-        from surefoot.demo.flight_requests import build_requests  # noqa: PLC0415 - pandas and scikit-learn take seconds
-        from surefoot.demo.model_versions import VERSION_RECIPES, train_versions  # noqa: PLC0415 - same
-
-        made = train_versions(build_requests(cache))
-        sender.send([(VERSION_RECIPES.index(recipe), pipeline, digest) for recipe, pipeline, digest in made])
-    except Exception as error:  # noqa: BLE001 - reported by the process that waits
-        sender.send(f"{type(error).__name__}: {error}")
-
-
-def _theatre(config: Settings, trained: _TrainedVersions) -> "tuple[_DemoEnvironment, DemoScenario]":
+def _theatre(config: Settings, trained: TrainedVersions) -> "tuple[_DemoEnvironment, DemoScenario]":
     """The story with its callers, every version registered."""
     from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its use
     from surefoot.demo import scenario  # noqa: PLC0415 - same
@@ -261,7 +198,7 @@ def _theatre(config: Settings, trained: _TrainedVersions) -> "tuple[_DemoEnviron
     return theatre, play
 
 
-def _first_answer(config: Settings, trained: _TrainedVersions) -> int:
+def _first_answer(config: Settings, trained: TrainedVersions) -> int:
     """Serve the champion and wait until it has answered one caller."""
     _, play = _theatre(config, trained)
     try:
@@ -277,7 +214,7 @@ def _first_answer(config: Settings, trained: _TrainedVersions) -> int:
     return 1 if seen.failed else 0
 
 
-def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
+def _play(config: Settings, trained: TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
     from surefoot.adapters.predictions.prediction_log import PredictionLog  # noqa: PLC0415 - beside its use
     from surefoot.demo import demo_report  # noqa: PLC0415 - same
 

@@ -278,12 +278,12 @@ def _finish_steps(ports: Ports, model: str, why: str) -> None:
 
 
 def repair(model: ModelArgument) -> None:
-    """Set alias champion back to the version that is served, after somebody has moved it by hand."""
+    """Set alias champion back to the version that is served, after it was moved by hand."""
     with open_allowed_ports(Action.REPAIR, model) as ports:
         ledger = retry_on_conflict(lambda: mend(ports, model))
-        number = ledger.champion.number if ledger.champion else "none"
         if ledger.drifts:
             raise Unavailable(f"{model}: {'; '.join(_describe_difference(drift) for drift in ledger.drifts.values())}")
+        number = ledger.champion.number if ledger.champion else "none"
         console.print(f"{escape(model)}: alias champion points to version {number}, which is served")
 
 
@@ -338,8 +338,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
     if json_:
         said = {"restore_ms": restored, "total_ms": took, "reason": why.text, "reason_changes": why.changes}
         drifts = [as_json(drift) for drift in ledger.drifts.values()]
-        found = {"entries": [entry_json(e) for e in entries], "drifts": drifts, "tables": str(tables or "")}
-        print_json({**found, **said})
+        print_json({"entries": [entry_json(e) for e in entries], "drifts": drifts, "tables": str(tables or ""), **said})
     elif restored is not None:
         if (taken := last_rolled_back(ledger)) and taken.rollout in _ended(entries):
             number = taken.version.number

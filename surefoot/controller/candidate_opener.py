@@ -1,6 +1,7 @@
-"""Open requested rollouts in a separate process as soon as a webhook arrives.
+"""Open requested rollouts, and answer a moved champion, as soon as a webhook arrives.
 
-`reconcile` does the same a few seconds later, and whatever else is due; without a webhook it does it at its tick.
+That is done in a process of its own. `reconcile` does the same a few seconds later, and whatever else is due; without
+a webhook it does so at its tick.
 """
 
 import logging
@@ -12,7 +13,16 @@ from functools import partial
 
 from surefoot import wiring
 from surefoot.core.errors import SurefootError
-from surefoot.rollout import open_requested_rollout
+from surefoot.rollout import (
+    DriftRule,
+    NextStep,
+    Ports,
+    finish_decided_ending,
+    journal_model_drift,
+    next_step,
+    open_requested_rollout,
+    policy_reaction,
+)
 from surefoot.settings import Settings, read_settings
 from surefoot.telemetry.json_log import write_log_lines
 
@@ -20,26 +30,32 @@ _ACTOR = "webhook"
 _BUILD_WAIT_S = 1.0
 """How long it waits for the environment of a version [s]: the run of the rollout waits for what is not built yet."""
 
+_MOST_PROCESSES = 3
+"""Processes at the same time [count]: opening hashes a version, which may take minutes."""
 _log = logging.getLogger(__name__)
 
 
 class CandidateOpener:
-    """Starts the process, which is forked with all imports; one at a time."""
+    """Starts processes that are forked with all imports, a few at a time; no two of them open the same model."""
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: list[tuple[frozenset[str], subprocess.Popen[bytes]]] = []
 
     def start(self, models: Collection[str]) -> None:
-        """Have the rollouts of these models opened, unless the process of an earlier call still works."""
-        if self._process is not None and self._process.poll() is None:
+        """Have the rollouts of these models opened, but for those that the process of an earlier call still opens."""
+        self._running = [one for one in self._running if one[1].poll() is None]
+        free = frozenset(models).difference(*(busy for busy, _ in self._running))
+        if not free or len(self._running) >= _MOST_PROCESSES:  # the next tick opens them
             return
-        program = ["surefoot.controller.forked_run", "surefoot.controller.candidate_opener", *sorted(models)]
+        program = ["surefoot.controller.forked_run", "surefoot.controller.candidate_opener", *sorted(free)]
         quiet = subprocess.DEVNULL
         try:
-            self._process = subprocess.Popen([sys.executable, "-m", *program], stdin=quiet, stderr=quiet)  # noqa: S603 - ours
+            process = subprocess.Popen([sys.executable, "-m", *program], stdin=quiet, stderr=quiet)  # noqa: S603 - ours
         except OSError as error:
             _log.warning("no process can be started (%s): reconcile opens what is asked for", error)
+            return
+        self._running.append((free, process))
 
 
 def open_candidates(config: Settings, models: Sequence[str]) -> list[str]:
@@ -63,6 +79,18 @@ def open_candidates(config: Settings, models: Sequence[str]) -> list[str]:
                 continue
             said += [f"{model}: {line}" for line in found.lines]
             said += [f"{model}: version {found.number} is opened"] if found.number else []
+            said += _answer_drift(ports, model, DriftRule(policy_reaction(policy), wish))
+    return said
+
+
+def _answer_drift(ports: Ports, model: str, rule: DriftRule) -> list[str]:
+    """React to a moved alias `champion`, and finish the rollback that it asks for; one line for each difference."""
+    said = journal_model_drift(ports, model, rule)
+    if next_step(ports.ledger(model), driven=False) is NextStep.FINISH:
+        try:
+            finish_decided_ending(ports, model)
+        except SurefootError as error:  # `reconcile` tries again
+            said.append(f"{model}: {error}")
     return said
 
 

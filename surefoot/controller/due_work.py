@@ -24,6 +24,7 @@ from surefoot.incidents.notifications import unjournalled_deliveries
 from surefoot.rollout import (
     DRILL_RETRY_S,
     CandidateRequest,
+    DriftRule,
     NextStep,
     Ports,
     PromotionRequest,
@@ -43,6 +44,7 @@ from surefoot.rollout import (
     next_step,
     open_requested_rollout,
     pending_tables,
+    policy_reaction,
     wanted_change,
 )
 from surefoot.rollout.dry_run import ChangeWanted
@@ -179,7 +181,8 @@ class DueWork:
                 return said
         if (step := next_step(ledger, driven=driven)) is not NextStep.NOTHING:
             return f"rollout {ledger.open} needs {step}{_stepping(ledger)}"
-        return wanted_change(partial(journal_model_drift, model=model), ports)
+        rule = DriftRule(policy_reaction(policy), partial(_promote_adopted, waits=bool(ledger.open)))
+        return wanted_change(partial(journal_model_drift, model=model, rule=rule), ports)
 
     def _to_count(self, ports: CachedPorts) -> _DueRuns:
         """Models of which a rollout has ended, so that what versions answered is to be counted or listed."""
@@ -290,6 +293,11 @@ def _adopt(ports: Ports, model: str) -> None:
         adopt_champion(ports, model)
     except SurefootError:
         return
+
+
+def _promote_adopted(wish: CandidateRequest, *, waits: bool) -> PromotionRequest:
+    """Say that the version on which alias champion was set is to be promoted."""
+    raise ChangeWanted(f"version {wish.number} is to be adopted{_WAITS if waits else ''}")
 
 
 def _open(ports: Ports, model: str, view: RegistryView, facts: object) -> None:

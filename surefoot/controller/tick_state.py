@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,9 @@ _REGISTRY_CACHE_S = 5.0
 """How long MLflow may take to answer a tick [s]: the next one asks again."""
 _REREAD_INTERVAL_S = 600.0
 """How long what the registry says of a model is taken as read while its fingerprint stays the same [s]."""
+
+_MANY_MODELS = 10
+"""Changed models from which on they are read together [count]."""
 
 JournalHead = tuple[int, str]
 """Sequence and hash of the last entry of a journal."""
@@ -125,6 +128,7 @@ class TickState:
             states = ports.traffic.served_states()  # type: ignore[attr-defined]
         except SurefootError as error:
             traffic_trouble = error
+        self._read_many_views(registry, found)
         troubles = [str(error) for error in (registry_trouble, traffic_trouble) if error]
         if troubles != self.troubles:
             _log.warning("%s", "; ".join(troubles) or "registry and gateway answer again")
@@ -144,6 +148,15 @@ class TickState:
             registry=_KnownRegistry(registry, found, self._views, registry_trouble),
             traffic=_KnownTraffic(ports.traffic, states, self._splits, traffic_trouble),
         )
+
+    def _read_many_views(self, registry: MlflowRegistry, found: Mapping[str, RegistryFingerprint]) -> None:
+        """Read what is new of many models in a few calls; a few models, and what fails here, are read one by one."""
+        changed = [model for model, mark in found.items() if model not in self._views or self._views[model][0] != mark]
+        if len(changed) < _MANY_MODELS:
+            return
+        with suppress(SurefootError):
+            now = time.monotonic()
+            self._views |= {model: (found[model], now, view) for model, view in registry.views(changed).items()}
 
     def _suite(self, policies: Mapping[str, Policy], model: str) -> object:
         policy = policies.get(model)

@@ -336,12 +336,14 @@ class RegistryView:
         aliases: Version numbers by alias.
         stages: The stage of each version by its number; every version is in it.
         statuses: The status of each version by its number, for example "READY".
+        data_digests: Tag `surefoot.data_digest` of each version that has it, by its number.
     """
 
     exists: bool
     aliases: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
+    data_digests: Mapping[str, str] = field(default_factory=dict)
 
     def similar_alias(self, wanted: str) -> str:
         """An alias that is spelt almost like the wanted one, as a clause; empty when there is none."""

@@ -121,6 +121,17 @@ def _rollout(scene: DemoCandidate, entries: Sequence[Entry], log: PredictionLog)
     return RolloutSummary(*told)
 
 
+def _ways_in(found: Sequence[RolloutSummary], entries: Sequence[Entry]) -> dict[str, str]:
+    """What began each rollout: for a promotion what asked for it, for the rollback the actor."""
+    opened = {str(entry.data["rollout"]): entry for entry in entries if entry.kind == "RolloutOpened"}
+    ways = {}
+    for item in sorted(found, key=lambda one: opened[one.scene.rollout].seq if one.scene.rollout in opened else 0):
+        if entry := opened.get(item.scene.rollout):
+            rollback = entry.data["kind"] == "rollback"
+            ways[item.scene.story] = entry.actor.partition("/")[0] if rollback else str(entry.data["source"])
+    return ways
+
+
 def expected_result_rows(
     story: DemoScenario,
     found: Sequence[RolloutSummary],
@@ -158,7 +169,15 @@ def expected_result_rows(
         return {"name": name, "value": value, "unit": unit, "demand": demand, "ok": bool(ok)}
 
     mean = average.estimate if average else None
+    ways = _ways_in(found, entries)
     return [
+        row(
+            "ways in: run in Prefect, stage, alias, schedule",
+            ", ".join(f"{scene} {way}" for scene, way in ways.items()),
+            "",
+            "b hand, c stage, a alias, d flow:watch",
+            ways == {"b": "hand", "c": "stage", "a": "alias", "d": "flow:watch"},
+        ),
         row(
             "a: the good retrain ends as",
             a and a.terminal_stage,

@@ -149,6 +149,16 @@ def _register(recipe: VersionRecipe, trained: Pipeline, data_digest: str, exampl
     return number
 
 
+def move_to_staging(uri: str, number: str) -> None:
+    """Move a version to stage Staging, as teams do that still use stages."""
+    import mlflow  # noqa: PLC0415 - same
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow would rather have aliases
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.transition_model_version_stage(MODEL_NAME, number, "Staging")
+
+
 def move_alias(uri: str, alias: str, number: str) -> None:
     """Move an alias: all that a data scientist ever does."""
     import mlflow  # noqa: PLC0415 - same

@@ -13,7 +13,7 @@ from surefoot.core.errors import Unavailable
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.demo.flight_requests import FEATURES, fill_gaps, midnight
-from surefoot.demo.model_versions import VersionRecipe, move_alias, register_version
+from surefoot.demo.model_versions import VersionRecipe, move_alias, move_to_staging, register_version
 from surefoot.demo.predictions_table import PredictionsTable
 from surefoot.demo.traffic_replay import CallerCounts, TrafficReplay
 
@@ -26,7 +26,7 @@ _SLOW_RATE = 6.0
 """Requests a second while a scene is being set."""
 _FAST_RATE = 250.0
 """Requests a second while a rollout waits for live traffic: most of a day of the replay."""
-_SCENE_TIMEOUT_S = 240.0
+_SCENE_TIMEOUT_S = 600.0
 """Longest real time of one scene [seconds]."""
 
 
@@ -50,6 +50,10 @@ class DemoActions(Protocol):
 
     def approve(self) -> None:
         """Let the release manager sign what the rollout waits for."""
+        ...
+
+    def start_promotion(self, number: str, reason: str) -> None:
+        """Start a run of the deployment `promote`, as the form in Prefect does."""
         ...
 
     def announce(self, text: str) -> None:
@@ -160,11 +164,8 @@ class DemoScenario:
         raise Unavailable(f"the promoted version was not taken back within {_SCENE_TIMEOUT_S:.0f} s")
 
     def _scene(self, scene: DemoCandidate, hurry: Callable[[Ledger], bool]) -> None:
-        """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""
-        self.theatre.announce(
-            f"({scene.story}) the data scientist moves alias 'candidate' to version {scene.number}: {scene.title}"
-        )
-        move_alias(self.theatre.mlflow, "candidate", scene.number)
+        """Ask for a version, then let time pass until its rollout has ended; traffic speeds up once `hurry` holds."""
+        self._ask_for(scene)
         deadline = time.monotonic() + _SCENE_TIMEOUT_S
         while time.monotonic() < deadline:
             self._show()
@@ -184,6 +185,21 @@ class DemoScenario:
             self.replay.check()
             time.sleep(0.2)
         raise Unavailable(f"scene ({scene.story}) did not end within {_SCENE_TIMEOUT_S:.0f} s")
+
+    def _ask_for(self, scene: DemoCandidate) -> None:
+        """Ask for a version in the way of its scene: there are four, the schedule's rollback among them."""
+        number, title = scene.number, scene.title
+        if scene.story == "b":
+            self.theatre.announce(f"(b) an operator starts 'promote' in Prefect for version {number}: {title}")
+            self.theatre.start_promotion(number, "retrained for the summer")
+        elif scene.story == "c":
+            self.theatre.announce(f"(c) the data scientist moves version {number} to stage 'Staging': {title}")
+            move_to_staging(self.theatre.mlflow, number)
+        else:
+            self.theatre.announce(
+                f"({scene.story}) the data scientist moves alias 'candidate' to version {number}: {title}"
+            )
+            move_alias(self.theatre.mlflow, "candidate", number)
 
     def _show(self) -> None:
         for entry in self.theatre.entries(self.shown):

@@ -1,4 +1,4 @@
-"""Remove erased requests from traces, reports and logs."""
+"""Remove erased requests from traces, reports and process logs, and find the rest."""
 
 import html
 import json

@@ -116,7 +116,7 @@ def find_incident_work(ledger: Ledger, playbook: Playbook = NO_PLAYBOOK) -> str:
         ledger: State of the model.
         playbook: Who is told, as the policy says now.
     """
-    if ledger.incidents.due(ledger.now):
+    if ledger.incidents.due(ledger.now) or ledger.drift.due_incidents(ledger.drifts, ledger.now):
         return "an incident is to be opened"
     for one in ledger.incidents.known.values():
         if one.report_due:

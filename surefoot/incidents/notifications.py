@@ -139,7 +139,11 @@ def deliver_batch(
     except Rejected as error:
         results = {one.id: str(error) for one in batch}
     else:
-        results = send_messages(address, [OutgoingMessage(m.id, m.severity, m.title, m.body) for m in batch])
+        over = outbox.closed_incidents(receiver)
+        sent = [
+            OutgoingMessage(m.id, m.severity, m.title, m.body, m.incident, m.topic, m.incident in over) for m in batch
+        ]
+        results = send_messages(address, sent, kind=routes.receivers[receiver].kind)
     outbox.settle(results, time.time())
     return results
 
@@ -165,7 +169,7 @@ def send_test(config: Settings, routes: NotifyConfig, receiver: str) -> str:
     address = _address(config, routes, receiver)
     text = "This is a test of surefoot's notifier: nothing has happened."
     one = OutgoingMessage(token_hex(12), Severity.INFO, "surefoot: a test message", text)
-    return send_messages(address, [one])[one.id]
+    return send_messages(address, [one], kind=routes.receivers[receiver].kind)[one.id]
 
 
 def send_heartbeat(config: Settings, routes: NotifyConfig) -> str:

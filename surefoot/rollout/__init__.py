@@ -6,6 +6,7 @@ from surefoot.rollout.candidates import (
     CandidateRequest,
     candidate_requests,
     end_withdrawn_rollout,
+    needs_fresh_view,
     open_requested_rollout,
 )
 from surefoot.rollout.champion_watch import (
@@ -44,6 +45,7 @@ from surefoot.rollout.reconcile import (
     next_step,
 )
 from surefoot.rollout.recovery.daily_fallback_check import check_fallback, is_fallback_check_due
+from surefoot.rollout.recovery.drift_reactions import DriftRule, policy_reaction
 from surefoot.rollout.recovery.drills import DRILL_RETRY_S, is_rehearsal_due, record_drill
 from surefoot.rollout.recovery.fallback_periods import begin_fallback, end_fallback
 from surefoot.rollout.recovery.live_drill import (
@@ -81,6 +83,7 @@ __all__ = [
     "ApprovalView",
     "CancelledRun",
     "CandidateRequest",
+    "DriftRule",
     "NextStep",
     "Ports",
     "PromotionRequest",
@@ -127,6 +130,7 @@ __all__ = [
     "list_freezes",
     "live_drill_problem",
     "lost_entries_message",
+    "needs_fresh_view",
     "next_evaluation_time",
     "next_step",
     "next_watch",
@@ -137,6 +141,7 @@ __all__ = [
     "pause_rollout",
     "pending_alias_changes",
     "pending_tables",
+    "policy_reaction",
     "read_champion_signals",
     "record_drill",
     "record_signed_text",

@@ -79,6 +79,13 @@ def end_withdrawn_rollout(ports: Ports, model: str, view: RegistryView) -> str:
     return reason
 
 
+def needs_fresh_view(ledger: Ledger, view: RegistryView) -> bool:
+    """Whether something would follow from what the registry said a moment ago, so that it is read again first."""
+    rollout = ledger.rollout
+    withdrawn = rollout is not None and bool(_withdrawal_reason(rollout, view, ledger.model))
+    return withdrawn or bool(candidate_requests(view)) or bool(view.similar_alias(_CANDIDATE_ALIAS))
+
+
 def _is_settled(ledger: Ledger, wish: CandidateRequest) -> bool:
     """Whether nothing is to be done about a wish any more, or right now."""
     rollout = ledger.rollout

@@ -7,12 +7,13 @@ from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.watch_events import IncidentOpened
+from surefoot.core.registry_drift.drift_events import drift_trigger
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.rollout_commands import retry_on_conflict
 
 
 def open_due_incidents(ports: Ports, model: str) -> tuple[str, ...]:
-    """Open an incident for each rollout that takes a version back from callers and has none.
+    """Open an incident for each rollout that takes a version back from callers, and each difference, that has none.
 
     Returns:
         Ids of the incidents that were opened.
@@ -25,10 +26,34 @@ def open_due_incidents(ports: Ports, model: str) -> tuple[str, ...]:
             event = _incident_of(ledger, ledger.rollouts[rollout], version)
             ledger = ports.append(ledger, event)
             opened.append(event.incident)
+        before = set(ledger.incidents.known)
+        ledger = open_drift_incidents(ports, ledger)
+        opened.extend(name for name in ledger.incidents.known if name not in before)
         return ledger
 
     retry_on_conflict(open_next)
     return tuple(opened)
+
+
+def open_drift_incidents(ports: Ports, ledger: Ledger) -> Ledger:
+    """Open an incident for each difference that another hand has made and that has none.
+
+    Raises:
+        Conflict: Another process has appended to the journal.
+    """
+    champion = ledger.champion
+    if champion is None:
+        return ledger
+    for drift in ledger.drift.due_incidents(ledger.drifts, ports.clock.now()):
+        facts = {"drift": drift.what, "model": ledger.model, "seq": ledger.head}
+        name = canonical_digest(facts)[7:19]
+        promoted = [one.opened.rollout for one in ledger.attempts(champion)]
+        reason = f"{drift.what} should be {drift.expected}: {drift.seen}"
+        if drift.what.startswith("alias "):
+            reason += "; MLflow does not record who has moved it"
+        event = IncidentOpened(name, (promoted or [""])[-1], champion, drift_trigger(drift.what), reason)
+        ledger = ports.append(ledger, event)
+    return ledger
 
 
 def _incident_of(ledger: Ledger, rollout: Rollout, version: Version) -> IncidentOpened:

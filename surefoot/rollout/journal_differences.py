@@ -2,17 +2,16 @@
 
 from dataclasses import replace
 
-from surefoot.core.domain import Split
+from surefoot.core.domain import RegistryView, RolloutKind, Split, Version
 from surefoot.core.errors import AliasDrift, Rejected
 from surefoot.core.journal.bundled_files import config_drift_name
 from surefoot.core.journal.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
 from surefoot.core.journal.ledger import Ledger
+from surefoot.core.registry_drift.drift_events import CHAMPION_DRIFT, SERVED_VERSION, served_version_drift
 from surefoot.core.rollback.bundle_effects import config_files_of
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.rollout.config_files import short_digest
 from surefoot.rollout.ports import Ports
-
-_CHAMPION_DRIFT = "alias champion"
 
 
 def journal_behind_gateway_message(model: str, head: int, generation: int, engine: str = "the gateway") -> str:
@@ -56,26 +55,87 @@ def repeat_alias_changes(ports: Ports, ledger: Ledger) -> Ledger:
     return ledger
 
 
-def journal_champion_drift(ports: Ports, ledger: Ledger) -> Ledger:
+def journal_champion_drift(ports: Ports, ledger: Ledger, view: RegistryView | None = None) -> Ledger:
     """Journal, once for each value, that alias `champion` is not the version that is served; and when it is again.
+
+    While a rollout is open as well: its own move is journalled as an intent before it is made, and no look is taken
+    between the two.
+
+    Args:
+        ports: The outside world.
+        ledger: State of the model, not older than the view.
+        view: What the registry says; it is asked without one.
 
     Raises:
         Unavailable: The registry does not answer.
         Conflict: Another process has appended to the journal.
     """
     champion = ledger.champion
-    if champion is None or ledger.open or ledger.intent:
+    if champion is None or ledger.intent or _sets_aliases_itself(ledger):
         return ledger
-    known = ledger.drifts.get(_CHAMPION_DRIFT)
-    live = ports.registry.alias(ledger.model, "champion")
+    known = ledger.drifts.get(CHAMPION_DRIFT)
+    live = ports.registry.alias(ledger.model, "champion") if view is None else view.aliases.get("champion")
     if live == champion.number:
         return ledger if known is None else _resolve(ports, ledger, known, f"it points to version {live}")
     seen = f"it points to {f'version {live}' if live else 'nothing'}"
     if known is not None and (known.repeat or known.seen == seen):
         return ledger
     return ports.append(
-        ledger, DriftFound("", _CHAMPION_DRIFT, champion.number, seen, "champion", champion.number, live)
+        ledger, DriftFound("", CHAMPION_DRIFT, champion.number, seen, "champion", champion.number, live)
     )
+
+
+def journal_version_drift(ports: Ports, ledger: Ledger, view: RegistryView) -> Ledger:
+    """Journal, once for each value, that the version that is served was deleted or its tag edited; and the return.
+
+    Raises:
+        Conflict: Another process has appended to the journal.
+    """
+    champion = ledger.champion
+    if champion is None or ledger.intent:
+        return ledger
+    found = _version_differences(champion, view)
+    for what, (expected, seen) in found.items():
+        known = ledger.drifts.get(what)
+        if seen and (known is None or known.seen != seen):
+            ledger = ports.append(ledger, DriftFound("", what, expected, seen))
+        elif known is not None and not seen:
+            ledger = _resolve(ports, ledger, known, "it is there again")
+    for what in [what for what in ledger.drifts if what.startswith(SERVED_VERSION) and what not in found]:
+        ledger = _resolve(ports, ledger, ledger.drifts[what], f"version {champion.number} is served now")
+    return ledger
+
+
+def champion_agrees(ledger: Ledger, view: RegistryView) -> bool:
+    """Whether a registry says of the champion what the journal says, and no difference of it is open."""
+    champion = ledger.champion
+    if champion is None or any(drift.alias or name.startswith(SERVED_VERSION) for name, drift in ledger.drifts.items()):
+        return False
+    whole = not any(seen for _, seen in _version_differences(champion, view).values())
+    return whole and view.aliases.get("champion") == champion.number
+
+
+def _version_differences(champion: Version, view: RegistryView) -> dict[str, tuple[str, str]]:
+    """What the registry should say of the version that is served, and what it says instead; empty where it agrees."""
+    number, gone = champion.number, ""
+    if not view.exists:
+        gone = "the registered model was deleted or renamed"
+    elif number not in view.stages:
+        gone = "it was deleted"
+    missing = f"{gone}; its verified copy is served on" if gone else ""
+    tag = view.data_digests.get(number, "")
+    edited = "" if gone or tag == champion.data_digest else f"it says {tag or 'nothing'}"
+    return {
+        served_version_drift(number): ("in the registry", missing),
+        f"{served_version_drift(number)}, tag surefoot.data_digest": (champion.data_digest or "not set", edited),
+    }
+
+
+def _sets_aliases_itself(ledger: Ledger) -> bool:
+    """Whether a rollout goes back, which sets the alias that it finds, or was ended by another hand's move of it."""
+    rollout = ledger.rollout
+    back = rollout is not None and (rollout.ending is not None or rollout.opened.kind == RolloutKind.ROLLBACK)
+    return back or (rollout is not None and rollout.drifted)
 
 
 def split_mismatch(ledger: Ledger, live: Split | None) -> str:
@@ -95,7 +155,7 @@ def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Led
     """
     if ledger.split is None or ledger.open or ledger.intent or ledger.drills.live:
         return ledger
-    if ledger.engine.name is EngineName.ALIAS and _CHAMPION_DRIFT in ledger.drifts:
+    if ledger.engine.name is EngineName.ALIAS and CHAMPION_DRIFT in ledger.drifts:
         return ledger  # the alias is the split: one drift of it is enough
     known = ledger.drifts.get(LIVE_SPLIT_DRIFT)
     if ledger.split.routes_same_as(live):

@@ -6,22 +6,26 @@ from enum import StrEnum
 from functools import partial
 
 from surefoot.core.actions import Action, NoRollout, WaitUntil
-from surefoot.core.domain import RolloutKind, Split, Stage
-from surefoot.core.errors import SurefootError
+from surefoot.core.domain import RegistryView, RolloutKind, Split, Stage
+from surefoot.core.errors import Conflict, StaleLedger, SurefootError
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.advance_rollout import advance_rollout
+from surefoot.rollout.incidents import open_drift_incidents
 from surefoot.rollout.journal_differences import (
+    champion_agrees,
     journal_champion_drift,
     journal_config_drift,
     journal_split_drift,
+    journal_version_drift,
     repeat_alias_changes,
     split_mismatch,
 )
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.recovery.drift_reactions import DriftRule, react_to_champion_drift
 from surefoot.rollout.rollout_commands import adopt_champion, end_rollout, retry_on_conflict
 
 MAX_LATEST_RUNS = 5
@@ -181,21 +185,46 @@ def finish_decided_ending(ports: Ports, model: str) -> None:
             break  # a stepped rollback goes on at a later tick
 
 
-def journal_model_drift(ports: Ports, model: str) -> list[str]:
-    """Journal each difference of gateway or registry from the journal; returns one line for each.
+def journal_model_drift(
+    ports: Ports, model: str, rule: DriftRule | None = None, view: RegistryView | None = None
+) -> list[str]:
+    """Journal each difference of gateway or registry from the journal, and react to a moved alias `champion`.
 
-    Registry changes of a rollback that could not be made are repeated; what another person has changed is left alone.
+    Registry changes of a rollback that could not be made are repeated. Each difference that another hand has made opens
+    an incident.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        rule: What the policy says about a moved alias; by default it is told and left alone.
+        view: What the registry said a moment ago. Only where all is well in it nothing is read again.
+
+    Returns:
+        One line for each difference that still holds, and for each that was answered.
     """
-    ledger = ports.ledger(model)
+    ledger, lines = ports.ledger(model), list[str]()
     if ledger.intent or ledger.champion is None:
         return []
     try:
         live: Split | None = ports.engine(ledger).live(model)
-        ledger = journal_split_drift(ports, journal_champion_drift(ports, repeat_alias_changes(ports, ledger)), live)
-        ledger = journal_config_drift(ports, ledger)
+        ledger = repeat_alias_changes(ports, ledger)
+        if view is None or not champion_agrees(ledger, view):
+            view = ports.registry.view(model)
+        ledger = journal_version_drift(ports, journal_champion_drift(ports, ledger, view), view)
+        ledger = journal_config_drift(ports, journal_split_drift(ports, ledger, live))
+    except StaleLedger:  # the rollout has gone on meanwhile, so that what was read may be its own doing: the next tick
+        return []
     except SurefootError as error:
         return [f"{model}: {error}"]
-    lines = [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]
+    try:
+        ledger = react_to_champion_drift(ports, ledger, rule or DriftRule())
+    except SurefootError as error:  # the next tick goes on with it; what was found is told now
+        lines.append(f"{model}: {error}")
+    try:
+        ledger = open_drift_incidents(ports, ports.ledger(model))
+    except Conflict as error:  # another process appends: the next tick opens it
+        lines.append(f"{model}: {error}")
+    lines += [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]
     mismatch = split_mismatch(ledger, live)
     if mismatch and (ledger.open or ledger.drills.live):  # no drift is journalled while these move the split themselves
         lines.append(f"{model}: {mismatch}")

@@ -12,6 +12,7 @@ from surefoot.core.journal.events import LIVE_SPLIT_DRIFT
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
+from surefoot.core.registry_drift.drift_events import describe_reaction
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.state_machine import gate_evaluation_interval
@@ -101,10 +102,13 @@ def look_at_model(
         for drift in ledger.drifts.values()
         if not (drift.what == LIVE_SPLIT_DRIFT and live is not None)  # told by what the gateway serves now
         if not (drift.alias == "champion" and aliases is not None)  # told by what the alias says now
-        or (drift.repeat and aliases is not None and aliases.get("champion") != drift.number)
+        or ((drift.repeat or ledger.open) and aliases is not None and aliases.get("champion") != drift.number)
     ]
+    trouble += [describe_reaction(one) for one in ledger.drift.chosen.values()]
     trouble += table_problems(ledger)
     trouble += [*_fallback(ledger), *_overdue(ledger, ports), *_held(ledger)]
+    if ledger.drift.adopting:
+        notes.append(f"version {ledger.drift.adopting}, on which alias champion was set, is to be promoted")
     notes += [f"version {number} is not taken: {one.reason}" for number, one in ledger.refusals.items()]
     wrong, tried = _drilled(ledger)
     trouble += wrong

@@ -11,6 +11,7 @@ from surefoot.wiring.adapters import (
     open_evidence_store,
     open_journal,
     open_traffic,
+    read_registry_views,
 )
 from surefoot.wiring.answered_requests import log_answers
 from surefoot.wiring.foreign_evidence.evidence_import import (
@@ -35,6 +36,7 @@ from surefoot.wiring.policies import (
     promotion_request,
     read_policies,
 )
+from surefoot.wiring.traffic_engines import check_engine
 from surefoot.wiring.use_case_ports import open_ports
 from surefoot.wiring.version_changes import read_version_changes
 
@@ -46,6 +48,7 @@ __all__ = [
     "broken_policies",
     "build_gateway",
     "candidate_promotion",
+    "check_engine",
     "closed_segments",
     "compact_model_log",
     "count_since",
@@ -66,6 +69,7 @@ __all__ = [
     "policy_facts",
     "promotion_request",
     "read_policies",
+    "read_registry_views",
     "read_version_changes",
     "replace_in_mlflow_runs",
     "write_journal_to_mlflow",

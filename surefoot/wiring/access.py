@@ -3,14 +3,19 @@
 import logging
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from surefoot.adapters.access.refusal_log import record_access
 from surefoot.adapters.access.roles_file import has_roles_file, read_roles
 from surefoot.adapters.access.token_file import TokenFile
 from surefoot.core.access.access_tokens import authenticate
-from surefoot.core.access.roles import EMERGENCY_ACTIONS, EVERY_MODEL, Action, is_allowed, roles_with
+from surefoot.core.access.identity_claims import IdentityProvider, is_identity_token, person_of_claims
+from surefoot.core.access.roles import EMERGENCY_ACTIONS, EVERY_MODEL, Action, RoleAssignments, is_allowed, roles_with
 from surefoot.core.errors import Forbidden, PolicyInvalid, TokenInvalid
 from surefoot.settings import Settings
+
+if TYPE_CHECKING:
+    from surefoot.adapters.access.identity_tokens import IdentityTokens
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +31,7 @@ class AccessControl:
         """
         self._config = config
         self._tokens = TokenFile(config.home)
+        self._identities: tuple[IdentityProvider, IdentityTokens] | None = None
 
     def check_person(self, actor: str, action: Action, model: str) -> None:
         """Let an account act, or a person who is signed in with its right to read the state folder.
@@ -77,13 +83,15 @@ class AccessControl:
             model: Of which model.
 
         Returns:
-            The actor, as the journal names it: "token:NAME".
+            The actor, as the journal names it: "token:NAME", or "oidc:NAME" for the bearer of an identity token.
 
         Raises:
             TokenInvalid: There is no token, or it does not count.
             Forbidden: It may not do this.
-            Unavailable: The file of tokens cannot be read.
+            Unavailable: The file of tokens cannot be read, or the identity provider does not tell its keys.
         """
+        if is_identity_token(header):
+            return self._check_identity(header, action, model)
         try:
             token = authenticate(header, self._tokens.tokens(), time.time())
         except TokenInvalid as error:
@@ -93,6 +101,34 @@ class AccessControl:
         if not is_allowed(token.roles_of(model), action):
             raise self._forbidden(actor, action, model)
         return actor
+
+    def _check_identity(self, header: str, action: Action, model: str) -> str:
+        """Let the bearer of an identity token act."""
+        assigned = read_roles(self._config.configs)
+        try:
+            actor = self._identify(assigned, header)
+        except TokenInvalid as error:
+            self._record("unknown", action, model, f"refused: {error}")
+            raise
+        if assigned is None or not is_allowed(assigned.roles_of(actor, model), action):
+            raise self._forbidden(actor, action, model)
+        return actor
+
+    def _identify(self, assigned: RoleAssignments | None, header: str) -> str:
+        """Name the bearer of an identity token.
+
+        Raises:
+            TokenInvalid: There is no identity provider, or the token does not count.
+            Unavailable: The provider does not tell its keys.
+        """
+        from surefoot.adapters.access.identity_tokens import IdentityTokens  # noqa: PLC0415 - most commands need none
+
+        if assigned is None or assigned.provider is None:
+            raise TokenInvalid("configs/roles.yaml names no identity provider: send an access token (sft_...)")
+        provider = assigned.provider
+        if self._identities is None or self._identities[0] != provider:
+            self._identities = provider, IdentityTokens(provider)
+        return person_of_claims(self._identities[1].claims(header), provider, time.time())
 
     def check_labels(self, header: str, model: str) -> None:
         """Let labels be reported: by any sender without a file of roles, else with a token.

@@ -1,8 +1,8 @@
 """Open an installation's adapters for journal, registry, gateway and replay."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from surefoot.adapters.clock import HostClock, open_clock
@@ -16,6 +16,8 @@ from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.adapters.replay.version_processes import VersionProcesses
 from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.core.domain import RegistryView
+from surefoot.core.errors import SurefootError
 from surefoot.models.environments.version_environments import VersionEnvironments
 from surefoot.settings import Settings
 
@@ -48,6 +50,13 @@ def make_artifact_cache(config: Settings) -> ArtifactCache:
 def make_registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
     """The model registry."""
     return MlflowRegistry(config.mlflow, make_artifact_cache(config).fetch, deadline_s)
+
+
+def read_registry_views(config: Settings, models: Collection[str]) -> Mapping[str, RegistryView]:
+    """What the registry says of many models, in a few calls; empty where it does not answer: each is then asked for."""
+    with suppress(SurefootError):
+        return make_registry(config).views(models)
+    return {}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_file import read_policy_once
 from surefoot.adapters.config.policy_folder import (
     duplicate_sentence,
     find_policy_file,
@@ -32,7 +32,7 @@ def read_policies(config: Settings) -> dict[str, Policy]:
     for model, files in policy_files_by_model(config.configs).items():
         with suppress(PolicyInvalid, NotFound):
             if len(files) == 1:
-                found[model] = read_policy(files[0])[1]
+                found[model] = read_policy_once(files[0])
     return found
 
 
@@ -41,7 +41,7 @@ def broken_policies(config: Settings) -> dict[str, str]:
     found = {}
     for model, files in policy_files_by_model(config.configs).items():
         try:
-            read_policy(files[0])
+            read_policy_once(files[0])
         except (PolicyInvalid, NotFound) as error:
             found[model] = str(error)
         if len(files) > 1:

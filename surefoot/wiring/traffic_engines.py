@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_file import read_policy_once
+from surefoot.adapters.config.policy_folder import find_listed_policy_file
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.haproxy import HaproxyTraffic
+from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesPlace, KubernetesTraffic
 from surefoot.core.errors import Rejected
-from surefoot.core.policy.traffic.traffic_section import HaproxySection
+from surefoot.core.policy.traffic.haproxy_section import HaproxySection
 from surefoot.core.ports import Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
@@ -27,7 +29,13 @@ def _haproxy(config: Settings, choice: EngineChoice, _deadline_s: float) -> Traf
     return HaproxyTraffic(where.addresses, where.backend, where.server, config.home / "locks")
 
 
-_FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType({EngineName.ALIAS: _alias, EngineName.HAPROXY: _haproxy})
+def _kubernetes(_config: Settings, choice: EngineChoice, _deadline_s: float) -> Traffic:
+    return KubernetesTraffic(KubernetesPlace.from_settings(choice.settings))
+
+
+_FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType(
+    {EngineName.ALIAS: _alias, EngineName.HAPROXY: _haproxy, EngineName.KUBERNETES: _kubernetes}
+)
 """How each engine but the gateway is made; a new engine is one more entry."""
 
 
@@ -50,5 +58,16 @@ def make_engine(config: Settings, choice: EngineChoice, deadline_s: float = 20.0
 def wanted_engine(config: Settings, model: str) -> EngineChoice | None:
     """The engine that a model's policy asks for; None where there is no policy that can be read."""
     with suppress(Rejected):
-        return read_policy_of(config.configs, model)[1].traffic.engine_choice
+        return read_policy_once(find_listed_policy_file(config.configs, model)).traffic.engine_choice
     return None
+
+
+def check_engine(choice: EngineChoice, model: str) -> str:
+    """What a model's engine says of itself, in one line; empty where its engine is looked at elsewhere or not at all.
+
+    Raises:
+        SurefootError: The engine cannot be reached, or cannot serve the model.
+    """
+    if choice.name is not EngineName.KUBERNETES:
+        return ""
+    return f"model {model}: {KubernetesTraffic(KubernetesPlace.from_settings(choice.settings)).check(model)}"

@@ -19,9 +19,17 @@ from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.events import EffectIntended, SetAlias, SetSplit, decode_event
 from surefoot.core.journal.ledger import Ledger
+from surefoot.core.registry_drift.drift_events import DriftReaction
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChosen
-from surefoot.rollout import adopt_champion, drive_rollout, finish_decided_ending, journal_model_drift, open_promotion
+from surefoot.rollout import (
+    DriftRule,
+    adopt_champion,
+    drive_rollout,
+    finish_decided_ending,
+    journal_model_drift,
+    open_promotion,
+)
 from surefoot.settings import Settings
 from tests.commands import run_command
 from tests.conftest import free_port
@@ -204,6 +212,20 @@ def test_a_person_who_moves_the_alias_is_told_and_not_fought(stack: AliasStack) 
     assert stack.alias() == "1"
     with wiring.open_ports(stack.config, "test") as ports:
         assert journal_model_drift(ports, stack.model) == []
+
+
+def test_a_policy_has_a_moved_alias_set_back(stack: AliasStack) -> None:
+    """Under `on_drift: revert` MLflow says again what is served, and `status` names the incident that was opened."""
+    stack.client.set_registered_model_alias(stack.model, "champion", "3")
+    with wiring.open_ports(stack.config, "test") as ports:
+        adopt_champion(ports, stack.model)
+        assert journal_model_drift(ports, stack.model, DriftRule(DriftReaction.REVERT)) == []
+        assert journal_model_drift(ports, stack.model) == []
+        ledger = ports.ledger(stack.model)
+    assert stack.alias() == "1"
+    incident = tuple(ledger.incidents.known.values())[-1]
+    assert incident.opened.trigger == "drift of alias champion"
+    assert f"incident {incident.name} of version 1 is open" in stack.command("status", stack.model).stdout
 
 
 def test_both_versions_are_recorded_for_a_back_test(stack: AliasStack, tmp_path: Path) -> None:

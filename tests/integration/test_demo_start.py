@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from surefoot.cli import main
-from surefoot.cli.demo import TrainingProcess
 from surefoot.cli.local import stack
 from surefoot.core.errors import Unavailable
+from surefoot.demo.training_process import TrainingProcess
 
 IMPORTS = """
 import sys, threading, pathlib
@@ -22,7 +22,7 @@ def watch(event, arguments):
     if event == "import" and threading.current_thread() is not threading.main_thread():
         print("THREAD", threading.current_thread().name, arguments[0], flush=True)
 sys.addaudithook(watch)
-from surefoot.cli.demo import TrainingProcess
+from surefoot.demo.training_process import TrainingProcess
 if __name__ == "__main__":
     training = TrainingProcess(pathlib.Path(sys.argv[1]))
     from surefoot.demo import scenario

@@ -1,4 +1,4 @@
-"""What every serving engine promises, tried on the real gateway, a real MLflow server and real HAProxy processes."""
+"""What every serving engine promises, tried on the gateway, MLflow, HAProxy and a test API server of Kubernetes."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from surefoot.core.errors import GatewayUnavailable, OutcomeUnknown, Rejected, RouteSuperseded, Unavailable
-from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName
+from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName, KubernetesKind
 from tests.integration.engine_harness import (
     CANDIDATE,
     CHAMPION,
@@ -28,6 +28,7 @@ from tests.integration.engine_harness import (
 )
 from tests.integration.gateway_harness import wait_for
 from tests.integration.haproxy_process import haproxies
+from tests.integration.kubernetes_harness import KubernetesHarness, kubernetes_engine
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Split
@@ -36,7 +37,7 @@ RAMP = (1.0, 12.5, 25.0, 50.0)
 CALLERS = 8
 
 
-@pytest.fixture(params=list(EngineName))
+@pytest.fixture(params=[*(name for name in EngineName if name is not EngineName.KUBERNETES), *KubernetesKind], ids=str)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EngineHarness]:
     """Each engine, running, without a split of ours."""
     with contextlib.ExitStack() as stack:
@@ -44,13 +45,16 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EngineHar
             yield GatewayHarness(request.getfixturevalue("gateway"))
         elif request.param is EngineName.ALIAS:
             yield AliasHarness(request.getfixturevalue("mlflow_server"))
+        elif isinstance(request.param, KubernetesKind):
+            yield stack.enter_context(kubernetes_engine(request.param, tmp_path / "kubernetes"))
         else:
             yield HaproxyHarness(stack.enter_context(haproxies(tmp_path, count=2)), tmp_path)
 
 
 def shares(engine: EngineHarness) -> tuple[float, ...]:
     """Weights that the engine can give a candidate between 0 and 100 percent."""
-    return RAMP if engine.abilities.ramps else ()
+    able = engine.abilities
+    return tuple(weight for weight in RAMP if not able.weight_problem(weight)) if able.ramps else ()
 
 
 def test_every_engine_is_tried() -> None:
@@ -115,7 +119,7 @@ def test_what_the_engine_cannot_do_it_refuses(engine: EngineHarness) -> None:
     if not engine.abilities.ramps:
         impossible.append(engine.split(50.0, generation=2))
     if engine.abilities.largest_weight:
-        impossible.append(engine.split(33.3, generation=2))
+        impossible.append(engine.split(100.0 / 3.0, generation=2))
     if not engine.abilities.mirrors:
         impossible.append(replace(engine.split(0.0, generation=2), mirror=20.0))
     for split in impossible:
@@ -229,6 +233,8 @@ def test_a_person_who_moves_traffic_by_hand_is_seen(engine: EngineHarness, tmp_p
 
         second = HaproxyRuntime(engine.processes[1].address)
         second.command("set server models/v2 weight 100", "set server models/v1 weight 0")
+    elif isinstance(engine, KubernetesHarness):
+        engine.move_by_hand()
     else:
         assert engine.abilities.verifies_bytes  # only its own control interface moves traffic
         return

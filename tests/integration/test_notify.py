@@ -299,6 +299,41 @@ def test_who_was_told_what_stands_in_the_report(stack: Stack, receiver: Receiver
     assert {one.data["source"] for one in noted} == {"users", "receiver team"}
 
 
+def test_an_incident_is_one_alert_in_pagerduty(
+    stack: Stack, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All about an incident has its id as key; closing it resolves the alert, though the route takes pages only."""
+    key = "0123456789abcdef0123456789abcdef"
+    monkeypatch.setenv("PAGERDUTY_KEY", key)
+    url = f"pagerduty://${{PAGERDUTY_KEY}}@127.0.0.1:{receiver.port}"
+    receivers = {"oncall": {"kind": "pagerduty", "url": url}}
+    text = yaml.safe_dump({"receivers": receivers, "routes": [{"severities": "page", "to": "oncall"}]})
+    (stack.config.configs / "notify.yaml").write_text(text, encoding="utf-8")
+    routes = read_notify_config(stack.config.configs)
+    assert routes is not None
+    queue_all(stack, routes)
+    stack.history()
+    (incident,) = open_due_incidents(stack.ports, "m")
+    queue_all(stack, routes)
+    with notifications.open_outbox(stack.config) as box:
+        receiver.status = 503
+        (problem,) = notifications.deliver_batch(stack.config, routes, box, "oncall").values()
+        assert problem == "PagerDuty answers 503:"
+        assert stack.command("incident", "close", incident, "corrected") == 0
+        queue_all(stack, routes)
+        receiver.status = 202
+        assert set(notifications.deliver_batch(stack.config, routes, box, "oncall").values()) == {""}
+        assert [(one["event_action"], one["dedup_key"]) for one in receiver.bodies[1:]] == [("resolve", incident)]
+        late = notifications.deliver_batch(stack.config, routes, box, "oncall", due_only=False)
+    assert set(late.values()) == {""}
+    assert {one["routing_key"] for one in receiver.bodies} == {key}
+    assert [(one["event_action"], one["dedup_key"]) for one in receiver.bodies[2:]] == [
+        ("trigger", incident),  # what came late is told, and opens no alert that stays
+        ("resolve", incident),
+    ]
+    assert set(receiver.paths) == {"/v2/enqueue"}
+
+
 def test_a_test_message_is_sent_at_once(
     stack: Stack, receiver: Receiver, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +363,14 @@ def test_lint_checks_addresses_and_audiences(stack: Stack, capfd: pytest.Capture
     assert "notify.yaml:3: receivers.b.url: is no address that Apprise reads" in said
     assert "names no receiver for 'users'" in said
     assert "TIiajkdnlazkcOXrIdevi7FQ" not in said
+    text = "receivers:\n  a: {kind: pagerduty, url: 'pagerduty://0123456789abcdef0123456789abcdef'}\n"
+    text += "  b: {kind: pagerduty, url: 'json://h'}\n"
+    (stack.config.configs / "notify.yaml").write_text(text, encoding="utf-8")
+    stack.command("lint", "--project", str(stack.home))
+    said = capfd.readouterr().out.replace("\n", " ")
+    assert "notify.yaml:2: receivers.a.url: holds a secret" in said
+    assert "notify.yaml:3: receivers.b.url: is no address of kind pagerduty" in said
+    assert "0123456789abcdef" not in said
     write_routes(stack.config.configs, {"team": free_port()}, people={"users": "team"})
     stack.command("lint", "--project", str(stack.home), "--json")
     assert json.loads(capfd.readouterr().out)["notify"] == {"errors": [], "notes": []}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -270,6 +270,34 @@ def test_models_are_listed_whole(registry: MlflowRegistry, client: "MlflowClient
     listed = registry.models()
     assert set(made) <= set(listed)
     assert list(listed) == sorted(listed)
+
+
+def test_views_of_many_models_are_those_of_each(
+    mlflow_server: str, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read together in a bounded number of calls, views are what is read model by model: aliases, tags, odd names."""
+    made = [_register(client, count=2) for _ in range(9)]
+    odd = f"it's {made[0]}"
+    client.create_registered_model(odd)
+    client.create_model_version(odd, "s3://nowhere/model")
+    client.set_registered_model_alias(made[1], "champion", "2")
+    client.set_model_version_tag(made[2], "1", "surefoot.data_digest", "sha256:abc")
+    client.delete_model_version(made[3], "1")
+    registry, asked = MlflowRegistry(mlflow_server, _fetch(mlflow_server)), [*made, odd, "absent"]
+    alone = {model: registry.view(model) for model in asked}
+    calls: list[object] = []
+    call = registry._mlflow.call
+
+    def counted(*asked: Any, **more: Any) -> object:
+        calls.append(asked)
+        return call(*asked, **more)
+
+    monkeypatch.setattr(registry._mlflow, "call", counted)
+    together = registry.views(asked)
+    assert together == alone
+    assert len(calls) <= 4  # two lists, and two calls for the name that no filter can hold
+    assert together[made[2]].data_digests == {"1": "sha256:abc"}
+    assert not together["absent"].exists
 
 
 @pytest.mark.parametrize("wishes", [("1", "1"), ("1", "2")])

@@ -306,3 +306,35 @@ def test_a_webhook_is_not_lost_while_prefect_is_down(tmp_path: Path) -> None:
     scheduler.down = False
     controller.tick(NOW + 5.0)
     assert opener.opened == ["m"]
+
+
+class FakeProcess:
+    """A process that was started with a command, and runs until it is ended."""
+
+    def __init__(self, command: Sequence[str], **_: object) -> None:
+        self.models = list(command[4:])
+        self.over = False
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return 0 if self.over else None
+
+
+def test_a_model_that_is_opened_keeps_no_other_one_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each webhook starts a process for the models that none opens yet, three processes at most."""
+    from surefoot.controller import candidate_opener  # noqa: PLC0415 - costs seconds
+
+    begun: list[FakeProcess] = []
+
+    def start(command: Sequence[str], **more: object) -> FakeProcess:
+        begun.append(FakeProcess(command, **more))
+        return begun[-1]
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    opener = candidate_opener.CandidateOpener()
+    for named in (["a"], ["a"], ["a", "b"], ["c"], ["d"]):
+        opener.start(named)
+    assert [one.models for one in begun] == [["a"], ["b"], ["c"]]
+    begun[0].over = True
+    opener.start(["a", "d"])
+    assert begun[-1].models == ["a", "d"]

@@ -136,7 +136,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 56
+    assert len(EVENT_TYPES) == 57
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,23 @@
 """A policy belongs to the model that it names, wherever its file is in `configs/`."""
 
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from surefoot.adapters.config.policy_folder import declared_model, find_policy_file, list_policy_files, read_policy_of
+from surefoot.adapters.config import policy_folder
+from surefoot.adapters.config.policy_file import read_policy_once
+from surefoot.adapters.config.policy_folder import (
+    declared_model,
+    find_listed_policy_file,
+    find_policy_file,
+    list_policy_files,
+    read_policy_of,
+)
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.cli import build_app
-from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
 from surefoot.settings import Settings
 from surefoot.wiring.policies import broken_policies, policy_facts, read_policies
 
@@ -50,6 +59,51 @@ def test_a_policy_is_found_by_the_model_inside(project: Path, model: str) -> Non
     said = _lint(project, model)
     assert said.return_value == 0, said.output
     assert f"ok {model}: 4 steps" in said.output
+
+
+def test_policies_of_many_models_are_listed_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One list of files does for all models, until a file comes, goes, or names another model."""
+    folder = project / "configs"
+    one = _write(folder / "one.yaml", "one")
+    two = _write(folder / "team a" / "two.yaml", "two")
+    for place in (folder, folder / "team a"):
+        os.utime(place, (1e9, 1e9))  # nothing has come for a while
+    lists: list[Path] = []
+    listed = policy_folder.list_policy_files
+
+    def counted(asked: Path) -> list[Path]:
+        lists.append(asked)
+        return listed(asked)
+
+    monkeypatch.setattr(policy_folder, "list_policy_files", counted)
+    for _ in range(3):
+        assert find_listed_policy_file(folder, "one") == one
+        assert find_listed_policy_file(folder, "two") == two
+    assert len(lists) == 1
+    _write(two, "renamed")
+    assert find_listed_policy_file(folder, "renamed") == two
+    with pytest.raises(NotFound):
+        find_listed_policy_file(folder, "two")
+    again = _write(folder / "team a" / "again.yaml", "one")
+    with pytest.raises(Rejected, match="a second policy of one"):
+        find_listed_policy_file(folder, "one")
+    again.unlink()
+    assert find_listed_policy_file(folder, "one") == one
+
+
+def test_a_policy_is_read_again_when_its_file_has_changed(project: Path) -> None:
+    """The same file is one policy; another content, a broken one and a file that is gone are seen at once."""
+    file = _write(project / "configs" / "one.yaml", "one")
+    first = read_policy_once(file)
+    assert read_policy_once(file) is first
+    assert read_policy_once(_write(file, "another")).model == "another"
+    file.write_text("model: 7", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(PolicyInvalid):
+            read_policy_once(file)
+    file.unlink()
+    with pytest.raises(NotFound):
+        read_policy_once(file)
 
 
 def test_two_policies_of_one_model_are_refused(project: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from surefoot import cli
 from surefoot.core.domain import Stage
 from surefoot.core.errors import Rejected
-from surefoot.core.journal.events import SetAlias, decode_event
+from surefoot.core.journal.events import SetAlias, decode_event, encode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.planning import list_policy_notes
 from surefoot.core.policy.parse import parse_policy
@@ -24,6 +24,7 @@ from surefoot.rollout import Ports, adopt_champion, drive_rollout, end_rollout, 
 from tests.fakes import BY_ALIAS, POLICY, Scenario
 
 SHADOW = {"shadow": {"window": "7d", "gates": ["errors"]}}
+LIVE_SHADOW = {"shadow": {"source": "live", "share": 5, "for": "1h", "gates": ["errors"]}}
 HAPROXY: dict[str, Any] = {
     **POLICY,
     "traffic": {
@@ -34,6 +35,16 @@ HAPROXY: dict[str, Any] = {
     },
 }
 del HAPROXY["unit"]
+OBJECT = {"kind": "httproute", "namespace": "models", "name": "flights", "backend": "flights-v{version}"}
+
+
+def kubernetes(**keys: Any) -> dict[str, Any]:
+    """A policy of engine kubernetes, with these keys of its object."""
+    traffic = {**HAPROXY["traffic"], "engine": "kubernetes", "kubernetes": {**OBJECT, **keys}}
+    return {**HAPROXY, "traffic": {key: item for key, item in traffic.items() if key != "haproxy"}}
+
+
+KUBERNETES, KSERVE = kubernetes(), kubernetes(kind="inferenceservice")
 
 
 def held(weight: float, gate: str = "errors") -> dict[str, object]:
@@ -45,7 +56,7 @@ GATES = {"errors": POLICY["gates"]["errors"], "slow": {"metric": "latency", "mar
 BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({**BY_ALIAS, "steps": [SHADOW, held(5)]}, "steps.1.weight", "engine 'alias' moves all traffic at once"),
     (
-        {**BY_ALIAS, "steps": [SHADOW, {"shadow": {"source": "live", "share": 5, "for": "1h", "gates": ["errors"]}}]},
+        {**BY_ALIAS, "steps": [SHADOW, LIVE_SHADOW]},
         "steps.1.shadow.source",
         "engine 'alias' mirrors no requests",
     ),
@@ -89,6 +100,42 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
         "traffic.haproxy.server",
         "expected a server's name with {version} in it",
     ),
+    ({**KUBERNETES, "unit": "user"}, "unit", "engine 'kubernetes' keeps no unit with one version"),
+    (
+        {**KUBERNETES, "steps": [SHADOW, LIVE_SHADOW, held(5)]},
+        "steps.1.shadow.source",
+        "engine 'kubernetes' mirrors no requests",
+    ),
+    (
+        {**KUBERNETES, "steps": [SHADOW, held(0.12345678)]},
+        "steps.1.weight",
+        "has whole numbers up to 1000000 as weights, and none of them give 0.123457 percent",
+    ),
+    (
+        {**KSERVE, "steps": [SHADOW, held(12.5)]},
+        "steps.1.weight",
+        "engine 'kubernetes' gives whole percents alone, and 12.5 percent is none: choose another weight",
+    ),
+    (
+        {**KUBERNETES, "traffic": {**KUBERNETES["traffic"], "candidate_errors_reach_callers": False}},
+        "traffic.engine",
+        "write 'candidate_errors_reach_callers: true' beside it",
+    ),
+    (
+        {**KUBERNETES, "traffic": {k: v for k, v in KUBERNETES["traffic"].items() if k != "kubernetes"}},
+        "traffic.engine",
+        "engine 'kubernetes' needs 'kubernetes: {kind: ..., namespace: ..., name: ...}' beside it",
+    ),
+    (
+        {**HAPROXY, "traffic": {**HAPROXY["traffic"], "kubernetes": OBJECT}},
+        "traffic.kubernetes",
+        "only engine 'kubernetes' has it",
+    ),
+    (kubernetes(kind="virtualservice"), "traffic.kubernetes.kind", "httproute, inferenceservice"),
+    (kubernetes(backend="{version}"), "traffic.kubernetes.backend", "with {version} in it that begins with a letter"),
+    (kubernetes(namespace="Models"), "traffic.kubernetes.namespace", "Models"),
+    (kubernetes(patience="6m"), "traffic.kubernetes.patience", "expected 5m at most"),
+    (kubernetes(token="t"), "traffic.kubernetes.token", "known here: backend, context, kind, name, namespace"),  # noqa: S106 - a key that a policy must not have
     ({**POLICY, "traffic": {**POLICY["traffic"], "engine": "istio"}}, "traffic.engine", "gateway, alias, haproxy"),
     ({**POLICY, "steps": [SHADOW]}, "steps", "at least one weight step is needed between shadow and promotion"),
 ]
@@ -133,7 +180,19 @@ def test_the_gateway_lacks_nothing_and_every_other_engine_says_what_it_lacks() -
     for name in set(EngineName) - {EngineName.GATEWAY}:
         assert not ENGINES[name].answers_for_failing_candidate
         assert "its callers get as a failure" in next(missing_abilities(name))
-        parse_policy(BY_ALIAS if name is EngineName.ALIAS else HAPROXY)
+        policy = {EngineName.ALIAS: BY_ALIAS, EngineName.HAPROXY: HAPROXY, EngineName.KUBERNETES: KUBERNETES}[name]
+        assert parse_policy(policy).traffic.engine is name
+    assert "a proxy may still send requests to the candidate" in list(missing_abilities(EngineName.KUBERNETES))[-1]
+    assert parse_policy({**KUBERNETES, "steps": [SHADOW, held(12.5)]}).traffic.engine_choice.abilities.ramps
+
+
+def test_the_journal_keeps_what_reaches_the_object_and_no_secret() -> None:
+    """Kind, names, context and patience are journalled; a rollback reads them back to the same place."""
+    choice = parse_policy(kubernetes(context="production", patience="45s")).traffic.engine_choice
+    assert choice.settings == {**OBJECT, "context": "production", "patience_s": 45.0}
+    event = EngineChosen(choice.name, choice.settings, EngineName.GATEWAY)
+    kind, data = encode_event(event)
+    assert decode_event(kind, data) == event
 
 
 @given(st.integers(0, 1000))

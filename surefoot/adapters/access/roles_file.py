@@ -1,5 +1,6 @@
 """Read `configs/roles.yaml`, which says who has which role for which models."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,18 +8,33 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from surefoot.adapters.config.policy_folder import ROLES_FILE
 from surefoot.adapters.config.strict_yaml import Document, load_yaml
+from surefoot.core.access.identity_claims import IdentityProvider, is_safe_address
 from surefoot.core.access.roles import EVERY_MODEL, Role, RoleAssignments
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.naming.model_names import is_model_name
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.pydantic_errors import violations_from_error
-from surefoot.core.policy.scalars import Name, Text, Texts
+from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
+from surefoot.core.policy.violations import Violation
 
 _PersonRole = Literal["viewer", "operator", "approver", "admin"]
 
 
 def _mapping(value: object) -> object:
     return {} if value is None else value
+
+
+class ProviderSection(PolicyModel):
+    """An OpenID Connect provider whose people may act over HTTP."""
+
+    issuer: Text = Field(description="Address of the provider, as its tokens name it; https, or http on this host.")
+    audience: Text = Field(description="What tokens must be made for: the client id of Surefoot at the provider.")
+    claim: Text = Field("email", description="Claim that names a person; roles name them as oidc:NAME.")
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """Keys of an address that is not encrypted could be anyone's."""
+        if not is_safe_address(self.issuer):
+            yield Violation(("issuer",), "expected an address of https://, or of http:// on this host")
 
 
 class RolesFile(PolicyModel):
@@ -30,6 +46,7 @@ class RolesFile(PolicyModel):
     roles: dict[Text, dict[_PersonRole, Texts]] = Field(
         description='Names of people by role, by model, group, or "*" for every model.'
     )
+    oidc: OptionalKey[ProviderSection] = Field(None, description="Identity provider of people who act over HTTP.")
 
 
 def has_roles_file(configs: Path) -> bool:
@@ -67,7 +84,9 @@ def read_roles(configs: Path) -> RoleAssignments | None:
         if place != EVERY_MODEL and place not in found.groups and not is_model_name(place)
     ]
     roles = {place: {Role(role): names for role, names in people.items()} for place, people in found.roles.items()}
-    assigned = RoleAssignments(found.groups, roles)
+    oidc = found.oidc
+    provider = IdentityProvider(oidc.issuer, oidc.audience, oidc.claim) if oidc else None
+    assigned = RoleAssignments(found.groups, roles, provider)
     if not problems and not assigned.admins:
         problems = [(document.line(("roles",)), 'roles."*".admin names no person: at least one must manage tokens')]
     if problems:

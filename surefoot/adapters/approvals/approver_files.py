@@ -1,4 +1,4 @@
-"""Read who may approve, and with which keys, from the approver files."""
+"""Verify who signed an approval, and who may approve, by the files of approvers."""
 
 import base64
 import hashlib

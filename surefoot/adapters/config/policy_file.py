@@ -14,6 +14,9 @@ from surefoot.core.policy.violations import Violation, ViolationKind
 _GATE_PATH_LENGTH = 2
 """Length of a path that leads to a gate or to all of them [keys]."""
 
+_READ: dict[Path, tuple[tuple[int, int, int], Policy]] = {}
+"""Policy of each file, as long as the file is the same."""
+
 
 def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     """Read a policy file.
@@ -41,6 +44,22 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
         (line, rule), *more = found
         raise PolicyInvalid(str(path), line, rule, more, examined.suite)
     return value, examined.policy
+
+
+def read_policy_once(path: Path) -> Policy:
+    """The policy of a file, read again only when the file has changed; raises what `read_policy` does.
+
+    A flow reads the policies of all models several times, and each takes some ten milliseconds.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return read_policy(path)[1]
+    mark = (found.st_mtime_ns, found.st_size, found.st_ino)
+    known = _READ.get(path)
+    if known is None or known[0] != mark:
+        known = _READ[path] = mark, read_policy(path)[1]
+    return known[1]
 
 
 def find_line(path: Path, place: Place) -> int:

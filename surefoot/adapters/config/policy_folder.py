@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -23,6 +24,11 @@ _OTHER_FILES = frozenset({NOTIFY_FILE, APPROVERS_FILE, ROLES_FILE})
 _MODEL_LINE = re.compile(r"^model[ \t]*:[^\n]*", re.MULTILINE)
 _NAMES: dict[Path, tuple[tuple[int, int], str]] = {}
 """Model that each file names, as long as the file is the same; gateway and controller ask again and again."""
+
+_LISTED: dict[Path, tuple[dict[Path, int], dict[str, list[Path]]]] = {}
+"""Times of a folder and its subfolders, and its policy files by model."""
+_SETTLED_NS = 2_000_000_000
+"""How long nothing must have come or gone before a list of files is kept [ns]."""
 
 
 def list_policy_files(folder: Path) -> list[Path]:
@@ -89,6 +95,41 @@ def find_policy_file(folder: Path, model: str) -> Path:
     """
     known = policy_files_by_model(folder)
     return _only_file(folder, model, known)
+
+
+def find_listed_policy_file(folder: Path, model: str) -> Path:
+    """The policy file of a model, as `find_policy_file`, for one model after the other: files are listed once for all.
+
+    They are listed again when a file has come or gone. A file that was edited in place and names another model now is
+    read again; that it names a model which has one already is found by `find_policy_file` alone.
+
+    Raises:
+        NotFound: No file names this model; the message lists the models that have one.
+        Rejected: Several files do.
+    """
+    known = _LISTED.get(folder)
+    if known is not None and _folder_times(known[0]) == known[0]:
+        files = known[1].get(model, [])
+        if len(files) == 1 and declared_model(files[0]) == model:
+            return files[0]
+    found = policy_files_by_model(folder)
+    times = _folder_times(Path(root) for root, _, _ in os.walk(folder))
+    if max(times.values(), default=0) < time.time_ns() - _SETTLED_NS:
+        _LISTED[folder] = times, found
+    else:  # a file that comes within the same tick of the file system's clock would change no time
+        _LISTED.pop(folder, None)
+    return _only_file(folder, model, found)
+
+
+def _folder_times(folders: Iterable[Path]) -> dict[Path, int]:
+    """When a file last came to each folder, or went [ns]; 0 for a folder that is gone."""
+    times = {}
+    for one in folders:
+        try:
+            times[one] = one.stat().st_mtime_ns
+        except OSError:
+            times[one] = 0
+    return times
 
 
 def _only_file(folder: Path, model: str, known: Mapping[str, list[Path]]) -> Path:

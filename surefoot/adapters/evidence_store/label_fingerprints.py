@@ -1,4 +1,4 @@
-"""Compute a fingerprint of a log file's labels, to recognise outdated counts."""
+"""Hash the labels that belong to each log file, to recognise outdated counts."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

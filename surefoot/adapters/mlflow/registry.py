@@ -1,7 +1,7 @@
 """Read versions and aliases from the MLflow registry, or set aliases."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,6 +24,8 @@ PENDING_VERSION_TIMEOUT_S = 3600.0
 _FEW_MODELS = 8
 """So many models are asked for one by one; more of them in a search over all of the registry [count]."""
 _LARGEST_PAGE = 1000
+_MODELS_A_CALL = 100
+"""Models whose versions are asked for in one call [count]: the filter that names them stays a short text."""
 _LISTED = 20  # a message names no more versions or models than a person reads
 
 
@@ -44,6 +46,16 @@ def _fingerprint(found: "RegisteredModel") -> RegistryFingerprint:
     latest = sorted((str(one.version), str(one.current_stage), str(one.status)) for one in found.latest_versions or ())
     aliases = {name: str(number) for name, number in found.aliases.items()}
     return RegistryFingerprint(aliases, (found.last_updated_timestamp, *latest))
+
+
+def _view(aliases: Mapping[str, str], versions: "Sequence[ModelVersion]") -> RegistryView:
+    return RegistryView(
+        exists=True,
+        aliases=aliases,
+        stages={str(one.version): str(one.current_stage) for one in versions},
+        statuses={str(one.version): str(one.status) for one in versions},
+        data_digests={str(one.version): one.tags[DATA_DIGEST_TAG] for one in versions if one.tags.get(DATA_DIGEST_TAG)},
+    )
 
 
 class MlflowRegistry:
@@ -110,13 +122,30 @@ class MlflowRegistry:
             aliases = self.aliases(model)
         except NotFound:
             return RegistryView(exists=False)
-        versions = self._versions(model)
-        return RegistryView(
-            exists=True,
-            aliases=aliases,
-            stages={str(one.version): str(one.current_stage) for one in versions},
-            statuses={str(one.version): str(one.status) for one in versions},
-        )
+        return _view(aliases, self._versions(model))
+
+    def views(self, models: Collection[str]) -> dict[str, RegistryView]:
+        """Everything that the registry says of many models, in a few calls for each hundred of them.
+
+        The answers are of different moments: what follows from one of them is looked at again before it is done.
+
+        Raises:
+            Rejected: MLflow does not let us look.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        if len(models) <= _FEW_MODELS:
+            return {model: self.view(model) for model in models}
+        aliases = {name: one.aliases for name, one in self.fingerprints(models).items()}
+        listed = sorted(name for name in aliases if "'" not in name and "\\" not in name)
+        versions: dict[str, list[ModelVersion]] = {name: [] for name in listed}
+        for first in range(0, len(listed), _MODELS_A_CALL):
+            names = ", ".join(f"'{name}'" for name in listed[first : first + _MODELS_A_CALL])
+            for one in self._find_versions(f"name IN ({names})"):
+                if one.name in versions:
+                    versions[one.name].append(one)
+        found = {name: _view(aliases[name], of_model) for name, of_model in versions.items()}
+        found |= {name: self.view(name) for name in aliases if name not in versions}
+        return {model: found.get(model, RegistryView(exists=False)) for model in models}
 
     def aliases(self, model: str) -> dict[str, str]:
         """Every alias of a model with the version number it points to.
@@ -210,9 +239,12 @@ class MlflowRegistry:
         return made
 
     def _versions(self, model: str) -> "list[ModelVersion]":
-        named = versions_of_model(model)
-        found = self._mlflow.read_pages(lambda token, client: client.search_model_versions(named, page_token=token))
+        found = self._find_versions(versions_of_model(model))
         return sorted((one for one in found if one.name == model), key=lambda one: int(one.version), reverse=True)
+
+    def _find_versions(self, named: str) -> "list[ModelVersion]":
+        """Versions that a filter of MLflow finds, whatever their number."""
+        return self._mlflow.read_pages(lambda token, client: client.search_model_versions(named, page_token=token))
 
     def _nearest(self, model: str, number: str) -> str:
         models = self.models()

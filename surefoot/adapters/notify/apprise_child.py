@@ -1,7 +1,8 @@
 """Run as the child process that sends messages with the Apprise library.
 
-Reads one JSON object from standard input: `{"address": ..., "patience": <seconds>, "messages": [...]}`, each message
-with `id`, `title`, `body` and `type`. Writes one JSON line a message, as soon as it is known what became of it:
+Reads one JSON object from standard input: `{"kind": ..., "address": ..., "patience": <seconds>, "messages": [...]}`,
+each message with `id`, `title`, `body`, `type`, `incident`, `topic` and `over`. Writes one JSON line a message, as soon
+as it is known what became of it:
 `{"id": ..., "problem": ...}`; an empty problem means that the receiver has confirmed it.
 """
 
@@ -9,6 +10,7 @@ import json
 import logging
 import signal
 import sys
+from typing import Any
 
 
 class _Collector(logging.Handler):
@@ -28,6 +30,24 @@ def main() -> None:
     """Send what standard input asks for."""
     asked = json.loads(sys.stdin.read())
     signal.alarm(int(asked["patience"]) + 5)  # where the parent was killed, this process ends by itself
+    if asked["kind"] == "pagerduty":
+        _send_events(asked)
+    else:
+        _send_by_apprise(asked)
+
+
+def _send_events(asked: dict[str, Any]) -> None:
+    """Send messages to PagerDuty."""
+    from surefoot.adapters.notify import pagerduty_events  # noqa: PLC0415 - after the secret has been read
+
+    service = pagerduty_events.read_pagerduty_address(asked["address"])
+    for one in asked["messages"]:
+        problem = "this is no address of PagerDuty" if service is None else pagerduty_events.send_event(service, one)
+        _tell(one["id"], problem)
+
+
+def _send_by_apprise(asked: dict[str, Any]) -> None:
+    """Send messages to a service that Apprise knows."""
     import apprise  # noqa: PLC0415 - after the secret has been read: an import that fails must not print it
 
     collector = _Collector()
@@ -47,8 +67,13 @@ def main() -> None:
             except Exception as error:  # noqa: BLE001 - a service that fails must not keep the next message back
                 done, collector.lines = False, [f"the service has failed: {type(error).__name__}"]
             problem = "" if done else ("; ".join(collector.lines) or "it was not confirmed")
-        sys.stdout.write(json.dumps({"id": one["id"], "problem": problem}) + "\n")
-        sys.stdout.flush()
+        _tell(one["id"], problem)
+
+
+def _tell(message: str, problem: str) -> None:
+    """Say what became of a message."""
+    sys.stdout.write(json.dumps({"id": message, "problem": problem}) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from surefoot.adapters.notify.secret_address import redact_address
 from surefoot.core.notify.message import Severity
+from surefoot.core.policy.recovery.notify_config import ReceiverKind
 
 _START_S = 20.0
 _MESSAGE_S = 8.0
@@ -30,21 +31,33 @@ class OutgoingMessage:
         severity: How soon a person has to read it.
         title: One line.
         body: The text.
+        incident: Incident that it belongs to; empty without one.
+        topic: What it is about.
+        over: Whether the receiver has been told already that the incident is closed.
     """
 
     id: str
     severity: Severity
     title: str
     body: str
+    incident: str = ""
+    topic: str = ""
+    over: bool = False
 
 
-def send_messages(address: str, messages: Sequence[OutgoingMessage], patience_s: float | None = None) -> dict[str, str]:
+def send_messages(
+    address: str,
+    messages: Sequence[OutgoingMessage],
+    patience_s: float | None = None,
+    kind: ReceiverKind = ReceiverKind.APPRISE,
+) -> dict[str, str]:
     """Send messages to one receiver; returns when each is confirmed, refused, or has waited too long.
 
     Args:
         address: Address of Apprise with its secrets; it is given over a pipe, so that no list of processes shows it.
         messages: At most `MAX_BATCH`.
         patience_s: How long all of them may take [seconds]; by default in proportion to their number.
+        kind: Who reads the address.
 
     Returns:
         Why each was not delivered, without secrets, by id; empty for one that the receiver has confirmed.
@@ -55,11 +68,14 @@ def send_messages(address: str, messages: Sequence[OutgoingMessage], patience_s:
             "title": one.title,
             "body": f"{one.body}\n\nmessage {one.id}",
             "type": _TYPES[one.severity],
+            "incident": one.incident,
+            "topic": one.topic,
+            "over": one.over,
         }
         for one in messages
     ]
     patience = _START_S + _MESSAGE_S * len(messages) if patience_s is None else patience_s
-    asked = json.dumps({"address": address, "patience": patience, "messages": lines}).encode()
+    asked = json.dumps({"kind": kind.value, "address": address, "patience": patience, "messages": lines}).encode()
     command = [sys.executable, "-m", "surefoot.adapters.notify.apprise_child"]
     try:
         done = subprocess.run(  # noqa: S603 - ours

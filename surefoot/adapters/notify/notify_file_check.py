@@ -8,11 +8,12 @@ from surefoot.adapters.config.notify_file import NOTIFY_FILE, find_notify_line, 
 from surefoot.adapters.config.policy_file import find_line
 from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.notify.apprise_sender import find_address_problem
+from surefoot.adapters.notify.pagerduty_events import find_pagerduty_problem
 from surefoot.adapters.notify.secret_address import resolve_address
 from surefoot.core.errors import PolicyInvalid, Rejected
 from surefoot.core.incidents.playbook import AUDIENCES
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.policy.recovery.notify_config import ALL_MODELS, NotifyConfig, SecretAddress
+from surefoot.core.policy.recovery.notify_config import ALL_MODELS, NotifyConfig, Receiver, ReceiverKind, SecretAddress
 
 _HEARTBEAT_SCHEMES = ("http://", "https://")
 
@@ -77,6 +78,8 @@ def _address_problem(address: SecretAddress, project: Path, *, web: bool) -> tup
         return "", f"not checked: {error}"
     if web:
         return ("" if found.startswith(_HEARTBEAT_SCHEMES) else "expected an address of http:// or https://"), ""
+    if isinstance(address, Receiver) and address.kind is ReceiverKind.PAGERDUTY:
+        return find_pagerduty_problem(found, secret=hidden), ""
     return find_address_problem(found, secret=hidden), ""
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction
 from surefoot.core.notify.delivery_schedule import DELIVERY_TIME_LIMIT_S, pause_before_retry
-from surefoot.core.notify.message import Message, Severity
+from surefoot.core.notify.message import Message, Severity, Topic
 
 
 class DeliveryState(StrEnum):
@@ -188,6 +188,16 @@ class Outbox:
                 new += len(connection.execute(added).all())
             connection.execute(later)
         return new
+
+    def closed_incidents(self, receiver: str) -> frozenset[str]:
+        """Incidents of which a receiver has been told that they are closed."""
+        told = sa.select(_OUTBOX.c.incident).where(
+            _OUTBOX.c.receiver == receiver,
+            _OUTBOX.c.topic == Topic.CLOSED.value,
+            _OUTBOX.c.state == DeliveryState.DELIVERED.value,
+        )
+        with self._transaction(writing=False) as connection:
+            return frozenset(connection.execute(told).scalars())
 
     def claim(self, receiver: str, now: float, most: int, *, due_only: bool = True) -> list[QueuedMessage]:
         """Take messages that are due, so that no other sender takes them meanwhile; a sender that dies loses the claim.

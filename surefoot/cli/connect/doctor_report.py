@@ -14,6 +14,7 @@ from surefoot.adapters.notify.outbox import OUTBOX_TABLES
 from surefoot.cli.connect.host_checks import check_clock, check_flows, check_home, check_listen_address, check_policies
 from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool
 from surefoot.core.errors import Rejected, SurefootError
+from surefoot.core.serving_engines.engine_choice import EngineChoice
 from surefoot.settings import Settings
 
 _JOURNAL_TABLES = (*JOURNAL_TABLES.tables, *OUTBOX_TABLES.tables)
@@ -58,6 +59,7 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
         yield replace(_finding("policies", lambda: check_policies(config.project)), later=True)
     if any(approval_notes(policy) for policy in wiring.read_policies(config).values()):
         yield Finding("approvals", FindingLevel.NOTE, MISSING)
+    yield from _engines(config)
     yield _finding("home", lambda: check_home(config.home))
     if "gateway" in running:
         yield Finding("gateway", FindingLevel.OK, f"gateway at {config.gateway}, started by Surefoot")
@@ -66,6 +68,18 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
     yield _finding("journal", lambda: f"journal: {check_journal_database(config.journal_url, _JOURNAL_TABLES)}")
     yield from _mlflow(config, running)
     yield from _prefect(config, running)
+
+
+def _engines(config: Settings) -> Iterator[Finding]:
+    """What serves each model, where that is no part of a stack; it may be mended afterwards."""
+    for model, policy in sorted(wiring.read_policies(config).items()):
+
+        def look(model: str = model, choice: EngineChoice = policy.traffic.engine_choice) -> str:
+            return wiring.check_engine(choice, model)
+
+        found = replace(_finding("engine", look), later=True)
+        if found.text:
+            yield found
 
 
 def _mlflow(config: Settings, running: frozenset[str]) -> Iterator[Finding]:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from surefoot.core.access.identity_claims import IdentityProvider
+
 EVERY_MODEL = "*"
 """Stands for all models, in the file of roles and in a token."""
 
@@ -88,10 +90,12 @@ class RoleAssignments:
     Attributes:
         groups: Models by the name of their group.
         roles: People by role, by the name of a model, a group, or "*" for every model.
+        provider: Identity provider whose people may act over HTTP; None where there is none.
     """
 
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     roles: Mapping[str, Mapping[Role, Sequence[str]]] = field(default_factory=dict)
+    provider: IdentityProvider | None = None
 
     def roles_of(self, person: str, model: str) -> frozenset[Role]:
         """Roles of a person for a model; "*" asks for those that hold for every model."""

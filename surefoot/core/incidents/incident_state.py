@@ -15,6 +15,7 @@ from surefoot.core.incidents.incident_events import (
     MessageDrafted,
 )
 from surefoot.core.journal.watch_events import IncidentOpened
+from surefoot.core.registry_drift.drift_events import is_drift_trigger
 
 _OLDEST_S = 28 * 86400.0
 """What was taken back longer ago than this gets no incident any more [seconds]."""
@@ -142,7 +143,8 @@ class IncidentState:
         if any(one.rollback == rollout for one in self.known.values()):
             return self
         for name, one in reversed(tuple(self.known.items())):
-            if one.version.digest == version.digest and one.closed is None and not one.rollback:
+            apart = one.rollback or is_drift_trigger(one.opened.trigger)  # a moved alias says nothing of the version
+            if one.version.digest == version.digest and one.closed is None and not apart:
                 return replace(self, known={**self.known, name: replace(one, rollback=rollout, changed=seq)})
         return replace(self, decided={**self.decided, rollout: (version, at)})
 

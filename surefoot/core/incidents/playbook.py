@@ -7,6 +7,7 @@ from surefoot.core.incidents.incident_events import NoteKind
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.recovery.playbook import Playbook
+from surefoot.core.registry_drift.drift_events import is_drift_trigger
 from surefoot.core.triage.triage import Cause
 
 AUDIENCES = ("users", "support", "management")
@@ -72,7 +73,10 @@ def _with_done(incident: Incident, steps: tuple[PlaybookStep, ...]) -> tuple[Pla
 def _restoring(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:
     """Traffic, registry and data."""
     model, bad = ledger.model, incident.version.number
-    if not incident.rollback:
+    if is_drift_trigger(incident.opened.trigger):
+        said = f"Find out who has changed it, and whether that is wanted: {incident.opened.reason}."
+        yield PlaybookStep("changed", said, f"surefoot history {model}")
+    elif not incident.rollback:
         said = f"Decide: take version {bad} back, or keep it and note why. Nothing was taken back by itself."
         yield PlaybookStep("decide", said, f"surefoot rollback {model} --reason '...'")
     elif incident.rollback == ledger.open:
@@ -99,6 +103,14 @@ def _calling(incident: Incident, playbook: Playbook) -> Iterator[PlaybookStep]:
 
 def _understanding(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:
     """Cause, corrected answers, messages, and the end."""
+    if not is_drift_trigger(incident.opened.trigger):
+        yield from _explaining(ledger, incident)
+    said = "Close the incident with its cause, or as a false alarm."
+    yield PlaybookStep("close", said, f"surefoot incident close {incident.name} '...' --cause '...'")
+
+
+def _explaining(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:
+    """Cause, corrected answers and messages of an incident about a version."""
     model, bad = ledger.model, incident.version.number
     if incident.triaged is None or incident.triaged.cause is Cause.UNKNOWN:
         tells = "; ".join(incident.triaged.would_tell) if incident.triaged else "its answers are listed first"
@@ -115,5 +127,3 @@ def _understanding(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]
         said = f"Tell {audience}: a draft is made from the incident."
         command = f"surefoot incident draft {incident.name} --to {audience}"
         yield PlaybookStep(f"tell-{audience}", said, command, done_by=told.get(audience, ""))
-    said = "Close the incident with its cause, or as a false alarm."
-    yield PlaybookStep("close", said, f"surefoot incident close {incident.name} '...' --cause '...'")

@@ -38,6 +38,7 @@ from surefoot.core.journal.served_version_events import (
     VersionReleased,
 )
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.registry_drift.drift_events import DriftReactionChosen, describe_reaction
 from surefoot.core.serving_engines.engine_choice import EngineChosen
 from surefoot.core.stages.hold_events import FreezeEvent, HoldEvent, describe_hold
 from surefoot.core.tables.data_events import (
@@ -146,16 +147,23 @@ def describe_event(event: Event) -> str:
             return f"will end as {event.terminal_stage}: {event.reason}"
         case RolloutEnded():
             return f"ended as {event.terminal_stage}: {event.reason}"
-        case DriftFound():
-            return f"drift, {event.what} should be {event.expected}: {event.seen}"
-        case DriftResolved():
-            return f"{event.what} is as it should be again: {event.how}"
+        case DriftFound() | DriftResolved() | DriftReactionChosen():
+            return _describe_drift(event)
         case CandidateRefused():
             return f"version {event.number} is not taken, though {event.source} asks for it: {event.reason}"
         case EngineChosen():
             return f"engine '{event.engine}' serves from now on, as the policy says; before it was '{event.before}'"
         case _:
             return _describe_other(event)
+
+
+def _describe_drift(event: DriftFound | DriftResolved | DriftReactionChosen) -> str:
+    """Where the outside world differs from the journal, and what is done about it, as one line for a person."""
+    if isinstance(event, DriftFound):
+        return f"drift, {event.what} should be {event.expected}: {event.seen}"
+    if isinstance(event, DriftResolved):
+        return f"{event.what} is as it should be again: {event.how}"
+    return describe_reaction(event)
 
 
 def _describe_fallback(event: FallbackEvent) -> str:

@@ -23,6 +23,7 @@ from surefoot.core.journal.served_version_events import (
 )
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.registry_drift.drift_events import DriftReactionChosen
 from surefoot.core.serving_engines.engine_choice import EngineChosen
 from surefoot.core.stages.hold_events import FreezeEvent, HoldEvent
 from surefoot.core.tables.data_events import DataEvent
@@ -92,7 +93,8 @@ class RolloutOpened:
         salt: Salt of the assignment.
         attempt: One-based number of the attempt for the same version.
         reason: Why it was asked for.
-        source: What asked for it: "alias", "stage" or "hand"; empty in journals of the first release.
+        source: What asked for it: "alias", "stage", "hand", or "champion", which a person has set on it; empty in
+            journals of the first release.
         passed_over: Of a rollback: later proven-good versions that are quarantined, so that traffic does not go there.
         stepped: Of a rollback: the steps by which traffic goes back; None where it goes at once.
         mode_reason: Of a rollback: why it goes at once or step by step; empty where nothing but that was possible.
@@ -281,7 +283,7 @@ class CandidateRefused:
 
     Attributes:
         number: The version.
-        source: What asked for it: "alias" or "stage".
+        source: What asked for it: "alias", "stage", or "champion", which a person has set on it.
         reason: Why it is refused, and what to do.
         facts: Digest of what the refusal rests on: policy, suite, aliases, stages, champion.
     """
@@ -305,6 +307,7 @@ Event = (
     | RolloutEnded
     | DriftFound
     | DriftResolved
+    | DriftReactionChosen
     | CandidateRefused
     | EngineChosen
     | ChampionJudged

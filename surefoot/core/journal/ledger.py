@@ -38,6 +38,7 @@ from surefoot.core.journal.served_version_events import (
 )
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.journal.watch_state import WatchState
+from surefoot.core.registry_drift.drift_state import DriftState
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen
 from surefoot.core.stages.freeze_state import FreezeState
@@ -69,6 +70,7 @@ class Ledger:
         rollouts: Every rollout by id, in order of opening.
         open: Id of the open rollout; empty when none is.
         drifts: What disagrees with the journal and has not been resolved, by what it is.
+        drift: Reactions to such differences, and those that have no incident yet.
         refusals: The last refusal of each version that the registry asked for, by number, since its last rollout.
         watch: What is known of the champion after its bake.
         quarantined: Versions that are not promoted again until a person releases them, by digest.
@@ -96,6 +98,7 @@ class Ledger:
     rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     open: str = ""
     drifts: Mapping[str, DriftFound] = field(default_factory=dict)
+    drift: DriftState = field(default_factory=DriftState)
     refusals: Mapping[str, CandidateRefused] = field(default_factory=dict)
     watch: WatchState = field(default_factory=WatchState)
     quarantined: Mapping[str, Quarantine] = field(default_factory=dict)
@@ -175,7 +178,8 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
     rollout, applied = ledger.rollout, () if ledger.intent is None else (ledger.intent[1],)
     effects = (*rollout.done, *rollout.refused, *applied) if rollout else applied
     incidents = fold_incidents(ledger.incidents, event, entry, rollout.opened if rollout else None, effects)
-    ledger = replace(ledger, head=entry.seq, now=entry.at, incidents=incidents)
+    drift = ledger.drift.after_event(event, entry.at, incidents)
+    ledger = replace(ledger, head=entry.seq, now=entry.at, incidents=incidents, drift=drift)
     match event:
         case ChampionAdopted():
             return replace(ledger, champion=event.champion, proven=_prove(ledger.proven, event.champion))
@@ -301,6 +305,10 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
         # The split was read back after the change: what the gateway served before is no drift any more.
         drifts = {what: drift for what, drift in ledger.drifts.items() if what != LIVE_SPLIT_DRIFT}
         ledger = replace(ledger, split=split_of_effect(ledger, seq, effect), drifts=drifts)
+    if isinstance(effect, SetAlias):  # it was read back as well
+        what = f"alias {effect.alias}"
+        drifts = {name: drift for name, drift in ledger.drifts.items() if name != what}
+        ledger = replace(ledger, drifts=drifts, drift=ledger.drift.without(what))
     if rollout is None:
         return ledger
     if isinstance(effect, SetAlias) and effect.alias == "champion":

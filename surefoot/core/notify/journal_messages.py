@@ -21,6 +21,13 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.journal.watch_events import IncidentOpened
 from surefoot.core.notify.decision_messages import messages_of_decision
 from surefoot.core.notify.message import Message, Severity, Topic, make_title
+from surefoot.core.registry_drift.drift_events import (
+    DriftReaction,
+    DriftReactionChosen,
+    describe_reaction,
+    drift_trigger,
+    is_drift_trigger,
+)
 from surefoot.core.tables.data_events import DataRestoreRefused
 
 _BACK = frozenset({Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK})
@@ -51,7 +58,7 @@ def _of_event(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
             # A pager shows the title alone.
             title = make_title(f"{model}: incident {event.incident} of version {number}: {reason}")
             body = f"{said} {event.incident}"
-            yield Message(seq, Topic.INCIDENT, Severity.PAGE, title, body, incident=event.incident)
+            yield Message(seq, Topic.INCIDENT, _severity(event), title, body, incident=event.incident)
         case IncidentTriaged():
             column = f" ({event.column})" if event.column else ""
             title = make_title(f"{model}: incident {event.incident}, cause {event.cause}{column}")
@@ -69,6 +76,12 @@ def _of_event(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
             )
         case _:
             yield from _of_rollout(ledger, seq, event)
+
+
+def _severity(event: IncidentOpened) -> Severity:
+    """How urgent an incident is: callers notice nothing of a registry that disagrees with what is served."""
+    what = event.trigger if is_drift_trigger(event.trigger) else ""
+    return Severity.WARNING if what and what != drift_trigger(LIVE_SPLIT_DRIFT) else Severity.PAGE
 
 
 def _of_rollout(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
@@ -109,6 +122,10 @@ def _of_world(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
             title = make_title(f"{model}: drift, {event.what} should be {event.expected}")
             severity = Severity.PAGE if event.what == LIVE_SPLIT_DRIFT else Severity.WARNING
             yield Message(seq, Topic.DRIFT, severity, title, f"{event.seen}\nsurefoot status {model}")
+        case DriftReactionChosen():
+            title = make_title(f"{model}: {describe_reaction(event)}")
+            severity = Severity.INFO if event.reaction is DriftReaction.REVERT else Severity.WARNING
+            yield Message(seq, Topic.DRIFT, severity, title, f"surefoot status {model}")
         case DriftResolved():
             title = make_title(f"{model}: {event.what} is as it should be again")
             yield Message(seq, Topic.DRIFT, Severity.INFO, title, event.how)

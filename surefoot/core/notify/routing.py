@@ -1,7 +1,9 @@
 """Choose the receivers of a notification by model, severity, topic and audience."""
 
-from surefoot.core.notify.message import Message, Topic
-from surefoot.core.policy.recovery.notify_config import ALL_MODELS, NotifyConfig
+from collections.abc import Iterator
+
+from surefoot.core.notify.message import Message, Severity, Topic
+from surefoot.core.policy.recovery.notify_config import ALL_MODELS, NotifyConfig, ReceiverKind
 
 
 def choose_receivers(config: NotifyConfig, model: str, message: Message) -> tuple[str, ...]:
@@ -14,9 +16,16 @@ def choose_receivers(config: NotifyConfig, model: str, message: Message) -> tupl
         return tuple(dict.fromkeys(config.people.get(message.whom, ())))
     if message.whom and message.whom in config.people:
         return tuple(dict.fromkeys(config.people[message.whom]))
-    found: dict[str, None] = {}
+    found = dict.fromkeys(_routed(config, model, message.severity, message.topic))
+    if message.topic is Topic.CLOSED:  # an alert that was opened has to be resolved, whatever the routes say
+        paged = _routed(config, model, Severity.PAGE, Topic.INCIDENT)
+        found |= dict.fromkeys(one for one in paged if config.receivers[one].kind is ReceiverKind.PAGERDUTY)
+    return tuple(found)
+
+
+def _routed(config: NotifyConfig, model: str, severity: Severity, topic: Topic) -> Iterator[str]:
+    """Receivers of every route that takes such a message."""
     for route in config.routes:
         ours = model in route.models or ALL_MODELS in route.models
-        if ours and message.severity in route.severities and (route.topics is None or message.topic in route.topics):
-            found |= dict.fromkeys(route.to)
-    return tuple(found)
+        if ours and severity in route.severities and (route.topics is None or topic in route.topics):
+            yield from route.to

@@ -1,4 +1,4 @@
-"""Find the smallest harm that a gate can detect in a rollout step."""
+"""Define what a gate can detect in a step, and search for its smallest harm."""
 
 import math
 from collections.abc import Callable

@@ -113,6 +113,11 @@ class Policy(PolicyModel):
     on_new_candidate: Literal["replace", "queue", "reject"] = Field(
         "replace", description="What becomes of a candidate that comes while a rollout is open."
     )
+    on_drift: Literal["alert", "revert", "adopt"] = Field(
+        "alert",
+        description="What follows when another hand moves alias champion: it is told, set back, or set back and that"
+        " version promoted.",
+    )
     ticket: Literal["required", "optional"] = Field(
         "optional", description="Whether a promotion needs a change ticket, which the journal keeps."
     )
@@ -215,7 +220,7 @@ class Policy(PolicyModel):
         """An engine is asked for nothing that it cannot do."""
         return unmet_demands(
             EngineDemands(
-                engine=self.traffic.engine,
+                choice=self.traffic.engine_choice,
                 steps=self.written_steps,
                 named=outline.named,
                 gates=self.gates,

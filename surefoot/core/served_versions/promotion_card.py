@@ -1,4 +1,4 @@
-"""Write a promotion's section of a model card, and its entry of a changelog, from the journal."""
+"""Describe a promotion for a model card and a changelog."""
 
 import datetime as dt
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Define what each serving engine can do, and describe what is missing."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
@@ -16,6 +16,14 @@ class EngineName(StrEnum):
     GATEWAY = "gateway"
     ALIAS = "alias"
     HAPROXY = "haproxy"
+    KUBERNETES = "kubernetes"
+
+
+class KubernetesKind(StrEnum):
+    """The kinds of objects whose weights engine `kubernetes` sets, by their word in a policy."""
+
+    HTTPROUTE = "httproute"
+    INFERENCESERVICE = "inferenceservice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,7 @@ class EngineAbilities:
         ramps: Whether a candidate can have a share of the traffic between 0 and 100 percent.
         largest_weight: Largest whole number that stands for a version's part of the traffic; 0 where any share can be
             given. A share is exact where both versions' parts are whole numbers up to this one.
+        whole_percents: Whether only whole percents can be given.
         sticky: Whether a unit stays with one version while the weight grows.
         answers_for_failing_candidate: Whether the champion answers, in the same request, what the candidate fails.
         mirrors: Whether callers' requests can be mirrored to a candidate (a live shadow).
@@ -39,11 +48,13 @@ class EngineAbilities:
         drills: Whether rollbacks are rehearsed, in a twin or live.
         verifies_bytes: Whether a version's digest is checked before each load.
         rollback_needs_registry: Whether a rollback waits while the model registry does not answer.
+        confirmed_by_proxies: Whether a change is confirmed by what answers callers, and not by a controller of it.
     """
 
     title: str
     ramps: bool
     largest_weight: int
+    whole_percents: bool
     sticky: bool
     answers_for_failing_candidate: bool
     mirrors: bool
@@ -56,6 +67,7 @@ class EngineAbilities:
     drills: bool
     verifies_bytes: bool
     rollback_needs_registry: bool
+    confirmed_by_proxies: bool
 
     def weight_problem(self, weight: float) -> str:
         """Why the engine cannot give a candidate this weight, as a clause; empty when it can.
@@ -65,6 +77,8 @@ class EngineAbilities:
         """
         if not self.ramps and 0.0 < weight < _HUNDRED:
             return "moves all traffic at once"
+        if self.whole_percents:
+            return "" if float(weight).is_integer() else f"gives whole percents alone, and {weight:g} percent is none"
         if not self.largest_weight or whole_weights(weight, self.largest_weight) is not None:
             return ""
         return f"has whole numbers up to {self.largest_weight} as weights, and none of them give {weight:g} percent"
@@ -92,6 +106,7 @@ ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
             title="the gateway",
             ramps=True,
             largest_weight=0,
+            whole_percents=False,
             sticky=True,
             answers_for_failing_candidate=True,
             mirrors=True,
@@ -104,11 +119,13 @@ ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
             drills=True,
             verifies_bytes=True,
             rollback_needs_registry=False,
+            confirmed_by_proxies=True,
         ),
         EngineName.ALIAS: EngineAbilities(
             title="alias champion",
             ramps=False,
             largest_weight=0,
+            whole_percents=False,
             sticky=False,
             answers_for_failing_candidate=False,
             mirrors=False,
@@ -121,11 +138,13 @@ ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
             drills=False,
             verifies_bytes=False,
             rollback_needs_registry=True,
+            confirmed_by_proxies=True,
         ),
         EngineName.HAPROXY: EngineAbilities(
             title="HAProxy",
             ramps=True,
             largest_weight=256,
+            whole_percents=False,
             sticky=False,
             answers_for_failing_candidate=False,
             mirrors=False,
@@ -138,10 +157,40 @@ ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
             drills=False,
             verifies_bytes=False,
             rollback_needs_registry=False,
+            confirmed_by_proxies=True,
+        ),
+        EngineName.KUBERNETES: EngineAbilities(
+            title="the HTTPRoute",
+            ramps=True,
+            largest_weight=1_000_000,
+            whole_percents=False,
+            sticky=False,
+            answers_for_failing_candidate=False,
+            mirrors=False,
+            standby=False,
+            fallback=False,
+            tripwire=False,
+            kill_switch=False,
+            logs_requests=False,
+            steps_back=False,
+            drills=False,
+            verifies_bytes=False,
+            rollback_needs_registry=False,
+            confirmed_by_proxies=False,
         ),
     }
 )
 """What every engine can do; a new engine is one more entry, one policy section and one file of adapters/traffic."""
+
+KUBERNETES_KINDS: Mapping[str, EngineAbilities] = MappingProxyType(
+    {
+        KubernetesKind.HTTPROUTE: ENGINES[EngineName.KUBERNETES],
+        KubernetesKind.INFERENCESERVICE: replace(
+            ENGINES[EngineName.KUBERNETES], title="the InferenceService", largest_weight=100, whole_percents=True
+        ),
+    }
+)
+"""What engine `kubernetes` can do with each kind of object; in `ENGINES` it stands for an HTTPRoute."""
 
 
 def missing_abilities(name: EngineName, *, recorded_elsewhere: bool = False) -> Iterator[str]:
@@ -174,3 +223,8 @@ def missing_abilities(name: EngineName, *, recorded_elsewhere: bool = False) -> 
         yield f"{engine}: bytes are verified before the shadow, and not when an application or a server loads them"
     if able.rollback_needs_registry:
         yield f"{engine}: a rollback needs MLflow; while it does not answer, traffic stays and 'reconcile' repeats it"
+    if not able.confirmed_by_proxies:
+        yield (
+            f"{engine}: a change is confirmed by the controller of the object, and not by each proxy: for a moment"
+            " after a rollback has returned, a proxy may still send requests to the candidate"
+        )

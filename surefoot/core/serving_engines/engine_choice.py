@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineAbilities, EngineName
+from surefoot.core.serving_engines.engine_abilities import ENGINES, KUBERNETES_KINDS, EngineAbilities, EngineName
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class EngineChoice:
     @property
     def abilities(self) -> EngineAbilities:
         """What the engine can do."""
+        if self.name is EngineName.KUBERNETES:
+            return KUBERNETES_KINDS.get(str(self.settings.get("kind")), ENGINES[self.name])
         return ENGINES[self.name]
 
 

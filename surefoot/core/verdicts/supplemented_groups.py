@@ -1,4 +1,4 @@
-"""Report in a gate's verdict which rare groups got older requests added."""
+"""Add to a gate's verdict which rare groups were topped up with older requests."""
 
 import datetime as dt
 from collections.abc import Sequence

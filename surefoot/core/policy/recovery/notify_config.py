@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -53,8 +54,20 @@ class SecretAddress(PolicyModel):
                 yield Violation(("url",), f"'{found.group():.40}' names no environment variable: write ${{NAME}}")
 
 
+class ReceiverKind(StrEnum):
+    """Who reads the address of a receiver."""
+
+    APPRISE = "apprise"
+    PAGERDUTY = "pagerduty"
+
+
 class Receiver(SecretAddress):
-    """A service through which people are told: the address is one of Apprise."""
+    """A service through which people are told."""
+
+    kind: Annotated[ReceiverKind, Field(strict=False)] = Field(
+        ReceiverKind.APPRISE,
+        description="`apprise`: the address is one of Apprise; `pagerduty`: pagerduty://${KEY}, one alert an incident.",
+    )
 
 
 class Heartbeat(SecretAddress):

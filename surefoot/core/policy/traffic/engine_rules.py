@@ -10,7 +10,8 @@ from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates
 from surefoot.core.policy.steps import LiveShadowStep, PolicyStep, Weight
 from surefoot.core.policy.violations import Violation
-from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineAbilities, EngineName
+from surefoot.core.serving_engines.engine_abilities import EngineAbilities
+from surefoot.core.serving_engines.engine_choice import EngineChoice
 
 _MEASURED = frozenset({Metric.LATENCY, Metric.RESOURCE, Metric.GAUGE})
 """What only an engine that logs each request itself measures."""
@@ -21,7 +22,7 @@ class EngineDemands:
     """What a policy asks of its engine.
 
     Attributes:
-        engine: The engine.
+        choice: The engine, with what reaches it.
         steps: The steps as they are written.
         named: Which gates are named where.
         gates: Every gate by name.
@@ -32,7 +33,7 @@ class EngineDemands:
         evidence: Where evidence is that is recorded elsewhere; None without any.
     """
 
-    engine: EngineName
+    choice: EngineChoice
     steps: Sequence[PolicyStep]
     named: Sequence[NamedGates]
     gates: Mapping[str, Gate]
@@ -45,7 +46,7 @@ class EngineDemands:
 
 def unmet_demands(asked: EngineDemands) -> Iterator[Violation]:
     """Everything that a policy asks of its engine and that the engine cannot do."""
-    able, engine = ENGINES[asked.engine], f"engine '{asked.engine}'"
+    able, engine = asked.choice.abilities, f"engine '{asked.choice.name}'"
     yield from _steps(asked, able, engine)
     if asked.has_unit and able.ramps and not able.sticky:
         yield Violation(("unit",), f"{engine} keeps no unit with one version while weights grow: leave 'unit' out")

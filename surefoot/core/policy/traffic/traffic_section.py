@@ -1,14 +1,15 @@
 """Define the policy section `traffic`: planned traffic and the serving engine."""
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import Duration, Name, OptionalKey, Texts, one_or_more_schema
-from surefoot.core.policy.violations import Violation, describe_type, rule_error
+from surefoot.core.policy.scalars import Duration, OptionalKey
+from surefoot.core.policy.traffic.haproxy_section import HaproxySection
+from surefoot.core.policy.traffic.kubernetes_section import KubernetesSection
+from surefoot.core.policy.violations import Violation
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
 
@@ -22,47 +23,14 @@ _MAX_QUIET_S = 10.0 * 365.25 * 86400.0
 """Longest silence that is no accident by default, however rare requests are [seconds]."""
 _MIN_QUIET_S = 900.0
 """Shortest silence that makes evidence stale by default [seconds]."""
-_ADDRESS_PATTERN = r"^(unix:/[^\s]+|tcp://[^\s:/]+:[0-9]{1,5})$"
-_SERVER_PATTERN = r"^[A-Za-z0-9_.-]*\{version\}[A-Za-z0-9_.-]*$"
-
-
-def _addresses(found: tuple[str, ...]) -> tuple[str, ...]:
-    for address in found:
-        if re.fullmatch(_ADDRESS_PATTERN, address) is None:
-            raise rule_error(
-                "expected a runtime address such as unix:/run/haproxy/admin.sock or tcp://10.0.0.5:9999, found"
-                f" {describe_type(address)}"
-            )
-    if not found or len(set(found)) < len(found):
-        raise rule_error("expected one or more addresses, each once")
-    return found
-
-
-def _server(template: str) -> str:
-    if re.fullmatch(_SERVER_PATTERN, template) is None:
-        raise rule_error(f"expected a server's name with {{version}} in it, such as v{{version}}, found '{template}'")
-    return template
-
-
-class HaproxySection(PolicyModel):
-    """Where HAProxy is, and which of its servers serve the versions."""
-
-    addresses: Annotated[
-        Texts,
-        AfterValidator(_addresses),
-        one_or_more_schema({"type": "string", "pattern": _ADDRESS_PATTERN}, 1),
-    ] = Field(description="Runtime API of each HAProxy process: unix:/run/haproxy/admin.sock or tcp://10.0.0.5:9999.")
-    backend: Name = Field(description="Backend whose servers serve the versions.")
-    server: Annotated[str, AfterValidator(_server), Field(json_schema_extra={"pattern": _SERVER_PATTERN})] = Field(
-        "v{version}", description="Name of the server of a version in that backend."
-    )
 
 
 class Traffic(PolicyModel):
     """What traffic is planned, and who serves it."""
 
     engine: Annotated[EngineName, Field(strict=False)] = Field(
-        EngineName.GATEWAY, description="Who splits the traffic: the gateway, alias champion alone, or HAProxy."
+        EngineName.GATEWAY,
+        description="Who splits the traffic: the gateway, alias champion alone, HAProxy, or Kubernetes.",
     )
     requests_per_minute: Annotated[float, Field(gt=0.0, le=_MAX_REQUESTS_PER_MINUTE, allow_inf_nan=False)] = Field(
         description="Planned traffic [requests per minute]; plans count on it, no verdict does."
@@ -79,6 +47,9 @@ class Traffic(PolicyModel):
         " failures.",
     )
     haproxy: OptionalKey[HaproxySection] = Field(None, description="Where HAProxy is, for that engine.")
+    kubernetes: OptionalKey[KubernetesSection] = Field(
+        None, description="Which object of a Kubernetes cluster splits the traffic, for that engine."
+    )
 
     def broken_rules(self) -> Iterator[Violation]:
         """An engine is told where it is and what it lets through to callers, and only that engine."""
@@ -92,11 +63,15 @@ class Traffic(PolicyModel):
         if answers and self.candidate_errors_reach_callers:
             rule = f"engine '{self.engine}' answers for a candidate that fails: leave this key out"
             yield Violation(("candidate_errors_reach_callers",), rule)
-        if self.engine is EngineName.HAPROXY and self.haproxy is None:
-            rule = "engine 'haproxy' needs 'haproxy: {addresses: ..., backend: ...}' beside it"
-            yield Violation(("engine",), rule)
-        if self.engine is not EngineName.HAPROXY and self.haproxy is not None:
-            yield Violation(("haproxy",), "only engine 'haproxy' has it: write 'engine: haproxy', or leave it out")
+        for name, section, keys in (
+            (EngineName.HAPROXY, self.haproxy, "addresses: ..., backend: ..."),
+            (EngineName.KUBERNETES, self.kubernetes, "kind: ..., namespace: ..., name: ..."),
+        ):
+            if self.engine is name and section is None:
+                yield Violation(("engine",), f"engine '{name}' needs '{name}: {{{keys}}}' beside it")
+            if self.engine is not name and section is not None:
+                rule = f"only engine '{name}' has it: write 'engine: {name}', or leave it out"
+                yield Violation((str(name),), rule)
 
     @property
     def engine_choice(self) -> EngineChoice:
@@ -105,6 +80,8 @@ class Traffic(PolicyModel):
         if self.engine is EngineName.HAPROXY and self.haproxy is not None:
             made = self.haproxy
             settings = {"addresses": list(made.addresses), "backend": made.backend, "server": made.server}
+        elif self.engine is EngineName.KUBERNETES and self.kubernetes is not None:
+            settings = self.kubernetes.settings
         return EngineChoice(self.engine, settings)
 
     @property
