@@ -36,6 +36,9 @@ class Settings:
         connected: Servers that Surefoot uses and has not started: "mlflow", "prefect".
         sources: Where the value of a setting came from, by its name; those that have their default are left out.
         page: Base URL of the status page; empty for a stack that was started before there was one.
+        lineage: Where OpenLineage events go: an HTTP address, or `file:PATH`; empty for nowhere.
+        otlp: Base URL of the OpenTelemetry collector that gets spans; empty for none.
+        log_format: How processes write their log lines: "text" or "json".
     """
 
     home: Path
@@ -53,6 +56,9 @@ class Settings:
     connected: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     page: str = ""
+    lineage: str = ""
+    otlp: str = ""
+    log_format: str = "text"
 
     @property
     def page_address(self) -> tuple[str, int]:

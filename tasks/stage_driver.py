@@ -20,6 +20,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.stages.stage_places import has_passed
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
+from surefoot.wiring.telemetry.journal_delivery import remember_flow_run
 from tasks.progress_artifact import ProgressArtifact, artifact_key
 from tasks.states import MAX_MESSAGE_LENGTH, SKIPPED_STATE_NAME, rollout_state
 
@@ -44,6 +45,7 @@ def open_flow_ports(
     """
     flow = runtime.flow_run.flow_name or "flow"
     actor = f"flow:{flow}/{runtime.flow_run.name or 'local'}"
+    remember_flow_run(read_settings(), actor, str(runtime.flow_run.id or ""))
     return wiring.open_ports(read_settings(), actor, report=report, build_wait_s=build_wait_s)
 
 

@@ -1,6 +1,5 @@
 """Define the commands that start or stop Surefoot's servers."""
 
-import logging
 import os
 import time
 from functools import partial
@@ -13,8 +12,11 @@ from surefoot import wiring
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
 from surefoot.cli.connect.options import (
     JournalOption,
+    LineageOption,
     ListenOption,
+    LogFormatOption,
     MlflowOption,
+    OtlpOption,
     PoolOption,
     PrefectOption,
     ProjectOption,
@@ -25,6 +27,7 @@ from surefoot.cli.local import stack
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import console
 from surefoot.settings import home_folder, read_settings
+from surefoot.telemetry.json_log import write_log_lines
 
 _PRELOADED = (
     "flows.promote",
@@ -54,6 +57,9 @@ def up(
     page_port: Annotated[int | None, typer.Option(help="Port of the status page; 0 takes any free one.")] = None,
     clock: Annotated[str | None, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = None,
     tick: Annotated[int | None, typer.Option(help="Seconds between two ticks of the scheduled flows.", min=5)] = None,
+    lineage: LineageOption = None,
+    otlp: OtlpOption = None,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Start MLflow, Prefect (server and worker), the gateway and the controller, and wait until each answers.
 
@@ -71,6 +77,9 @@ def up(
         "page-port": page_port,
         "clock": clock,
         "tick": tick,
+        "lineage": lineage,
+        "otlp": otlp,
+        "log-format": log_format,
     }
     options = stack_options(resolve_settings(project.absolute(), given))
     began = time.monotonic()
@@ -95,6 +104,8 @@ def gateway(
     from surefoot.gateway.supervision.supervisor import Supervisor  # noqa: PLC0415 - same
 
     config = read_settings()
+    if config.log_format == "json":
+        write_log_lines(config.log_format)
     # A model's library that is imported while requests are served breaks them: everything comes first, and every
     # worker and every model's process is forked from here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -114,18 +125,20 @@ def controller() -> None:
     from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
     from surefoot.controller.notifier import Notifier  # noqa: PLC0415 - same
+    from surefoot.controller.telemetry.telemetry_threads import TelemetryThreads  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
     from surefoot.status_page.page_server import serve_status_page  # noqa: PLC0415 - same
     from surefoot.status_page.programs.wake_signal import WakeSignal  # noqa: PLC0415 - same
 
     config = read_settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    write_log_lines(config.log_format)
     runs = PrefectRuns(config)
     with hold_controller_lock(config.home) as say_ready:
         processes = FlowForkserver(config.project, _PRELOADED)
         notifier = Notifier(config)
         notifier.start()
+        telemetry = TelemetryThreads(config)
+        telemetry.start()
         signal = WakeSignal()
         try:
             with serve_status_page(config, signal):
@@ -134,6 +147,7 @@ def controller() -> None:
                 Controller(work, runs, config.home, processes, notifier, signal, CandidateOpener()).run(signal.wait)
         finally:
             notifier.stop()
+            telemetry.stop()
 
 
 def register(app: typer.Typer) -> None:

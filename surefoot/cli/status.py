@@ -28,6 +28,7 @@ from surefoot.status_page.model_status import (
     REGISTRY_TIMEOUT_S,
     look_at_model,
 )
+from surefoot.wiring.telemetry.journal_delivery import receiver_states
 
 _WATCH_S = 2.0
 """Time between two looks of `--watch` [s]."""
@@ -80,7 +81,7 @@ def _show(config: Settings, model: str | None, *, json_: bool) -> int:
         usable = {**running, **{one.name: not one.problem for one in servers}}
         general = [*_parts(running), *(one.problem for one in servers if one.problem)]
         general += [*_schedules(config, usable), *_ticks(config, running), *_policies(config)]
-        general += _notifier(config)
+        general += [*_notifier(config), *_telemetry(config)]
         found: list[dict[str, object]] = []
         wrong = bool(general)
         try:
@@ -168,6 +169,23 @@ def _notifier(config: Settings) -> list[str]:
     if state.heartbeat_problem:
         since = format_utc_time(state.heartbeat_since)
         found.append(f"the heartbeat address does not answer since {since} UTC: {state.heartbeat_problem}")
+    return found
+
+
+def _telemetry(config: Settings) -> list[str]:
+    """Receivers of lineage events and spans that take nothing, or have refused something."""
+    try:
+        states = receiver_states(config)
+    except SurefootError as error:
+        return [f"how far telemetry was delivered cannot be read: {error}"]
+    found = []
+    for receiver, state in states:
+        what = f"{receiver.kind} to {receiver.address}"
+        if state.failing_since is not None:
+            since = format_utc_time(state.failing_since)
+            found.append(f"{what} is not delivered since {since} UTC: {state.problem}; it is tried again by itself")
+        if state.refused:
+            found.append(f"{what}: {state.refused} were refused and left out, the latest with {state.refusal}")
     return found
 
 

@@ -24,6 +24,7 @@ from surefoot.rollout import (
     policy_reaction,
 )
 from surefoot.settings import Settings, read_settings
+from surefoot.telemetry.json_log import write_log_lines
 
 _ACTOR = "webhook"
 _BUILD_WAIT_S = 1.0
@@ -96,10 +97,10 @@ def _answer_drift(ports: Ports, model: str, rule: DriftRule) -> list[str]:
 def main() -> None:
     """Open what is asked for of the models that the command line names."""
     # On stdout: what libraries write to stderr when a process ends is not kept.
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout, force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    config = read_settings()
+    write_log_lines(config.log_format, sys.stdout, force=True)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for line in open_candidates(read_settings(), sys.argv[1:]):
+    for line in open_candidates(config, sys.argv[1:]):
         _log.info("%s", line)
 
 

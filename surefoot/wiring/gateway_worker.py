@@ -1,5 +1,7 @@
 """Build the gateway of one worker process from an installation's settings."""
 
+import logging
+import os
 import sys
 from functools import partial
 
@@ -21,6 +23,11 @@ from surefoot.wiring.access import AccessControl
 from surefoot.wiring.adapters import make_artifact_cache, make_clock, make_environments
 from surefoot.wiring.use_case_ports import open_ports
 
+_SHARE = "OTEL_TRACES_SAMPLER_ARG"
+"""OpenTelemetry's variable for the share of the traces that are sampled."""
+_USUAL_SHARE = 0.01
+_log = logging.getLogger(__name__)
+
 
 def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> Gateway:
     """The gateway of one worker, with loaders of verified artifacts, which it may not import itself."""
@@ -31,6 +38,8 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         kept=SettingByModel(config.configs, lambda policy: policy.log_policy),
         units=SettingByModel(config.configs, lambda policy: policy.unit),
         fallbacks=SettingByModel(config.configs, partial(read_named_fallback, config.project)),
+        otlp=config.otlp,
+        traced_share=_traced_share(os.environ.get(_SHARE, "")),
     )
 
     def launched(nice: int, model: str, version: Version) -> ModelProcess:
@@ -49,6 +58,18 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         _GatewayJournal(config),
         AccessControl(config),
     )
+
+
+def _traced_share(text: str) -> float:
+    """Share of the requests that are traced, where their caller has not decided [0 to 1]."""
+    try:
+        share = float(text or _USUAL_SHARE)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        _log.warning("%s is %r, which is no share from 0 to 1: %g is taken", _SHARE, text, _USUAL_SHARE)
+        return _USUAL_SHARE
+    return share
 
 
 class _GatewayJournal:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,17 +13,21 @@ class Receiver:
 
     Attributes:
         port: Where it listens on 127.0.0.1.
-        bodies: JSON bodies of requests, in the order in which they came.
+        bodies: Bodies of requests, decoded, in the order in which they came.
         paths: Paths of all requests.
         ids: What the header Idempotency-Key said.
+        headers: Headers of requests that had a body, in lower case.
         status: How it answers; 0 for never.
+        on_body: Is called with each body before it is answered.
     """
 
     def __init__(self) -> None:
         self.port = 0
-        self.bodies: list[dict[str, Any]] = []
+        self.bodies: list[Any] = []
         self.paths: list[str] = []
         self.ids: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.on_body: Callable[[Any], None] = lambda _body: None
         self.status = 200
         self.release = threading.Event()
 
@@ -34,8 +38,12 @@ class Receiver:
 
 
 @contextmanager
-def listening() -> Iterator[Receiver]:
-    """A server that runs until the end of the block; requests that hang are let go then."""
+def listening(read: Callable[[bytes], Any] = json.loads) -> Iterator[Receiver]:
+    """A server that runs until the end of the block; requests that hang are let go then.
+
+    Args:
+        read: Decodes a body.
+    """
     state = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,7 +53,9 @@ def listening() -> Iterator[Receiver]:
             """Keep a message."""
             body = self.rfile.read(int(self.headers["Content-Length"]))
             state.ids.append(self.headers.get("Idempotency-Key", ""))
-            state.bodies.append(json.loads(body))
+            state.headers.append({name.lower(): value for name, value in self.headers.items()})
+            state.bodies.append(read(body))
+            state.on_body(state.bodies[-1])
             self.do_GET()
 
         def do_GET(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from surefoot.cli.connect.options import stack_options
 from surefoot.cli.connect.secret_urls import has_password, mask_password
 from surefoot.cli.connect.setting_sources import resolve_settings, unused_variables
 from surefoot.cli.connect.setting_table import SETTINGS, settings_table
@@ -259,6 +260,29 @@ def test_a_stack_that_runs_in_part_follows_no_other_options(tmp_path: Path, name
     told: list[str] = []
     check_agreement(running, tmp_path, StackOptions(**{name: value}, sources={name: "surefoot.toml"}), told.append)  # type: ignore[arg-type]
     assert [line.partition(",")[0] for line in told] == [f"surefoot.toml says {name} {value or 'embedded'}"]
+
+
+def test_receivers_of_telemetry_are_named_without_secrets(tmp_path: Path) -> None:
+    """An address is taken from surefoot.toml before the variable of other tools; one with a password is refused."""
+    standard = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318/"}
+    found = resolve_settings(tmp_path, {"lineage": "file:lineage/events.jsonl"}, standard)
+    assert (found.text("otlp"), found.sources["otlp"]) == ("http://collector:4318", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    assert found.text("lineage") == "file:lineage/events.jsonl"
+    (tmp_path / "surefoot.toml").write_text('otlp = "http://ours:4318"\nlog-format = "json"\n', encoding="utf-8")
+    ours = resolve_settings(tmp_path, None, standard)
+    config = plan_settings(tmp_path, tmp_path, stack_options(ours), None)
+    assert (config.otlp, config.log_format, config.lineage) == ("http://ours:4318", "json", "")
+    for name, value in (
+        ("otlp", "http://u:secret-41@h"),
+        ("lineage", "http://u:secret-41@h/api"),
+        ("otlp", "embedded"),
+        ("lineage", "file:"),
+        ("lineage", "somewhere"),
+        ("log-format", "xml"),
+    ):
+        with pytest.raises(Rejected) as raised:
+            resolve_settings(tmp_path, {name: value}, {})
+        assert "secret-41" not in str(raised.value)
 
 
 def test_the_table_of_settings_is_documented() -> None:

@@ -86,6 +86,9 @@ def _values(running: Settings, wanted: dict[str, str]) -> dict[str, str]:
         "listen": running.listen or "{}:{}".format(*running.listen_address),
         "clock": running.clock,
         "tick": str(running.tick),
+        "lineage": running.lineage,
+        "otlp": running.otlp,
+        "log-format": running.log_format,
     }
     return {one.name: has.get(one.name, wanted[one.name]) for one in SETTINGS}
 

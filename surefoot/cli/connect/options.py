@@ -15,6 +15,9 @@ PoolOption = Annotated[str | None, typer.Option(help="Work pool of that Prefect,
 JournalOption = Annotated[
     str | None, typer.Option(help="URL of the journal's database; ${NAME} stands for an environment variable.")
 ]
+LineageOption = Annotated[str | None, typer.Option(help="HTTP address of OpenLineage events, or file:PATH.")]
+OtlpOption = Annotated[str | None, typer.Option(help="Base URL of an OpenTelemetry collector, for spans.")]
+LogFormatOption = Annotated[str | None, typer.Option(help="How log lines are written: 'text' or 'json'.")]
 ListenOption = Annotated[str | None, typer.Option(help="HOST:PORT at which the gateway listens.")]
 
 
@@ -32,5 +35,8 @@ def stack_options(resolved: ResolvedSettings) -> StackOptions:
         pool=resolved.text("pool"),
         journal=resolved.text("journal"),
         listen=resolved.text("listen"),
+        lineage=resolved.text("lineage"),
+        otlp=resolved.text("otlp"),
+        log_format=resolved.text("log-format"),
         sources=resolved.sources,
     )

@@ -64,6 +64,9 @@ def resolve_settings(
             values[one.name], sources[one.name] = f"${{{one.variable}}}" if secret else value, one.variable
         elif one.name in file:
             values[one.name], sources[one.name] = _checked(one, file[one.name], f"{FILE_NAME}: {one.name}"), FILE_NAME
+        elif one.standard_variable and variables.get(one.standard_variable):
+            found = one.read(variables[one.standard_variable], one.standard_variable)
+            values[one.name], sources[one.name] = found, one.standard_variable
         else:
             values[one.name] = one.default
     if values["listen"] and values["gateway-port"]:

@@ -25,6 +25,7 @@ class Setting:
         default: Its value where nothing else is said.
         meaning: What it says, for the table in docs/settings.md.
         parse: Brings a value into its usual form, or raises `ValueError` with what is wrong.
+        standard_variable: A variable that many tools read, which counts where nothing else is said; empty for none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Setting:
     default: str | int
     meaning: str
     parse: Callable[[str], str] = str
+    standard_variable: str = ""
 
     @property
     def option(self) -> str:
@@ -108,6 +110,28 @@ def _listen(address: str) -> str:
     return address
 
 
+def _lineage(address: str) -> str:
+    if address.startswith("file:") and address.removeprefix("file:"):
+        return address
+    try:
+        return _web_address(address)
+    except ValueError:
+        raise ValueError("give an address such as https://marquez.example.com/api/v1/lineage, or file:PATH") from None
+
+
+def _web_address(url: str) -> str:
+    found = _server(url)
+    if found == EMBEDDED:
+        raise ValueError("give an address such as http://127.0.0.1:4318")
+    return found
+
+
+def _log_format(name: str) -> str:
+    if name not in {"text", "json"}:
+        raise ValueError("give 'text' or 'json'")
+    return name
+
+
 SETTINGS = (
     Setting(
         "mlflow",
@@ -148,6 +172,25 @@ SETTINGS = (
     Setting("page-port", int, 0, "Port of the status page on 127.0.0.1; 0 takes any free one."),
     Setting("clock", str, "system", "`system`, or `replay:FILE` for replayed traffic."),
     Setting("tick", int, 60, "Seconds between two ticks of the scheduled flows."),
+    Setting(
+        "lineage",
+        str,
+        "",
+        "Where OpenLineage events of rollouts go: an HTTP address, or `file:PATH` in the project folder.",
+        _lineage,
+    ),
+    Setting(
+        "otlp",
+        str,
+        "",
+        "Base URL of an OpenTelemetry collector (OTLP over HTTP) that gets spans of rollouts and of sampled requests;"
+        " `OTEL_EXPORTER_OTLP_ENDPOINT` where nothing else is said.",
+        _web_address,
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ),
+    Setting(
+        "log-format", str, "text", "How log lines are written: `text`, or `json` for one object a line.", _log_format
+    ),
 )
 """Every setting, in the order in which it is shown."""
 

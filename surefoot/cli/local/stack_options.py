@@ -32,6 +32,9 @@ class StackOptions:
         pool: Work pool of the flows.
         journal: URL of the journal's database; empty keeps that of the home folder.
         listen: HOST:PORT of the gateway.
+        lineage: Where OpenLineage events go; empty for nowhere.
+        otlp: Base URL of the OpenTelemetry collector; empty for none.
+        log_format: "text" or "json".
         sources: Where values came from, by the name of the setting; what is not in it was not said.
     """
 
@@ -46,6 +49,9 @@ class StackOptions:
     pool: str = OWN_POOL
     journal: str = ""
     listen: str = ""
+    lineage: str = ""
+    otlp: str = ""
+    log_format: str = "text"
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,6 +92,9 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
         connected=connected,
         sources=dict(options.sources),
         page=f"http://127.0.0.1:{options.page_port}",
+        lineage=options.lineage,
+        otlp=options.otlp,
+        log_format=options.log_format,
     )
 
 
@@ -185,11 +194,15 @@ def check_agreement(
         ("pool", options.pool, config.pool, usual.pool),
         ("journal", options.journal, config.journal, None if "journal" in options.sources else ""),
         ("listen", options.listen, config.listen, ""),
+        ("lineage", options.lineage, config.lineage, ""),
+        ("otlp", options.otlp, config.otlp, ""),
+        ("log-format", options.log_format, config.log_format, usual.log_format),
     ]
     for name, wish, has, default in known:
         if wish in (default, has):
             continue
-        is_, wished = (mask_password(str(one)) or "embedded" for one in (has, wish))
+        empty = "nowhere" if name in {"lineage", "otlp"} else "embedded"
+        is_, wished = (mask_password(str(one)) or empty for one in (has, wish))
         source = options.sources.get(name, f"--{name}")
         if source.startswith("--"):
             raise _runs_otherwise(config, source, is_, wished)

@@ -58,6 +58,13 @@ def own_services(config: Settings) -> list[str]:
     return [name for name in STACK_SERVICES if name not in others]
 
 
+_JSON_LINES = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json",
+    "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "surefoot.telemetry.json_log.JsonLineFormatter",
+}
+"""Has Prefect's processes write the log lines of the worker and of flow runs as ours are written."""
+
+
 def stack_environment(config: Settings) -> dict[str, str]:
     """Environment of every process of the stack, and of every client of Prefect."""
     ignored = {
@@ -80,6 +87,7 @@ def stack_environment(config: Settings) -> dict[str, str]:
         "PREFECT_WORKER_PREFETCH_SECONDS": "0",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "surefoot",
+        **(_JSON_LINES if config.log_format == "json" else {}),
         "MLFLOW_TRACKING_URI": config.mlflow,
         "PYTHONUNBUFFERED": "1",
     }

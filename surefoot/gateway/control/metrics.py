@@ -83,6 +83,12 @@ _RUNGS = {
         "fallback_answers", "Requests that no version could answer and the policy's fallback has answered."
     ),
 }
+_TRACED = {
+    "spans_queued": _PrometheusSeries("traced_requests", "Requests whose spans were queued for the collector."),
+    "spans_dropped": _PrometheusSeries(
+        "lost_traces", "Traced requests whose spans had no room in the queue, or were refused by the collector."
+    ),
+}
 _LOST = {"log_dropped": _PrometheusSeries("lost_log_records", "Records that could not be written to the log.")}
 _LABELS = ("worker", "model", "version")
 _SAME = frozenset({"version", "weight", "generation"})
@@ -140,6 +146,7 @@ class _Collector(Collector):
         yield from _families(GaugeMetricFamily, _OF_MODEL, models)
         yield from _families(CounterMetricFamily, _RUNGS, models)
         yield from _families(CounterMetricFamily, _LOST, models)
+        yield from _families(CounterMetricFamily, _TRACED, models)
 
 
 def _families(

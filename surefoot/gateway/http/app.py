@@ -1,6 +1,7 @@
 """Serve the gateway as an ASGI application that passes requests to their handlers."""
 
 import socket
+from functools import partial
 
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
@@ -11,8 +12,15 @@ from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoint_table import EndpointTable
 from surefoot.gateway.http.endpoints.handler_context import AnyLabels, HandlerContext, LabelAccess
+from surefoot.gateway.http.request_trace import RequestTracer
 from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.model_protocols import LoadModel
+from surefoot.telemetry.otlp_sender import SpanSender
+from surefoot.telemetry.span_queue import SpanQueue
+
+_SPANS_TIMEOUT_S = 2.0
+"""How long spans of the last requests are sent when the gateway stops [s]."""
 
 
 class Gateway:
@@ -27,7 +35,9 @@ class Gateway:
     ) -> None:
         """Build the handlers; models are loaded when the server starts."""
         self._runtime = runtime
-        self._endpoints = EndpointTable(HandlerContext(settings, clock, runtime, label_access))
+        self._spans = SpanQueue(SpanSender(settings.otlp, "surefoot-gateway")) if settings.otlp else None
+        tracer = None if self._spans is None else RequestTracer(self._spans, settings.traced_share)
+        self._endpoints = EndpointTable(HandlerContext(settings, clock, runtime, label_access, tracer))
         self.leaving = False
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -71,6 +81,8 @@ class Gateway:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._runtime.stop()
+        if self._spans is not None:
+            await run_in_daemon_thread(partial(self._spans.close, _SPANS_TIMEOUT_S))
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -44,6 +44,7 @@ _TOLD = {
     "x-surefoot-fallback": "Kind of the policy's fallback that answered, because no version could; else absent.",
     "x-model-generation": "Generation of the route at receipt.",
     "x-model-rollout": "Rollout that asked for this route; empty outside one.",
+    "traceresponse": "Trace of the request (W3C Trace Context), where requests are traced; else absent.",
 }
 _TOKEN: list[dict[str, list[str]]] = [{"control": []}]
 

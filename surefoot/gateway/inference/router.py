@@ -35,6 +35,7 @@ from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.model_protocols import Model, Predictor
 from surefoot.models.rows.live_recheck import probe_model
+from surefoot.telemetry.span_queue import SpanCounts
 
 
 class VersionRouter:
@@ -43,6 +44,7 @@ class VersionRouter:
     Attributes:
         log: Where answers are recorded.
         failover: Answers requests that the champion fails.
+        spans: What became of the traces of requests.
         tripped: Why and under which split the candidate is to be cut; the control room collects it.
     """
 
@@ -59,6 +61,7 @@ class VersionRouter:
         self._counts: defaultdict[str, VersionCounts] = defaultdict(VersionCounts)
         self._attempts = TimedAttempts(settings, self._counts)
         self.failover = Failover(model, settings, log, self._attempts)
+        self.spans = SpanCounts()
         self.tripped: TripRecord | None = None
         self._model = model
         self._settings = settings
@@ -324,6 +327,8 @@ class VersionRouter:
         split = self.split
         return {
             "log_dropped": self.log.dropped,
+            "spans_queued": self.spans.queued,
+            "spans_dropped": self.spans.dropped + self.spans.refused,
             "proven_good_answers": self.failover.proven_good.answered,
             "fallback_answers": self.failover.fallback.answered,
             "weight": 0.0 if split is None else split.weight,

@@ -37,6 +37,8 @@ class GatewaySettings:
             names as fallback; None refuses it.
         fallback_quiet_s: A time of fallback answers is over when the champion answers and the fallback has answered
             nothing for so long [s].
+        otlp: Base URL of the OpenTelemetry collector that gets spans of sampled requests; empty for none.
+        traced_share: Share of the requests whose caller has not decided that are sampled [0 to 1].
     """
 
     root: Path
@@ -57,6 +59,8 @@ class GatewaySettings:
     units: Mapping[str, str | None] = field(default_factory=dict)
     fallbacks: Mapping[str, FallbackAnswer | FallbackReference | None] = field(default_factory=dict)
     fallback_quiet_s: float = 60.0
+    otlp: str = ""
+    traced_share: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse an empty token, with which every caller could change routes."""

@@ -1,9 +1,11 @@
 """Serve the gateway with uvicorn, and shut it down gracefully."""
 
 import asyncio
+import logging
 import socket
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from surefoot.gateway.http.app import Gateway
@@ -95,6 +97,8 @@ class DrainingServer(uvicorn.Server):
             server_header=False,
             access_log=False,
             log_level="warning",
+            # Where this process formats its log lines, those of the server are formatted so as well.
+            log_config=None if logging.getLogger().handlers else LOGGING_CONFIG,
             timeout_keep_alive=75,  # longer than proxies keep theirs, so that no request meets a closing connection
             timeout_graceful_shutdown=10,
             backlog=2048,

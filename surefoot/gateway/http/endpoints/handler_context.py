@@ -8,6 +8,7 @@ from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.control.worker_runtime import WorkerRuntime
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError
+from surefoot.gateway.http.request_trace import NO_TRACE, RequestTrace, RequestTracer
 from surefoot.gateway.inference.settings import GatewaySettings
 
 
@@ -37,11 +38,26 @@ class HandlerContext:
     """
 
     def __init__(
-        self, settings: GatewaySettings, clock: Clock, runtime: WorkerRuntime, label_access: LabelAccess
+        self,
+        settings: GatewaySettings,
+        clock: Clock,
+        runtime: WorkerRuntime,
+        label_access: LabelAccess,
+        tracer: RequestTracer | None = None,
     ) -> None:
         """Share these with every handler."""
         self.label_access = label_access
+        self._tracer = tracer
         self.settings, self.clock, self.runtime = settings, clock, runtime
+
+    def begin_trace(self, scope: asgi.Scope, started: float) -> RequestTrace:
+        """Begin to record a request where requests are traced and it is sampled.
+
+        Args:
+            scope: The request.
+            started: Its receipt on the host's monotonic clock [s].
+        """
+        return NO_TRACE if self._tracer is None else self._tracer.begin(scope, started)
 
     def model(self, name: str) -> ModelController:
         """Give a model that is routed.

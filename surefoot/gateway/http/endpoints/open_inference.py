@@ -83,15 +83,22 @@ class OpenInferenceHandler:
         started, at = time.perf_counter(), context.clock.now()
         given = read_request_id(scope)
         request = given or next(self._ids)
+        trace, spans = context.begin_trace(scope, started), controller.router.spans
         try:
             table, own = tensors.read_tensors(body)
             # Labels are reported by the id that the caller knows: the header's, or else the one in the body.
             request = given or check_request_id(own, "id") or request
-            answer = await start_scoring(controller, table, request, at=at, started=started, tensor=True)
+            trace.end_stage("input")
+            scoring = start_scoring(controller, table, request, at=at, started=started, tensor=True)
+            trace.end_stage("preprocessing")
+            answer = await scoring
+            trace.end_stage("model")
         except SCORING_ERRORS as error:
-            raise scoring_error_answer(error, controller, request) from None
+            refusal = scoring_error_answer(error, controller, request)
+            trace.fail(controller.name, spans, refusal.status)
+            raise refusal from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
             controller.collect_tripwire_cut()
         after = mirror_after_response(controller, answer)
         body = tensors.tensor_response(answer.predictions, controller.name, answer.answered_by or answer.fallback, own)
-        return Response(body, encoded=answer_headers(answer, request), after=after)
+        return Response(body, encoded=answer_headers(answer, request) + trace.finish(answer, spans), after=after)

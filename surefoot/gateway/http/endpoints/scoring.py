@@ -32,21 +32,23 @@ class ScoringHandler:
         body = await asgi.read_body(scope, receive, context.settings.max_body_bytes)
         started, at = time.perf_counter(), context.clock.now()  # how long a caller takes to ask is not our latency
         request = read_request_id(scope) or next(self._ids)
+        trace, spans = context.begin_trace(scope, started), controller.router.spans
         try:
             table = scoring_body.decode_table(body, asgi.get_header(scope, b"content-type"))
-            answer = await start_scoring(controller, table, request, at=at, started=started)
+            trace.end_stage("input")
+            scoring = start_scoring(controller, table, request, at=at, started=started)
+            trace.end_stage("preprocessing")
+            answer = await scoring
+            trace.end_stage("model")
         except SCORING_ERRORS as error:
-            raise scoring_error_answer(error, controller, request) from None
+            refusal = scoring_error_answer(error, controller, request)
+            trace.fail(controller.name, spans, refusal.status)
+            raise refusal from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
             controller.collect_tripwire_cut()
-        return Response(
-            b'{"predictions":' + answer.predictions + b"}",
-            200,
-            asgi.JSON_CONTENT_TYPE,
-            {},
-            answer_headers(answer, request),
-            mirror_after_response(controller, answer),
-        )
+        said = b'{"predictions":' + answer.predictions + b"}"
+        headers = answer_headers(answer, request) + trace.finish(answer, spans)
+        return Response(said, 200, asgi.JSON_CONTENT_TYPE, {}, headers, mirror_after_response(controller, answer))
 
 
 def start_scoring(

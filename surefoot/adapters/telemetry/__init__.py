@@ -1,0 +1,1 @@
+"""Send lineage events and spans of the journal to their receivers."""

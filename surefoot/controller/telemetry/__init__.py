@@ -1,0 +1,1 @@
+"""Send telemetry of the journal from the controller, in background threads."""

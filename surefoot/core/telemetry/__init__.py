@@ -1,0 +1,1 @@
+"""Describe rollouts and requests as OpenLineage events and OpenTelemetry spans."""

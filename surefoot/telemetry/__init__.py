@@ -1,0 +1,1 @@
+"""Send OpenTelemetry spans to a collector, and write log lines as JSON."""

@@ -1,0 +1,1 @@
+"""Send the journal to the telemetry receivers that the settings name."""
