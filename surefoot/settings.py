@@ -10,9 +10,12 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from surefoot.core.errors import Rejected
+from surefoot.tls_files import TlsFiles
 
 OWN_POOL = "surefoot"
 """Work pool for which `surefoot up` starts a worker."""
+ANY_HOST = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - a person asks for it
+"""Where processes of this host reach a server that listens at every address."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -36,6 +39,9 @@ class Settings:
         connected: Servers that Surefoot uses and has not started: "mlflow", "prefect".
         sources: Where the value of a setting came from, by its name; those that have their default are left out.
         page: Base URL of the status page; empty for a stack that was started before there was one.
+        tls_certificate: PEM file of the certificate of gateway and status page; empty: they have no TLS.
+        tls_key: PEM file of its key.
+        tls_ca: PEM file of the authorities that it is verified against.
     """
 
     home: Path
@@ -53,6 +59,17 @@ class Settings:
     connected: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     page: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of TLS; None where gateway and status page have none."""
+        if not self.tls_certificate:
+            return None
+        host, _ = self.listen_address
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_ca, "" if host in ANY_HOST else host)
 
     @property
     def page_address(self) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from surefoot.adapters.replay.version_processes import VersionProcesses
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.models.environments.version_environments import VersionEnvironments
 from surefoot.settings import Settings
+from surefoot.tls_files import make_client_context
 
 BUILD_WAIT_S = 540.0
 """How long flows and commands wait for an environment; the time limit of the task that opens a rollout is above it."""
@@ -53,7 +54,7 @@ def make_registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
 @contextmanager
 def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
     """The client of the gateway, which splits live traffic; it is closed at the end."""
-    engine = GatewayTraffic(config.gateway, config.token)
+    engine = GatewayTraffic(config.gateway, config.token, make_client_context(config.tls))
     try:
         yield engine
     finally:

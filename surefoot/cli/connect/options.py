@@ -16,6 +16,11 @@ JournalOption = Annotated[
     str | None, typer.Option(help="URL of the journal's database; ${NAME} stands for an environment variable.")
 ]
 ListenOption = Annotated[str | None, typer.Option(help="HOST:PORT at which the gateway listens.")]
+TlsCertificateOption = Annotated[
+    str | None, typer.Option(help="PEM file of a certificate: gateway and status page serve https with it.")
+]
+TlsKeyOption = Annotated[str | None, typer.Option(help="PEM file of the certificate's key.")]
+TlsCaOption = Annotated[str | None, typer.Option(help="PEM file of the authorities that our clients trust.")]
 
 
 def stack_options(resolved: ResolvedSettings) -> StackOptions:
@@ -32,5 +37,8 @@ def stack_options(resolved: ResolvedSettings) -> StackOptions:
         pool=resolved.text("pool"),
         journal=resolved.text("journal"),
         listen=resolved.text("listen"),
+        tls_certificate=resolved.text("tls-certificate"),
+        tls_key=resolved.text("tls-key"),
+        tls_ca=resolved.text("tls-ca"),
         sources=resolved.sources,
     )

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 from surefoot import wiring
 from surefoot.cli.connect.secret_urls import mask_password
 from surefoot.core.errors import Rejected, SurefootError
-from surefoot.settings import OWN_POOL, Settings
+from surefoot.settings import ANY_HOST, OWN_POOL, Settings
 
 _TITLES = {"mlflow": "MLflow", "prefect": "Prefect"}
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - a person asks for it
+_UNSAID = {"journal": "embedded", "listen": "a free port", "tls_certificate": "none"}
+_TLS = {name: name.replace("-", "_") for name in ("tls-certificate", "tls-key", "tls-ca")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ class StackOptions:
         pool: Work pool of the flows.
         journal: URL of the journal's database; empty keeps that of the home folder.
         listen: HOST:PORT of the gateway.
+        tls_certificate: PEM file of the certificate of gateway and status page; empty: they have no TLS.
+        tls_key: PEM file of its key.
+        tls_ca: PEM file of the authorities that it is verified against.
         sources: Where values came from, by the name of the setting; what is not in it was not said.
     """
 
@@ -46,6 +50,9 @@ class StackOptions:
     pool: str = OWN_POOL
     journal: str = ""
     listen: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,8 +92,16 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
         listen=options.listen,
         connected=connected,
         sources=dict(options.sources),
-        page=f"http://127.0.0.1:{options.page_port}",
+        page=f"{_scheme(options)}://127.0.0.1:{options.page_port}",
+        tls_certificate=options.tls_certificate,
+        tls_key=options.tls_key,
+        tls_ca=options.tls_ca,
     )
+
+
+def _scheme(has_tls: StackOptions | Settings) -> str:
+    """Scheme of the addresses of gateway and status page."""
+    return "https" if has_tls.tls_certificate else "http"
 
 
 def _nothing_names(had: str, name: str) -> Rejected:
@@ -98,14 +113,15 @@ def _nothing_names(had: str, name: str) -> Rejected:
 def _gateway_url(options: StackOptions) -> str:
     """The gateway's address for processes of this host."""
     if not options.listen:
-        return f"http://127.0.0.1:{options.gateway_port}"
+        return f"{_scheme(options)}://127.0.0.1:{options.gateway_port}"
     host, _, port = options.listen.rpartition(":")
-    return f"http://{_ANY_HOST.get(host, host)}:{port}"
+    return f"{_scheme(options)}://{ANY_HOST.get(host, host)}:{port}"
 
 
 def with_ports(config: Settings, ports: Mapping[str, int]) -> Settings:
     """The settings with the ports that were found for servers that are started here."""
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    schemes = dict.fromkeys(("gateway", "page"), _scheme(config))
+    urls = {name: f"{schemes.get(name, 'http')}://127.0.0.1:{port}" for name, port in ports.items()}
     return replace(
         config,
         mlflow=urls.get("mlflow", config.mlflow),
@@ -119,16 +135,18 @@ def describe_changes(before: Settings | None, config: Settings) -> Iterator[str]
     """One line for each server, pool or journal that is another one than at the last `up`."""
     if before is None:
         return
-    for name, title in {**_TITLES, "pool": "work pool", "journal": "journal", "listen": "gateway"}.items():
+    titles = {**_TITLES, "pool": "work pool", "journal": "journal", "listen": "gateway", "tls_certificate": "TLS"}
+    for name, title in titles.items():
         had, has = _shown(before, name), _shown(config, name)
         if had != has:
-            yield f"{title}: {had} before, {has} now ({config.sources.get(name, 'nothing names another one')})"
+            source = config.sources.get(name.replace("_", "-"), "nothing names another one")
+            yield f"{title}: {had} before, {has} now ({source})"
 
 
 def _shown(config: Settings, name: str) -> str:
     if name in _TITLES:
         return str(getattr(config, name)) if name in config.connected else "embedded"
-    return mask_password(str(getattr(config, name))) or {"journal": "embedded", "listen": "a free port"}.get(name, "")
+    return mask_password(str(getattr(config, name))) or _UNSAID.get(name, "")
 
 
 def check_journal_continues(before: Settings | None, config: Settings) -> None:
@@ -185,6 +203,7 @@ def check_agreement(
         ("pool", options.pool, config.pool, usual.pool),
         ("journal", options.journal, config.journal, None if "journal" in options.sources else ""),
         ("listen", options.listen, config.listen, ""),
+        *((name, getattr(options, attribute), getattr(config, attribute), "") for name, attribute in _TLS.items()),
     ]
     for name, wish, has, default in known:
         if wish in (default, has):

@@ -7,8 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import certifi
 import httpx
 import psutil
 
@@ -21,6 +23,7 @@ from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
 from surefoot.core.access.webhook_messages import WEBHOOK_PATH, secret_storage_key, webhook_secret
 from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.settings import OWN_POOL, Settings
+from surefoot.tls_files import TlsFiles, make_client_context
 
 STACK_SERVICES = ("mlflow", "gateway", "prefect", "worker", "controller")
 DEPLOYMENTS = "deployments"
@@ -104,12 +107,16 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
     return child.pid, psutil.Process(child.pid).create_time()
 
 
-def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True) -> None:
+def _wait(
+    config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True, tls: TlsFiles | None = None
+) -> None:
     """Wait until a server answers and is ready; its process dying ends the wait."""
+    verify = make_client_context(tls)
 
     def answers() -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(url, timeout=2.0, trust_env=False).status_code < 400 and ready()  # noqa: PLR2004 - HTTP
+            told = httpx.get(url, timeout=2.0, trust_env=False, verify=verify)
+            return told.status_code < 400 and ready()  # noqa: PLR2004 - HTTP
         return False
 
     _wait_until(config, name, answers, f"did not answer at {url}")
@@ -185,7 +192,11 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
         supervisor = config.processes["gateway"][0]
         # Workers of an earlier supervisor answer all the time.
         _wait(
-            config, "gateway", f"{config.gateway}/version", lambda: processes.has_http_worker(config.home, supervisor)
+            config,
+            "gateway",
+            f"{config.gateway}/version",
+            lambda: processes.has_http_worker(config.home, supervisor),
+            config.tls,
         )
         came("gateway", "gateway", config.gateway)
     if "prefect" in wanted:
@@ -220,7 +231,17 @@ def mlflow_webhook_environment(config: Settings) -> dict[str, str]:
         # Without a key of its own each of its processes would invent one, and lose all webhooks at its next start.
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": secret_storage_key(config.token),
         "MLFLOW_WEBHOOK_CACHE_TTL": "5",
+        **({} if config.tls is None else {"REQUESTS_CA_BUNDLE": str(_trusted_by_mlflow(config, config.tls))}),
     }
+
+
+def _trusted_by_mlflow(config: Settings, tls: TlsFiles) -> Path:
+    """Write the authorities that the embedded MLflow trusts when it sends webhooks: the usual ones and our own."""
+    usual = Path(os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where())
+    made = config.home / "mlflow" / "authorities.pem"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.write_bytes(usual.read_bytes() + b"\n" + Path(tls.ca or tls.certificate).read_bytes())
+    return made
 
 
 def _register_webhook(config: Settings, report: _PrintLine) -> None:
