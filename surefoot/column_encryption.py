@@ -1,4 +1,4 @@
-"""Encrypt columns of the prediction log, and decrypt them in memory for replays.
+"""Write columns of the prediction log encrypted, and read them in memory for replays.
 
 A value is sealed with AES-GCM, its model and its column as associated data, so that it opens nowhere else. Beside the
 log stands a file that names the columns and where their keys are, which holds no key.

@@ -37,7 +37,7 @@ class _NamedContext(ssl.SSLContext):
 
     verified_name = ""
 
-    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # type: ignore[override]
+    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
         """Connect as the library does, but verify our name."""
         return super().wrap_socket(sock, *arguments, **{**options, "server_hostname": self.verified_name})
 

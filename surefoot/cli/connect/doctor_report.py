@@ -20,6 +20,7 @@ from surefoot.cli.connect.host_checks import (
     page_tls_note,
 )
 from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool
+from surefoot.column_encryption import KeyPlace
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.serving_engines.engine_choice import EngineChoice
 from surefoot.settings import Settings
@@ -68,6 +69,7 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
     if any(approval_notes(policy) for policy in wiring.read_policies(config).values()):
         yield Finding("approvals", FindingLevel.NOTE, MISSING)
     yield from _engines(config)
+    yield from _column_keys(config)
     yield _finding("home", lambda: check_home(config.home))
     if "gateway" in running:
         yield Finding("gateway", FindingLevel.OK, f"gateway at {config.gateway}, started by Surefoot")
@@ -87,6 +89,19 @@ def _tls(tls: TlsFiles | None, config: Settings) -> Iterator[Finding]:
     yield found
     if found.level is FindingLevel.OK and (note := page_tls_note(config, tls)):
         yield Finding("tls", FindingLevel.NOTE, note)
+
+
+def _column_keys(config: Settings) -> Iterator[Finding]:
+    """The keys of encrypted columns, of each policy that has some; they may come afterwards."""
+    for model, policy in sorted(wiring.read_policies(config).items()):
+        if policy.log.encrypted:
+            place = KeyPlace(policy.log_policy.key_variable, policy.log_policy.key_file)
+
+            def look(model: str = model, place: KeyPlace = place) -> str:
+                place.read()
+                return f"model {model}: keys of encrypted columns in {place}"
+
+            yield replace(_finding("keys", look), later=True)
 
 
 def _engines(config: Settings) -> Iterator[Finding]:

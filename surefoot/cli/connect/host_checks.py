@@ -83,7 +83,7 @@ def page_tls_note(config: Settings, tls: TlsFiles) -> str:
     except Rejected:
         return (
             f"the certificate is not for {host}, at which the status page listens: reach the page under a name that it"
-            " is for; the embedded MLflow cannot tell of moved aliases, which are seen at the next tick"
+            " is for"
         )
     return ""
 

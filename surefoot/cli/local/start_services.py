@@ -7,10 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import certifi
 import httpx
 import psutil
 
@@ -231,22 +229,17 @@ def mlflow_webhook_environment(config: Settings) -> dict[str, str]:
         # Without a key of its own each of its processes would invent one, and lose all webhooks at its next start.
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": secret_storage_key(config.token),
         "MLFLOW_WEBHOOK_CACHE_TTL": "5",
-        **({} if config.tls is None else {"REQUESTS_CA_BUNDLE": str(_trusted_by_mlflow(config, config.tls))}),
     }
-
-
-def _trusted_by_mlflow(config: Settings, tls: TlsFiles) -> Path:
-    """Write the authorities that the embedded MLflow trusts when it sends webhooks: the usual ones and our own."""
-    usual = Path(os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where())
-    made = config.home / "mlflow" / "authorities.pem"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    made.write_bytes(usual.read_bytes() + b"\n" + Path(tls.ca or tls.certificate).read_bytes())
-    return made
 
 
 def _register_webhook(config: Settings, report: _PrintLine) -> None:
     """Have the embedded MLflow tell of moved aliases; without that they are seen at the next tick."""
     if not config.page:
+        return
+    if config.tls is not None:  # it verifies with its own list of public authorities alone
+        report(
+            "note: moved aliases are seen at the next tick: MLflow sends no webhooks to a page with a private certificate"
+        )
         return
     try:
         register_webhook(config.mlflow, f"{config.page}{WEBHOOK_PATH}", webhook_secret(config.token))

@@ -190,11 +190,17 @@ class Policy(PolicyModel):
         path = ("log", "encrypt")
         if self.unit in self.log.encrypted:
             yield Violation(path, f"'{self.unit}' is the unit, which each record names: hash it")
-        for key in ("corners", "evidence", "fallback", "drill"):
-            if getattr(self, key) is not None:
-                yield Violation(
-                    path, f"'{key}' reads logged requests, or writes them, without their keys: hash, or leave it out"
-                )
+        fallback = self.fallback is not None and (self.fallback.table is not None or self.fallback.pyfunc is not None)
+        used = {
+            "corners": self.corners is not None,
+            "evidence": self.evidence is not None,
+            "drill": self.drill is not None,
+            "fallback": fallback,
+        }
+        for key in (key for key, is_used in used.items() if is_used):
+            yield Violation(
+                path, f"'{key}' reads logged requests, or writes them, without their keys: use hash, or drop"
+            )
 
     def _units_without_a_column(self) -> Iterator[Violation]:
         """Units that are listed by name are found in a column."""
