@@ -14,6 +14,8 @@ from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvid
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
+from surefoot.adapters.replay.replay_window import ReplayWindow
+from surefoot.column_encryption import open_column_decryptor
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.judging.evidence import MissingEvidence, PairedSums
 from surefoot.core.policy.parse import parse_policy
@@ -222,3 +224,18 @@ def test_a_suite_and_a_slice_of_an_encrypted_column_are_refused(tmp_path: Path) 
         json.dumps({"expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a"}}]})
     )
     assert len(find_encrypted_expectations(policy, suite)) == 1
+
+
+def test_corrections_read_a_copy_of_the_log_with_the_keys_of_the_log(tmp_path: Path) -> None:
+    """A copy of logged rows in another folder is decrypted by the decryptor that it is given, and else stays sealed."""
+    keys = tmp_path / "keys"
+    keys.write_text(new_key(), encoding="utf-8")
+    hidden = Values(tmp_path / "hidden", keys)
+    hidden.log(0, 3)
+    shutil.copytree(hidden.root, tmp_path / "copy", ignore=shutil.ignore_patterns("encryption.json"))
+    seen = []
+    for decryptor in (open_column_decryptor(hidden.root, "m"), None):
+        window = ReplayWindow(PredictionLog(tmp_path / "copy"), "m", 0.0, 1e9, decryptor=decryptor)
+        seen.append([str(one.features["secret"])[:5] for one in window.latest_requests(3)])
+        window.close()
+    assert seen == [["0.012", "0.112", "0.212"], ["enc1:"] * 3]

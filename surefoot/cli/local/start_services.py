@@ -237,9 +237,7 @@ def _register_webhook(config: Settings, report: _PrintLine) -> None:
     if not config.page:
         return
     if config.tls is not None:  # it verifies with its own list of public authorities alone
-        report(
-            "note: moved aliases are seen at the next tick: MLflow sends no webhooks to a page with a private certificate"
-        )
+        report("note: moved aliases are seen at the next tick: MLflow trusts no private certificate of a webhook")
         return
     try:
         register_webhook(config.mlflow, f"{config.page}{WEBHOOK_PATH}", webhook_secret(config.token))
