@@ -12,6 +12,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.answer_comparison import AnswerComparison, write_answer_comparison
 from surefoot.adapters.served_answers.corrected_answers import CorrectionSources, compute_corrected_answers
 from surefoot.adapters.served_answers.exposed_requests import ExposureQuery, list_exposed_requests
+from surefoot.column_encryption import open_column_decryptor
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy, Version
 from surefoot.core.errors import NotFound, Rejected, SurefootError
@@ -218,6 +219,7 @@ def _write(
         models.start_scorer if load else None,
         store.answers.files_overlapping,
         strict,
+        open_column_decryptor(config.log, exposure.question.model),
     )
     with tempfile.TemporaryDirectory(prefix="surefoot-exposure-") as scratch:
         listed = list_exposed_requests(PredictionLog(config.log), exposure.question, Path(scratch))

@@ -10,9 +10,12 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from surefoot.core.errors import Rejected
+from surefoot.tls_files import TlsFiles
 
 OWN_POOL = "surefoot"
 """Work pool for which `surefoot up` starts a worker."""
+ANY_HOST = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - a person asks for it
+"""Where processes of this host reach a server that listens at every address."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -39,6 +42,9 @@ class Settings:
         lineage: Where OpenLineage events go: an HTTP address, or `file:PATH`; empty for nowhere.
         otlp: Base URL of the OpenTelemetry collector that gets spans; empty for none.
         log_format: How processes write their log lines: "text" or "json".
+        tls_certificate: PEM file of the certificate of gateway and status page; empty: they have no TLS.
+        tls_key: PEM file of its key.
+        tls_ca: PEM file of the authorities that it is verified against.
     """
 
     home: Path
@@ -59,6 +65,17 @@ class Settings:
     lineage: str = ""
     otlp: str = ""
     log_format: str = "text"
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of TLS; None where gateway and status page have none."""
+        if not self.tls_certificate:
+            return None
+        host, _ = self.listen_address
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_ca, "" if host in ANY_HOST else host)
 
     @property
     def page_address(self) -> tuple[str, int]:

@@ -209,6 +209,11 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
         from surefoot.wiring.corner_columns import find_corner_problems  # noqa: PLC0415 - only corners read the log here
 
         problems += find_corner_problems(file, policy, path)
+    if policy is not None and policy.log.encrypted:
+        from surefoot.wiring.corner_columns import find_encrypted_expectations  # noqa: PLC0415 - same
+
+        line = find_line(file, ("log", "encrypt"))
+        problems += [f"{file}:{line}: {problem}" for problem in find_encrypted_expectations(policy, path)]
     from surefoot.adapters.expectations.suite import find_suite_problems  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
 
     expectations, wrong = find_suite_problems(path)

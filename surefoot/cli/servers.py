@@ -20,6 +20,9 @@ from surefoot.cli.connect.options import (
     PoolOption,
     PrefectOption,
     ProjectOption,
+    TlsCaOption,
+    TlsCertificateOption,
+    TlsKeyOption,
     stack_options,
 )
 from surefoot.cli.connect.setting_sources import resolve_settings
@@ -51,6 +54,9 @@ def up(
     pool: PoolOption = None,
     journal: JournalOption = None,
     listen: ListenOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_ca: TlsCaOption = None,
     mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow; 0 takes any free one.")] = None,
     prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect; 0 takes any free one.")] = None,
     gateway_port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 takes any free one.")] = None,
@@ -71,6 +77,9 @@ def up(
         "pool": pool,
         "journal": journal,
         "listen": listen,
+        "tls-certificate": tls_certificate,
+        "tls-key": tls_key,
+        "tls-ca": tls_ca,
         "mlflow-port": mlflow_port,
         "prefect-port": prefect_port,
         "gateway-port": gateway_port,
@@ -113,7 +122,8 @@ def gateway(
     count = workers or min(4, len(os.sched_getaffinity(0)))
     memory = model_memory or wiring.model_memory_mb(count)
     make = partial(wiring.build_gateway, config, memory)
-    Supervisor(config.home / "gateway", config.listen_address, count, make, model_host.run_model_host).run()
+    address = config.listen_address
+    Supervisor(config.home / "gateway", address, count, make, model_host.run_model_host, config.tls).run()
 
 
 def controller() -> None:

@@ -187,11 +187,17 @@ class LogPolicy:
         hashed: Columns of which a keyed digest is kept instead of the value.
         dropped: Columns of which nothing is kept.
         share: Share of the requests whose features are kept at all [percent].
+        encrypted: Columns whose values are kept encrypted.
+        key_variable: Environment variable of their keys; empty where a file has them.
+        key_file: File of their keys; empty where a variable has them.
     """
 
     hashed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     share: float = 100.0
+    encrypted: tuple[str, ...] = ()
+    key_variable: str = ""
+    key_file: str = ""
 
 
 class FailoverLevel(StrEnum):

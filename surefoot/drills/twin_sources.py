@@ -10,6 +10,7 @@ import yaml
 from surefoot import wiring
 from surefoot.adapters.config.policy_folder import read_policy_of
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
+from surefoot.column_encryption import open_column_decryptor
 from surefoot.core.domain import Version
 from surefoot.core.errors import NotFound, Rejected, SurefootError
 from surefoot.core.journal.ledger import Ledger, fold_entries
@@ -127,6 +128,8 @@ def _ledger(config: Settings, model: str) -> Ledger:
 
 def _logged(config: Settings, model: str) -> pd.DataFrame:
     """Requests of production with their labels, as a table that the callers of a twin play."""
+    if open_column_decryptor(config.log, model) is not None:
+        raise Rejected(f"the log of {model} has encrypted columns, which a twin does not read: give requests in a file")
     now = wiring.make_clock(config).now()
     found = PredictionLog(config.log).read_requests(model, now - _PERIOD_S, now, limit=_MOST_ROWS)
     rows = [_row(one) for one in sorted(found, key=lambda one: one.at) if one.bare is None and not one.params]

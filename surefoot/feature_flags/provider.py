@@ -59,6 +59,7 @@ class SurefootProvider(AbstractProvider):
         models: Collection[str],
         *,
         token: str = "",
+        tls_ca: str = "",
         time_to_live: float = _TIME_TO_LIVE_S,
         patience: float = _TIME_TO_LIVE_S,
     ) -> None:
@@ -68,12 +69,14 @@ class SurefootProvider(AbstractProvider):
             page: Address of the status page, which the controller serves.
             models: Registered models that are asked for.
             token: Access token of a viewer of these models.
+            tls_ca: PEM file of the authorities that the page's certificate is verified against; those of this host
+                without it.
             time_to_live: How long a split counts when the controller is silent [s].
             patience: How long the start waits for the first splits [s].
         """
         super().__init__()
         self._models, self._patience = frozenset(models), patience
-        self._follower = SplitFollower(page, token, models, time_to_live, self._emit)
+        self._follower = SplitFollower(page, token, models, time_to_live, self._emit, tls_ca)
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:  # noqa: ARG002 - the protocol's
         """Follow the splits, and wait for the first ones.

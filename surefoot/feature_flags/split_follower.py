@@ -1,6 +1,7 @@
 """Track in a thread the traffic splits that the controller streams."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -43,6 +44,7 @@ class SplitFollower:
         models: Collection[str],
         time_to_live: float,
         on_change: Callable[[str], None] = lambda _what: None,
+        tls_ca: str = "",
     ) -> None:
         """Follow nothing yet.
 
@@ -52,9 +54,15 @@ class SplitFollower:
             models: Registered models.
             time_to_live: How long a split counts after it was said last [s].
             on_change: Is told what has happened: "ready", "changed" or "stale".
+            tls_ca: PEM file of the authorities that the page's certificate is verified against; those of this host
+                without it.
+
+        Raises:
+            OSError: That file cannot be read.
         """
         self._url, self._token, self._models = page.rstrip("/") + SPLITS_PATH, token, sorted(models)
         self._time_to_live, self._on_change = time_to_live, on_change
+        self._verify = ssl.create_default_context(cafile=tls_ca) if tls_ca else True
         self._splits: dict[str, tuple[Split, float]] = {}
         self._stopped, self._came = threading.Event(), threading.Event()
         self._was_fresh = False
@@ -105,7 +113,9 @@ class SplitFollower:
         """
         headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
         query = {"model": self._models}
-        with httpx.stream("GET", self._url, params=query, headers=headers, timeout=_SILENCE_S) as answer:
+        with httpx.stream(
+            "GET", self._url, params=query, headers=headers, timeout=_SILENCE_S, verify=self._verify
+        ) as answer:
             if answer.is_error:
                 raise httpx.HTTPStatusError(
                     f"the controller answers {answer.status_code}: {answer.read().decode(errors='replace')[:200]}",

@@ -282,7 +282,13 @@ class StatusPage:
             return PlainTextResponse(text, HTTPStatus.FORBIDDEN)
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER, headers=_HEADERS)
         answer.set_cookie(
-            sign_in.COOKIE, cookie, max_age=int(sign_in.SESSION_LIFE_S), httponly=True, samesite="strict", path="/"
+            sign_in.COOKIE,
+            cookie,
+            max_age=int(sign_in.SESSION_LIFE_S),
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+            path="/",
         )
         return answer
 

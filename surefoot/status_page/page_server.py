@@ -11,12 +11,14 @@ from collections.abc import Iterator
 import uvicorn
 
 from surefoot import wiring
+from surefoot.core.errors import Rejected
 from surefoot.settings import Settings
 from surefoot.status_page.journal_view import JournalView
 from surefoot.status_page.model_status import REGISTRY_TIMEOUT_S
 from surefoot.status_page.page_app import open_page
 from surefoot.status_page.programs.wake_signal import WakeSignal
 from surefoot.status_page.status_store import StatusStore
+from surefoot.tls_files import make_server_context
 
 _NICE = 10
 """Priority of the page's threads: callers of the gateway come first, however many people look."""
@@ -44,9 +46,10 @@ def serve_status_page(config: Settings, signal: WakeSignal | None = None) -> Ite
         yield
         return
     try:
+        tls = None if config.tls is None else make_server_context(config.tls)
         listening = socket.create_server(config.page_address)
-    except OSError as error:
-        _log.warning("the status page is not served: %s cannot be listened on (%s)", config.page, error)
+    except (OSError, Rejected) as error:
+        _log.warning("the status page is not served: %s cannot be opened (%s)", config.page, error)
         yield
         return
     with (
@@ -62,6 +65,7 @@ def serve_status_page(config: Settings, signal: WakeSignal | None = None) -> Ite
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=32_768,
             server_header=False,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         server = uvicorn.Server(options)
         thread = threading.Thread(target=_serve, args=(server, listening), name="status page", daemon=True)

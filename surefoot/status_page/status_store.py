@@ -12,7 +12,7 @@ import httpx
 from surefoot import wiring
 from surefoot.adapters import flow_progress
 from surefoot.core.domain import Split
-from surefoot.core.errors import JournalUnavailable, SurefootError
+from surefoot.core.errors import JournalUnavailable, Rejected, SurefootError
 from surefoot.core.journal.ledger import Ledger
 from surefoot.reports.incident_page import format_time
 from surefoot.rollout import Ports
@@ -25,6 +25,7 @@ from surefoot.status_page.model_status import (
     look_at_model,
 )
 from surefoot.status_page.page_metrics import journal_metrics
+from surefoot.tls_files import make_client_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,8 +230,9 @@ class StatusStore:
         found = []
         for name, url in addresses.items():
             try:
-                httpx.get(url, timeout=_TIMEOUT_S, trust_env=False)
-            except httpx.HTTPError as error:
+                verify = make_client_context(self.config.tls if name == "gateway" else None)
+                httpx.get(url, timeout=_TIMEOUT_S, trust_env=False, verify=verify)
+            except (httpx.HTTPError, Rejected) as error:
                 found.append(f"{name} does not answer at {url.rpartition('/')[0]} ({type(error).__name__})")
         silent_after = MAX_MISSED_TICKS * self.config.tick + FLOW_START_TIMEOUT_S
         for name in _TICKING_FLOWS:

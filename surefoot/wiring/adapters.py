@@ -20,6 +20,7 @@ from surefoot.core.domain import RegistryView
 from surefoot.core.errors import SurefootError
 from surefoot.models.environments.version_environments import VersionEnvironments
 from surefoot.settings import Settings
+from surefoot.tls_files import make_client_context
 
 BUILD_WAIT_S = 540.0
 """How long flows and commands wait for an environment; the time limit of the task that opens a rollout is above it."""
@@ -62,7 +63,7 @@ def read_registry_views(config: Settings, models: Collection[str]) -> Mapping[st
 @contextmanager
 def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
     """The client of the gateway, which splits live traffic; it is closed at the end."""
-    engine = GatewayTraffic(config.gateway, config.token)
+    engine = GatewayTraffic(config.gateway, config.token, make_client_context(config.tls))
     try:
         yield engine
     finally:

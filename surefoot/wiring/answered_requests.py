@@ -18,7 +18,7 @@ from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.policy_types import Policy
 from surefoot.gateway.log.label_validation import check_label
 from surefoot.gateway.log.prediction_log_writer import SegmentWriter, json_line
-from surefoot.gateway.log.redaction import LogRedactor
+from surefoot.gateway.log.redaction import LogRedactor, open_redactor
 from surefoot.settings import Settings
 
 _SAMPLED = 1000
@@ -107,7 +107,7 @@ class AnsweredRequestLog:
         """
         self._model = model
         self._periods = split_periods(model, entries)
-        self._redactor = None if kept == LogPolicy() else LogRedactor(kept, config.token, unit)
+        self._redactor = open_redactor(model, kept, config.token, unit, config.log)
         stem, folder = f"{os.getpid()}-{time.time_ns() // 1_000_000}", config.log / model_file_name(model)
         self._predictions = SegmentWriter(folder / f"predictions-{stem}.jsonl")
         self._labels = SegmentWriter(folder / f"labels-{stem}.jsonl")
@@ -229,7 +229,9 @@ def _redacted(redactor: LogRedactor, record: dict[str, object]) -> dict[str, obj
     features, unit = record["features"], record["unit"]
     assert isinstance(features, dict)  # noqa: S101 - made above
     why = redactor.omission_reason(str(record["request"]), tuple(features))
-    hidden = {"unit": redactor.redact_unit(None if unit is None else str(unit))}
+    error = record["error"]
+    hidden = {"error": None if error is None else redactor.logged_error(str(error))}
+    hidden |= {"unit": redactor.redact_unit(None if unit is None else str(unit))}
     if why:
         return {**record, **hidden, "features": None, "left_out": {"features": why}}
     return {**record, **hidden, "features": redactor.redact_row(features)}

@@ -47,6 +47,23 @@ def find_corner_problems(file: Path, policy: Policy, suite: Path) -> list[str]:
     ]
 
 
+def find_encrypted_expectations(policy: Policy, suite: Path) -> list[str]:
+    """Columns that the log keeps encrypted and a suite checks, one sentence each: its results would name their values.
+
+    Args:
+        policy: The policy.
+        suite: Its expectation suite.
+    """
+    if not policy.log.encrypted:
+        return []
+    named = _suite_columns(suite)[0]
+    return [
+        f"the suite checks column '{column}', which log.encrypt hides from it: leave one of the two out"
+        for column in policy.log.encrypted
+        if column in named
+    ]
+
+
 def _suite_columns(suite: Path) -> tuple[dict[str, ColumnKind], bool]:
     """Columns that a suite names, and whether these are all."""
     try:

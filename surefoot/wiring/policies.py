@@ -19,6 +19,7 @@ from surefoot.rollout import (
     PromotionRequest,
 )
 from surefoot.settings import Settings
+from surefoot.wiring.corner_columns import find_encrypted_expectations
 
 
 def suite_file(config: Settings, digest: str) -> Path:
@@ -68,6 +69,8 @@ def promotion_request(
     suite = config.project / "expectations" / f"{policy.suite}.json"
     if not suite.is_file():
         raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
+    if problems := find_encrypted_expectations(policy, suite):
+        raise Rejected(f"policy {model}: {problems[0]}")
     fallback = read_fallback(config.project, policy)
     body = suite.read_bytes()
     digest = "sha256:" + hashlib.sha256(body).hexdigest()

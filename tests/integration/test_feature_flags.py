@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -48,7 +49,7 @@ def token(emergency: Emergency, *models: str, name: str = "application") -> str:
     return TokenFile(emergency.home).create(name, Role.VIEWER, models or ("*",), now, now + 3600.0, "cli:ada")[0]
 
 
-def provider(emergency: Emergency, *models: str, **more: float) -> SurefootProvider:
+def provider(emergency: Emergency, *models: str, **more: Any) -> SurefootProvider:
     """A provider of these models."""
     chosen = models or (MODEL,)
     return SurefootProvider(emergency.config.page, chosen, token=token(emergency), **more)

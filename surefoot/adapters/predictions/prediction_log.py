@@ -1,7 +1,7 @@
 """Query a model's logged predictions, labels and shadow answers with DuckDB."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +11,7 @@ import orjson
 from surefoot.adapters.predictions.log_files import FILE_KINDS, FileKind, current_log_files, log_view_sql
 from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
 from surefoot.adapters.predictions.validation_table import answers_to_frame, infer_column_types
+from surefoot.column_encryption import open_column_decryptor
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.naming.model_names import model_file_name
@@ -140,10 +141,13 @@ class PredictionLog:
         """Requests of a window with the labels known at its end, oldest first.
 
         Labels of unknown requests match nothing. A window that holds more than `limit` rows is sampled by request id,
-        evenly over its time. Rows whose features are not kept, and requests that nobody could answer, are left out.
+        evenly over its time. Rows whose features are not kept, and requests that nobody could answer, are left out;
+        so are encrypted columns, which only replays read.
         """
+        decryptor = open_column_decryptor(self.root, model)
         found = self.query_rows(model, _requests_sql("", 'hash(o.request), o."row"', 3), (since, until, limit))
-        return sorted(map(_logged, _with_features(found)), key=lambda served: (served.at, served.key))
+        made = sorted(map(_logged, _with_features(found)), key=lambda served: (served.at, served.key))
+        return made if decryptor is None else [_without(one, decryptor.columns) for one in made]
 
     def read_group(
         self,
@@ -277,6 +281,11 @@ def _requests_sql(condition: str, order: str, limit: int, known: int = 2) -> str
         FROM once o LEFT JOIN reported r ON o.request = r.request AND o."row" = r."row"
         ORDER BY {order} LIMIT ${limit}
         """  # noqa: S608 - quoted, and our own words
+
+
+def _without(request: LoggedRequest, columns: Collection[str]) -> LoggedRequest:
+    """A request without some columns."""
+    return replace(request, features={name: value for name, value in request.features.items() if name not in columns})
 
 
 def _with_features(found: Sequence[Sequence[object]]) -> list[Sequence[object]]:

@@ -26,6 +26,7 @@ from surefoot.adapters.replay.corners.rare_groups import merge_older_requests
 from surefoot.adapters.replay.labelled_scores import read_labelled_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.window_scoring import WindowScorer
+from surefoot.column_encryption import open_column_decryptor
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
@@ -326,6 +327,8 @@ class OfflineReplay:
         if request not in self._refused:
             other = question.champion if by == question.candidate.number else question.candidate
             named, bare = (features, None) if isinstance(features, dict) else ({}, [features])
+            decryptor = open_column_decryptor(self._log.root, question.model)
+            named = named if decryptor is None else decryptor.decrypt_row(named)
             row = LoggedRequest((request, 0), 0.0, "", "", None, named, (), params, bare)
             try:  # a process starts at its first question, so a version that cannot be loaded says so there
                 self._refused[request] = (

@@ -28,6 +28,7 @@ from surefoot.adapters.predictions.prediction_log import (
     register_sql_functions,
 )
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, copy_window
+from surefoot.column_encryption import ColumnDecryptor, open_column_decryptor
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
@@ -45,11 +46,13 @@ class RequestBatch:
         number: Number of each in the window, in order, shape (n,).
         table: Columns request, row, at, answered_by, prediction, features and params; the last three are JSON.
         part: Has the features in place of the column, where they were not copied.
+        decryptor: Decrypts columns of the features; None where none was ever encrypted.
     """
 
     number: NDArray[np.int64]
     table: pa.Table
     part: CompactedFeatures | None = None
+    decryptor: ColumnDecryptor | None = None
     _typed: dict[tuple[TableColumn, ...], tuple[pa.Table, NDArray[np.intp]]] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -58,14 +61,22 @@ class RequestBatch:
         with self._lock:
             key = tuple(columns)
             if key not in self._typed:
-                found = None if self.part is None else self.part.typed_rows(self.number, columns)
+                readable = None if self.decryptor is not None else self.part  # typed columns hold what was encrypted
+                found = None if readable is None else readable.typed_rows(self.number, columns)
                 self._typed[key] = parse_json_rows(self.features, columns) if found is None else found
             return self._typed[key]
 
     @property
     def features(self) -> pa.Array:
-        """Features as JSON."""
-        return self.column_texts("features") if self.part is None else self.part.json_texts(self.number)
+        """Features as JSON, decrypted.
+
+        Raises:
+            EvidenceUnavailable: A key is missing.
+        """
+        found = self.column_texts("features") if self.part is None else self.part.json_texts(self.number)
+        if self.decryptor is None:
+            return found
+        return pa.array(map(self.decryptor.decrypt_text, found.to_pylist()), type=pa.string())
 
     def column_texts(self, column: str) -> pa.Array:
         """One column in one piece."""
@@ -111,6 +122,7 @@ class ReplayWindow:
         *,
         file_group: bool = False,
         part: Path | None = None,
+        decryptor: ColumnDecryptor | None = None,
     ) -> None:
         """Copy the window out of the log; the copy goes with this object.
 
@@ -122,10 +134,13 @@ class ReplayWindow:
             max_rows: Most rows, drawn by request id [count]; None for all.
             file_group: Whether the log is a part of a log only.
             part: The one table of requests that this log has; None for any others.
+            decryptor: Decrypts columns of the features in memory, where the log itself does not name them; the copy
+                holds them as the log does.
 
         Raises:
             EvidenceUnavailable: The log cannot be read, or there is no room for the copy.
         """
+        self._decryptor = decryptor or open_column_decryptor(log.root, model)
         self._range = (since, until)
         self._counted: dict[str, list[int]] = {}
         self._joined = 0
@@ -213,7 +228,7 @@ class ReplayWindow:
                 f" WHERE n >= {first} AND n < {end} ORDER BY n"
             )
             if found.num_rows:
-                yield RequestBatch(found.column("n").to_numpy(), found, self._part)
+                yield RequestBatch(found.column("n").to_numpy(), found, self._part, self._decryptor)
 
     def request_keys(self) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
         """Give the numbers of all requests, and a table of request, row and at, batch by batch as `batches`."""
@@ -291,7 +306,17 @@ class ReplayWindow:
             place = found.schema.get_field_index("features")
             found = found.set_column(place, "features", texts.take(pa.array(np.argsort(order))))
         rows = zip(*(column.to_pylist() for column in found.columns[1:]), strict=True)
-        return [_logged_request(cells) for cells in rows][::-1]
+        return [self.decrypted(_logged_request(cells)) for cells in rows][::-1]
+
+    def decrypted(self, request: LoggedRequest) -> LoggedRequest:
+        """A request with its features decrypted.
+
+        Raises:
+            EvidenceUnavailable: A key is missing.
+        """
+        if self._decryptor is None:
+            return request
+        return replace(request, features=self._decryptor.decrypt_row(request.features))
 
     def _table(self, sql: str) -> pa.Table:
         with contextlib.closing(self._db.cursor()) as reader:

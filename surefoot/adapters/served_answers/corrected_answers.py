@@ -25,6 +25,7 @@ from surefoot.adapters.served_answers.exposed_requests import (
     NOT_ASKED_REASON,
     ExposureQuery,
 )
+from surefoot.column_encryption import ColumnDecryptor
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 
@@ -67,12 +68,14 @@ class CorrectionSources:
         load: Gives a version by model; None to ask no version.
         kept: Files of answers that a version gave to requests of a time before.
         strict: Whether a version that cannot be loaded is an error, and no reason of its rows.
+        decryptor: Decrypts columns of the log, in memory.
     """
 
     versions: Mapping[str, Version]
     load: LoadModel | None
     kept: _KeptAnswers
     strict: bool = False
+    decryptor: ColumnDecryptor | None = None
 
 
 def compute_corrected_answers(
@@ -101,7 +104,7 @@ def compute_corrected_answers(
             _give_plain_reasons(db, rows)
             for number, version in who.versions.items():
                 try:
-                    made = _ask_version(db, rows, question, version, who.kept, who.load, folder)
+                    made = _ask_version(db, rows, question, version, who, who.load, folder)
                 except SurefootError as error:
                     if who.strict:
                         raise
@@ -151,7 +154,7 @@ def _ask_version(
     rows: str,
     question: ExposureQuery,
     version: Version,
-    kept: _KeptAnswers,
+    who: CorrectionSources,
     load: LoadModel,
     folder: Path,
 ) -> Path | None:
@@ -169,7 +172,7 @@ def _ask_version(
         scratch = folder / f"asked-{number}"
         _write_log(db, rows, left, number, scratch / question.model)
         made = folder / f"answers-{number}.parquet"
-        if _score(scratch, question.model, version, model, kept, made):
+        if _score(scratch, question.model, version, model, who, made):
             given = f'SELECT ask, "row" FROM read_parquet({quote_sql_string(str(made))}) WHERE good_answer IS NOT NULL'  # noqa: S608 - our own file
             _give_reason(db, rows, number, _GIVEN_UP, f'(ask, "row") NOT IN ({given})')
         return made
@@ -229,12 +232,12 @@ def _write_log(db: duckdb.DuckDBPyConnection, rows: str, left: str, number: str,
     )
 
 
-def _score(root: Path, model: str, version: Version, scorer: ProcessScorer, kept: _KeptAnswers, made: Path) -> bool:
+def _score(root: Path, model: str, version: Version, scorer: ProcessScorer, who: CorrectionSources, made: Path) -> bool:
     """Score a log batch by batch, and write the answers; whether the version was given up before the end."""
-    window = ReplayWindow(PredictionLog(root), model, float("-inf"), float("inf"))
+    window = ReplayWindow(PredictionLog(root), model, float("-inf"), float("inf"), decryptor=who.decryptor)
     try:
         times = [at for _, at, _ in window.request_times() if len(at)]
-        before = kept(version, float(times[0].min()), float(times[-1].max())) if times else ()
+        before = who.kept(version, float(times[0].min()), float(times[-1].max())) if times else ()
         scoring = WindowScorer(window, scorer, version, before)
         # A verdict rests on the rate of failures; here each answer is wanted, so a version may fail much more often.
         scoring.tally.total *= _PATIENCE

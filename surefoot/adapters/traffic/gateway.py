@@ -1,5 +1,6 @@
 """Control traffic through the HTTP interface of Surefoot's own gateway."""
 
+import ssl
 from urllib.parse import quote
 
 import httpx
@@ -36,10 +37,15 @@ class GatewayTraffic:
         base_url: Where the gateway listens.
     """
 
-    def __init__(self, base_url: str, token: str) -> None:
+    def __init__(self, base_url: str, token: str, verify: ssl.SSLContext | bool = True) -> None:
         """Remember where and the control token; nothing is contacted yet.
 
         Proxies of the environment are not used: a rollback must not depend on one.
+
+        Args:
+            base_url: Where the gateway listens.
+            token: Control token.
+            verify: What its certificate is verified against; True trusts the usual authorities.
         """
         self.base_url = base_url.rstrip("/")
         # One client, because making one costs more than a rollback may; no connection is kept that could be stale.
@@ -47,6 +53,7 @@ class GatewayTraffic:
             headers={"Authorization": f"Bearer {token}"},
             timeout=_ASK,
             trust_env=False,
+            verify=verify,
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 

@@ -13,6 +13,9 @@ from surefoot.cli.connect.options import (
     PoolOption,
     PrefectOption,
     ProjectOption,
+    TlsCaOption,
+    TlsCertificateOption,
+    TlsKeyOption,
 )
 from surefoot.cli.connect.secret_urls import mask_password
 from surefoot.cli.connect.setting_sources import ResolvedSettings, resolve_settings, unused_variables
@@ -33,6 +36,9 @@ def config(
     pool: PoolOption = None,
     journal: JournalOption = None,
     listen: ListenOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_ca: TlsCaOption = None,
     json_: JsonOption = False,
     table: Annotated[bool, typer.Option("--table", help="Print the table of all settings, in Markdown.")] = False,
 ) -> None:
@@ -43,7 +49,8 @@ def config(
     if table:
         print(settings_table())  # noqa: T201 - for a file
         return
-    given = {"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen}
+    tls = {"tls-certificate": tls_certificate, "tls-key": tls_key, "tls-ca": tls_ca}
+    given = {"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen, **tls}
     resolved = resolve_settings(project.absolute(), given)
     running = _running_stack()
     wanted = {name: str(value) for name, value in resolved.values.items()}
@@ -85,6 +92,9 @@ def _values(running: Settings, wanted: dict[str, str]) -> dict[str, str]:
         "journal": running.journal or EMBEDDED,
         "listen": running.listen or "{}:{}".format(*running.listen_address),
         "clock": running.clock,
+        "tls-certificate": running.tls_certificate,
+        "tls-key": running.tls_key,
+        "tls-ca": running.tls_ca,
         "tick": str(running.tick),
         "lineage": running.lineage,
         "otlp": running.otlp,

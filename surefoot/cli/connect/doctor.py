@@ -13,6 +13,9 @@ from surefoot.cli.connect.options import (
     PoolOption,
     PrefectOption,
     ProjectOption,
+    TlsCaOption,
+    TlsCertificateOption,
+    TlsKeyOption,
     stack_options,
 )
 from surefoot.cli.connect.setting_sources import resolve_settings, unused_variables
@@ -33,13 +36,17 @@ def doctor(
     pool: PoolOption = None,
     journal: JournalOption = None,
     listen: ListenOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_ca: TlsCaOption = None,
     json_: JsonOption = False,
 ) -> int:
     """Check folders, ports, journal, MLflow, Prefect, credentials and rights; exits with 2 on a fault.
 
     Without options, of a stack that runs, what it uses; else what `up` would use.
     """
-    given = {"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen}
+    tls = {"tls-certificate": tls_certificate, "tls-key": tls_key, "tls-ca": tls_ca}
+    given = {"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen, **tls}
     resolved = resolve_settings(project.absolute(), given)
     config, running = _subject(home_folder(), project.absolute(), stack_options(resolved), chosen=any(given.values()))
     found = list(examine(config, running))

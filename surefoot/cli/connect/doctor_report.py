@@ -11,11 +11,20 @@ from surefoot.adapters.journal.journal_check import check_journal_database
 from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES
 from surefoot.adapters.mlflow.server.server_check import check_mlflow_server, check_model_rights
 from surefoot.adapters.notify.outbox import OUTBOX_TABLES
-from surefoot.cli.connect.host_checks import check_clock, check_flows, check_home, check_listen_address, check_policies
+from surefoot.cli.connect.host_checks import (
+    check_clock,
+    check_flows,
+    check_home,
+    check_listen_address,
+    check_policies,
+    page_tls_note,
+)
 from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool
+from surefoot.column_encryption import KeyPlace
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.serving_engines.engine_choice import EngineChoice
 from surefoot.settings import Settings
+from surefoot.tls_files import TlsFiles, check_tls_files
 
 _JOURNAL_TABLES = (*JOURNAL_TABLES.tables, *OUTBOX_TABLES.tables)
 """Tables of the journal's database."""
@@ -60,14 +69,39 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
     if any(approval_notes(policy) for policy in wiring.read_policies(config).values()):
         yield Finding("approvals", FindingLevel.NOTE, MISSING)
     yield from _engines(config)
+    yield from _column_keys(config)
     yield _finding("home", lambda: check_home(config.home))
     if "gateway" in running:
         yield Finding("gateway", FindingLevel.OK, f"gateway at {config.gateway}, started by Surefoot")
     elif config.listen:
         yield _finding("gateway", lambda: check_listen_address(config))
+    yield from _tls(config.tls, config)
     yield _finding("journal", lambda: f"journal: {check_journal_database(config.journal_url, _JOURNAL_TABLES)}")
     yield from _mlflow(config, running)
     yield from _prefect(config, running)
+
+
+def _tls(tls: TlsFiles | None, config: Settings) -> Iterator[Finding]:
+    """The certificate of gateway and status page, where they have one."""
+    if tls is None:
+        return
+    found = _finding("tls", lambda: check_tls_files(tls))
+    yield found
+    if found.level is FindingLevel.OK and (note := page_tls_note(config, tls)):
+        yield Finding("tls", FindingLevel.NOTE, note)
+
+
+def _column_keys(config: Settings) -> Iterator[Finding]:
+    """The keys of encrypted columns, of each policy that has some; they may come afterwards."""
+    for model, policy in sorted(wiring.read_policies(config).items()):
+        if policy.log.encrypted:
+            place = KeyPlace(policy.log_policy.key_variable, policy.log_policy.key_file)
+
+            def look(model: str = model, place: KeyPlace = place) -> str:
+                place.read()
+                return f"model {model}: keys of encrypted columns in {place}"
+
+            yield replace(_finding("keys", look), later=True)
 
 
 def _engines(config: Settings) -> Iterator[Finding]:

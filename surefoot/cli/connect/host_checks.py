@@ -5,10 +5,12 @@ import os
 import socket
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from surefoot.core.errors import Rejected
 from surefoot.settings import Settings
+from surefoot.tls_files import TlsFiles, check_tls_files
 
 _MOST_SKEW_S = 60.0
 """How far the clock of a server may be from this host's [s]: ticks come every minute."""
@@ -71,6 +73,19 @@ def check_listen_address(config: Settings) -> str:
         raise Rejected(
             f"the gateway cannot listen at {host}:{port} ({why}): end what holds it, or name another --listen"
         ) from error
+
+
+def page_tls_note(config: Settings, tls: TlsFiles) -> str:
+    """What is to be known where the certificate is not for the status page's address; empty where it is."""
+    host, _ = config.page_address
+    try:
+        check_tls_files(replace(tls, name=host))
+    except Rejected:
+        return (
+            f"the certificate is not for {host}, at which the status page listens: reach the page under a name that it"
+            " is for"
+        )
+    return ""
 
 
 def check_clock(date: str, server: str, now: float | None = None) -> None:

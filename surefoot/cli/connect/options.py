@@ -19,6 +19,11 @@ LineageOption = Annotated[str | None, typer.Option(help="HTTP address of OpenLin
 OtlpOption = Annotated[str | None, typer.Option(help="Base URL of an OpenTelemetry collector, for spans.")]
 LogFormatOption = Annotated[str | None, typer.Option(help="How log lines are written: 'text' or 'json'.")]
 ListenOption = Annotated[str | None, typer.Option(help="HOST:PORT at which the gateway listens.")]
+TlsCertificateOption = Annotated[
+    str | None, typer.Option(help="PEM file of a certificate: gateway and status page serve https with it.")
+]
+TlsKeyOption = Annotated[str | None, typer.Option(help="PEM file of the certificate's key.")]
+TlsCaOption = Annotated[str | None, typer.Option(help="PEM file of the authorities that our clients trust.")]
 
 
 def stack_options(resolved: ResolvedSettings) -> StackOptions:
@@ -38,5 +43,8 @@ def stack_options(resolved: ResolvedSettings) -> StackOptions:
         lineage=resolved.text("lineage"),
         otlp=resolved.text("otlp"),
         log_format=resolved.text("log-format"),
+        tls_certificate=resolved.text("tls-certificate"),
+        tls_key=resolved.text("tls-key"),
+        tls_ca=resolved.text("tls-ca"),
         sources=resolved.sources,
     )

@@ -69,6 +69,12 @@ def resolve_settings(
             values[one.name], sources[one.name] = found, one.standard_variable
         else:
             values[one.name] = one.default
+    for one in SETTINGS:
+        if one.is_path and values[one.name]:
+            folder = project if sources[one.name] == FILE_NAME else Path.cwd()
+            values[one.name] = str(folder / Path(str(values[one.name])).expanduser())
+    if bool(values["tls-certificate"]) != bool(values["tls-key"]) or (values["tls-ca"] and not values["tls-key"]):
+        raise Rejected("TLS needs tls-certificate and tls-key, both: name the one that is missing")
     if values["listen"] and values["gateway-port"]:
         raise Rejected("--listen names the gateway's port already: leave --gateway-port out")
     return ResolvedSettings(values, sources)

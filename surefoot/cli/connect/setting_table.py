@@ -26,6 +26,7 @@ class Setting:
         meaning: What it says, for the table in docs/settings.md.
         parse: Brings a value into its usual form, or raises `ValueError` with what is wrong.
         standard_variable: A variable that many tools read, which counts where nothing else is said; empty for none.
+        is_path: Whether it names a file, which in surefoot.toml is relative to that file.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Setting:
     meaning: str
     parse: Callable[[str], str] = str
     standard_variable: str = ""
+    is_path: bool = False
 
     @property
     def option(self) -> str:
@@ -170,6 +172,23 @@ SETTINGS = (
     Setting("mlflow-port", int, 0, "Port of the embedded MLflow; 0 takes any free one."),
     Setting("prefect-port", int, 0, "Port of the embedded Prefect; 0 takes any free one."),
     Setting("page-port", int, 0, "Port of the status page on 127.0.0.1; 0 takes any free one."),
+    Setting(
+        "tls-certificate",
+        str,
+        "",
+        "PEM file of a certificate, its intermediate ones after it: gateway and status page serve https with it. They"
+        " have no TLS without one.",
+        is_path=True,
+    ),
+    Setting("tls-key", str, "", "PEM file of the certificate's private key, without a password.", is_path=True),
+    Setting(
+        "tls-ca",
+        str,
+        "",
+        "PEM file of the authorities that our own clients trust; without it those of this host, and the certificate"
+        " itself where it is self-signed.",
+        is_path=True,
+    ),
     Setting("clock", str, "system", "`system`, or `replay:FILE` for replayed traffic."),
     Setting("tick", int, 60, "Seconds between two ticks of the scheduled flows."),
     Setting(

@@ -21,6 +21,7 @@ from surefoot.cli.local.stack_options import (
 from surefoot.cli.local.start_services import DEPLOYMENTS, STACK_SERVICES, bring_up, own_services, server_ports
 from surefoot.core.errors import Rejected
 from surefoot.settings import Settings, read_settings
+from surefoot.tls_files import check_tls_files
 
 _SHUTDOWN_TIMEOUT_S = 15.0
 """How long MLflow, Prefect, its worker and the controller may take to leave [seconds]."""
@@ -102,6 +103,8 @@ def _again(config: Settings, project: Path, options: StackOptions, report: _Prin
         raise Rejected(f"a stack is running in {config.home} (MLflow {config.mlflow}): 'surefoot down' stops it")
     check_agreement(config, project, options, report)
     check_flows(config.project)
+    if config.tls is not None:
+        check_tls_files(config.tls)
     ports = server_ports(config)
     orphans = processes.orphaned_gateway_workers(config.home) if "gateway" in missing else []
     for name in missing:

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 from surefoot import wiring
 from surefoot.cli.connect.secret_urls import mask_password
 from surefoot.core.errors import Rejected, SurefootError
-from surefoot.settings import OWN_POOL, Settings
+from surefoot.settings import ANY_HOST, OWN_POOL, Settings
 
 _TITLES = {"mlflow": "MLflow", "prefect": "Prefect"}
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - a person asks for it
+_UNSAID = {"journal": "embedded", "listen": "a free port", "tls_certificate": "none"}
+_TLS = {name: name.replace("-", "_") for name in ("tls-certificate", "tls-key", "tls-ca")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ class StackOptions:
         lineage: Where OpenLineage events go; empty for nowhere.
         otlp: Base URL of the OpenTelemetry collector; empty for none.
         log_format: "text" or "json".
+        tls_certificate: PEM file of the certificate of gateway and status page; empty: they have no TLS.
+        tls_key: PEM file of its key.
+        tls_ca: PEM file of the authorities that it is verified against.
         sources: Where values came from, by the name of the setting; what is not in it was not said.
     """
 
@@ -52,6 +56,9 @@ class StackOptions:
     lineage: str = ""
     otlp: str = ""
     log_format: str = "text"
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,11 +98,19 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
         listen=options.listen,
         connected=connected,
         sources=dict(options.sources),
-        page=f"http://127.0.0.1:{options.page_port}",
         lineage=options.lineage,
         otlp=options.otlp,
         log_format=options.log_format,
+        page=f"{_scheme(options)}://127.0.0.1:{options.page_port}",
+        tls_certificate=options.tls_certificate,
+        tls_key=options.tls_key,
+        tls_ca=options.tls_ca,
     )
+
+
+def _scheme(has_tls: StackOptions | Settings) -> str:
+    """Scheme of the addresses of gateway and status page."""
+    return "https" if has_tls.tls_certificate else "http"
 
 
 def _nothing_names(had: str, name: str) -> Rejected:
@@ -107,14 +122,15 @@ def _nothing_names(had: str, name: str) -> Rejected:
 def _gateway_url(options: StackOptions) -> str:
     """The gateway's address for processes of this host."""
     if not options.listen:
-        return f"http://127.0.0.1:{options.gateway_port}"
+        return f"{_scheme(options)}://127.0.0.1:{options.gateway_port}"
     host, _, port = options.listen.rpartition(":")
-    return f"http://{_ANY_HOST.get(host, host)}:{port}"
+    return f"{_scheme(options)}://{ANY_HOST.get(host, host)}:{port}"
 
 
 def with_ports(config: Settings, ports: Mapping[str, int]) -> Settings:
     """The settings with the ports that were found for servers that are started here."""
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    schemes = dict.fromkeys(("gateway", "page"), _scheme(config))
+    urls = {name: f"{schemes.get(name, 'http')}://127.0.0.1:{port}" for name, port in ports.items()}
     return replace(
         config,
         mlflow=urls.get("mlflow", config.mlflow),
@@ -128,16 +144,18 @@ def describe_changes(before: Settings | None, config: Settings) -> Iterator[str]
     """One line for each server, pool or journal that is another one than at the last `up`."""
     if before is None:
         return
-    for name, title in {**_TITLES, "pool": "work pool", "journal": "journal", "listen": "gateway"}.items():
+    titles = {**_TITLES, "pool": "work pool", "journal": "journal", "listen": "gateway", "tls_certificate": "TLS"}
+    for name, title in titles.items():
         had, has = _shown(before, name), _shown(config, name)
         if had != has:
-            yield f"{title}: {had} before, {has} now ({config.sources.get(name, 'nothing names another one')})"
+            source = config.sources.get(name.replace("_", "-"), "nothing names another one")
+            yield f"{title}: {had} before, {has} now ({source})"
 
 
 def _shown(config: Settings, name: str) -> str:
     if name in _TITLES:
         return str(getattr(config, name)) if name in config.connected else "embedded"
-    return mask_password(str(getattr(config, name))) or {"journal": "embedded", "listen": "a free port"}.get(name, "")
+    return mask_password(str(getattr(config, name))) or _UNSAID.get(name, "")
 
 
 def check_journal_continues(before: Settings | None, config: Settings) -> None:
@@ -197,6 +215,7 @@ def check_agreement(
         ("lineage", options.lineage, config.lineage, ""),
         ("otlp", options.otlp, config.otlp, ""),
         ("log-format", options.log_format, config.log_format, usual.log_format),
+        *((name, getattr(options, attribute), getattr(config, attribute), "") for name, attribute in _TLS.items()),
     ]
     for name, wish, has, default in known:
         if wish in (default, has):

@@ -21,6 +21,7 @@ from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
 from surefoot.core.access.webhook_messages import WEBHOOK_PATH, secret_storage_key, webhook_secret
 from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.settings import OWN_POOL, Settings
+from surefoot.tls_files import TlsFiles, make_client_context
 
 STACK_SERVICES = ("mlflow", "gateway", "prefect", "worker", "controller")
 DEPLOYMENTS = "deployments"
@@ -112,12 +113,16 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
     return child.pid, psutil.Process(child.pid).create_time()
 
 
-def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True) -> None:
+def _wait(
+    config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True, tls: TlsFiles | None = None
+) -> None:
     """Wait until a server answers and is ready; its process dying ends the wait."""
+    verify = make_client_context(tls)
 
     def answers() -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(url, timeout=2.0, trust_env=False).status_code < 400 and ready()  # noqa: PLR2004 - HTTP
+            told = httpx.get(url, timeout=2.0, trust_env=False, verify=verify)
+            return told.status_code < 400 and ready()  # noqa: PLR2004 - HTTP
         return False
 
     _wait_until(config, name, answers, f"did not answer at {url}")
@@ -193,7 +198,11 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
         supervisor = config.processes["gateway"][0]
         # Workers of an earlier supervisor answer all the time.
         _wait(
-            config, "gateway", f"{config.gateway}/version", lambda: processes.has_http_worker(config.home, supervisor)
+            config,
+            "gateway",
+            f"{config.gateway}/version",
+            lambda: processes.has_http_worker(config.home, supervisor),
+            config.tls,
         )
         came("gateway", "gateway", config.gateway)
     if "prefect" in wanted:
@@ -234,6 +243,9 @@ def mlflow_webhook_environment(config: Settings) -> dict[str, str]:
 def _register_webhook(config: Settings, report: _PrintLine) -> None:
     """Have the embedded MLflow tell of moved aliases; without that they are seen at the next tick."""
     if not config.page:
+        return
+    if config.tls is not None:  # it verifies with its own list of public authorities alone
+        report("note: moved aliases are seen at the next tick: MLflow trusts no private certificate of a webhook")
         return
     try:
         register_webhook(config.mlflow, f"{config.page}{WEBHOOK_PATH}", webhook_secret(config.token))

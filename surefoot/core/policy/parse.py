@@ -177,4 +177,6 @@ def _outline(value: object) -> PolicyOutline:
     readable = {key: _named(key, item) for key, item in gates.items()} if isinstance(gates, Mapping) else None
     engine = _read(_ENGINE, _at(value, "traffic", "engine", default=EngineName.GATEWAY))
     ramps = engine is not None and ENGINES[engine].ramps  # of an engine that is not known nothing is demanded
-    return PolicyOutline(readable, named, steps, log.dropped if log else (), ramps)
+    return PolicyOutline(
+        readable, named, steps, log.dropped if log else (), ramps, encrypted=log.encrypted if log else ()
+    )

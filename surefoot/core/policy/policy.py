@@ -182,11 +182,30 @@ class Policy(PolicyModel):
             gate.with_name(name)
         outline = self._outline()
         more = (*self._units_without_a_column(), *self._corners_cannot_be_asked(), *self._engine_cannot_do(outline))
-        more = (*more, *self.retention.unmet_demands(self.tier))
+        more = (*more, *self.retention.unmet_demands(self.tier), *self._encrypted_columns_would_be_written())
         found = (*broken_rules(outline), *more)
         if broken := found or tuple(never_judged_gates(outline)):
             raise combined_rule_error(broken)
         return self
+
+    def _encrypted_columns_would_be_written(self) -> Iterator[Violation]:
+        """Encrypted columns are used by nothing that writes their values, or that cannot decrypt them."""
+        if not self.log.encrypted:
+            return
+        path = ("log", "encrypt")
+        if self.unit in self.log.encrypted:
+            yield Violation(path, f"'{self.unit}' is the unit, which each record names: hash it")
+        fallback = self.fallback is not None and (self.fallback.table is not None or self.fallback.pyfunc is not None)
+        used = {
+            "corners": self.corners is not None,
+            "evidence": self.evidence is not None,
+            "drill": self.drill is not None,
+            "fallback": fallback,
+        }
+        for key in (key for key, is_used in used.items() if is_used):
+            yield Violation(
+                path, f"'{key}' reads logged requests, or writes them, without their keys: use hash, or drop"
+            )
 
     def _units_without_a_column(self) -> Iterator[Violation]:
         """Units that are listed by name are found in a column."""
@@ -252,7 +271,8 @@ class Policy(PolicyModel):
             named.append(NamedGates(("watch", "gates"), JudgingPhase.WATCH, self.watch.gates))
         if self.rollback.gates:
             named.append(NamedGates(("rollback", "gates"), JudgingPhase.ROLLBACK, self.rollback.gates))
-        return PolicyOutline(self.gates, named, steps, self.log.dropped, self.traffic.engine_choice.abilities.ramps)
+        ramps = self.traffic.engine_choice.abilities.ramps
+        return PolicyOutline(self.gates, named, steps, self.log.dropped, ramps, encrypted=self.log.encrypted)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

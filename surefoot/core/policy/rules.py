@@ -54,6 +54,7 @@ class PolicyOutline:
         named: Which gates are named where.
         steps: Keys that lead to each step, what it is, and its weight; None as weight where there is none.
         dropped: Columns of which the log keeps nothing.
+        encrypted: Columns that the log keeps encrypted.
         ramps: Whether the engine can give a candidate a share of the traffic.
     """
 
@@ -62,6 +63,7 @@ class PolicyOutline:
     steps: Sequence[tuple[KeyPath, JudgingPhase, float | None]]
     dropped: tuple[str, ...] = ()
     ramps: bool = True
+    encrypted: tuple[str, ...] = ()
 
 
 def broken_rules(outline: PolicyOutline) -> Iterator[Violation]:
@@ -88,6 +90,11 @@ def _slices_are_kept(outline: PolicyOutline) -> Iterator[Violation]:
         for column in gate.by if isinstance(gate, SlicedGate) else ():
             if column in outline.dropped:
                 yield Violation(("log", "drop"), f"gate '{name}' makes slices of '{column}': hash it, or keep it")
+            if column in outline.encrypted:
+                yield Violation(
+                    ("log", "encrypt"),
+                    f"gate '{name}' makes slices of '{column}', whose values a verdict names: hash it",
+                )
 
 
 def _order_of_steps(outline: PolicyOutline) -> Iterator[Violation]:

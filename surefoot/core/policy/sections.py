@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainVal
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import Count, Duration, Interval, Name, OptionalKey, Text, Texts, optional_duration
-from surefoot.core.policy.violations import Violation, describe_type, rule_error
+from surefoot.core.policy.violations import Violation, describe_type, missing_key, rule_error
 
+_KEY_VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _ADDRESS_PATTERN = r"^(tcp|tls|ws|wss)://[^\s:]+:[0-9]+$"
 
 
@@ -36,17 +37,37 @@ class Log(PolicyModel):
     share: Annotated[float, Field(ge=0.1, le=100.0, allow_inf_nan=False)] = Field(
         100.0, description="Share of the requests whose features are kept [percent]."
     )
+    encrypted: Texts = Field((), alias="encrypt", description="Columns whose values are kept encrypted.")
+    key_variable: OptionalKey[Annotated[str, Field(pattern=_KEY_VARIABLE_PATTERN)]] = Field(
+        None, description="Environment variable of the keys of encrypted columns; the first encrypts, all decrypt."
+    )
+    key_file: OptionalKey[Text] = Field(
+        None, description="Absolute path of a file of these keys, one a line; one of the two is given."
+    )
 
     def broken_rules(self) -> Iterator[Violation]:
-        """A column is hashed or dropped."""
+        """A column is hashed, dropped or encrypted; encrypted ones have keys, in one place."""
         for column in self.hashed:
             if column in self.dropped:
                 yield Violation(("hash",), f"column '{column}' is dropped as well: one of the two")
+        for column in self.encrypted:
+            if column in self.dropped or column in self.hashed:
+                yield Violation(("encrypt",), f"column '{column}' is hashed or dropped as well: one of them")
+        if self.encrypted and self.key_variable is None and self.key_file is None:
+            yield missing_key((), "key_variable")
+        if self.key_variable is not None and self.key_file is not None:
+            yield Violation(("key_file",), "key_variable names the keys already: one of the two")
+        if not self.encrypted and (self.key_variable or self.key_file):
+            yield missing_key((), "encrypt")
+        if self.key_file is not None and not self.key_file.startswith("/"):
+            yield Violation(("key_file",), "expected an absolute path: flows and gateway run in other folders")
 
     @property
     def log_policy(self) -> LogPolicy:
         """What of the requests' features stays in the log."""
-        return LogPolicy(self.hashed, self.dropped, self.share)
+        return LogPolicy(
+            self.hashed, self.dropped, self.share, self.encrypted, self.key_variable or "", self.key_file or ""
+        )
 
 
 def _address(text: str) -> str:

@@ -94,12 +94,13 @@ def _schema(facts: ScorecardFacts) -> _Finding:
 
 def _privacy(facts: ScorecardFacts) -> _Finding:
     kept = facts.policy.log_policy
-    if kept.hashed or kept.dropped:
+    hidden = [*kept.hashed, *kept.dropped, *kept.encrypted]
+    if hidden:
         return (
             _HALF,
-            f"the log hashes or drops {', '.join([*kept.hashed, *kept.dropped])}; the training data is not seen",
+            f"the log hashes, drops or encrypts {', '.join(hidden)}; the training data is not seen",
         )
-    return 0.0, "the log keeps every column: see log.hash and log.drop"
+    return 0.0, "the log keeps every column: see log.hash, log.drop and log.encrypt"
 
 
 def _provenance(kind: str, what: str) -> Callable[[ScorecardFacts], _Finding]:

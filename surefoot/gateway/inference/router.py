@@ -92,7 +92,7 @@ class VersionRouter:
             raise NotServing("no champion is loaded")
         rules = route.rules or read_request_policy(self._settings, self._model)
         split = replace(route.split, weight=0.0, mirror=0.0)
-        return RouteWithoutChampion(split, rules, make_redactor(rules, self._settings))
+        return RouteWithoutChampion(split, rules, make_redactor(rules, self._settings, self._model))
 
     @property
     def split(self) -> Split | None:
@@ -119,7 +119,9 @@ class VersionRouter:
             if serving is not None:
                 serving.ensure_replicas(self._settings.processes)
         rules = route.rules or read_request_policy(self._settings, self._model)
-        self._active = RouteWithPools(split, champion, candidate, rules, make_redactor(rules, self._settings))
+        self._active = RouteWithPools(
+            split, champion, candidate, rules, make_redactor(rules, self._settings, self._model)
+        )
         self.failover.fallback.refresh()  # while the policy can be read
 
     def _find_standby(self) -> None:

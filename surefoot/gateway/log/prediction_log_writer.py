@@ -13,7 +13,15 @@ from surefoot.gateway.log.label_validation import check_label, check_label_time,
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.gateway.log.segment_writer import SegmentWriter
 
-__all__ = ["PredictionLogWriter", "SegmentWriter", "json_line", "label_lines", "logged_unit", "prediction_lines"]
+__all__ = [
+    "PredictionLogWriter",
+    "SegmentWriter",
+    "json_line",
+    "label_lines",
+    "logged_error",
+    "logged_unit",
+    "prediction_lines",
+]
 _log = logging.getLogger(__name__)
 _LABEL_KEYS = {"request", "row", "label", "at"}
 MAX_LINE_BYTES = 1 << 20
@@ -99,7 +107,7 @@ def prediction_lines(
         "latency_ms": job.latency_ms,
         "cpu_ms": cpu_ms,
         "rss_mb": rss_mb,
-        "error": None if error is None else error[:MAX_TEXT_LENGTH],
+        "error": None if error is None else logged_error(job, error),
         "params": orjson.Fragment(params) if params and "params" not in missing else None,
         "model_ms": model_ms,
         "batch": batch,
@@ -137,6 +145,11 @@ def logged_unit(job: ScoringRequest) -> str | None:
     if unit is None or len(unit) <= MAX_TEXT_LENGTH:
         return unit
     return hashlib.blake2b(unit.encode(), digest_size=12).hexdigest()
+
+
+def logged_error(job: ScoringRequest, error: str) -> str:
+    """Give an error as it is written."""
+    return (error if job.redactor is None else job.redactor.logged_error(error))[:MAX_TEXT_LENGTH]
 
 
 def _missing(job: ScoringRequest) -> dict[str, str]:

@@ -1,17 +1,23 @@
 """Redact request rows before they are logged, as the model's policy says."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from surefoot.column_encryption import ColumnEncryptor, KeyPlace
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy
 from surefoot.models.model_protocols import ColumnNames
 
 _DIGEST_BYTES = 12
+NO_KEY = "no key"
+"""Why features are left out where their columns cannot be encrypted."""
+_log = logging.getLogger(__name__)
 
 
 class LogRedactor:
@@ -21,18 +27,24 @@ class LogRedactor:
     the key no reader finds a value by trying all of them.
     """
 
-    def __init__(self, kept: LogPolicy, secret: str, unit: str | None) -> None:
+    def __init__(
+        self, kept: LogPolicy, secret: str, unit: str | None, encryptor: ColumnEncryptor | None = None
+    ) -> None:
         """Follow a policy.
 
         Args:
             kept: What the policy says.
             secret: Key of the digests.
             unit: Column that sticks to one arm; it stands in the record by itself, and is treated like its column.
+            encryptor: Encrypts the columns that the policy names; None where it names none.
         """
         self._kept = kept
         self._key = hashlib.sha256(f"log {secret}".encode()).digest()
         self._hashed, self._dropped = _column_spellings(kept.hashed), _column_spellings(kept.dropped)
-        self._hidden = frozenset(kept.hashed + kept.dropped)
+        self._encryptor, self._encrypted = encryptor, _column_spellings(kept.encrypted)
+        self._told = ""
+        self._hashed_or_encrypted = self._hashed | self._encrypted
+        self._hidden = frozenset(kept.hashed + kept.dropped + kept.encrypted)
         self._hides_unit = unit in self._hidden
 
     def keeps_features(self, request: str) -> bool:
@@ -43,6 +55,12 @@ class LogRedactor:
         """Why nothing of a request's features is written; empty when they are."""
         if not self.keeps_features(request):
             return "not kept"
+        if self._encrypted and (why := NO_KEY if self._encryptor is None else self._encryptor.refresh()):
+            if why != self._told:
+                _log.critical("features of requests are NOT LOGGED, for their columns cannot be encrypted: %s", why)
+            self._told = why
+            return NO_KEY
+        self._told = ""
         return "" if self._names_suffice(names) else "no names"
 
     def _names_suffice(self, names: ColumnNames) -> bool:
@@ -62,10 +80,20 @@ class LogRedactor:
     def redact_row(self, features: Mapping[Any, object]) -> dict[Any, object]:
         """One row without what is dropped, and with digests for what is hashed."""
         return {
-            name: self.keyed_digest(value) if name in self._hashed and not _blank(value) else value
+            name: self._hidden_value(name, value) if name in self._hashed_or_encrypted and not _blank(value) else value
             for name, value in features.items()
             if name not in self._dropped
         }
+
+    def _hidden_value(self, name: Any, value: object) -> object:
+        """A digest, or what only the keys of the policy open."""
+        if name in self._hashed or self._encryptor is None:
+            return self.keyed_digest(value)
+        return self._encryptor.encrypt(str(name), value)
+
+    def logged_error(self, error: str) -> str:
+        """The error as it is written: without what a model said where it may quote an encrypted value."""
+        return error.partition(":")[0] if self._encrypted else error
 
     def redact_unit(self, value: str | None) -> str | None:
         """The unit as it is written; assignment to an arm never sees the digest."""
@@ -80,6 +108,23 @@ class LogRedactor:
         except orjson.JSONEncodeError:  # what can be read may be nested too deeply to be written
             encoded = _encode_deep(value)
         return hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES, key=self._key).hexdigest()
+
+
+def open_redactor(model: str, kept: LogPolicy, secret: str, unit: str | None, log: Path) -> LogRedactor | None:
+    """Make the redactor of a model's rows; None where rows are logged whole.
+
+    Args:
+        model: Registered model.
+        kept: What the policy says.
+        secret: Key of the digests.
+        unit: Column that sticks to one arm.
+        log: Folder of all prediction logs.
+    """
+    if kept == LogPolicy():
+        return None
+    keys = KeyPlace(kept.key_variable, kept.key_file)
+    encryptor = ColumnEncryptor(model, kept.encrypted, keys, log) if kept.encrypted else None
+    return LogRedactor(kept, secret, unit, encryptor)
 
 
 def _blank(value: object) -> bool:

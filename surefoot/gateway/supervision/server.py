@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import socket
+import ssl
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from surefoot.gateway.http.app import Gateway
+from surefoot.tls_files import TlsFiles, make_server_context
 
 _REQUEST_TIMEOUT_S = 60.0
 """How long a request may take to come, from its first byte to its last [s]."""
@@ -71,7 +73,8 @@ class TimedConnection(HttpToolsProtocol):
             said = b"the request did not come within %g s" % self.patience
             head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\nconnection: close\r\n"
             self.transport.write(head + b"content-length: %d\r\n\r\n" % len(said) + said)
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # a connection with TLS cannot be closed by halves
+                self.transport.write_eof()
             self._refused = True
             self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
             return
@@ -82,9 +85,14 @@ class DrainingServer(uvicorn.Server):
     """Takes no new connections when it is to end, asks the open ones to close with their next answer, then ends."""
 
     def __init__(
-        self, app: Gateway, host: str = "127.0.0.1", port: int = 0, patience: float = _REQUEST_TIMEOUT_S
+        self,
+        app: Gateway,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        patience: float = _REQUEST_TIMEOUT_S,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Serve this app; a request must come whole within so many seconds."""
+        """Serve this app, with TLS if a context is given; a request must come whole within so many seconds."""
         self._app = app
         config = uvicorn.Config(
             app,
@@ -102,6 +110,7 @@ class DrainingServer(uvicorn.Server):
             timeout_keep_alive=75,  # longer than proxies keep theirs, so that no request meets a closing connection
             timeout_graceful_shutdown=10,
             backlog=2048,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         super().__init__(config)
 
@@ -117,7 +126,11 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve_socket(app: Gateway, listening: socket.socket, supervisor: int) -> None:
-    """Serve on a socket that listens already, which other workers of the supervisor share."""
+def serve_socket(app: Gateway, listening: socket.socket, supervisor: int, tls: TlsFiles | None = None) -> None:
+    """Serve on a socket that listens already, which other workers of the supervisor share; with TLS if files are given.
+
+    Raises:
+        Rejected: The files of TLS cannot be used.
+    """
     app.set_listening_socket(listening.dup(), supervisor)
-    DrainingServer(app).run([listening])
+    DrainingServer(app, tls=None if tls is None else make_server_context(tls)).run([listening])

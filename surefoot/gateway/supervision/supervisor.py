@@ -22,6 +22,7 @@ from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.http.app import Gateway
 from surefoot.gateway.supervision.server import serve_socket
 from surefoot.models.forking.forkserver import Forkserver, ProcessMain
+from surefoot.tls_files import TlsFiles, make_server_context
 
 _log = logging.getLogger(__name__)
 _SIGNALS = {
@@ -43,7 +44,15 @@ _MakeApp = Callable[[Forkserver], Gateway]
 class Supervisor:
     """The parent process of the workers."""
 
-    def __init__(self, root: Path, address: tuple[str, int], workers: int, make: _MakeApp, run: ProcessMain) -> None:
+    def __init__(
+        self,
+        root: Path,
+        address: tuple[str, int],
+        workers: int,
+        make: _MakeApp,
+        run: ProcessMain,
+        tls: TlsFiles | None = None,
+    ) -> None:
         """Start no worker yet.
 
         Args:
@@ -52,12 +61,13 @@ class Supervisor:
             workers: Front workers [count].
             make: Builds the application in a worker; the processes of its models come from the forkserver.
             run: Main function of a model's process.
+            tls: Certificate and key to serve with; None serves without TLS.
         """
         self._root = root
         self._route_table = SharedRouteTable(root)
         self._address = address
         self._wanted = workers
-        self._make, self._run = make, run
+        self._make, self._run, self._tls = make, run, tls
         self._workers: dict[int, float] = {}  # process id -> when it was started
         self._leaving: dict[int, float] = {}  # process id -> when it is killed if it is still there
         self._replacing = 0  # workers of an earlier supervisor that leave when ours serve [count]
@@ -67,8 +77,10 @@ class Supervisor:
         """Supervise the workers until SIGTERM; SIGHUP reloads them one by one, SIGTTIN and SIGTTOU add and remove one.
 
         Raises:
-            Rejected: Another supervisor runs here, or the address cannot be had.
+            Rejected: Another supervisor runs here, the address cannot be had, or the files of TLS cannot be used.
         """
+        if self._tls is not None:
+            make_server_context(self._tls)  # each worker makes its own, so that no model's process inherits the key
         with self._exclusive_lock():
             self._supervise()
 
@@ -213,7 +225,7 @@ class Supervisor:
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 forkserver = Forkserver(self._run, self._socket)
-                serve_socket(self._make(forkserver), self._socket, supervisor)
+                serve_socket(self._make(forkserver), self._socket, supervisor, self._tls)
                 code = 0
             except BaseException:
                 _log.exception("a worker has ended")

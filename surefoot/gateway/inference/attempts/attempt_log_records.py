@@ -4,7 +4,7 @@ import orjson
 
 from surefoot.core.fallback import PYFUNC_FALLBACK
 from surefoot.gateway.inference.attempts.attempt import Answered, Attempt, AttemptOutcome, Failed, ProcessDown, Revoked
-from surefoot.gateway.log.prediction_log_writer import MAX_TEXT_LENGTH, json_line, logged_unit, prediction_lines
+from surefoot.gateway.log.prediction_log_writer import json_line, logged_error, logged_unit, prediction_lines
 
 
 def caller_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
@@ -35,7 +35,7 @@ def shadow_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[obje
         "latency_ms": job.latency_ms,
         "cpu_ms": cpu_ms,
         "rss_mb": rss_mb,
-        "error": _shadow_error(outcome),
+        "error": None if (error := _shadow_error(outcome)) is None else logged_error(job, error),
         "model_ms": model_ms,
         "batch": batch,
     }
@@ -51,8 +51,8 @@ def _shadow_error(outcome: AttemptOutcome) -> str | None:
         case Answered():
             return None
         case Failed(error=error):
-            return error[:MAX_TEXT_LENGTH]
+            return error
         case ProcessDown(error=error):
-            return f"Down: {error}"[:MAX_TEXT_LENGTH]
+            return f"Down: {error}"
         case Revoked():
             return "Revoked: it was let go before it had answered"

@@ -7,6 +7,7 @@ from surefoot.core.domain import LogPolicy
 from surefoot.core.traffic_split_json import decode_percent
 
 _ALL = LogPolicy()
+_UNENCRYPTED = {"encrypt": [], "key_variable": "", "key_file": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +34,26 @@ class RequestPolicy:
             raise ValueError("unit is the name of a column, or null")
         if kept is None:
             return cls(unit)
-        if not isinstance(kept, dict) or kept.keys() != {"hash", "drop", "share"}:
-            raise ValueError("kept is an object with exactly the keys ['drop', 'hash', 'share']")
-        columns = [tuple(map(str, list_or_empty(kept[key]))) for key in ("hash", "drop")]
-        return cls(unit, LogPolicy(columns[0], columns[1], decode_percent("kept.share", kept["share"])))
+        if isinstance(kept, dict) and "encrypt" not in kept:  # as earlier releases, and policies without it, have it
+            kept = {**kept, **_UNENCRYPTED}
+        if not isinstance(kept, dict) or kept.keys() != {"hash", "drop", "share", *_UNENCRYPTED}:
+            raise ValueError(
+                "kept is an object with exactly the keys ['drop', 'hash', 'share'], and those of encrypted columns"
+            )
+        hashed, dropped, encrypted = (tuple(map(str, list_or_empty(kept[key]))) for key in ("hash", "drop", "encrypt"))
+        share, keys = decode_percent("kept.share", kept["share"]), (str(kept["key_variable"]), str(kept["key_file"]))
+        return cls(unit, LogPolicy(hashed, dropped, share, encrypted, *keys))
 
     def encode(self) -> dict[str, object]:
         """Give the rules as keys of an entry."""
         made: dict[str, object] = {"unit": self.unit}
         if self.kept != _ALL:
             kept = self.kept
-            made["kept"] = {"hash": list(kept.hashed), "drop": list(kept.dropped), "share": kept.share}
+            told: dict[str, object] = {"hash": list(kept.hashed), "drop": list(kept.dropped), "share": kept.share}
+            if kept.encrypted:
+                keys = {"key_variable": kept.key_variable, "key_file": kept.key_file}
+                told |= {"encrypt": list(kept.encrypted), **keys}
+            made["kept"] = told
         return made
 
 

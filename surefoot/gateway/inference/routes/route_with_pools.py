@@ -6,7 +6,7 @@ from surefoot.core.domain import LogPolicy, Split
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.redaction import LogRedactor
+from surefoot.gateway.log.redaction import LogRedactor, open_redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,6 @@ def read_request_policy(settings: GatewaySettings, model: str) -> RequestPolicy:
     return RequestPolicy(settings.units.get(model), LogPolicy() if kept is None else kept)
 
 
-def make_redactor(rules: RequestPolicy, settings: GatewaySettings) -> LogRedactor | None:
+def make_redactor(rules: RequestPolicy, settings: GatewaySettings, model: str) -> LogRedactor | None:
     """Make the redactor of rows for the prediction log; None where rows are logged whole."""
-    return None if rules.kept == LogPolicy() else LogRedactor(rules.kept, settings.token, rules.unit)
+    return open_redactor(model, rules.kept, settings.token, rules.unit, settings.root / "log")
