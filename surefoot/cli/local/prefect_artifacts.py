@@ -1,6 +1,7 @@
 """Edit texts in the artifacts that Surefoot's flows have left in Prefect."""
 
 import contextlib
+import datetime as dt
 import json
 import sqlite3
 import time
@@ -22,6 +23,9 @@ _PATIENCE_S = 20.0
 _DATABASE_WAIT_S = 30.0
 """How long Prefect's own database is waited for [seconds]."""
 _PAUSE_S = 0.1
+_FRESH_S, _EVENTS_AFTER_S = 120.0, 12.0
+"""Age up to which an artifact's event may not be written yet, since Prefect writes events every five seconds, and how
+long `forget` waits for it then [seconds]."""
 _COPIES = (("events", "payload"), ("log", "message"))
 """Tables and columns of Prefect's database that hold copies of artifacts, and texts that flows have logged."""
 ChangeText = Callable[[str], tuple[str, int]]
@@ -41,7 +45,7 @@ def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
         "what is kept on this host is erased, but Prefect does not answer: repeat 'surefoot forget' when it does, or"
         " give --skip-servers"
     )
-    total, offset = 0, 0
+    total, offset, fresh = 0, 0, False
     with open_prefect_client(config) as api:
 
         def ask(method: str, path: str, body: object) -> httpx.Response:
@@ -54,6 +58,7 @@ def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
                 changed, count = _changed(one, change)
                 if count:
                     ask("PATCH", f"/artifacts/{one['id']}", changed)
+                    fresh = fresh or _is_fresh(one)
                 total += count
             if len(found) < _PAGE:
                 break
@@ -63,12 +68,23 @@ def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
         return total
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=_DATABASE_WAIT_S, isolation_level=None)) as database:
+            if fresh:
+                time.sleep(_EVENTS_AFTER_S)
             total += sum(_replace_in_column(database, table, column, change) for table, column in _COPIES)
             if total:
                 _overwrite_free_pages(database)
     except sqlite3.Error as error:
         raise Unavailable(f"Prefect's database cannot be changed ({error}): repeat 'surefoot forget'") from error
     return total
+
+
+def _is_fresh(artifact: dict[str, Any]) -> bool:
+    """Whether Prefect may still have to write the event that copies an artifact."""
+    try:
+        created = dt.datetime.fromisoformat(str(artifact["created"]))
+        return dt.datetime.now(dt.UTC) - created < dt.timedelta(seconds=_FRESH_S)
+    except (KeyError, ValueError, TypeError):  # no time, or one without a zone
+        return True
 
 
 def _changed(artifact: dict[str, Any], change: ChangeText) -> tuple[dict[str, object], int]:
