@@ -81,10 +81,10 @@ def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
 def _is_fresh(artifact: dict[str, Any]) -> bool:
     """Whether Prefect may still have to write the event that copies an artifact."""
     try:
-        created = dt.datetime.fromisoformat(str(artifact["created"]))
-        return dt.datetime.now(dt.UTC) - created < dt.timedelta(seconds=_FRESH_S)
-    except (KeyError, ValueError, TypeError):  # no time, or one without a zone
+        created = dt.datetime.fromisoformat(str(artifact["created"])).timestamp()
+    except (KeyError, ValueError):
         return True
+    return time.time() - created < _FRESH_S
 
 
 def _changed(artifact: dict[str, Any], change: ChangeText) -> tuple[dict[str, object], int]:
