@@ -141,7 +141,7 @@ class PredictionLog:
         """Requests of a window with the labels known at its end, oldest first.
 
         Labels of unknown requests match nothing. A window that holds more than `limit` rows is sampled by request id,
-        evenly over its time. Rows whose features are not kept, and requests that nobody could answer, are left out;
+        evenly over its time. Rows whose features are not kept, and requests that no version could answer, are left out;
         so are encrypted columns, which only replays read.
         """
         decryptor = open_column_decryptor(self.root, model)
