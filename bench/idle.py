@@ -20,6 +20,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from bench.line_model import POLICY, SUITE, log_line_model
 from surefoot import wiring
 from surefoot.adapters.clock import SystemClock
 from surefoot.cli.local import stack
@@ -45,27 +46,6 @@ MOST_ABOVE_S = 1.5
 """Most that a stack with one model may cost above its servers by themselves [CPU s a minute]."""
 MOST_TIMES = 20.0
 """Most that a hundred models may cost above the servers, as a multiple of one model."""
-POLICY = """\
-model: MODEL
-owners: [bench]
-traffic: { requests_per_minute: 1 }
-data: { suite: idle, window: 30d }
-gates:
-  errors: { metric: error_rate, margin: 10pp }
-on:
-  no_data: { hold: 60d, then: pause }
-  stale: { hold: 60d, then: pause }
-steps:
-  - shadow: { window: 30d, gates: [errors] }
-  - weight: 50
-    hold: { for: 6h, gates: [errors] }
-bake: { for: 30d, every: 10m, gates: [errors] }
-"""
-SUITE = """\
-{ "name": "idle", "expectations": [
-  { "type": "expect_table_row_count_to_be_between", "kwargs": { "min_value": 1 } }
-] }
-"""
 
 Spent = dict[str, float]
 """Processor time by part of the stack [s]."""
@@ -137,31 +117,10 @@ class Registered:
     def bake(self, count: int) -> None:
         """Have so many models bake."""
         if count and not self.sources:
-            self.sources = tuple(self._logged(slope) for slope in (1.0, 1.5))
+            self.sources = tuple(log_line_model(self.config, "idle", slope) for slope in (1.0, 1.5))
         for number in range(self.count, count):
             self._bake(f"idle-{number:03d}", (number % 10 + 0.5) / 10.0 * EVERY_S * 0.9)
         self.count = count
-
-    def _logged(self, slope: float) -> str:
-        import mlflow  # noqa: PLC0415 - costs seconds
-        import numpy as np  # noqa: PLC0415 - same
-        import pandas as pd  # noqa: PLC0415 - same
-        from sklearn.linear_model import LinearRegression  # noqa: PLC0415 - same
-
-        mlflow.set_tracking_uri(self.config.mlflow)
-        mlflow.set_experiment("idle")
-        inputs = pd.DataFrame({"x": np.arange(50.0)})
-        model = LinearRegression().fit(inputs, inputs["x"] * slope)
-        with mlflow.start_run():
-            signature = mlflow.models.infer_signature(inputs, model.predict(inputs))
-            logged = mlflow.sklearn.log_model(
-                model,
-                name="model",
-                signature=signature,
-                serialization_format="cloudpickle",
-                pip_requirements=["scikit-learn"],
-            )
-        return str(logged.model_uri)
 
     def _bake(self, model: str, ago: float) -> None:
         """Register both versions, and journal that the second one has come to its bake and was looked at."""

@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.idle import running
+from bench.line_model import POLICY, SUITE, log_line_model
 from bench.reconciling.one_pass import Pass, look_twice, run_flow
-from bench.reconciling.registered import POLICY, SUITE, installation, model_name, register
+from bench.reconciling.registered import installation, model_name, register
 from surefoot import wiring
 from surefoot.cli.local.start_services import SERVER_ENVIRONMENT
 from surefoot.core.domain import Stage
@@ -87,29 +88,6 @@ def rows_of_passes(found: dict[int, dict[str, Pass]]) -> list[Row]:
     return made
 
 
-def log_version(config: Settings, slope: float) -> str:
-    """Log a model that does nearly nothing; its address."""
-    import mlflow  # noqa: PLC0415 - costs seconds
-    import numpy as np  # noqa: PLC0415 - same
-    import pandas as pd  # noqa: PLC0415 - same
-    from sklearn.linear_model import LinearRegression  # noqa: PLC0415 - same
-
-    mlflow.set_tracking_uri(config.mlflow)
-    mlflow.set_experiment("bench")
-    inputs = pd.DataFrame({"x": np.arange(50.0)})
-    model = LinearRegression().fit(inputs, inputs["x"] * slope)
-    with mlflow.start_run():
-        signature = mlflow.models.infer_signature(inputs, model.predict(inputs))
-        logged = mlflow.sklearn.log_model(
-            model,
-            name="model",
-            signature=signature,
-            serialization_format="cloudpickle",
-            pip_requirements=["scikit-learn"],
-        )
-    return str(logged.model_uri)
-
-
 def serve(config: Settings, name: str, sources: tuple[str, ...]) -> None:
     """Register two versions of a model, and serve the first one."""
     import mlflow  # noqa: PLC0415 - costs seconds
@@ -156,7 +134,7 @@ def remove_webhooks(config: Settings) -> None:
 
 def openings(config: Settings) -> list[Row]:
     """How soon a moved alias opens a rollout, with and without webhook."""
-    sources, made = tuple(log_version(config, slope) for slope in (1.0, 1.5)), list[Row]()
+    sources, made = tuple(log_line_model(config, "bench", slope) for slope in (1.0, 1.5)), list[Row]()
     (config.project / "expectations" / "idle.json").write_text(SUITE, encoding="utf-8")
     names = [f"told-{number}" for number in range(MOVES)]
     for name in (*names, "untold"):

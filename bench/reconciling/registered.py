@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from bench.line_model import POLICY, SUITE
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.domain import Version
@@ -12,27 +13,6 @@ from surefoot.wiring import broken_policies
 
 VERSIONS = 5
 CHAMPION = "2"
-POLICY = """\
-model: MODEL
-owners: [bench]
-traffic: { requests_per_minute: 1 }
-data: { suite: idle, window: 30d }
-gates:
-  errors: { metric: error_rate, margin: 10pp }
-on:
-  no_data: { hold: 60d, then: pause }
-  stale: { hold: 60d, then: pause }
-steps:
-  - shadow: { window: 30d, gates: [errors] }
-  - weight: 50
-    hold: { for: 6h, gates: [errors] }
-bake: { for: 30d, every: 10m, gates: [errors] }
-"""
-SUITE = """\
-{ "name": "idle", "expectations": [
-  { "type": "expect_table_row_count_to_be_between", "kwargs": { "min_value": 1 } }
-] }
-"""
 
 
 def model_name(number: int) -> str:
