@@ -32,7 +32,7 @@ from surefoot.core.rollback.rollback_effects import (
 from surefoot.core.rollback.stepped_rollback import next_rollback_step, rollback_is_aborted
 from surefoot.core.stages.judged_stage import judge_stage
 from surefoot.core.stages.stage_looks import stage_look
-from surefoot.core.stages.stage_places import WAITING_STAGES, stage_places
+from surefoot.core.stages.stage_places import WAITING_STAGES, has_place, stage_places
 from surefoot.core.stages.waiting_stage import wait_in_place
 from surefoot.core.tables.checkpoint_choice import next_checkpoint
 
@@ -71,6 +71,9 @@ def _forward(ledger: Ledger, rollout: Rollout, policy: Policy, now: float) -> Ac
     if rollout.stage is Stage.SUBMITTED:
         stage, step = stage_places(policy)[0]
         return RecordEvent(StageEntered(rollout.opened.rollout, stage, step, "data first"))
+    if not has_place(policy, rollout.stage, rollout.step):
+        reason = f"its journal says {rollout.stage}, step {rollout.step}, which its policy does not have"
+        return RecordEvent(EndDecided(rollout.opened.rollout, Stage.ABORTED, "", reason))
     if rollout.stage is Stage.PROMOTING:
         return _promote(ledger, rollout, policy)
     if rollout.stage in {Stage.LIVE_SHADOWING, Stage.RAMPING} and (first := _shift_traffic(rollout, policy)):

@@ -25,19 +25,19 @@ from surefoot.core.journal.events import (
 )
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.policy.parse import parse_policy
+from surefoot.core.stages.stage_places import has_place
 from surefoot.core.state_machine import decide_action
 from tests.fakes import POLICY
 
-VERSIONS = st.sampled_from([Version(n, f"sha256:{n * 64}") for n in "123"])
+ONE, TWO, THREE = (Version(n, f"sha256:{n * 64}") for n in "123")
+VERSIONS = st.sampled_from([ONE, TWO, THREE])
 NUMBERS = st.sampled_from(["1", "2", "3"])
 MIRRORS = st.sampled_from([0.0, 20.0, 100.0])
 IDS = st.sampled_from(["r1", "r2"])
 EFFECTS = st.builds(SetSplit, VERSIONS, st.none() | VERSIONS, st.sampled_from([0.0, 5.0, 50.0]), MIRRORS) | st.builds(
     SetAlias, st.sampled_from(["champion", "candidate", "previous"]), st.none() | NUMBERS, st.none() | NUMBERS
 )
-RUNNING = st.sampled_from(
-    [Stage.VALIDATING, Stage.SHADOWING, Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING, Stage.BAKING]
-)
+RUNNING = st.sampled_from([stage for stage in Stage if not stage.is_terminal])
 TERMINAL = st.sampled_from(sorted(TERMINAL_STAGES))
 VERDICTS = st.builds(
     Verdict,
@@ -47,7 +47,7 @@ VERDICTS = st.builds(
     st.sampled_from(Role),
     st.just("a reason"),
 )
-STEPS = st.integers(0, 1)
+STEPS = st.integers(0, 9)
 EVENT: st.SearchStrategy[Event] = st.one_of(
     st.builds(ChampionAdopted, VERSIONS),
     st.builds(
@@ -129,6 +129,20 @@ def test_machine_answers_every_ledger(events: list[Event], later: float) -> None
         if isinstance(action, RecordEvent):
             assert isinstance(action.event, RolloutEnded)
             assert action.event.terminal_stage is rollout.ending.terminal_stage
+
+
+@given(st.sampled_from([stage for stage in Stage if not stage.is_terminal]), st.integers(0, 9), st.booleans())
+def test_a_stage_that_the_policy_does_not_have_is_aborted(stage: Stage, step: int, asks: bool) -> None:
+    """A rollout whose journal names a stage or step that its own policy lacks is taken back, whatever the stage is."""
+    policy = POLICY if not asks else {**POLICY, "steps": [*POLICY["steps"], {"approve": {"by": "team", "quorum": 1}}]}
+    opened = RolloutOpened("r1", RolloutKind.PROMOTION, ONE, TWO, policy, "x", "x", "x", 1, "why")
+    ledger = fold_entries("m", sealed([opened, StageEntered("r1", stage, step, "on")]))
+    known = has_place(parse_policy(policy), stage, step)
+    action = decide_action(ledger, parse_policy(policy), ledger.now)
+    ended = isinstance(action, RecordEvent) and isinstance(action.event, EndDecided)
+    assert ended is not known
+    if ended:
+        assert f"{stage}, step {step}" in action.event.reason
 
 
 def judged(ledger: Ledger, outcome: Outcome) -> Ledger:

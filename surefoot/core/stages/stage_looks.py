@@ -9,7 +9,7 @@ from surefoot.core.planning.error_budget import alpha_per_guardrail, alpha_per_s
 from surefoot.core.policy.gates.implicit import CORNERS_GATE, DATA_GATE, SHAPE_GATE
 from surefoot.core.policy.policy_types import REPLAY_EVALUATION_INTERVAL_S, Gate, Policy
 from surefoot.core.stages.rollout_state import Rollout
-from surefoot.core.stages.stage_places import judged_place
+from surefoot.core.stages.stage_places import has_place, judged_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class StageLook:
 
 def stage_look(rollout: Rollout, policy: Policy) -> StageLook | None:
     """What the stage of a rollout asks, or the stage before it began to wait; None where nothing is judged."""
-    if rollout.stage is Stage.SUBMITTED:
+    if rollout.stage is Stage.SUBMITTED or not has_place(policy, rollout.stage, rollout.step):
         return None
     stage, step = judged_place(policy, rollout.stage, rollout.step)
     match stage:

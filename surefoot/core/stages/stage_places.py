@@ -27,6 +27,14 @@ def stage_places(policy: Policy) -> tuple[StagePlace, ...]:
     return (*places, (Stage.PROMOTING, 0), (Stage.BAKING, 0), (Stage.PROMOTED, 0))
 
 
+def has_place(policy: Policy, stage: Stage, step: int) -> bool:
+    """Whether a rollout of this policy can stand there; a journal may say what its own policy does not know."""
+    places = stage_places(policy)
+    if stage is Stage.HOLDING:
+        return 0 <= step < len(places) - 1  # it holds after a place that another one follows
+    return stage is Stage.SUBMITTED or (stage, step) in places
+
+
 def place_index(policy: Policy, stage: Stage, step: int) -> int:
     """Index of a place; of a rollout that holds in place, the place that it has passed."""
     return step if stage is Stage.HOLDING else stage_places(policy).index((stage, step))
