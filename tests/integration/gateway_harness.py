@@ -29,6 +29,7 @@ from surefoot.models.model_protocols import LoadModel
 from tests import local_http
 from tests.conftest import free_port
 from tests.integration.gateway_process import TOKEN, Models
+from tests.integration.waiting import wait_for
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
@@ -168,14 +169,6 @@ def listening(
     finally:
         server.should_exit = True
         thread.join()
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + 180.0  # a busy host is slow, and that is no failure
-    while not ready():
-        assert time.monotonic() < deadline, "it did not become so"
-        time.sleep(0.02)
 
 
 def ask_all(url: str, units: list[str], callers: int = 16) -> list[str]:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from surefoot.core.domain import Version
 from surefoot.models.forking.forkserver_program import ForkserverProgram
 from surefoot.models.model_process import ModelProcess, StartedProcess, fork_process, spawn_process
@@ -39,6 +41,7 @@ class ForkedModels(Models):
         super().__init__(root)
         self.forkserver, self.memory_mb = server, memory_mb
         self.started: list[tuple[str, int]] = []
+        self._processes: list[tuple[str, psutil.Process]] = []
 
     def __call__(self, model: str, version: Version) -> ModelProcess:
         """Start a process; it verifies the digest before it loads."""
@@ -49,6 +52,7 @@ class ForkedModels(Models):
         def noted(descriptor: int) -> StartedProcess:
             process = start(descriptor)
             self.started.append((version.number, process.pid))
+            self._processes.append((version.number, psutil.Process(process.pid)))
             return process
 
         return ModelProcess(noted)
@@ -59,4 +63,4 @@ class ForkedModels(Models):
 
     def living(self, number: str = "") -> list[int]:
         """Ids of the processes, of one version or of all, that have not ended."""
-        return [pid for of, pid in self.started if number in ("", of) and not ended(pid)]
+        return [process.pid for of, process in self._processes if number in ("", of) and not ended(process)]

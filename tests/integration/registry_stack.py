@@ -22,8 +22,9 @@ from tests import local_http
 from tests.commands import run_command
 from tests.conftest import free_port
 from tests.fakes import POLICY
-from tests.integration.gateway_harness import fails, quits, save_pyfunc, wait_for
+from tests.integration.gateway_harness import fails, quits, save_pyfunc
 from tests.integration.gateway_process import TOKEN
+from tests.integration.waiting import wait_for
 
 MODEL = "flights"
 GOOD, FAILING, QUITTING, ODD, BROKEN = "1", "2", "3", "4", "5"

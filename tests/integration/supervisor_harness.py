@@ -36,7 +36,7 @@ class SupervisedGateway:
         self.port = free_port()
         self.traffic = GatewayTraffic(f"http://127.0.0.1:{self.port}", TOKEN)
         self.supervisors: list[subprocess.Popen[bytes]] = []
-        self.known: set[int] = set()
+        self.known: set[psutil.Process] = set()
         self.route_table = SharedRouteTable(root)
         self.generation = 0
         if hosted:
@@ -98,7 +98,7 @@ class SupervisedGateway:
         found = set()
         for process in psutil.Process(self.supervisor).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                self.known.add(process.pid)
+                self.known.add(process)
                 if process.ppid() == self.supervisor and process.status() != psutil.STATUS_ZOMBIE:
                     found.add(process.pid)
         return found
@@ -135,10 +135,9 @@ class SupervisedGateway:
 
     def clear(self) -> None:
         """Leave no process, whatever has happened."""
-        for pid in (*(supervisor.pid for supervisor in self.supervisors if supervisor.poll() is None), *self.known):
-            with contextlib.suppress(ProcessLookupError):
-                if not ended(pid):
-                    os.kill(pid, signal.SIGKILL)
+        for left in (*(supervisor for supervisor in self.supervisors if supervisor.poll() is None), *self.known):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()  # psutil refuses where the number belongs to another process by now
         for supervisor in self.supervisors:
             supervisor.wait()
 

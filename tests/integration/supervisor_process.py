@@ -3,7 +3,8 @@
 Version N is the directory N. With a file `hosted` in ROOT models have processes of their own. With a file `broken` no
 worker can be built; every attempt to build one leaves a line in `attempts`. While there is a file `narrow` only one
 more worker is built, the others wait. While there is a file `hold-N` version N is not loaded. With a file `hasty` the
-supervisor waits seconds for what it waits long for. With a file `rare` idle workers check for changes once an hour.
+supervisor waits seconds for what it waits long for. With a file `rare` idle workers check for changes once an hour,
+with a file `stuck` workers hang when they are to leave.
 """
 
 import sys
@@ -39,6 +40,13 @@ def main() -> None:
         supervisor_module._READY_TIMEOUT_S = 6.0
     if (root / "rare").exists():
         worker_runtime._IDLE_INTERVAL_S = 3600.0
+
+    if (root / "stuck").exists():
+
+        async def hang_for_an_hour(_runtime: worker_runtime.WorkerRuntime) -> None:
+            time.sleep(3600.0)  # noqa: ASYNC251 - it is to block the event loop
+
+        worker_runtime.WorkerRuntime.stop = hang_for_an_hour  # type: ignore[method-assign]
 
     def hosted(forkserver: Forkserver) -> LoadModel:
         def load(_model: str, version: Version) -> ModelProcess:

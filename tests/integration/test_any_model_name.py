@@ -15,8 +15,9 @@ from surefoot.core.domain import Stage
 from surefoot.rollout import adopt_champion, drive_rollout, end_rollout, open_promotion
 from tests import local_http
 from tests.fakes import POLICY
-from tests.integration.gateway_harness import save_pyfunc, wait_for
+from tests.integration.gateway_harness import save_pyfunc
 from tests.integration.registry_stack import ServedStack
+from tests.integration.waiting import wait_for
 
 NAMES = (
     "catalog.schema.model",

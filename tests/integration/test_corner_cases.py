@@ -20,8 +20,8 @@ from surefoot.core.judging.evidence_json import decode_evidence
 from surefoot.rollout import adopt_champion, drive_rollout, open_promotion
 from tests import local_http
 from tests.fakes import POLICY
-from tests.integration.gateway_harness import wait_for
 from tests.integration.registry_stack import ServedStack
+from tests.integration.waiting import wait_for
 
 ROWS = 12
 CARRIERS = ("AA", "UA")

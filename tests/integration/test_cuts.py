@@ -10,9 +10,10 @@ from surefoot.core.errors import Rejected, RouteSuperseded
 from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.inference.tripwire import TripLimits
 from tests import local_http
-from tests.integration.gateway_harness import BETTER, GOOD, NAN, RAISING, Gateway, listening, wait_for
+from tests.integration.gateway_harness import BETTER, GOOD, NAN, RAISING, Gateway, listening
 from tests.integration.gateway_process import TOKEN, Models
 from tests.integration.remembered_journal import Journal
+from tests.integration.waiting import wait_for
 
 
 def health(gateway: Gateway) -> dict[str, object]:

@@ -26,9 +26,9 @@ from tests.integration.engine_harness import (
     HaproxyHarness,
     make_impatient,
 )
-from tests.integration.gateway_harness import wait_for
 from tests.integration.haproxy_process import haproxies
 from tests.integration.kubernetes_harness import KubernetesHarness, kubernetes_engine
+from tests.integration.waiting import wait_for
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Split

@@ -38,10 +38,11 @@ from surefoot.rollout import Ports, begin_fallback, end_fallback
 from tests import local_http
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
-from tests.integration.gateway_harness import GOOD, NAN, QUITTING, RAISING, Gateway, listening, wait_for
+from tests.integration.gateway_harness import GOOD, NAN, QUITTING, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models
 from tests.integration.model_forkserver import ForkedModels, running_forkserver
 from tests.integration.remembered_journal import Journal
+from tests.integration.waiting import wait_for
 
 CONSTANT = FallbackAnswer("constant", "[0.82,0.18]")
 ANSWER = {"predictions": [[0.82, 0.18]]}

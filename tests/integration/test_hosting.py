@@ -26,10 +26,10 @@ from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.forking.forkserver_program import ForkserverProgram
 from surefoot.models.model_connection import ModelConnection
 from surefoot.models.model_process import ModelProcess, ProcessDied, spawn_process
-from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
+from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc
 from tests.integration.gateway_process import Models
 from tests.integration.model_forkserver import ForkedModels, running_forkserver
-from tests.integration.waiting import ended
+from tests.integration.waiting import ended, wait_for
 
 EXITS, CRASHES, ALLOCATES, FORKS, RAISES, HANGS, POISONED = "11", "12", "13", "14", "15", "16", "17"
 MEMORY_MB = 6000
@@ -328,4 +328,4 @@ def test_no_process_is_left_behind(tmp_path: Path, hosted: ForkedModels, forked:
         assert gateway.ask().status_code == 200
         mine = set(psutil.Process().children(recursive=True)) - before
         assert mine
-    wait_for(lambda: all(ended(process.pid) for process in mine))
+    wait_for(lambda: all(map(ended, mine)))

@@ -25,8 +25,9 @@ from surefoot.drills.live.live_drill import LiveDrillOutcome, LiveDrillParameter
 from surefoot.rollout import begin_live_drill, end_overdue_live_drill, stop_live_drill
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.integration.emergency import MODEL, Emergency
-from tests.integration.gateway_harness import GOOD, PATIENCE, SLEEPING, listening, wait_for
+from tests.integration.gateway_harness import GOOD, PATIENCE, SLEEPING, listening
 from tests.integration.gateway_process import Models
+from tests.integration.waiting import wait_for
 from tests.unit.test_controller import FakeScheduler
 
 

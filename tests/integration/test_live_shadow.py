@@ -28,8 +28,9 @@ from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.policy_types import Metric
 from surefoot.rollout import Ports, PromotionRequest, adopt_champion, drive_rollout, end_rollout, open_promotion
 from tests.fakes import SAME_SHAPE, FakeRegistry, Faults
-from tests.integration.gateway_harness import ROW, Gateway, listening, save_pyfunc, wait_for
+from tests.integration.gateway_harness import ROW, Gateway, listening, save_pyfunc
 from tests.integration.model_forkserver import ForkedModels, running_forkserver
+from tests.integration.waiting import wait_for
 
 CHAMPION, EQUAL, WAITS, BURNS, LEAKS, DIFFERS = "41", "42", "43", "44", "45", "46"
 NUMBERS = (CHAMPION, EQUAL, WAITS, BURNS, LEAKS, DIFFERS)

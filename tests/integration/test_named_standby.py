@@ -14,9 +14,9 @@ from surefoot.core.journal.events import RolloutEnded, RolloutOpened, SetAlias, 
 from surefoot.rollout import adopt_champion, check_fallback
 from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY
-from tests.integration.gateway_harness import wait_for
 from tests.integration.registry_stack import GOOD, MODEL, ServedStack
 from tests.integration.test_standby import said
+from tests.integration.waiting import wait_for
 from tests.unit.test_controller import FakeScheduler
 
 PICKY, STEADY = "1", "2"

@@ -15,10 +15,10 @@ import pytest
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
-from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening, save_pyfunc, wait_for
+from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening, save_pyfunc
 from tests.integration.gateway_process import Models
 from tests.integration.model_forkserver import ForkedModels, running_forkserver
-from tests.integration.waiting import ended
+from tests.integration.waiting import ended, wait_for
 
 HANGS, EXITS = "21", "22"
 CALLERS_Y = 2.125

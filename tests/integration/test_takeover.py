@@ -110,7 +110,21 @@ def test_an_old_worker_that_does_not_leave_is_killed(gateway: SupervisedGateway)
     os.kill(stuck, signal.SIGSTOP)
     gateway.begin()
     wait_for(lambda: ended(stuck) and ended(other))
-    assert f"worker {stuck} has not left".encode() in (gateway.root / "supervisor.log").read_bytes()
+    assert (
+        f"worker {stuck} has not left within 6 s and is killed".encode()
+        in (gateway.root / "supervisor.log").read_bytes()
+    )
+
+
+def test_a_worker_that_hangs_writes_where(tmp_path: Path, models: Models) -> None:
+    """Before a worker that does not leave is killed, the log has the stack of each of its threads."""
+    (tmp_path / "stuck").touch()
+    with supervised_gateway(tmp_path, models, hasty=True) as gateway:
+        gateway.signal(signal.SIGTERM)
+        assert gateway.supervisors[-1].wait(60) == 0
+        told = (tmp_path / "supervisor.log").read_text()
+    assert "in hang_for_an_hour" in told
+    assert told.index("is told to write where its threads are") < told.index("and is killed")
 
 
 def test_a_worker_that_does_not_leave_is_killed(gateway: SupervisedGateway) -> None:
@@ -125,7 +139,10 @@ def test_a_worker_that_does_not_leave_is_killed(gateway: SupervisedGateway) -> N
         if not ended(pid):
             os.kill(pid, signal.SIGCONT)
     (stuck,) = before - gateway.settled(2)
-    assert f"worker {stuck} has not left".encode() in (gateway.root / "supervisor.log").read_bytes()
+    assert (
+        f"worker {stuck} has not left within 6 s and is killed".encode()
+        in (gateway.root / "supervisor.log").read_bytes()
+    )
     gateway.split(25.0)
 
 

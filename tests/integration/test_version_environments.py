@@ -20,8 +20,8 @@ from surefoot.models.environments.version_environments import VersionEnvironment
 from surefoot.rollout import adopt_champion, drive_rollout, open_promotion
 from tests import local_http
 from tests.fakes import POLICY
-from tests.integration.gateway_harness import wait_for
 from tests.integration.registry_stack import ServedStack
+from tests.integration.waiting import wait_for
 
 MODEL = "two-environments"
 ROOT = Path(__file__).parents[2]

@@ -5,6 +5,7 @@ socket by one of them, so that no waiting connection is lost, and then they leav
 """
 
 import contextlib
+import faulthandler
 import fcntl
 import gc
 import logging
@@ -32,6 +33,10 @@ _HANDOVER_S = 10.0
 """How long workers of an earlier supervisor may take to hand their socket over [s]."""
 WORKER_STOP_TIMEOUT_S = 25.0
 """Longest that a worker may take to leave, which is more than all of its own limits together; then it is killed [s]."""
+_WRITE_STACKS = signal.SIGUSR2
+"""A worker writes the stack of each of its threads to the gateway's log when it gets this signal."""
+_LAST_WORDS_S = 2.0
+"""How long a worker that hangs may take to write the stack of each of its threads before it is killed [s]."""
 _READY_TIMEOUT_S = 60.0
 """How long a new worker may take to load every champion, and every version that is kept warm [s]."""
 _BACK_OFF_S = 1.0
@@ -70,6 +75,7 @@ class Supervisor:
         self._make, self._run, self._tls = make, run, tls
         self._workers: dict[int, float] = {}  # process id -> when it was started
         self._leaving: dict[int, float] = {}  # process id -> when it is killed if it is still there
+        self._told: set[int] = set()  # those that hang, and were told to write where
         self._replacing = 0  # workers of an earlier supervisor that leave when ours serve [count]
         self._recent: list[float] = []  # when workers were started lately, whatever has become of them
 
@@ -224,6 +230,7 @@ class Supervisor:
             code = 1
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                faulthandler.register(_WRITE_STACKS)
                 forkserver = Forkserver(self._run, self._socket)
                 serve_socket(self._make(forkserver), self._socket, supervisor, self._tls)
                 code = 0
@@ -247,15 +254,20 @@ class Supervisor:
                     _log.critical("worker %d has ended (%d)", pid, os.waitstatus_to_exitcode(status))
             self._workers.pop(pid, None)
             self._leaving.pop(pid, None)
+            self._told.discard(pid)
         foreign = self._leaving.keys() - self._workers.keys()
         for pid in foreign - self._foreign_workers() if foreign else ():
             del self._leaving[pid]
+            self._told.discard(pid)
         for pid, until in self._leaving.items():
             if time.monotonic() > until:
-                _log.critical("worker %d has not left within %.0f s and is killed", pid, WORKER_STOP_TIMEOUT_S)
-                self._leaving[pid] = math.inf
+                told = pid in self._told
+                how = "is killed" if told else "is told to write where its threads are"
+                _log.critical("worker %d has not left within %.0f s and %s", pid, WORKER_STOP_TIMEOUT_S, how)
+                self._leaving[pid] = math.inf if told else time.monotonic() + _LAST_WORDS_S
+                self._told.add(pid)
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL if told else _WRITE_STACKS)
 
     def _terminate(self, pid: int) -> None:
         self._leaving.setdefault(pid, time.monotonic() + WORKER_STOP_TIMEOUT_S)
