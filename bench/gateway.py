@@ -1,4 +1,4 @@
-"""`python -m bench.gateway [--only NAME ...] [--quick] [--json FILE]`: the gateway beside other model servers.
+"""`python -m bench.gateway [--only NAME ...] [--quick] [--json FILE]`: speed of the gateway and other model servers.
 
 The same pipelines, the same rows, the same load generator (wrk), in rounds that take turns; medians and their ratios.
 The gateway routes, logs every answer and keeps the model in a process of its own, as in production. What is demanded is

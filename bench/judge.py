@@ -15,11 +15,11 @@ from rich.console import Console
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.judging import costs, detection, false_alarms, measurements
+from bench.judging import costs, detection, measurements, wrong_verdicts
 from bench.judging.table import Plan, Row, pool, show, write
 
 PARTS = (
-    (false_alarms, {1, 2, 3, 4, 5, 13}),
+    (wrong_verdicts, {1, 2, 3, 4, 5, 13}),
     (detection, {6, 7, 8, 9, 10, 11, 12, 18}),
     (measurements, {14, 15, 16, 17}),
     (costs, {19, 20}),

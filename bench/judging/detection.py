@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from bench.judging import advance, rivals
-from bench.judging.false_alarms import bad
 from bench.judging.table import RIVALS, Plan, Row, quantile
 from bench.judging.traffic import EVEN, RAMP, Scene, requests
+from bench.judging.wrong_verdicts import bad
 from surefoot.core.stats.power import detection_chance_by_events
 
 SHORT = ((0.5, 60_000),)

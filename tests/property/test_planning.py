@@ -11,11 +11,12 @@ from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
 from surefoot.core.planning import plan_policy
-from surefoot.core.planning.error_budget import alpha_per_guardrail
+from surefoot.core.planning.alpha_per_gate import alpha_per_guardrail
 from surefoot.core.policy.parse import parse_policy
 from tests.fakes import POLICY
+from tests.sweeps import EVERYTHING
 
-RUNS = 150
+RUNS = 150 if EVERYTHING else 75
 LOOKS = 12
 
 

@@ -44,8 +44,10 @@ from surefoot.rollout import (
 )
 from surefoot.rollout.recovery.live_drill import OVERDUE_S
 from tests.fakes import POLICY, Killed, Scenario
+from tests.sweeps import swept
 
 SPAN = 600.0
+FAULTS = ["before", "after", "refused", "unknown"]
 MOST_CALLS = 40
 """Faults strike at so many calls at most: the rest of a promotion is that of every other one."""
 SHOWN = LiveDrillResult(212, 0, 5.0, 8.0, 212, 0)
@@ -250,14 +252,14 @@ def play(story: str, faults: dict[int, str]) -> tuple[Scenario, int]:
     return env, made
 
 
-@pytest.mark.parametrize("fault", ["before", "after", "refused", "unknown"])
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("story", STORIES)
 def test_a_kill_at_any_call_ends_at_the_champion_alone(story: str, fault: str) -> None:
     """After a kill, a refusal or a lost reply at each port call, `reconcile` ends with one version and no drift."""
     clean, calls = play(story, {})
     assert serves(clean)[0] == ENDS[story]
     assert calls > 10
-    for number in range(1, min(calls + 20, MOST_CALLS)):
+    for number in swept(min(calls + 20, MOST_CALLS) - 1, FAULTS.index(fault)):
         env, _ = play(story, {number: fault})
         ledger = env.ports().ledger("m")
         assert serves(env) == (ledger.champion.number, None, 0.0), (story, fault, number)  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import list_policy_notes, plan_policy
-from surefoot.core.planning.error_budget import PRE_TRAFFIC_ALPHA, alpha_per_shadow_gate
+from surefoot.core.planning.alpha_per_gate import PRE_TRAFFIC_ALPHA, alpha_per_shadow_gate
 from surefoot.core.policy.gates.implicit import SHAPE_GATE
 from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
 from surefoot.core.policy.parse import parse_policy

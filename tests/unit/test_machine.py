@@ -8,7 +8,7 @@ from surefoot.core.actions import JudgeGates, NoRollout
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.planning.error_budget import PRE_TRAFFIC_ALPHA
+from surefoot.core.planning.alpha_per_gate import PRE_TRAFFIC_ALPHA
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout import drive_rollout, open_promotion

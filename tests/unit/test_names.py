@@ -72,9 +72,9 @@ VERBS = frozenset(
     re.findall(
         r"[\w-]+",
         "Add Advance Answer Append Ask Assign Back-test Build Bundle Call Carry Cast Check Checkpoint Choose "
-        "Clean Combine Compact Compare Compute Connect Control Convert Copy Count Decide Decode Define "
+        "Clean Collect Combine Compact Compare Compute Connect Control Convert Copy Count Decide Decode Define "
         "Derive Describe Detect Determine Dispatch Distinguish Divide Download Draft Draw Drive Edit Encode "
-        "End Estimate Evaluate Exchange Explain Export Find Fold Forecast Fork Format Gather Generate Give Group Hand "
+        "End Estimate Evaluate Exchange Explain Export Find Fold Forecast Fork Format Gather Generate Give Group Hand Join "
         "Handle Hash Hold Host Identify Index Journal Judge Keep List Load Lower Maintain Manage Map Measure "
         "Merge Mirror Name Open Order Parse Plan Plot Predict Prepare Print Probe Project Promote Provide "
         "Query Queue Rank Read Recompute Reconcile Record Redact Refuse Register Rehearse Release Remove Render "

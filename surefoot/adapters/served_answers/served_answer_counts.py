@@ -1,4 +1,4 @@
-"""Count each version's served answers and labels in the prediction log."""
+"""Join logged answers with their labels, and count both by version."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the command `record`, which scores a table and stores the answers."""
+"""Define the command `record`, which logs what model versions predict for a table."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Define the commands that list and correct a bad version's answers."""
+"""Define commands that list a bad version's served answers and score them again."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Define the command `observe`, which judges two versions from your own log."""
+"""Define the command `observe`, which judges two versions from an existing log."""
 
 import json
 import secrets

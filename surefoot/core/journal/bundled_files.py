@@ -1,4 +1,4 @@
-"""Define how the journal records files that are deployed together with a version."""
+"""Define journal events about files that are deployed together with a version."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Compute an upper limit on the yearly false alarms of the gates in the bake."""
+"""Compute an upper bound on the yearly false alarms of the bake after a promotion."""
 
 import math
 

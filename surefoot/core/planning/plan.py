@@ -1,12 +1,12 @@
-"""Estimate for each step of a policy what its gates can detect."""
+"""Estimate the smallest change that the gates of each step can detect."""
 
 from dataclasses import replace
 
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
+from surefoot.core.planning.alpha_per_gate import alpha_per_guardrail, alpha_per_shadow_gate
 from surefoot.core.planning.detectability import Detectability
 from surefoot.core.planning.distinct_units import distinct_units
-from surefoot.core.planning.error_budget import alpha_per_guardrail, alpha_per_shadow_gate
 from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gate
 from surefoot.core.planning.paired_and_shift_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
 from surefoot.core.policy.policy_types import (

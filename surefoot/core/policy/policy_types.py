@@ -1,4 +1,4 @@
-"""Export the gate, metric and step types of a policy in one place."""
+"""Collect the gate, metric and step types of a policy for import from one place."""
 
 from surefoot.core.policy.corners import Corners
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow

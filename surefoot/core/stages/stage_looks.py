@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from surefoot.core.domain import EvidenceKind, Stage
 from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
-from surefoot.core.planning.error_budget import alpha_per_guardrail, alpha_per_shadow_gate
+from surefoot.core.planning.alpha_per_gate import alpha_per_guardrail, alpha_per_shadow_gate
 from surefoot.core.policy.gates.implicit import CORNERS_GATE, DATA_GATE, SHAPE_GATE
 from surefoot.core.policy.policy_types import REPLAY_EVALUATION_INTERVAL_S, Gate, Policy
 from surefoot.core.stages.rollout_state import Rollout

@@ -1,4 +1,4 @@
-"""Check the number and values of a model's answers."""
+"""Check the count and values of a model's answers, and mark inputs it cannot score."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Count each arm's label values in buckets, for gates that judge a mean."""
+"""Count each version's label values in bins of a bounded range, to judge a mean."""
 
 from collections.abc import Sequence
 

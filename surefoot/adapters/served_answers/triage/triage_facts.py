@@ -1,4 +1,4 @@
-"""Measure the facts from which an incident's cause can be found."""
+"""Measure errors, drift and latency around an incident's onset, to find its cause."""
 
 import math
 from collections import Counter

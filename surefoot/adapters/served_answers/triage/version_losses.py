@@ -1,4 +1,4 @@
-"""Measure both versions' errors before and after an incident's onset."""
+"""Measure the prediction losses of champion and candidate around an incident's onset."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Rows 1 to 5 and 13: how often a good candidate is rolled back, a bad one passes, and how late breaks are seen."""
+"""Simulate how often good candidates are rolled back, and how often bad ones pass."""
 
 import math
 from dataclasses import replace
