@@ -93,7 +93,14 @@ def listening() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.sweep),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.sweep),
+    ],
+)
 def test_a_demo_that_is_stopped_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
     """A demo that is told to stop while its servers start ends them and its training process."""
     command = [sys.executable, "-m", "surefoot", "demo", "--home", str(tmp_path / "home")]
