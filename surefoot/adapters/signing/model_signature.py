@@ -65,7 +65,8 @@ def _verify(folder: Path, key: SigningKey) -> None:
         def add_ignored_paths(self, **_paths: object) -> None:
             """Ignore nothing that a signature asks to ignore."""
 
-    every_file = EveryFile().set_ignored_paths(paths=sorted(_NOT_SIGNED), ignore_git_paths=False)
+    every_file = EveryFile()  # type: ignore[no-untyped-call] # the library does not annotate it
+    every_file.set_ignored_paths(paths=sorted(_NOT_SIGNED), ignore_git_paths=False)
     config = verifying.Config().set_hashing_config(every_file)
     if key.is_certificate:
         config.use_certificate_verifier(certificate_chain=[key.path])
