@@ -97,6 +97,10 @@ def _problem(
     ]
     extra = sorted(present.keys() - statement.digests.keys())
     missing = sorted(statement.digests.keys() - present.keys())
+    if missing == [ADDED_BY_DOWNLOAD]:
+        return (
+            f"{ADDED_BY_DOWNLOAD} was signed, a file that MLflow adds to a download: sign without it (--ignore-paths)"
+        )
     found = {"changed": changed, "not signed": extra, "missing": missing}
     problems = [f"{what}: {_named(names)}" for what, names in found.items() if names]
     if problems:
