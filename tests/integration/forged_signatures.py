@@ -20,104 +20,104 @@ def edited(file: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     file.write_text(json.dumps(value))
 
 
-def change_file(world: SigningProject) -> None:
+def change_file(project: SigningProject) -> None:
     """Change a file after the signature."""
-    world.sign()
-    (world.model / "data" / "weights.bin").write_bytes(b"weightS")
+    project.sign()
+    (project.model / "data" / "weights.bin").write_bytes(b"weightS")
 
 
-def add_file(world: SigningProject) -> None:
+def add_file(project: SigningProject) -> None:
     """Add a file after the signature."""
-    world.sign()
-    (world.model / "data" / "planted.py").touch()
+    project.sign()
+    (project.model / "data" / "planted.py").touch()
 
 
-def lose_file(world: SigningProject) -> None:
+def lose_file(project: SigningProject) -> None:
     """Remove a file after the signature."""
-    world.sign()
-    (world.model / "requirements.txt").unlink()
+    project.sign()
+    (project.model / "requirements.txt").unlink()
 
 
-def leave_out_git(world: SigningProject) -> None:
+def leave_out_git(project: SigningProject) -> None:
     """Sign as the library does by default, which leaves files of git out."""
-    (world.model / ".gitignore").write_text("*.pyc")
-    world.sign()
+    (project.model / ".gitignore").write_text("*.pyc")
+    project.sign()
 
 
-def leave_out_code(world: SigningProject) -> None:
+def leave_out_code(project: SigningProject) -> None:
     """Have the signer leave a file out."""
-    (world.model / "data" / "run.py").touch()
-    world.sign(None, "data/run.py")
+    (project.model / "data" / "run.py").touch()
+    project.sign(None, "data/run.py")
 
 
-def take_another_models(world: SigningProject) -> None:
+def take_another_models(project: SigningProject) -> None:
     """Copy the signature of another model, by the right key."""
-    other = world.folder("other", b"other weights")
-    sign_model(other, world.key.private, "registered_model_meta")
-    shutil.copy(other / "model.sig", world.model / "model.sig")
+    other = project.folder("other", b"other weights")
+    sign_model(other, project.key.private, "registered_model_meta")
+    shutil.copy(other / "model.sig", project.model / "model.sig")
 
 
-def rename_file(world: SigningProject) -> None:
+def rename_file(project: SigningProject) -> None:
     """Give a file another name after the signature."""
-    world.sign()
-    (world.model / "requirements.txt").rename(world.model / "conda.yaml")
+    project.sign()
+    (project.model / "requirements.txt").rename(project.model / "conda.yaml")
 
 
-def sign_added_file(world: SigningProject) -> None:
+def sign_added_file(project: SigningProject) -> None:
     """Sign the file that MLflow adds to a download, too."""
-    sign_model(world.model, world.key.private)
+    sign_model(project.model, project.key.private)
 
 
-def forge_statement(world: SigningProject) -> None:
+def forge_statement(project: SigningProject) -> None:
     """Change a file, and say in the signed statement that it is so."""
-    change_file(world)
-    fresh = world.root / "fresh"
-    shutil.copytree(world.model, fresh)
-    sign_model(fresh, world.other.private, "registered_model_meta")
+    change_file(project)
+    fresh = project.root / "fresh"
+    shutil.copytree(project.model, fresh)
+    sign_model(fresh, project.other.private, "registered_model_meta")
     payload = json.loads((fresh / "model.sig").read_text())["dsseEnvelope"]["payload"]
-    edited(world.model / "model.sig", lambda bundle: bundle["dsseEnvelope"].update(payload=payload))
+    edited(project.model / "model.sig", lambda bundle: bundle["dsseEnvelope"].update(payload=payload))
 
 
-def claim_the_key(world: SigningProject) -> None:
+def claim_the_key(project: SigningProject) -> None:
     """Sign by another key, and name the right one as the signer."""
-    world.sign()
-    hint = json.loads((world.model / "model.sig").read_text())["verificationMaterial"]["publicKey"]["hint"]
-    world.sign(world.other)
-    edited(world.model / "model.sig", lambda bundle: bundle["verificationMaterial"]["publicKey"].update(hint=hint))
+    project.sign()
+    hint = json.loads((project.model / "model.sig").read_text())["verificationMaterial"]["publicKey"]["hint"]
+    project.sign(project.other)
+    edited(project.model / "model.sig", lambda bundle: bundle["verificationMaterial"]["publicKey"].update(hint=hint))
 
 
-def hide_key(world: SigningProject) -> None:
+def hide_key(project: SigningProject) -> None:
     """Leave out which key has signed, as releases before 1.1 did."""
-    world.sign()
-    edited(world.model / "model.sig", lambda bundle: bundle["verificationMaterial"]["publicKey"].pop("hint"))
+    project.sign()
+    edited(project.model / "model.sig", lambda bundle: bundle["verificationMaterial"]["publicKey"].pop("hint"))
 
 
-def drop_signatures(world: SigningProject) -> None:
+def drop_signatures(project: SigningProject) -> None:
     """Take the signature out of its envelope."""
-    world.sign()
-    edited(world.model / "model.sig", lambda bundle: bundle["dsseEnvelope"].update(signatures=[]))
+    project.sign()
+    edited(project.model / "model.sig", lambda bundle: bundle["dsseEnvelope"].update(signatures=[]))
 
 
-def sign_by_certificate(world: SigningProject) -> None:
+def sign_by_certificate(project: SigningProject) -> None:
     """Sign with a certificate where the policy names a key."""
-    authority = make_certificate(world.root, "authority", authority=True)
+    authority = make_certificate(project.root, "authority", authority=True)
     config = signing.Config().use_certificate_signer(
         private_key=authority.key_file, signing_certificate=authority.file, certificate_chain=[authority.file]
     )
-    config.sign(world.model, world.model / "model.sig")
+    config.sign(project.model, project.model / "model.sig")
 
 
-def sign_with_another_hash(world: SigningProject) -> None:
+def sign_with_another_hash(project: SigningProject) -> None:
     """List the files with another hash than the command line of the library."""
     files = hashing.Config().use_file_serialization(hashing_algorithm="blake2")
-    config = signing.Config().use_elliptic_key_signer(private_key=world.key.private).set_hashing_config(files)
-    config.sign(world.model, world.model / "model.sig")
+    config = signing.Config().use_elliptic_key_signer(private_key=project.key.private).set_hashing_config(files)
+    config.sign(project.model, project.model / "model.sig")
 
 
 def write(text: str | bytes) -> Callable[[SigningProject], object]:
     """Write a signature file of this content."""
     body = text if isinstance(text, bytes) else text.encode()
-    return lambda world: (world.model / "model.sig").write_bytes(body)
+    return lambda project: (project.model / "model.sig").write_bytes(body)
 
 
 def statement(value: object) -> str:
@@ -126,29 +126,32 @@ def statement(value: object) -> str:
     return json.dumps({"verificationMaterial": {"publicKey": {"hint": "x"}}, "dsseEnvelope": {"payload": payload}})
 
 
-def link_file(world: SigningProject) -> None:
+def link_file(project: SigningProject) -> None:
     """Put a symbolic link in the place of a signed file."""
-    world.sign()
-    (world.model / "requirements.txt").rename(world.root / "requirements.txt")
-    (world.model / "requirements.txt").symlink_to(world.root / "requirements.txt")
+    project.sign()
+    (project.model / "requirements.txt").rename(project.root / "requirements.txt")
+    (project.model / "requirements.txt").symlink_to(project.root / "requirements.txt")
 
 
-def link_signature(world: SigningProject) -> None:
+def link_signature(project: SigningProject) -> None:
     """Put a symbolic link in the place of the signature."""
-    world.sign()
-    (world.model / "model.sig").rename(world.root / "model.sig")
-    (world.model / "model.sig").symlink_to(world.root / "model.sig")
+    project.sign()
+    (project.model / "model.sig").rename(project.root / "model.sig")
+    (project.model / "model.sig").symlink_to(project.root / "model.sig")
 
 
-def make_folder(world: SigningProject) -> None:
+def make_folder(project: SigningProject) -> None:
     """Make a folder with the name of the signature."""
-    (world.model / "model.sig").mkdir()
-    (world.model / "model.sig" / "file").touch()
+    (project.model / "model.sig").mkdir()
+    (project.model / "model.sig" / "file").touch()
 
 
 REFUSED: dict[str, tuple[Callable[[SigningProject], object], str]] = {
     "unsigned": (lambda _: None, r"it is not signed: there is no model\.sig beside its MLmodel"),
-    "other key": (lambda world: world.sign(world.other), r"another key \(sha256:\w{16}\) than those .*keys/release"),
+    "other key": (
+        lambda project: project.sign(project.other),
+        r"another key \(sha256:\w{16}\) than those .*keys/release",
+    ),
     "changed file": (change_file, r"not those that were signed: changed: data/weights\.bin$"),
     "extra file": (add_file, r"not those that were signed: not signed: data/planted\.py$"),
     "missing file": (lose_file, r"not those that were signed: missing: requirements\.txt$"),

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from surefoot.core.approvals.version_claims import VersionFacts
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import OptionalKey, Texts
+from surefoot.core.policy.scalars import OptionalKey, Texts, one_or_more_schema
 from surefoot.core.policy.violations import rule_error
 
 _GENERIC_FLAVOR = "python_function"
@@ -44,6 +44,11 @@ def _key_files(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+_KeyFiles = Annotated[
+    Texts, AfterValidator(_key_files), one_or_more_schema({"type": "string", "minLength": 1}, least=1)
+]
+
+
 class ArtifactSection(PolicyModel):
     """Which files of a version are taken."""
 
@@ -55,7 +60,7 @@ class ArtifactSection(PolicyModel):
         description="Whether a version may hold pickles, which run their author's code when they are loaded;"
         " 'warn' allows them, and lint and plan say so.",
     )
-    signed_by: OptionalKey[Annotated[Texts, AfterValidator(_key_files)]] = Field(
+    signed_by: OptionalKey[_KeyFiles] = Field(
         None,
         description="PEM files of public keys or certificates, by their path from the policy's folder; a version is"
         " promoted only with an OpenSSF model signature by one of them.",
