@@ -18,6 +18,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -41,6 +53,7 @@ def make_certificate(
     issuer: Certificate | None = None,
     days: tuple[int, int] = (-1, 30),
     authority: bool = False,
+    signs: bool = False,
     password: bytes = b"",
 ) -> Certificate:
     """Write NAME.pem and NAME.key.
@@ -52,6 +65,7 @@ def make_certificate(
         issuer: What has signed it; itself without one.
         days: From when until when it is valid, from now on [days].
         authority: Whether it may sign others.
+        signs: Whether it says that its key signs data.
         password: Of the key.
     """
     key = ec.generate_private_key(ec.SECP256R1())
@@ -67,6 +81,9 @@ def make_certificate(
         .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(authority, None), critical=True)
     )
+    if signs:
+        usage = dict.fromkeys(_USAGES, False) | {"digital_signature": True}
+        made = made.add_extension(x509.KeyUsage(**usage), critical=True)
     if hosts:
         made = made.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
     certificate = made.sign(key if issuer is None else issuer.key, hashes.SHA256())

@@ -29,6 +29,7 @@ from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.adapters.freeze.freeze_calendar import calendar_problem, read_open_window
 from surefoot.adapters.notify.notify_file_check import NotifyFileReport, check_notify_file
 from surefoot.adapters.predictions.erasure.erasure_check import find_erasure_problem
+from surefoot.adapters.signing.signing_keys import find_signing_key_problems, signing_notes
 from surefoot.cli.printing import plan_output
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
@@ -50,7 +51,7 @@ from surefoot.core.policy.schema import file_schema, policy_schema
 from surefoot.core.ports import Journal
 from surefoot.incidents.incident_cases import check_policy_on_cases
 from surefoot.rollout import journal_behind_gateway_message
-from surefoot.rollout.decisions.promotion_checks import collect_provenance
+from surefoot.rollout.decisions.promotion_checks import check_signature, collect_provenance
 from surefoot.settings import Settings, read_settings
 
 ModelArgument = Annotated[str, typer.Argument(help="Registered model.")]
@@ -144,7 +145,7 @@ def _lint_other_files(configs: Path, *, silent: bool) -> dict[str, dict[str, lis
 
 def _host_notes(policy: Policy) -> list[str]:
     """What this host lacks for a policy."""
-    return [*plan_output.missing_engine_notes(policy), *approval_notes(policy)]
+    return [*plan_output.missing_engine_notes(policy), *approval_notes(policy), *signing_notes(policy)]
 
 
 def _policy_path(configs: Path, named: str) -> Path:
@@ -200,6 +201,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
         except FallbackInvalid as error:
             problems += [f"{file}:{find_line(file, ('fallback', 'table'))}: {error}"]
         problems += find_approval_problems(file, policy)
+        problems += find_signing_key_problems(file, policy)
     if not suite:
         return policy, 0, problems
     path = suites / f"{suite}.json"
@@ -231,6 +233,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
     if champion == candidate.number:
         raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
+    contents, trust = _artifact_trust(config, policy, candidate)
     hosted = wiring.make_version_processes(config)
     trial = hosted.try_loading(model, candidate)
     if trial.problem:
@@ -240,7 +243,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         if problem:
             raise Rejected(f"the fallback cannot be loaded: {problem}")
     print_plan(policy, candidate.number, champion)
-    plan_output.print_artifact_trust(policy, candidate, *_artifact_trust(config, policy, candidate))
+    plan_output.print_artifact_trust(policy, candidate, contents, trust)
     with wiring.open_journal(config) as journal:
         ledger, now = fold_entries(model, journal.read(model)), wiring.make_clock(config).now()
     if stale := ledger.drills.promotion_problem(model, policy.drill, now):
@@ -255,10 +258,15 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
 
 
 def _artifact_trust(config: Settings, policy: Policy, candidate: Version) -> tuple[ArtifactContents, dict[str, str]]:
-    """What the files of a version are, and what MLflow knows of how it came to be where the policy asks for that."""
+    """What the files of a version are, and who signed it and how it came to be where the policy asks for that.
+
+    Raises:
+        Rejected: The policy demands a signature that it does not have: its code must not be loaded here either.
+    """
     with wiring.open_ports(config, current_actor(), 5.0) as ports:
+        signed = check_signature(ports, policy, candidate)
         contents = ports.artifact_contents(policy.model, candidate)
-        return contents, collect_provenance(ports, policy, candidate) if policy.provenance else {}
+        return contents, signed | (collect_provenance(ports, policy, candidate) if policy.provenance else {})
 
 
 def schema(

@@ -22,8 +22,10 @@ from surefoot.wiring.adapters import make_artifact_cache
 
 DEMO_MODEL = "flights-late"
 """The model whose versions and requests can be made from public data, without any server."""
-_LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook", "serving", "ticket")
-"""Sections of a policy that act on something outside of the gateway, or that a twin must not wait for."""
+_LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook", "serving", "ticket", "artifacts", "provenance")
+"""Sections of a policy that act on something outside of the gateway, or that a twin must not wait for.
+
+The versions of a twin are made for the drill: they are pickles that no person has signed."""
 _EXTRAPOLATED = ("max_difference", "answers")
 """What a policy says of answers to corner cases: the candidate of a twin extrapolates far on purpose."""
 _MOST_ROWS = 20_000

@@ -12,7 +12,8 @@ from surefoot.core.fallback import FallbackVersion
 from surefoot.core.journal.events import Event, encode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.core.policy.governance.artifact_trust import ArtifactContents
+from surefoot.core.policy.governance.artifact_trust import ArtifactContents, SignatureCheck
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.ports import Approvers, Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
@@ -59,6 +60,10 @@ def _no_facts(_model: str, _version: Version) -> VersionFacts:
 
 def _no_contents(_model: str, _version: Version) -> ArtifactContents:
     return ArtifactContents()
+
+
+def _no_signature(_policy: Policy, _version: Version) -> SignatureCheck:
+    return SignatureCheck(problem="its signature cannot be checked by this process")
 
 
 def _no_freeze() -> FreezeBegan | None:
@@ -117,6 +122,9 @@ class Ports:
 
     artifact_contents: Callable[[str, Version], ArtifactContents] = _no_contents
     """Flavours and pickles of a version of (model), read from its verified files."""
+
+    check_signature: Callable[[Policy, Version], SignatureCheck] = _no_signature
+    """Whether a key that the policy names has signed exactly the verified files of a version."""
 
     calendar_freeze: Callable[[], FreezeBegan | None] = _no_freeze
     """The window of the calendar of freezes that is open now; None between two of them."""

@@ -106,6 +106,7 @@ def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]
         "policy": file,
         "suite": config.project / "expectations" / f"{policy.suite}.json",
     }
+    files |= {f"key {name}": file.parent / name for name in policy.artifacts.signed_by or ()}
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for name, path in files.items()
     }

@@ -41,6 +41,7 @@ from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter
 from surefoot.wiring.foreign_evidence.prometheus_evidence import PrometheusEvidence
 from surefoot.wiring.foreign_evidence.provided_evidence import ProvidedEvidence
 from surefoot.wiring.policies import suite_file
+from surefoot.wiring.signatures import check_version_signature
 from surefoot.wiring.traffic_engines import make_engine, wanted_engine
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def open_ports(
             artifact_contents=lambda model, version: read_contents(
                 make_artifact_cache(config).verified(version, model)
             ),
+            check_signature=partial(check_version_signature, config),
             calendar_freeze=lambda: read_open_window(config.configs, clock.now()),
             other_engine=partial(make_engine, config, deadline_s=registry_deadline_s),
             wanted_engine=partial(wanted_engine, config),

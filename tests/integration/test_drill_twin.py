@@ -43,8 +43,12 @@ POLICY = {
          "version_column": "v", "key": ["id"]}
     ],
     "drill": {"every": "7d", "expires": "14d"},
+    "artifacts": {"pickle": "refuse", "signed_by": "keys/release.pem"},
+    "provenance": ["data", "author"],
     "corners": {"rows": 8, "extremes": ["price"], "missing": ["price"], "unseen": ["shop"], "max_difference": 0.1},
 }  # fmt: skip
+LEFT_OUT = {"data_layer", "drill", "corners", "artifacts", "provenance"}
+"""What a twin does not have of it, or has in another form."""
 
 
 def orders() -> pd.DataFrame:
@@ -120,9 +124,9 @@ def _environment(process: psutil.Process) -> list[str]:
 
 
 def test_a_twin_touches_nothing_outside_of_its_gateway(session: DrillSession) -> None:
-    """Tables, files and fallbacks of production are left out of the twin's policy; its gates are the same."""
+    """Tables, files, fallbacks and what is demanded of artifacts are left out of its policy; its gates are the same."""
     kept, _ = read_policy(session.source.project / "configs" / f"{MODEL}.yaml")
-    left = {key: value for key, value in POLICY.items() if key not in {"data_layer", "drill", "corners"}}
+    left = {key: value for key, value in POLICY.items() if key not in LEFT_OUT}
     assert {key: value for key, value in kept.items() if key != "corners"} == left
     assert [(stage.name, stage.weight) for stage in session.stages] == [("ramp 40 %", 40.0), ("bake", 100.0)]
 

@@ -127,8 +127,9 @@ def test_a_promotion_of_a_pickle_is_refused_where_the_policy_says_so() -> None:
 def test_plan_shows_files_and_provenance(capsys: pytest.CaptureFixture[str]) -> None:
     """A plan names flavours, pickles, what is known of the provenance, and why the version would be refused."""
     policy = parse_policy({**POLICY, "provenance": ["data", "author"], "artifacts": {"pickle": "refuse"}})
-    print_artifact_trust(policy, Version("2", "sha256:2"), SKLEARN, {"author": "ann"})
+    known = {"author": "ann", "signature": "keys/release.pem (key sha256:12)"}
+    print_artifact_trust(policy, Version("2", "sha256:2"), SKLEARN, known)
     said = " ".join(capsys.readouterr().out.split())
     assert "files: flavours python_function, sklearn; the pickle model.pkl" in said
-    assert "data: not known to MLflow author: ann" in said
+    assert "signature: keys/release.pem (key sha256:12) data: not known to MLflow author: ann" in said
     assert said.count("version 2 would be refused") == 2

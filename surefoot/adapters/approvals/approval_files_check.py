@@ -7,7 +7,7 @@ from pathlib import Path
 from surefoot.adapters.approvals.approver_files import SIGNERS_FILE, ApproverGroups, read_approver_groups
 from surefoot.adapters.approvals.ssh_keygen import MISSING, find_keygen
 from surefoot.adapters.config.policy_file import find_line
-from surefoot.adapters.config.policy_folder import APPROVERS_FILE
+from surefoot.adapters.config.policy_folder import APPROVERS_FILE, configs_folder_of
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.policy_types import Approve, Policy
 
@@ -24,7 +24,7 @@ def find_approval_problems(file: Path, policy: Policy) -> list[str]:
     """
     if not policy.approvals:
         return []
-    configs = _configs_folder(file)
+    configs = configs_folder_of(file)
     try:
         groups = read_approver_groups(configs)
     except NotFound as error:
@@ -43,11 +43,6 @@ def find_approval_problems(file: Path, policy: Policy) -> list[str]:
 def approval_notes(policy: Policy) -> list[str]:
     """What this host lacks for the approvals that a policy asks for."""
     return [MISSING] if policy.approvals and not find_keygen() else []
-
-
-def _configs_folder(file: Path) -> Path:
-    """The folder `configs` that a policy file is in; its own folder where there is none of that name."""
-    return next((folder for folder in file.resolve().parents if folder.name == "configs"), file.resolve().parent)
 
 
 def _step_problem(step: Approve, groups: ApproverGroups, patterns: list[str]) -> str:

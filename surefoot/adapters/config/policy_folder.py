@@ -78,6 +78,11 @@ def _named(text: str) -> str:
     return str(next(named, ""))
 
 
+def configs_folder_of(file: Path) -> Path:
+    """The folder `configs` that a policy file is in; its own folder where there is none of that name."""
+    return next((folder for folder in file.resolve().parents if folder.name == "configs"), file.resolve().parent)
+
+
 def policy_files_by_model(folder: Path) -> dict[str, list[Path]]:
     """Policy files by the model that they name; more than one for a model is a mistake that `lint` names."""
     found: dict[str, list[Path]] = {}

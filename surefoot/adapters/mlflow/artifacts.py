@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     import mlflow
 
-# MLflow adds this file when it downloads; it holds nothing but the name and number that we asked for.
-_ADDED_BY_DOWNLOAD = "registered_model_meta"
+ADDED_BY_DOWNLOAD = "registered_model_meta"
+"""File that MLflow adds when it downloads; it holds nothing but the name and number that we asked for."""
 _BLOCK = 1 << 20
 _NO_SUCH = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"})
 _REFUSED = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
@@ -46,8 +46,12 @@ def _mlflow() -> "ModuleType":
     return mlflow
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every regular file below root with its POSIX path from there."""
+def artifact_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below root with its POSIX path from there.
+
+    Raises:
+        ArtifactTampered: There is a symbolic link or something else that is not a regular file.
+    """
     pending = [root]
     while pending:
         with os.scandir(pending.pop()) as entries:
@@ -78,8 +82,8 @@ def directory_digest(path: Path) -> str:
     if not path.is_dir():
         raise NotFound(f"{path} is not a directory")
     whole, empty = hashlib.sha256(), True
-    for name, file in sorted(_files(path), key=lambda pair: os.fsencode(pair[0])):
-        if name == _ADDED_BY_DOWNLOAD:
+    for name, file in sorted(artifact_files(path), key=lambda pair: os.fsencode(pair[0])):
+        if name == ADDED_BY_DOWNLOAD:
             continue
         own, size = hashlib.sha256(), 0
         with file.open("rb") as content:

@@ -11,6 +11,7 @@ from surefoot.adapters.journal.journal_check import check_journal_database
 from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES
 from surefoot.adapters.mlflow.server.server_check import check_mlflow_server, check_model_rights
 from surefoot.adapters.notify.outbox import OUTBOX_TABLES
+from surefoot.adapters.signing.signing_keys import MISSING_LIBRARY, signing_notes
 from surefoot.cli.connect.host_checks import (
     check_clock,
     check_flows,
@@ -68,6 +69,8 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
         yield replace(_finding("policies", lambda: check_policies(config.project)), later=True)
     if any(approval_notes(policy) for policy in wiring.read_policies(config).values()):
         yield Finding("approvals", FindingLevel.NOTE, MISSING)
+    if any(signing_notes(policy) for policy in wiring.read_policies(config).values()):
+        yield Finding("signatures", FindingLevel.NOTE, MISSING_LIBRARY)
     yield from _engines(config)
     yield from _column_keys(config)
     yield _finding("home", lambda: check_home(config.home))

@@ -15,6 +15,7 @@ from surefoot.core.durations import format_duration, format_estimate, format_fre
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.evidence.evidence_section import SqlLabels, SqlPredictions
 from surefoot.core.policy.governance.artifact_trust import (
+    SIGNATURE,
     ArtifactContents,
     artifact_problem,
     describe_pickles,
@@ -66,6 +67,8 @@ def print_artifact_trust(
     """Print which files a version has, what is known of how it came to be, and what the policy refuses of that."""
     pickles = f"; {describe_pickles(contents.pickles)}" if contents.pickles else "; no pickle"
     console.print(f"files: flavours {', '.join(contents.flavors) or 'none'}{pickles}", markup=False)
+    if signer := provenance.get(SIGNATURE):
+        console.print(f"{SIGNATURE}: {signer}", markup=False)
     for kind in policy.provenance:
         console.print(f"{kind}: {provenance.get(kind, 'not known to MLflow')}", markup=False)
     problems = (artifact_problem(policy.artifacts, contents), missing_provenance(policy.provenance, provenance))

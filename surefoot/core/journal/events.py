@@ -103,7 +103,8 @@ class RolloutOpened:
         bundle: Of a promotion: configuration files that go with the candidate.
         authors: Of a promotion that people approve: who made the version, as MLflow names them.
         ticket: Of a promotion: the change ticket; empty where there is none.
-        provenance: Of a promotion: what the registry knew of each kind of provenance that the policy demands.
+        provenance: Of a promotion: what the registry knew of each kind of provenance that the policy demands, and
+            whose key has signed the version where the policy demands that.
     """
 
     rollout: str

@@ -5,7 +5,12 @@ from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.policy.governance.artifact_trust import artifact_problem, missing_provenance, read_provenance
+from surefoot.core.policy.governance.artifact_trust import (
+    SIGNATURE,
+    artifact_problem,
+    missing_provenance,
+    read_provenance,
+)
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.ports import Ports
@@ -41,7 +46,7 @@ def collect_claims(ports: Ports, policy: Policy, number: str, ticket: str) -> Ve
 
 
 def check_artifact(ports: Ports, policy: Policy, candidate: Version) -> dict[str, str]:
-    """Check flavours, pickles and provenance of a version against its policy.
+    """Check signature, flavours, pickles and provenance of a version against its policy.
 
     Args:
         ports: The outside world.
@@ -49,24 +54,46 @@ def check_artifact(ports: Ports, policy: Policy, candidate: Version) -> dict[str
         candidate: The version.
 
     Returns:
-        What is known of each kind of provenance that the policy demands, for the journal.
+        What is known of each kind of provenance that the policy demands, and whose key has signed, for the journal.
 
     Raises:
         Rejected: The policy does not take its files, or provenance is missing; the message names what.
         ArtifactTampered: Its files are not those of its digest.
         RegistryUnavailable: The registry does not answer.
+        Unavailable: The library that checks signatures is not installed here.
     """
     named = f"version {candidate.number} of {policy.model} is not promoted"
+    signed = check_signature(ports, policy, candidate)
     if policy.artifacts.flavors is not None or policy.artifacts.pickle == "refuse":
         problem = artifact_problem(policy.artifacts, ports.artifact_contents(policy.model, candidate))
         if problem:
             raise Rejected(f"{named}: {problem}")
     if not policy.provenance:
-        return {}
+        return signed
     known = collect_provenance(ports, policy, candidate)
     if problem := missing_provenance(policy.provenance, known):
         raise Rejected(f"{named}: {problem}")
-    return {kind: known[kind] for kind in policy.provenance}
+    return signed | {kind: known[kind] for kind in policy.provenance}
+
+
+def check_signature(ports: Ports, policy: Policy, candidate: Version) -> dict[str, str]:
+    """Check that a key of the policy has signed a version, before any of its code is loaded.
+
+    Returns:
+        Whose key has signed it, for the journal; empty where the policy demands no signature.
+
+    Raises:
+        Rejected: No such key has signed exactly its files; the message names what is wrong.
+        ArtifactTampered: Its files are not those of its digest.
+        RegistryUnavailable: The registry does not answer.
+        Unavailable: The library that checks signatures is not installed here.
+    """
+    if policy.artifacts.signed_by is None:
+        return {}
+    found = ports.check_signature(policy, candidate)
+    if found.problem or not found.signer:
+        raise Rejected(f"version {candidate.number} of {policy.model} is not promoted: {found.problem}")
+    return {SIGNATURE: found.signer}
 
 
 def collect_provenance(ports: Ports, policy: Policy, candidate: Version) -> dict[str, str]:

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from surefoot.core.approvals.version_claims import VersionFacts
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import OptionalKey, Texts
+from surefoot.core.policy.scalars import OptionalKey, Texts, one_or_more_schema
+from surefoot.core.policy.violations import rule_error
 
 _GENERIC_FLAVOR = "python_function"
 """Flavour by which every other one is served, and which says nothing of the format of the model."""
+SIGNATURE = "signature"
+"""Name under which the journal keeps, beside the provenance of a version, whose key has signed its files."""
 _SHOWN_FILES = 3
 _MAX_TEXT_LENGTH = 300
 """Most of one provenance fact that the journal keeps [characters]."""
@@ -29,6 +33,22 @@ _WHERE_IT_IS_SAID: dict[ProvenanceKind, str] = {
 }
 
 
+def _key_files(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Name at least one file, each once, by its place from the policy."""
+    if not names:
+        raise rule_error("names no file, so no version could be promoted: name a public key, or leave the key out")
+    if len(set(names)) < len(names):
+        raise rule_error("names a file twice")
+    if outside := next((name for name in names if PurePosixPath(name).is_absolute()), ""):
+        raise rule_error(f"'{outside}' is absolute: write the path from the folder of the policy")
+    return names
+
+
+_KeyFiles = Annotated[
+    Texts, AfterValidator(_key_files), one_or_more_schema({"type": "string", "minLength": 1}, least=1)
+]
+
+
 class ArtifactSection(PolicyModel):
     """Which files of a version are taken."""
 
@@ -39,6 +59,11 @@ class ArtifactSection(PolicyModel):
         "warn",
         description="Whether a version may hold pickles, which run their author's code when they are loaded;"
         " 'warn' allows them, and lint and plan say so.",
+    )
+    signed_by: OptionalKey[_KeyFiles] = Field(
+        None,
+        description="PEM files of public keys or certificates, by their path from the policy's folder; a version is"
+        " promoted only with an OpenSSF model signature by one of them.",
     )
 
 
@@ -53,6 +78,19 @@ class ArtifactContents:
 
     flavors: tuple[str, ...] = ()
     pickles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureCheck:
+    """What came of checking the signature of a version.
+
+    Attributes:
+        signer: Whose key has signed exactly its files; empty where none of the policy's has.
+        problem: Why no key of the policy has signed them, as a clause; empty where one has.
+    """
+
+    signer: str = ""
+    problem: str = ""
 
 
 def artifact_problem(section: ArtifactSection, contents: ArtifactContents) -> str:
