@@ -17,6 +17,7 @@ from surefoot.controller.candidate_opener import CandidateOpener
 from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.flow_scheduler import ScheduledRun, Scheduler
+from surefoot.controller.form_choices import OfferedChoices
 from surefoot.controller.notifier import Notifier
 from surefoot.controller.work_backoff import Backoff
 from surefoot.core.errors import SurefootError
@@ -59,6 +60,7 @@ class Controller:
     signal: WakeSignal | None = None
     opener: CandidateOpener | None = None
     _backoffs: dict[str, Backoff] = field(default_factory=dict)
+    _offered: OfferedChoices = field(default_factory=OfferedChoices)
     _trouble: str = ""
     _clear: bool = False
     _next_due: float = 0.0
@@ -76,6 +78,7 @@ class Controller:
             now = time.time()
             try:
                 nap = max(self.tick(now) - (time.time() - now), 0.1)
+                self._offer_choices()
             except SurefootError as error:  # the worker takes this tick
                 self._say(str(error))
                 nap = RETRY_DELAY_S
@@ -136,6 +139,17 @@ class Controller:
         except SurefootError:
             self.signal.keep(named)
             raise
+
+    def _offer_choices(self) -> None:
+        """Let people choose in Prefect's forms among what there is by now.
+
+        Raises:
+            SurefootError: The scheduler does not answer, or no policy can be read.
+        """
+        choices, now = self.work.known_versions(), time.monotonic()
+        if choices and self._offered.is_new(choices, now):
+            self.scheduler.offer_choices(choices)
+            self._offered.remember(choices, now)
 
     def _dead(self, begun: Sequence[ScheduledRun], now: float) -> Collection[str]:
         """Runs that have begun and whose process is gone; they are ended, for until then their flow is taken to run.

@@ -88,6 +88,10 @@ class DueWork:
         with self.snapshot.open_ports() as ports:
             return {flow: self._watch(ports) if flow == "watch" else self._reconcile(ports) for flow in flows}
 
+    def known_versions(self) -> dict[str, tuple[str, ...]]:
+        """Every managed model and its versions, as far as the registry has told of them."""
+        return self.snapshot.known_versions()
+
     def _watch(self, ports: CachedPorts) -> _DueRuns:
         """Models that bake, or whose champion is watched, and of which something is due."""
         wanted: _DueRuns = {}

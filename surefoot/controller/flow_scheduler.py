@@ -1,7 +1,7 @@
 """Define the interface to the flow scheduler, which is Prefect."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,6 +83,10 @@ class Scheduler(Protocol):
 
     def promote_runs(self) -> Sequence[PromoteRun]:
         """Promotions that are not over."""
+        ...
+
+    def offer_choices(self, choices: Mapping[str, Sequence[str]]) -> None:
+        """Let people choose among these models and versions in the forms of the flows."""
         ...
 
     def cancelled_runs(self, models: Collection[str]) -> Sequence[CancelledRun]:

@@ -102,6 +102,14 @@ class TickState:
         self._policies = {model: self._policy(model, path) for model, path in files.items()}
         return {model: policy for model, (_, policy) in self._policies.items() if policy is not None}
 
+    def known_versions(self) -> dict[str, tuple[str, ...]]:
+        """Every managed model and its versions, the newest first, as far as the registry has told of them."""
+        return {model: self._versions(model) for model in sorted(self.policies())}
+
+    def _versions(self, model: str) -> tuple[str, ...]:
+        numbers = self._views[model][2].stages if model in self._views else ()
+        return tuple(sorted(numbers, key=int, reverse=True))
+
     def _policy(self, model: str, path: Path) -> tuple[object, Policy | None]:
         mark = _file_mark(path)
         known = self._policies.get(model)

@@ -114,6 +114,24 @@ def test_a_moved_alias_opens_a_rollout_before_the_next_tick(scheduled: Scenario)
     assert told.returncode == 0, told.stderr
 
 
+def test_forms_offer_models_and_versions(scheduled: Scenario) -> None:
+    """The forms in Prefect offer the models that have a policy, and the versions that the registry has of them."""
+    write(scheduled.project, MODEL, QUICK)
+    deployment = scheduled.deployment("promote")
+
+    def offered(parameter: str) -> list[str]:
+        schema = scheduled.prefect("GET", f"/deployments/{deployment}")["parameter_openapi_schema"]
+        return list(schema["properties"][parameter].get("enum", []))
+
+    wait_for(lambda: MODEL in offered("model"), "the form offers the model")
+    wait_for(lambda: {"1", "2"} <= set(offered("version")), "the form offers its versions")
+    made = scheduled.prefect("POST", f"/deployments/{deployment}/create_flow_run", {"parameters": {"model": "no such"}})
+    wait_for(
+        lambda: scheduled.prefect("GET", f"/flow_runs/{made['id']}")["state_type"] == "FAILED",
+        "a run without a version, which Prefect lets pass, fails by itself",
+    )
+
+
 def test_a_paused_schedule_is_obeyed(stack: Scenario) -> None:
     """With both schedules off no tick comes, though there is work; switched on again the work is done."""
     since = time.time()

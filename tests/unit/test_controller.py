@@ -1,7 +1,7 @@
 """Ticks without work are taken off the scheduler's list, ticks with work stay there, and nothing is asked in vain."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -44,6 +44,7 @@ class FakeScheduler:
     crashed: list[str] = field(default_factory=list)
     silent: set[str] = field(default_factory=set)
     paused: bool = False
+    offered: list[dict[str, Sequence[str]]] = field(default_factory=list)
 
     def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
         if self.down:
@@ -65,6 +66,11 @@ class FakeScheduler:
     def delete_skipped_runs(self) -> None:
         self.cleared += 1
 
+    def offer_choices(self, choices: Mapping[str, Sequence[str]]) -> None:
+        if self.down:
+            raise Unavailable("down")
+        self.offered.append(dict(choices))
+
     def promote_runs(self) -> Sequence[PromoteRun]:
         return []
 
@@ -81,7 +87,11 @@ class FakeWork:
 
     wanted: dict[str, _DueRuns] = field(default_factory=dict)
     full_at: float = 0.0
+    versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     asked: list[set[str]] = field(default_factory=list)
+
+    def known_versions(self) -> dict[str, tuple[str, ...]]:
+        return self.versions
 
     def find_due_work(self, flows: Collection[str]) -> dict[str, _DueRuns]:
         self.asked.append(set(flows))
@@ -99,6 +109,31 @@ def _controller(
 ) -> tuple[Controller, FakeScheduler, FakeWork]:
     scheduler, work = FakeScheduler(list(runs)), FakeWork(dict(wanted))
     return Controller(cast("DueWork", work), scheduler, home), scheduler, work
+
+
+def test_forms_offer_what_there_is_and_only_news_is_sent(tmp_path: Path) -> None:
+    """Models and versions are offered once, again when there is a new one, and again after Prefect was down."""
+    controller, scheduler, work = _controller(tmp_path, [])
+    steps = iter(
+        [
+            ({"m": ("1",)}, False),
+            ({"m": ("1",)}, False),
+            ({"m": ("2", "1")}, True),
+            ({"m": ("2", "1")}, False),
+            ({}, False),
+        ]
+    )
+    ended = []
+
+    def sleep(_seconds: float) -> None:
+        found = next(steps, None)
+        if found is None:
+            ended.append(True)
+        else:
+            work.versions, scheduler.down = found
+
+    controller.run(sleep, until=lambda: bool(ended))
+    assert scheduler.offered == [{"m": ("1",)}, {"m": ("2", "1")}]
 
 
 def test_a_tick_without_work_is_dropped_and_one_with_work_stays(tmp_path: Path) -> None:

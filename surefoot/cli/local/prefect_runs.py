@@ -1,12 +1,13 @@
 """List Prefect's flow runs, delete skipped ones and mark dead ones as crashed."""
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect, own_deployments, prefect_log
 from surefoot.controller.flow_scheduler import NOTHING_TO_DO, PromoteRun, ScheduledRun, rollout_of_tags
+from surefoot.controller.form_choices import FORMS, schema_with_choices
 from surefoot.core.errors import Unavailable
 from surefoot.rollout import CancelledRun, cancelled_by_person_at
 from surefoot.settings import Settings
@@ -115,6 +116,19 @@ class PrefectRuns:
             )
             for run in self._promotions(_LIVE_STATES)
         ]
+
+    def offer_choices(self, choices: Mapping[str, Sequence[str]]) -> None:
+        """Let people choose among these models and versions in the forms of the flows.
+
+        Prefect itself holds no run to them: a version may be younger than the list. The flow names what is wrong.
+        """
+        trouble = f"Prefect does not take the choices of its forms: see {prefect_log(self._config)}"
+        for one in self._filter("/deployments/filter", **own_deployments(self._config, FORMS)):
+            schema = schema_with_choices(one["parameter_openapi_schema"] or {}, choices)
+            if schema != one["parameter_openapi_schema"] or one["enforce_parameter_schema"]:
+                body = {"parameter_openapi_schema": schema, "enforce_parameter_schema": False}
+                path = f"/deployments/{one['id']}"
+                _request_prefect(self._config, "PATCH", path, trouble, body, _PATIENCE_S, self._client)
 
     def cancelled_runs(self, models: Collection[str]) -> Sequence[CancelledRun]:
         """Promotions of these models that a person has cancelled, whatever they said afterwards; the latest first."""
