@@ -1,4 +1,4 @@
-"""Offer managed models and their versions as choices in Prefect's forms."""
+"""List managed models and their versions as choices in the forms of Prefect."""
 
 import copy
 from collections.abc import Mapping, Sequence
