@@ -2,6 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# What serves the demo's model: gateway, haproxy or alias.
+ENGINE ?= gateway
+ifneq ($(filter demo,$(MAKECMDGOALS)),)
+ifeq ($(filter $(ENGINE),gateway haproxy alias),)
+$(error there is no demo with engine '$(ENGINE)': choose one of gateway, haproxy, alias)
+endif
+endif
 # Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
 # Hundreds of processes import the same modules: without compiled files each of them compiles all of these again.
@@ -19,7 +26,10 @@ setup: .venv/.ready
 	@touch $@
 demo: setup
 	@.ci/need openssh
-	$(BIN)/surefoot demo $(ARGS)
+ifeq ($(ENGINE),haproxy)
+	@.ci/need haproxy
+endif
+	$(BIN)/surefoot demo --engine $(ENGINE) $(ARGS)
 needs: # before anything that takes time
 	@.ci/need browser $(ARGS)
 	@.ci/need haproxy $(ARGS)

@@ -19,7 +19,7 @@ import pandas as pd
 import uvicorn
 
 from surefoot.demo.engine_policy import ALIAS_LOOK_S
-from surefoot.demo.flight_requests import NUMBER_FEATURES
+from surefoot.demo.flight_requests import FEATURES, NUMBER_FEATURES
 from surefoot.gateway.http import asgi
 
 VERSION_HEADER = "x-model-version"
@@ -39,7 +39,7 @@ class LoadedVersion:
 
     def predict(self, rows: list[dict[str, object]]) -> list[object]:
         """Answers to some rows, in their order."""
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame(rows, columns=list(FEATURES))  # a plane is not asked for its number
         frame[list(NUMBER_FEATURES)] = frame[list(NUMBER_FEATURES)].astype(float)
         return [one.tolist() for one in self.model.predict(frame)]
 
