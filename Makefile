@@ -51,9 +51,11 @@ bench: setup
 	$(BIN)/python -m bench $(ARGS)
 fault: setup # hours: damage, kills during rollbacks, starts under pressure, every test that kills or waits thirty times
 	@.ci/need browser
+	@.ci/need haproxy
 	@.ci/need openssh
 	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest tests/property tests/unit tests/integration/test_emergency.py
 	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest -m sweep tests/e2e tests/integration tests/fault
+	$(BIN)/surefoot demo --engine haproxy && $(BIN)/surefoot demo --engine alias
 	$(BIN)/python -m bench.damage && $(BIN)/python -m bench.rollback_kills
 	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
 docs: setup # the site, in dist/docs

@@ -77,7 +77,8 @@ def _register(url: str) -> None:
     for number in (CHAMPION, CANDIDATE):
         run = client.create_run("0")
         client.log_text(run.info.run_id, number, "model/version.txt")
-        client.create_model_version(_MODEL, f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
+        source = f"{run.info.artifact_uri}/model"
+        client.create_model_version(_MODEL, source, run_id=run.info.run_id, await_creation_for=0)
 
 
 def _no_files(_model: str, _number: str) -> tuple[Path, str]:

@@ -26,8 +26,8 @@ from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
 from surefoot.demo.model_versions import MODEL_NAME
 from surefoot.demo.scenario import DemoCandidate, DemoScenario
 
-_MAX_RESTORE_MS = 1000.0
-"""A rollback takes less than this [ms]."""
+_MAX_RESTORE_MS, _MAX_RESTORE_BY_REGISTRY_MS = 1000.0, 5000.0
+"""A rollback takes less than this [ms]: by an engine of its own, and where MLflow has to move an alias first."""
 _JUNE_REQUESTS = 9000
 """Requests that June alone holds [count]."""
 
@@ -46,7 +46,7 @@ class RolloutSummary:
         restore_ms: From intent to acknowledgement of the way back, or None.
         detect: From the first request that the candidate failed to the decision [seconds of the replay], or None.
         candidate_errors: Requests that the candidate failed [count].
-        late_answers: Requests that reached it although traffic was back [count]; None while traffic is not.
+        late_answers: Requests that reached it although traffic was back [count]; None where that is not known.
     """
 
     scene: DemoCandidate
@@ -122,7 +122,8 @@ def _rollout(scene: DemoCandidate, entries: Sequence[Entry], log: PredictionLog)
     failed = """SELECT count(*), min("at") FROM log WHERE rollout = $1 AND version = $2 AND error IS NOT NULL"""
     count, first = log.query_rows(MODEL_NAME, failed, (scene.rollout, scene.number))[0]
     late = """SELECT count(*) FROM log WHERE version = $1 AND "at" > $2"""
-    after = None if back is None else int(str(log.query_rows(MODEL_NAME, late, (scene.number, back))[0][0]))
+    known = back is not None and scene.number
+    after = None if not known else int(str(log.query_rows(MODEL_NAME, late, (scene.number, back))[0][0]))
     detect = decided - float(str(first)) if decided is not None and first is not None else None
     told = (scene, tuple(stages), verdicts, terminal_stage, reason, gate, restore, detect, int(str(count)), after)
     return RolloutSummary(*told)
@@ -172,6 +173,7 @@ def expected_result_rows(
     a, b, c, d = (by.get(letter) for letter in "abcd")
     seen = story.replay.seen
     expected = _expected_stages(able)
+    most = _MAX_RESTORE_BY_REGISTRY_MS if able.rollback_needs_registry else _MAX_RESTORE_MS
     first = "Ramping 1" if able.ramps else "Promoting"
     ladder = [stage for stage in expected if a and any(item.startswith(stage) for item in a.stages)]
     average = b.verdicts.get("Shadowing/quality") if b else None
@@ -225,8 +227,8 @@ def expected_result_rows(
             "c: traffic was back after",
             c and c.restore_ms,
             "ms",
-            "< 1000",
-            c and c.restore_ms is not None and c.restore_ms < _MAX_RESTORE_MS,
+            f"< {most:.0f}",
+            c and c.restore_ms is not None and c.restore_ms < most,
         ),
         row(
             "d: the rollback of the decayed champion ends as",
@@ -241,8 +243,8 @@ def expected_result_rows(
             "d: traffic was back after",
             d and d.restore_ms,
             "ms",
-            "< 1000",
-            d and d.restore_ms is not None and d.restore_ms < _MAX_RESTORE_MS,
+            f"< {most:.0f}",
+            d and d.restore_ms is not None and d.restore_ms < most,
         ),
         row(
             "d: its predictions table is what was checkpointed",

@@ -1,5 +1,6 @@
 """Rewrite the demo's policy for an engine other than the gateway."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from surefoot.adapters.config.strict_yaml import Document, load_yaml
 from surefoot.core.errors import Rejected
-from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName
+from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineAbilities, EngineName
 
 DEMO_ENGINES = (EngineName.GATEWAY, EngineName.HAPROXY, EngineName.ALIAS)
 """Engines that the demo can be played with: those that run on one machine without a cluster."""
@@ -17,6 +18,11 @@ ALIAS_LOOK_S = 0.25
 """Seconds between two looks of the demo's application at the alias: hours of the replay, as between two batches."""
 _MEASURED_BY_GATEWAY = frozenset({"latency", "resource", "gauge"})
 """Metrics of requests that only the gateway measures."""
+_SECTIONS: dict[str, Callable[[EngineAbilities], bool]] = {
+    "fallback": lambda able: able.fallback,
+    "drill": lambda able: able.drills,
+}
+"""Sections of a policy that an engine may lack, and how its abilities tell."""
 
 
 def choose_engine(name: str) -> EngineName:
@@ -66,10 +72,6 @@ def adapt_policy(file: Path, engine: EngineName, runtime_address: str) -> tuple[
         if not has(able) and policy.pop(key, None) is not None:
             left_out.append(f"'{key}', which only the gateway has")
     return yaml.safe_dump(policy, sort_keys=False, allow_unicode=True), left_out
-
-
-_SECTIONS = {"fallback": lambda able: able.fallback, "drill": lambda able: able.drills}
-"""Sections of a policy that an engine may lack, and how its abilities tell."""
 
 
 def _drop_measured_gates(policy: dict[str, Any]) -> list[str]:
