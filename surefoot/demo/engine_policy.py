@@ -1,4 +1,4 @@
-"""Rewrite the demo's policy for an engine other than the gateway."""
+"""Edit the demo's policy for an engine other than the gateway."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m surefoot.demo.model_application`: serve a model from the registry, as an application of its users does.
+"""Serve a version of a model, or the one that an alias points to, as applications do.
 
 With `--version N` it serves that version for ever, as one server behind HAProxy. With `--alias NAME` it looks at the
 alias again and again, and serves the version that the alias points to.
@@ -154,7 +154,7 @@ def _load_in_time(uri: str, model: str, version: str, alias: str) -> ModelVersio
     """The versions; a registry that does not know the version yet is asked again.
 
     Raises:
-        MlflowException: It never did.
+        Exception: What MLflow said last, when there was no more time.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
