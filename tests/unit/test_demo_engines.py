@@ -190,3 +190,20 @@ def test_what_callers_got_is_in_the_log(tmp_path: Path) -> None:
     assert written[0]["prediction"] == [0.25, 0.75]
     (label,) = [json.loads(line) for file in folder.glob("labels-*") for line in file.read_text().splitlines()]
     assert (label["request"], label["label"], label["at"]) == ("f1", 1.0, 7.0)
+
+
+def test_the_story_notes_a_look_that_has_seen_the_feed_change() -> None:
+    """Of the looks at the champion, one that names the pressure early is what the story waits for, and no other."""
+    looks = [
+        SimpleNamespace(seq=1, kind="ChampionWatched", data={"early": []}),
+        SimpleNamespace(seq=2, kind="ChampionWatched", data={"early": ["input drift of temp: far away"]}),
+        SimpleNamespace(seq=3, kind="StageEntered", data={"reason": "pressure"}),
+        SimpleNamespace(seq=4, kind="ChampionWatched", data={"early": ["input drift of pressure: far away"]}),
+    ]
+    theatre = SimpleNamespace(entries=lambda after: looks[after : after + 1], show=lambda _entry: None)
+    story = DemoScenario(cast("Any", theatre), cast("Any", None), cast("Any", None), cast("Any", None))
+    seen = []
+    for _ in looks:
+        story._show()
+        seen.append(story.saw_feed_change)
+    assert seen == [False, False, False, True]
