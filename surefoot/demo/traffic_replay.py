@@ -182,6 +182,8 @@ class TrafficReplay:
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
             writes = self._labeller(session) if self._recorder is None else self._record(self._recorder)
             await asyncio.gather(*(self._caller(session) for _ in range(_CALLER_COUNT)), writes)
+        if self._recorder is not None:  # what was under way when the callers were stopped
+            self._recorder.write(self._records, [])
 
     async def _take(self) -> tuple[float, str, bytes, float, float] | None:
         """The next request that may be sent now, and the clock moved to it."""
@@ -240,7 +242,6 @@ class TrafficReplay:
             else:
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.02)
-        recorder.write(self._records, [])
 
     def _due_labels(self) -> list[KnownLabel]:
         """Some labels of flights that have landed by now, each once."""

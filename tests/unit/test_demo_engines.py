@@ -1,16 +1,20 @@
 """The demo with an engine other than the gateway: its policy, its claims, its application and its records."""
 
+import http.server
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pandas as pd
 import pytest
 
+from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.cli.demo import demo_command
 from surefoot.cli.demo.answer_recorder import DemoAnswerRecorder
@@ -21,11 +25,12 @@ from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName, 
 from surefoot.demo.demo_report import RolloutSummary, expected_result_rows
 from surefoot.demo.engine_policy import DEMO_ENGINES, adapt_policy, choose_engine
 from surefoot.demo.engine_processes import EngineProcesses
+from surefoot.demo.flight_requests import NUMBER_FEATURES, TEXT_FEATURES, UNIT_COLUMN
 from surefoot.demo.model_application import Answer, LoadedVersion, answer_rows
 from surefoot.demo.model_versions import MODEL_NAME, VERSION_RECIPES
 from surefoot.demo.predictions_table import make_demo_project
 from surefoot.demo.scenario import DemoCandidate, DemoScenario
-from surefoot.demo.traffic_replay import CallerRecord, KnownLabel
+from surefoot.demo.traffic_replay import CallerRecord, KnownLabel, TrafficReplay
 from surefoot.settings import Settings
 from tests.commands import run_command
 
@@ -207,3 +212,53 @@ def test_the_story_notes_a_look_that_has_seen_the_feed_change() -> None:
         story._show()
         seen.append(story.saw_feed_change)
     assert seen == [False, False, False, True]
+
+
+class SlowAnswers(http.server.BaseHTTPRequestHandler):
+    """Answers requests once it may."""
+
+    may = threading.Event()
+
+    def do_POST(self) -> None:
+        """Answer."""
+        self.rfile.read(int(self.headers["content-length"]))
+        self.may.wait(60.0)
+        body = b'{"predictions": [[0.25, 0.75]]}'
+        self.send_response(200)
+        self.send_header("x-model-version", "1")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+        """Say nothing."""
+
+
+def test_an_answer_that_is_under_way_at_the_end_is_recorded_too(tmp_path: Path) -> None:
+    """Callers that are stopped get the answers that they wait for, and these are written like all others."""
+    row = dict.fromkeys(NUMBER_FEATURES, 1.0) | dict.fromkeys(TEXT_FEATURES, "x") | {UNIT_COLUMN: "N1"}
+    facts = {"at": 10.0, "id": "f1", "late": 1.0, "label_at": 20.0}
+    later = {"at": 100.0, "id": "f2", "late": 0.0, "label_at": 110.0}
+    flights = pd.DataFrame([{**row, **facts}, {**row, **later}])
+    kept: list[CallerRecord] = []
+    recorder = SimpleNamespace(write=lambda records, _labels: kept.extend(records))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowAnswers)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    replay = TrafficReplay(flights, url, MODEL_NAME, ReplayClock(tmp_path / "clock"), 0.0, recorder)
+    replay.start()
+    replay.run_to(15.0)
+    replay.wait(60.0)
+    assert kept == []
+
+    def answer_late() -> None:
+        replay._stop.wait(60.0)
+        SlowAnswers.may.set()
+
+    threading.Thread(target=answer_late, daemon=True).start()
+    replay.close()
+    server.shutdown()
+    server.server_close()
+    assert [(one.request, one.at, one.version, one.answer, one.error) for one in kept] == [
+        ("f1", 10.0, "1", [0.25, 0.75], None)
+    ]
