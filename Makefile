@@ -2,6 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# What serves the demo's model: gateway, haproxy or alias.
+ENGINE ?= gateway
+ifneq ($(filter demo,$(MAKECMDGOALS)),)
+ifeq ($(filter $(ENGINE),gateway haproxy alias),)
+$(error there is no demo with engine '$(ENGINE)': choose one of gateway, haproxy, alias)
+endif
+endif
 # Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
 # Hundreds of processes import the same modules: without compiled files each of them compiles all of these again.
@@ -19,7 +26,10 @@ setup: .venv/.ready
 	@touch $@
 demo: setup
 	@.ci/need openssh
-	$(BIN)/surefoot demo $(ARGS)
+ifeq ($(ENGINE),haproxy)
+	@.ci/need haproxy
+endif
+	$(BIN)/surefoot demo --engine $(ENGINE) $(ARGS)
 needs: # before anything that takes time
 	@.ci/need browser $(ARGS)
 	@.ci/need haproxy $(ARGS)
@@ -41,9 +51,11 @@ bench: setup
 	$(BIN)/python -m bench $(ARGS)
 fault: setup # hours: damage, kills during rollbacks, starts under pressure, every test that kills or waits thirty times
 	@.ci/need browser
+	@.ci/need haproxy
 	@.ci/need openssh
 	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest tests/property tests/unit tests/integration/test_emergency.py
 	SUREFOOT_SWEEPS=all $(BIN)/python -m pytest -m sweep tests/e2e tests/integration tests/fault
+	$(BIN)/surefoot demo --engine haproxy && $(BIN)/surefoot demo --engine alias
 	$(BIN)/python -m bench.damage && $(BIN)/python -m bench.rollback_kills
 	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
 docs: setup # the site, in dist/docs

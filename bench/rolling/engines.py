@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -72,10 +73,11 @@ def backends(models: Path, folder: Path) -> Iterator[dict[str, int]]:
 
 
 @contextlib.contextmanager
-def haproxy(models: Path, folder: Path) -> Iterator[Engine]:
-    """HAProxy: a weight through its runtime socket."""
-    with backends(models, folder) as ports:
-        port, admin = free_port(), folder / "haproxy.sock"
+def haproxy_process(ports: dict[str, int], folder: Path, more: str = "") -> Iterator[tuple[int, Path]]:
+    """HAProxy in front of a server a version; its port, and its runtime socket."""
+    # Not below the folder: the path of a Unix socket has room for 107 characters.
+    with tempfile.TemporaryDirectory(prefix="haproxy-") as sockets:
+        port, admin = free_port(), Path(sockets) / "admin.sock"
         servers = "\n".join(f"  server s{number} 127.0.0.1:{ports[number]} weight 1" for number in ports)
         config = folder / "haproxy.cfg"
         config.write_text(
@@ -90,6 +92,7 @@ defaults
   timeout server 60s
 frontend front
   bind 127.0.0.1:{port}
+{more}
   default_backend models
 backend models
   balance roundrobin
@@ -97,14 +100,21 @@ backend models
 """
         )
         with process([program("haproxy"), "-f", str(config)], {}, f"http://127.0.0.1:{port}/", folder / "haproxy.log"):
+            yield port, admin
 
-            def weigh(weight: int) -> None:
-                with socket.socket(socket.AF_UNIX) as talk:
-                    talk.connect(str(admin))
-                    talk.sendall(f"set server models/s{CANDIDATE} weight {weight}\n".encode())
-                    talk.recv(4096)
 
-            yield Engine(port, "/", lambda: weigh(1), lambda: weigh(0))
+@contextlib.contextmanager
+def haproxy(models: Path, folder: Path) -> Iterator[Engine]:
+    """HAProxy: a weight through its runtime socket."""
+    with backends(models, folder) as ports, haproxy_process(ports, folder) as (port, admin):
+
+        def weigh(weight: int) -> None:
+            with socket.socket(socket.AF_UNIX) as talk:
+                talk.connect(str(admin))
+                talk.sendall(f"set server models/s{CANDIDATE} weight {weight}\n".encode())
+                talk.recv(4096)
+
+        yield Engine(port, "/", lambda: weigh(1), lambda: weigh(0))
 
 
 @contextlib.contextmanager
@@ -265,14 +275,3 @@ def restart(models: Path, folder: Path) -> Iterator[Engine]:
 def _listens(port: int) -> bool:
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0
-
-
-ENGINES = {
-    "surefoot": surefoot,
-    "haproxy": haproxy,
-    "nginx": nginx,
-    "envoy": envoy,
-    "mlflow restart": restart,
-}
-PROGRAMS = {"haproxy": "haproxy", "nginx": "nginx", "envoy": "envoy"}
-"""What an engine needs to have installed."""

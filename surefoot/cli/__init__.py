@@ -67,7 +67,7 @@ MODULES = {
     "playbook": "playbook",
     "notify": "served.notify",
     "drill": "served.drill",
-    "demo": "demo",
+    "demo": "demo.demo_command",
 }
 """The module of each command, in the order of the help: a command loads its own module and no other one."""
 

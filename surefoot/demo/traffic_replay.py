@@ -6,8 +6,9 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import aiohttp
 import orjson
@@ -38,6 +39,44 @@ class CallerCounts:
     first_failure: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CallerRecord:
+    """What a caller asked and got, as an application notes it.
+
+    Attributes:
+        request: Id of the request.
+        at: When it was asked [Unix seconds of the replay].
+        version: Version that was asked.
+        answer: What it answered, as a JSON value; None where it failed.
+        error: Why it failed; None when it did not.
+        features: The row.
+    """
+
+    request: str
+    at: float
+    version: str
+    answer: object
+    error: str | None
+    features: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLabel:
+    """What came true of a request, and when that was known [Unix seconds of the replay]."""
+
+    request: str
+    at: float
+    label: float
+
+
+class AnswerRecorder(Protocol):
+    """Takes what callers got, where the engine writes no prediction log."""
+
+    def write(self, records: Sequence[CallerRecord], labels: Sequence[KnownLabel]) -> None:
+        """Write both to the prediction log."""
+        ...
+
+
 class TrafficReplay:
     """Callers in a thread of their own; the replay's clock follows the requests.
 
@@ -45,12 +84,30 @@ class TrafficReplay:
         pressure_unit: What the pressure of later requests is multiplied with: 100 is pascal in place of hectopascal.
     """
 
-    def __init__(self, flights: pd.DataFrame, url: str, model: str, clock: ReplayClock, raw_from: float) -> None:
-        """Prepare the requests of a table in order of `at`; gaps are filled for requests before `raw_from`."""
+    def __init__(
+        self,
+        flights: pd.DataFrame,
+        url: str,
+        model: str,
+        clock: ReplayClock,
+        raw_from: float,
+        recorder: AnswerRecorder | None = None,
+    ) -> None:
+        """Prepare the requests.
+
+        Args:
+            flights: Table of flights in order of `at`.
+            url: Where callers ask.
+            model: Registered model.
+            clock: Is moved with the requests.
+            raw_from: Gaps are filled for requests before this time [Unix seconds].
+            recorder: Writes the prediction log; without it the gateway at `url` does, and takes labels.
+        """
         self.seen = CallerCounts()
         self.pace = 1e9
         self.now = float(flights["at"].iloc[0])
-        self._url, self._model, self._clock = url, model, clock
+        self._url, self._model, self._clock, self._recorder = url, model, clock, recorder
+        self._records: list[CallerRecord] = []
         self._until = self.now
         self._stop = threading.Event()
         self.pressure_unit = 1.0
@@ -123,7 +180,10 @@ class TrafficReplay:
     async def _main(self) -> None:
         timeout = aiohttp.ClientTimeout(total=30.0)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-            await asyncio.gather(*(self._caller(session) for _ in range(_CALLER_COUNT)), self._labeller(session))
+            writes = self._labeller(session) if self._recorder is None else self._record(self._recorder)
+            await asyncio.gather(*(self._caller(session) for _ in range(_CALLER_COUNT)), writes)
+        if self._recorder is not None:  # what was under way when the callers were stopped
+            self._recorder.write(self._records, [])
 
     async def _take(self) -> tuple[float, str, bytes, float, float] | None:
         """The next request that may be sent now, and the clock moved to it."""
@@ -147,14 +207,16 @@ class TrafficReplay:
         target = f"{self._url}/models/{self._model}/invocations"
         while taken := await self._take():
             _, name, body, late, known = taken
-            began = time.monotonic()
+            began, asked = time.monotonic(), self.now
             headers = {"content-type": "application/json", "x-request-id": name}
             self.seen.sent += 1
             try:
                 async with session.post(target, data=body, headers=headers) as reply:
                     text = await reply.read()
+                    version = reply.headers.get("x-model-version", "?")
+                    if self._recorder is not None and version != "?":
+                        self._records.append(_record(name, asked, version, body, text, reply.ok))
                     if reply.status == 200:  # noqa: PLR2004 - HTTP
-                        version = reply.headers.get("x-model-version", "?")
                         self.seen.by_version[version] += 1
                         self._answers.append((name, version, text))
                     else:
@@ -171,20 +233,44 @@ class TrafficReplay:
         self.seen.failed += 1
         self.seen.first_failure = self.seen.first_failure or text
 
+    async def _record(self, recorder: AnswerRecorder) -> None:
+        """Have what callers got written, and each label when its flight has landed."""
+        while not self._stop.is_set():
+            records, self._records = self._records, []
+            if (due := self._due_labels()) or records:
+                recorder.write(records, due)
+            else:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
+
+    def _due_labels(self) -> list[KnownLabel]:
+        """Some labels of flights that have landed by now, each once."""
+        due: list[KnownLabel] = []
+        while self._labels and self._labels[0][0] <= self.now and len(due) < _LABEL_BATCH:
+            known, name, late = heapq.heappop(self._labels)
+            due.append(KnownLabel(name, known, late))
+        return due
+
     async def _labeller(self, session: aiohttp.ClientSession) -> None:
         """Send each label when its flight has landed."""
         target = f"{self._url}/models/{self._model}/labels"
         while not self._stop.is_set():
-            due: list[dict[str, object]] = []
-            while self._labels and self._labels[0][0] <= self.now and len(due) < _LABEL_BATCH:
-                known, name, late = heapq.heappop(self._labels)
-                due.append({"request": name, "label": late, "at": known})
+            due = [{"request": one.request, "label": one.label, "at": one.at} for one in self._due_labels()]
             if not due:
                 await asyncio.sleep(0.05)
                 continue
             async with session.post(target, json=due) as reply:
                 if reply.status >= 400:  # noqa: PLR2004 - HTTP
                     raise Unavailable(f"the gateway refuses labels: {reply.status} {(await reply.text())[:200]}")
+
+
+def _record(request: str, at: float, version: str, body: bytes, text: bytes, answered: bool) -> CallerRecord:
+    """What an application notes of one request, by the bodies of the request and of its answer."""
+    (features,) = orjson.loads(body)["dataframe_records"]
+    told = orjson.loads(text)
+    if not answered:
+        return CallerRecord(request, at, version, None, str(told["error"]), features)
+    return CallerRecord(request, at, version, told["predictions"][0], None, features)
 
 
 def _json(value: object) -> object:

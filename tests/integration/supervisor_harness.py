@@ -135,9 +135,11 @@ class SupervisedGateway:
 
     def clear(self) -> None:
         """Leave no process, whatever has happened."""
-        for left in (*(supervisor for supervisor in self.supervisors if supervisor.poll() is None), *self.known):
+        for supervisor in self.supervisors:
+            supervisor.kill()  # nothing happens where it has been waited for
+        for process in self.known:
             with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()  # psutil refuses where the number belongs to another process by now
+                process.kill()  # nor where its number belongs to another process by now
         for supervisor in self.supervisors:
             supervisor.wait()
 

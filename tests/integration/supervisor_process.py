@@ -43,7 +43,7 @@ def main() -> None:
 
     if (root / "stuck").exists():
 
-        async def hang_for_an_hour(_runtime: worker_runtime.WorkerRuntime) -> None:
+        async def hang_for_an_hour(self: worker_runtime.WorkerRuntime) -> None:
             time.sleep(3600.0)  # noqa: ASYNC251 - it is to block the event loop
 
         worker_runtime.WorkerRuntime.stop = hang_for_an_hour  # type: ignore[method-assign]

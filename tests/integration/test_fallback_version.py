@@ -28,12 +28,12 @@ from tests.integration.gateway_harness import (
     SLEEPING,
     Gateway,
     listening,
-    wait_for,
 )
 from tests.integration.gateway_process import TOKEN, Models
 from tests.integration.model_forkserver import ForkedModels, running_forkserver
 from tests.integration.test_fallback import QUIET_S, RealJournal, Sick
 from tests.integration.test_standby import FROM_STANDBY, health, name, said
+from tests.integration.waiting import wait_for
 
 MEMORY_MB = 6000
 BASE = FallbackReference("base", BETTER)

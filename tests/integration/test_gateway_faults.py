@@ -26,9 +26,9 @@ from tests.integration.gateway_harness import (
     Gateway,
     healthy,
     listening,
-    wait_for,
 )
 from tests.integration.gateway_process import TOKEN, Models
+from tests.integration.waiting import wait_for
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ from tests.integration.gateway_harness import (
     ask_all,
     healthy,
     listening,
-    wait_for,
 )
 from tests.integration.gateway_process import TOKEN, Models
+from tests.integration.waiting import wait_for
 
 
 def test_route_change_is_acknowledged_and_fenced(gateway: Gateway) -> None:

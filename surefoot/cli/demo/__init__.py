@@ -1,0 +1,1 @@
+"""Define the command `demo`: its story on a running stack, and what it prints."""
