@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# What serves the demo's model: gateway, haproxy or alias.
-ENGINE ?= gateway
+# What serves the demo's model: gateway, haproxy or alias. A variable of the environment with this name is another program's.
+ifneq ($(origin ENGINE),command line)
+ENGINE := gateway
+endif
 ifneq ($(filter demo,$(MAKECMDGOALS)),)
 ifeq ($(filter $(ENGINE),gateway haproxy alias),)
 $(error there is no demo with engine '$(ENGINE)': choose one of gateway, haproxy, alias)

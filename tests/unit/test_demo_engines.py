@@ -76,7 +76,7 @@ def test_an_unknown_engine_is_one_line_before_anything_starts(name: str, tmp_pat
 
 def test_make_refuses_an_unknown_engine_in_one_line() -> None:
     """`make demo ENGINE=...` sets nothing up for an engine that there is not; other goals do not look at ENGINE."""
-    make = [shutil.which("make") or "make", "--dry-run"]
+    make = [shutil.which("make") or "make", "--dry-run", "--no-print-directory"]
     said = subprocess.run([*make, "demo", "ENGINE=nginx"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert said.returncode == 2
     assert said.stdout == ""
@@ -87,6 +87,9 @@ def test_make_refuses_an_unknown_engine_in_one_line() -> None:
         assert f"surefoot demo --engine {engine}" in run.stdout
         assert (".ci/need haproxy" in run.stdout) is (engine is EngineName.HAPROXY)
     subprocess.run([*make, "wheel", "ENGINE=nginx"], cwd=ROOT, capture_output=True, check=True)
+    environment = {**os.environ, "ENGINE": "podman"}  # of another program: only what stands behind `make` counts
+    run = subprocess.run([*make, "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert "surefoot demo --engine gateway" in run.stdout
 
 
 def test_haproxy_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
