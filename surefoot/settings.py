@@ -33,7 +33,7 @@ class Settings:
         clock: "system" or "replay:<file>".
         journal: SQLAlchemy URL of the journal; `${NAME}` in it stands for the environment variable NAME.
         tick: Time between two ticks of the scheduled flows [seconds].
-        processes: What was started: name -> [pid, start time].
+        processes: What was started: name -> [pid, start after the host's boot in seconds].
         pool: Prefect work pool of the flows.
         listen: HOST:PORT at which the gateway listens; empty where that is its URL.
         connected: Servers that Surefoot uses and has not started: "mlflow", "prefect".

@@ -13,7 +13,7 @@ from rich.text import Text
 from surefoot import wiring
 from surefoot.adapters import flow_progress
 from surefoot.cli.connect.connected_servers import look_at_connected, pool_problems
-from surefoot.cli.local import prefect_server, stack
+from surefoot.cli.local import prefect_server, processes, stack
 from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.printing.status_output import print_status, status_json
 from surefoot.cli.read_only import JsonOption
@@ -139,7 +139,7 @@ def _schedules(config: Settings, usable: dict[str, bool]) -> list[str]:
 def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     """Scheduled flows that have not come for more than two ticks."""
     found = []
-    started = max((born for _, born in config.processes.values()), default=0.0)
+    started = max(map(processes.started_at, config.processes.values()), default=0.0)
     for name, purpose in prefect_server.PAUSED_FLOW_EFFECTS.items():
         last = flow_progress.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import psutil
 import pytest
 
 from surefoot.cli.local import processes, stack
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
-def _process(pid: int) -> tuple[int, float]:
-    return pid, psutil.Process(pid).create_time()
-
-
 class Partial(Home):
     """A home with a real gateway; the other parts only sleep."""
 
@@ -49,7 +44,7 @@ class Partial(Home):
         (self.project / "prefect.yaml").touch()
         self.others = {name: self._sleeper() for name in ("mlflow", "prefect", "worker", "controller")}
         mlflow, prefect, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
-        known = {name: _process(one.pid) for name, one in self.others.items()}
+        known = {name: processes.identify_process(one.pid) for name, one in self.others.items()}
         Settings(self.folder, self.project, mlflow, prefect, gateway, "secret", processes=known).save()
 
     def _sleeper(self) -> "subprocess.Popen[bytes]":
@@ -193,7 +188,7 @@ def test_down_ends_what_a_dead_server_left_behind(tmp_path: Path) -> None:
             assert leader.stdout is not None
             open_.enter_context(leader.stdout)
             left.append(int(leader.stdout.readline()))
-            known[home] = _process(leader.pid)
+            known[home] = processes.identify_process(leader.pid)
             open_.callback(_kill, left[-1])
             leader.kill()
             leader.wait()
@@ -231,7 +226,7 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
     (home / "gateway").mkdir(parents=True)
     with supervised_gateway(home / "gateway", Models(models), hosted=True, weight=0.0) as gateway:
         url = f"http://127.0.0.1:{gateway.port}"
-        known = {"gateway": _process(gateway.supervisor)}
+        known = {"gateway": processes.identify_process(gateway.supervisor)}
         armed.touch()
         answers: list[httpx.Response] = []
 
@@ -277,7 +272,9 @@ def test_options_that_what_runs_cannot_follow_are_refused(tmp_path: Path, option
     """`up` where a part runs is refused, and starts nothing, when it asks for what this part does not have."""
     (tmp_path / "prefect.yaml").touch()
     url = "http://127.0.0.1:1"
-    Settings(tmp_path, tmp_path, url, url, url, "t", processes={"mlflow": _process(os.getpid())}).save()
+    Settings(
+        tmp_path, tmp_path, url, url, url, "t", processes={"mlflow": processes.identify_process(os.getpid())}
+    ).save()
     with pytest.raises(Rejected, match=says):
         stack.start_stack(tmp_path, tmp_path, options)
     assert not (tmp_path / "logs").exists()

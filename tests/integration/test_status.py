@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from surefoot.adapters import flow_progress
@@ -99,7 +100,7 @@ def _silent(emergency: Emergency) -> None:
     flow_progress.record_heartbeat(emergency.home, "watch")
     long_ago = time.time() - 3600.0
     os.utime(emergency.home / "ticks" / "watch", (long_ago, long_ago))
-    emergency.processes({"gateway": (os.getpid(), long_ago - 3600.0)})
+    emergency.processes({"gateway": (os.getpid(), long_ago - 3600.0 - psutil.boot_time())})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,16 @@ from surefoot.gateway.supervision.running_processes import current_supervisor, l
 PART_ENVIRONMENT_VARIABLE = "SUREFOOT_PART"
 """Environment variable of every process that `up` has started, and of their children: the name of the part."""
 _ProcessIdentity = tuple[int, float]
-"""Process id and start time: together they name one process for ever."""
+"""Process id, and when it was started after the host's boot [s]: together they name one process.
+
+Not the time of day: the kernel gives it by the time of its boot in whole seconds, which jumps when the clock is set.
+"""
+_START_TOLERANCE_S = 0.05
+"""By how much two readings of one start may differ: the kernel counts in hundredths [s]."""
+_EARLIEST_TIME_OF_DAY_S = 1e9
+"""Starts beyond this are times of day, which editions before this one wrote down [s]."""
+_CLOCK_CHANGE_S = 60.0
+"""By how much such a time may differ: the clock may have been set since [s]."""
 _LEFTOVER_EXIT_TIMEOUT_S = 5.0
 """How long those may take to leave that were left behind [s]."""
 
@@ -52,11 +61,34 @@ def hold_stack_lock(home: Path) -> Iterator[None]:
                 home.rmdir()
 
 
+def identify_process(pid: int) -> _ProcessIdentity:
+    """What names a process that runs now.
+
+    Raises:
+        NoSuchProcess: It does not run.
+    """
+    found = psutil.Process(pid)
+    while True:
+        boot = psutil.boot_time()
+        started = found.create_time() - boot
+        if psutil.boot_time() == boot:  # the clock was not set in between
+            return pid, started
+
+
+def started_at(process: _ProcessIdentity) -> float:
+    """When a process was started, by today's clock [Unix seconds]."""
+    return process[1] if process[1] > _EARLIEST_TIME_OF_DAY_S else psutil.boot_time() + process[1]
+
+
 def is_alive(process: _ProcessIdentity) -> bool:
     """Whether exactly this process is still running."""
+    pid, started = process
     with contextlib.suppress(psutil.NoSuchProcess):
-        found = psutil.Process(process[0])
-        return abs(found.create_time() - process[1]) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
+        if started > _EARLIEST_TIME_OF_DAY_S:
+            same = abs(psutil.Process(pid).create_time() - started) < _CLOCK_CHANGE_S
+        else:
+            same = abs(identify_process(pid)[1] - started) < _START_TOLERANCE_S
+        return same and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 
 from surefoot.adapters.mlflow.server.http_access import MLFLOW_VARIABLES
 from surefoot.adapters.mlflow.server.registry_webhook import register_webhook
@@ -110,7 +109,7 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
             start_new_session=True,
             preexec_fn=reset_signal_handlers,  # noqa: PLW1509 - it takes no lock that another thread could hold
         )
-    return child.pid, psutil.Process(child.pid).create_time()
+    return processes.identify_process(child.pid)
 
 
 def _wait(
