@@ -125,11 +125,11 @@ def test_forms_offer_models_and_versions(scheduled: Scenario) -> None:
 
     wait_for(lambda: MODEL in offered("model"), "the form offers the model")
     wait_for(lambda: {"1", "2"} <= set(offered("version")), "the form offers its versions")
-    made = scheduled.prefect("POST", f"/deployments/{deployment}/create_flow_run", {"parameters": {"model": "no such"}})
-    wait_for(
-        lambda: scheduled.prefect("GET", f"/flow_runs/{made['id']}")["state_type"] == "FAILED",
-        "a run without a version, which Prefect lets pass, fails by itself",
-    )
+    younger = {"parameters": {"model": MODEL, "version": "999"}}  # Prefect lets pass what is in no list
+    made = scheduled.prefect("POST", f"/deployments/{deployment}/create_flow_run", younger)
+    run = f"/flow_runs/{made['id']}"
+    wait_for(lambda: scheduled.prefect("GET", run)["state_type"] == "FAILED", "the flow itself refuses the version")
+    assert "999" in scheduled.prefect("GET", run)["state"]["message"]
 
 
 def test_a_paused_schedule_is_obeyed(stack: Scenario) -> None:
