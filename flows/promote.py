@@ -22,7 +22,7 @@ def promote(
         version: Version number in the MLflow registry, for example 2.
         reason: Why, in a few words; it is kept in the record.
         force: Try again a version that has already been turned away.
-        request: Who asks for it: what `surefoot request promote MODEL VERSION -m REASON` prints. Needed where
+        request: Who asks for it: what the command `surefoot request promote` prints. Needed where
             configs/roles.yaml says who may promote.
     """
     if cancelled := cancelled_state():

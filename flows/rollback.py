@@ -26,7 +26,7 @@ def rollback(
         reason: Why, in a few words; it is kept in the record.
         to: Proven-good version to go back to; the last one when left empty.
         mode: At once or step by step; what the policy says when left empty. "immediate" finishes one that is stepping.
-        request: Who asks for it: what `surefoot request rollback MODEL -m REASON` prints. Needed where
+        request: Who asks for it: what the command `surefoot request rollback` prints. Needed where
             configs/roles.yaml says who may roll back.
     """
     done = roll_back(model, reason, to, mode, request, return_state=True)
