@@ -54,19 +54,15 @@ class RunOrder:
         return (Action.PROMOTE, Action.RELEASE) if self.force else (Action.PROMOTE,)
 
     @property
-    def missing_request(self) -> str:
-        """What to do when nothing proves who asks for it."""
-        more = [self.model, *([self.version] if self.flow == "promote" else [])]
+    def way_to_ask(self) -> str:
+        """What a person has to do so that it is known who asks."""
         options = ["--force"] if self.force else []
         if self.flow == "rollback":
             options += [f"--to {self.version}"] if self.version else []
             options += [f"--mode {self.mode}"] if self.mode else []
-        words = " ".join([self.flow, *more])
+        words = " ".join([self.flow, self.model, *([self.version] if self.flow == "promote" else [])])
         signed = " ".join([words, "-m REASON", *options])
-        return (
-            f"configs/roles.yaml asks who starts it: paste what 'surefoot request {signed}' prints into the field"
-            f" 'request', or use 'surefoot {words}'"
-        )
+        return f"paste what 'surefoot request {signed}' prints into the field 'request', or use 'surefoot {words}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +193,7 @@ def request_problem(request: RunRequest, order: RunOrder, installation: str, now
     if request.installation != installation_id(installation):
         return "it was made for another installation"
     if request.expires <= now:
-        return "it has expired: make a new one"
+        return "it has expired"
     if request.expires > now + MAX_REQUEST_LIFE_S + _MAX_CLOCK_SKEW_S:
         return f"it would count for longer than {MAX_REQUEST_LIFE_S / 3600:.0f} hours"
     if not _MIN_NONCE_LENGTH <= len(request.nonce) <= _MAX_NONCE_LENGTH:

@@ -75,12 +75,12 @@ def _permit(config: Settings, order: RunOrder, text: str, run: str) -> RunPermit
         request = _read(config, text, signer)
         _check(config, order, request, signer.person)
         if not UsedRequests(config.home).claim(request.nonce, run, time.time(), request.expires):
-            raise RequestInvalid("it was used before: make a new one")
+            raise RequestInvalid("it was used before")
     except Forbidden:
         raise
     except Rejected as error:
-        why = f"its request does not count: {error}" if text.strip() else order.missing_request
-        refused = RequestInvalid(f"{order.flow} of {order.model} was not begun: {why}")
+        why = f"its request does not count: {error}" if text.strip() else "configs/roles.yaml asks who starts it"
+        refused = RequestInvalid(f"{order.flow} of {order.model} was not begun: {why}; {order.way_to_ask}")
         _record(config, order, signer.actor or "unknown", f"refused: {refused}")
         raise refused from error
     if not signer.person:
