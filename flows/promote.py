@@ -8,11 +8,13 @@ from surefoot.core.domain import Stage
 from tasks.cancelled_runs import cancelled_state
 from tasks.promote import final_rollout_state, judge_bake_once, make_champion, open_rollout
 from tasks.stages import TASKS_BY_STAGE, task_step
-from tasks.states import run_task_after, task_result
+from tasks.states import refused_state, run_task_after, task_result
 
 
 @flow(name="promote", flow_run_name="promote {model} {version}", retries=0)
-def promote(model: str, version: str, reason: str = "asked for by hand", force: bool = False) -> State[str]:
+def promote(
+    model: str, version: str, reason: str = "asked for by hand", force: bool = False, request: str = ""
+) -> State[str]:
     """Promote one version of a model through every stage, or resume where an interrupted run stopped.
 
     Args:
@@ -20,10 +22,14 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         version: Version number in the MLflow registry, for example 2.
         reason: Why, in a few words; it is kept in the record.
         force: Try again a version that has already been turned away.
+        request: Who asks for it: what the command `surefoot request promote` prints. Needed where
+            configs/roles.yaml says who may promote.
     """
     if cancelled := cancelled_state():
         return cancelled
-    done = open_rollout(model, version, reason, force, return_state=True)
+    done = open_rollout(model, version, reason, force, request, return_state=True)
+    if refused := refused_state(done):
+        return refused
     rollout, places = task_result(done)
     for stage, step in places:
         if stage == Stage.SHADOWING:

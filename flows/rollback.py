@@ -8,11 +8,16 @@ from prefect.client.schemas.objects import State
 from surefoot.core.domain import RolloutKind
 from tasks.promote import final_rollout_state
 from tasks.rollback import roll_back
+from tasks.states import refused_state, task_result
 
 
 @flow(name="rollback", flow_run_name="roll back {model}")
 def rollback(
-    model: str, reason: str, to: str | None = None, mode: Literal["immediate", "stepped"] | None = None
+    model: str,
+    reason: str,
+    to: str | None = None,
+    mode: Literal["immediate", "stepped"] | None = None,
+    request: str = "",
 ) -> State[str]:
     """Roll back the version under rollout, or the promoted champion.
 
@@ -21,5 +26,10 @@ def rollback(
         reason: Why, in a few words; it is kept in the record.
         to: Proven-good version to go back to; the last one when left empty.
         mode: At once or step by step; what the policy says when left empty. "immediate" finishes one that is stepping.
+        request: Who asks for it: what the command `surefoot request rollback` prints. Needed where
+            configs/roles.yaml says who may roll back.
     """
-    return final_rollout_state(model, roll_back(model, reason, to, mode), kind=RolloutKind.ROLLBACK)
+    done = roll_back(model, reason, to, mode, request, return_state=True)
+    if refused := refused_state(done):
+        return refused
+    return final_rollout_state(model, task_result(done), kind=RolloutKind.ROLLBACK)

@@ -10,20 +10,21 @@ from prefect.states import Completed
 from surefoot import wiring
 from surefoot.adapters import flow_progress
 from surefoot.controller.flow_scheduler import NOTHING_TO_DO
+from surefoot.core.access.run_requests import RunOrder
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.errors import SurefootError
+from surefoot.core.errors import Forbidden, RequestInvalid, SurefootError
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.stages.stage_places import stage_places
-from surefoot.rollout import end_cancelled_rollouts, open_promotion
+from surefoot.rollout import end_cancelled_rollouts, open_permitted_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings
 from tasks.cancelled_runs import this_cancelled_run
-from tasks.promote_flow_runs import name_flow_run, tag_flow_run, update_ended_runs
+from tasks.promote_flow_runs import flow_run_attempt, name_flow_run, tag_flow_run, update_ended_runs
 from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 from tasks.stages import TASKS_BY_STAGE
-from tasks.states import combine_states, rollout_state
+from tasks.states import combine_states, refused_request, rollout_state
 
 
 @task(
@@ -35,16 +36,21 @@ from tasks.states import combine_states, rollout_state
     timeout_seconds=600,
 )
 def open_rollout(
-    model: str, version: str, reason: str, force: bool
+    model: str, version: str, reason: str, force: bool, request: str = ""
 ) -> tuple[str, list[tuple[Stage, int]]] | State[tuple[str, list[tuple[Stage, int]]]]:
-    """Open the rollout or join it; the result is FAILED when it was rejected.
+    """Open the rollout or join it; the result is FAILED when it was rejected, or when it is not known who asks for it.
 
     Returns:
         Id of the rollout, and the stages and steps before its promotion, in the order of its policy.
     """
-    request = wiring.promotion_request(read_settings(), model, version, reason, force=force)
+    config, order = read_settings(), RunOrder("promote", model, version, force=force, reason=reason)
+    asked = wiring.promotion_request(config, model, version, reason, force=force)
+    permit = wiring.run_permit(config, order, request, flow_run_attempt())
     with open_flow_ports() as ports:
-        rollout = open_promotion(ports, request)
+        try:
+            rollout = open_permitted_promotion(ports, model, asked, permit)
+        except (RequestInvalid, Forbidden) as error:
+            return refused_request(error)
         tag_flow_run(rollout)
         # Cancelled while this ran: whatever the instant, the rollout that this run has opened ends with it.
         if run := this_cancelled_run(model, version, rollout):

@@ -52,6 +52,14 @@ def tag_flow_run(rollout: str, name: str = "") -> None:
             client.update_flow_run(run.id, tags=tags, name=name or run.name)
 
 
+def flow_run_attempt() -> str:
+    """Id and number of the attempt of this flow run; empty where it has no id.
+
+    A run that a person starts again in Prefect has the same id and another number.
+    """
+    return f"{runtime.flow_run.id}/{runtime.flow_run.run_count}" if runtime.flow_run.id else ""
+
+
 def name_flow_run(name: str) -> None:
     """Name this flow run for what it did; without a Prefect server nothing is named.
 

@@ -14,6 +14,7 @@ from prefect.types._datetime import now
 from surefoot import wiring
 from surefoot.adapters import flow_progress
 from surefoot.controller.flow_scheduler import NOTHING_TO_DO
+from surefoot.core.access.run_requests import RunOrder
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
@@ -192,7 +193,9 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     if vain >= MAX_RUNS_WITHOUT_PROGRESS:
         get_run_logger().error("%s %s: %d runs have ended without an entry in the journal", model, version, vain)
         return False
-    parameters = {"model": model, "version": version, "reason": reason}
+    order = RunOrder("promote", model, version, reason=reason)
+    proof = wiring.run_proof(read_settings(), order, "flow:reconcile")
+    parameters = {"model": model, "version": version, "reason": reason, **proof}
     run_deployment(
         "promote/promote", parameters=parameters, timeout=0, idempotency_key=f"{key}{vain}", as_subflow=False
     )

@@ -1,25 +1,35 @@
 """Define the Prefect task that rolls a version back."""
 
 from prefect import task
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
-from surefoot.core.errors import SurefootError
+from surefoot import wiring
+from surefoot.core.access.run_requests import RunOrder
+from surefoot.core.errors import Forbidden, RequestInvalid, SurefootError
 from surefoot.core.rollback.stepped_rollback import waits_for_person
-from surefoot.rollout import drive_rollout, open_rollback, restore_due_tables, retry_on_conflict
-from tasks.promote_flow_runs import tag_flow_run
+from surefoot.rollout import drive_rollout, open_permitted_rollback, restore_due_tables
+from surefoot.settings import read_settings
+from tasks.promote_flow_runs import flow_run_attempt, tag_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journal_in_mlflow
+from tasks.states import refused_request
 
 
 @task(
     name="roll back", retries=30, retry_delay_seconds=2, retry_condition_fn=is_retryable_failure, timeout_seconds=1800
 )
-def roll_back(model: str, reason: str, to: str | None, mode: str | None = None) -> str:
-    """Take back the open rollout, or the promoted champion; returns the id of what ended."""
+def roll_back(model: str, reason: str, to: str | None, mode: str | None = None, request: str = "") -> str | State[str]:
+    """Take back the open rollout, or the promoted champion; returns the id of what ended.
+
+    The result is FAILED when it is not known who asks for it.
+    """
+    order = RunOrder("rollback", model, to or "", mode or "", reason=reason)
+    permit = wiring.run_permit(read_settings(), order, request, flow_run_attempt())
     with open_flow_ports() as ports:
-        before = ports.ledger(model)
-        resumed = before.rollout is not None and (before.rollout.ending or before.rollout.opened.kind == "rollback")
-        if not resumed or mode == "immediate":
-            before = retry_on_conflict(lambda: open_rollback(ports, model, reason, to, mode))
+        try:
+            before = open_permitted_rollback(ports, order, permit)
+        except (RequestInvalid, Forbidden) as error:
+            return refused_request(error)
         if before.rollout is not None:
             opened = before.rollout.opened
             taken, back = opened.champion.number, opened.candidate.number

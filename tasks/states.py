@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
+from surefoot.core.errors import SurefootError
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.core.served_versions.version_status import current_outcome, is_failed_end
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 SKIPPED_STATE_NAME = "Skipped"
 """Name of the state of a task that had nothing to do."""
+REFUSED_STATE_NAME = "RequestRefused"
+"""Name of the state of a task or flow that was not permitted to begin anything."""
 MAX_MESSAGE_LENGTH = 2000
 """Longest message of a state [characters]."""
 _TERMINAL_STATE_NAMES = frozenset(str(terminal_stage) for terminal_stage in TERMINAL_STAGES)
@@ -31,6 +34,22 @@ class RejectedState(State[Any]):
         """What was returned; nothing is raised."""
         read: Any = super().result  # Prefect's types do not tell of `_sync`: the engine asks within an event loop, too
         return read(raise_on_failure=False, _sync=True)
+
+
+def refused_request(error: SurefootError) -> State[Any]:
+    """The state of a task that has begun nothing, since it is not known who asks for it, or the person may not.
+
+    Args:
+        error: Says why, and what to do.
+    """
+    return Failed(cls=RejectedState, name=REFUSED_STATE_NAME, message=str(error)[:MAX_MESSAGE_LENGTH])
+
+
+def refused_state(state: State[Any]) -> State[Any] | None:
+    """The last state of a flow whose request was refused in a task; None where it was not."""
+    if state.name != REFUSED_STATE_NAME:
+        return None
+    return Failed(cls=RejectedState, name=REFUSED_STATE_NAME, message=state.message)
 
 
 def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutKind | None = None) -> State[Any]:

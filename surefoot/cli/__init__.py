@@ -30,6 +30,7 @@ MODULES = {
     "status": "status",
     "page": "page",
     "token": "access.tokens",
+    "request": "access.request",
     "webhook": "access.webhook",
     "lint": "read_only",
     "plan": "read_only",

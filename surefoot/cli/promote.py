@@ -18,6 +18,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.access.roles import Action
+from surefoot.core.access.run_requests import RunOrder
 from surefoot.core.domain import Stage
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.journal.ledger import Ledger, fold_entries
@@ -77,7 +78,7 @@ def promote(
         more = {"force": force, "override_freeze": override_freeze}
         asked = wiring.promotion_request(config, model, version, reason, ticket=ticket, **more)
         rollout = open_promotion(ports, asked)
-        run = None if here else _flow_run(config, model, version)
+        run = None if here else _flow_run(config, actor, model, version)
         if run and not json_:
             console.print(f"flow run {config.prefect_pages}/runs/flow-run/{run}")
         try:
@@ -142,10 +143,11 @@ def _prefect_problem(config: Settings) -> str:
     return "" if found.is_success or busy else f"{found.status_code} {found.text[:100]}"
 
 
-def _flow_run(config: Settings, model: str, version: str) -> str | None:
+def _flow_run(config: Settings, actor: str, model: str, version: str) -> str | None:
     """Start the promote deployment; None when Prefect does not answer."""
+    proof = wiring.run_proof(config, RunOrder("promote", model, version), actor)
     # One key for all attempts: a request whose answer was lost must not start a second run.
-    body = {"parameters": {"model": model, "version": version}, "idempotency_key": uuid.uuid4().hex}
+    body = {"parameters": {"model": model, "version": version, **proof}, "idempotency_key": uuid.uuid4().hex}
     deadline = time.monotonic() + _PREFECT_TIMEOUT_S
     why = "no answer"
     while time.monotonic() < deadline:

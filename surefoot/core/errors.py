@@ -9,6 +9,7 @@ SurefootError
 │   ├── Forbidden            the person or the access token lacks the role
 │   ├── TokenInvalid         an access token is missing, unknown, expired or revoked
 │   ├── MessageInvalid       a webhook is forged, stale, replayed or malformed
+│   ├── RequestInvalid       a flow run carries no proof of who asks for it, or one that does not count
 │   └── TransitionIllegal    the rollout is not in a state that allows this
 ├── Conflict                 somebody else acts; read again and stop              exit 3
 │   ├── RolloutInProgress    another rollout of this model is open
@@ -113,6 +114,10 @@ class TokenInvalid(Rejected):
 
 class MessageInvalid(Rejected):
     """A webhook is forged, stale, replayed or malformed."""
+
+
+class RequestInvalid(Rejected):
+    """A flow run carries no proof of who asks for it, or one that does not count."""
 
 
 class TransitionIllegal(Rejected):

@@ -21,6 +21,7 @@ from surefoot.rollout.champion_watch import (
 from surefoot.rollout.decisions.approvals import ApprovalView, approval_view, record_signed_text
 from surefoot.rollout.decisions.freezes import freeze_model, list_freezes, unfreeze_model
 from surefoot.rollout.decisions.pauses import pause_rollout, resume_rollout
+from surefoot.rollout.decisions.permitted_runs import open_permitted_promotion, open_permitted_rollback
 from surefoot.rollout.dry_run import PromotionTrial, try_promotion, wanted_change
 from surefoot.rollout.evidence_requests import due_replay_requests
 from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
@@ -135,6 +136,8 @@ __all__ = [
     "next_step",
     "next_watch",
     "open_due_incidents",
+    "open_permitted_promotion",
+    "open_permitted_rollback",
     "open_promotion",
     "open_requested_rollout",
     "open_rollback",

@@ -59,6 +59,7 @@ class PromotionRequest:
         fallback_digest: SHA-256 of the file of the policy's fallback; empty where it has none.
         ticket: Change ticket; empty for the one of the version's tag.
         override_freeze: Let the rollout go on in spite of freezes; the reason says why.
+        join_only: Join the rollout that is open, and open none: it is not known who asks.
     """
 
     policy: Mapping[str, object]
@@ -71,6 +72,7 @@ class PromotionRequest:
     fallback_digest: str = ""
     ticket: str = ""
     override_freeze: bool = False
+    join_only: bool = False
 
 
 def adopt_champion(ports: Ports, model: str, engine: EngineChoice | None = None) -> Ledger:
@@ -139,6 +141,11 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     if current and current.opened.candidate == candidate and current.opened.kind == RolloutKind.PROMOTION:
         _try(ports, _overridden(ports, ledger, request))
         return ledger.open
+    if request.join_only:
+        raise TransitionIllegal(
+            f"the rollout of version {candidate.number} of {policy.model} that this run was to go on with is over, or"
+            " is that of other bytes: ask for a new one"
+        )
     refuse_repeated(ledger, candidate, force=request.force)
     if stale := ledger.drills.promotion_problem(policy.model, policy.drill, ports.clock.now()):
         raise Rejected(f"version {candidate.number} is not promoted: {stale}")

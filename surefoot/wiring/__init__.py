@@ -1,6 +1,7 @@
 """Connect operations such as promotions to the adapters of one installation (journal, registry, gateway...)."""
 
-from surefoot.wiring.access import AccessControl
+from surefoot.wiring.access.access_control import AccessControl
+from surefoot.wiring.access.run_requests import run_permit, run_proof, signed_request
 from surefoot.wiring.adapters import (
     BUILD_WAIT_S,
     make_clock,
@@ -72,5 +73,8 @@ __all__ = [
     "read_registry_views",
     "read_version_changes",
     "replace_in_mlflow_runs",
+    "run_permit",
+    "run_proof",
+    "signed_request",
     "write_journal_to_mlflow",
 ]

@@ -19,7 +19,7 @@ from surefoot.rollout import (
     end_rollout_cut_by_gateway,
 )
 from surefoot.settings import Settings
-from surefoot.wiring.access import AccessControl
+from surefoot.wiring.access.access_control import AccessControl
 from surefoot.wiring.adapters import make_artifact_cache, make_clock, make_environments
 from surefoot.wiring.use_case_ports import open_ports
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.core.approvals.statement import APPROVE, MAX_SIGNED_LENGTH, ApprovalStatement, SignedText
+from surefoot.core.approvals.signed_text import MAX_SIGNED_LENGTH
+from surefoot.core.approvals.statement import APPROVE, ApprovalStatement, SignedText
 from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import Stage
 from surefoot.core.errors import ApprovalInvalid

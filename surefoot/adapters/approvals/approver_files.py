@@ -104,13 +104,31 @@ class ApproverFiles:
             ApprovalInvalid: The signature is no good, or its key is not that of one person who may sign.
             Rejected: `ssh-keygen` or the file of keys is missing.
         """
+        person, key = self.find_signer(statement, armour)
+        return Signer(person, key, self._names(person), self._digest())
+
+    def find_signer(self, statement: bytes, armour: str, namespace: str = NAMESPACE) -> tuple[str, str]:
+        """Find the one principal whose key has signed a statement for a purpose; no group is asked.
+
+        Args:
+            statement: The bytes that were signed.
+            armour: The signature.
+            namespace: What it must have been made for.
+
+        Returns:
+            The principal, and the fingerprint of the key.
+
+        Raises:
+            ApprovalInvalid: The signature is no good, or its key is not that of one person who may sign.
+            Rejected: `ssh-keygen` or the file of keys is missing.
+        """
         allowed = self._configs / SIGNERS_FILE
         if not allowed.is_file():
             raise NotFound(f"there is no {allowed}: it says whose keys may approve, as ssh-keygen reads it")
         found = parse_signature(armour)
-        if found.namespace != NAMESPACE:
+        if found.namespace != namespace:
             made_for = found.namespace[:60].encode("unicode_escape").decode()
-            raise ApprovalInvalid(f"the signature was made for namespace '{made_for}', not for '{NAMESPACE}'")
+            raise ApprovalInvalid(f"the signature was made for namespace '{made_for}', not for '{namespace}'")
         named = find_principals(allowed, armour)
         if not named:
             raise ApprovalInvalid(f"key {found.fingerprint} is not in {SIGNERS_FILE}, or not valid now")
@@ -120,9 +138,8 @@ class ApproverFiles:
             who = ", ".join(principals)[:120]
             raise ApprovalInvalid(f"key {found.fingerprint} is not that of one person in {SIGNERS_FILE}: {who}")
         revoked = self._configs / REVOKED_FILE
-        verify_signature(allowed, revoked if revoked.exists() else None, principals[0], armour, statement)
-        names = self._names(principals[0])
-        return Signer(principals[0], found.fingerprint, names, self._digest())
+        verify_signature(allowed, revoked if revoked.exists() else None, principals[0], armour, statement, namespace)
+        return principals[0], found.fingerprint
 
     def people(self, group: str) -> frozenset[str]:
         """Principals of a group.

@@ -33,12 +33,13 @@ def default_key() -> Path | None:
     return next((folder / name for name in _DEFAULT_KEYS if (folder / name).is_file()), None)
 
 
-def sign_statement(statement: bytes, key: Path) -> str:
+def sign_statement(statement: bytes, key: Path, namespace: str = NAMESPACE) -> str:
     """Sign a statement; the terminal is asked for a passphrase where the key has one.
 
     Args:
         statement: The bytes to sign.
         key: A private key, or a public key whose private part an SSH agent holds.
+        namespace: What the signature is for.
 
     Returns:
         The armoured signature.
@@ -49,7 +50,7 @@ def sign_statement(statement: bytes, key: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="surefoot-") as folder:
         file = Path(folder) / "statement"
         file.write_bytes(statement)
-        done = _run(["-Y", "sign", "-f", str(key), "-n", NAMESPACE, str(file)], None, timeout_s=None)
+        done = _run(["-Y", "sign", "-f", str(key), "-n", namespace, str(file)], None, timeout_s=None)
         signature = Path(f"{file}.sig")
         if done.returncode or not signature.is_file():
             raise Rejected(f"ssh-keygen does not sign with {key}: {_last_line(done)}")
@@ -67,7 +68,9 @@ def find_principals(allowed: Path, armour: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for line in lines if line)) if done.returncode == 0 else ()
 
 
-def verify_signature(allowed: Path, revoked: Path | None, person: str, armour: str, statement: bytes) -> None:
+def verify_signature(
+    allowed: Path, revoked: Path | None, person: str, armour: str, statement: bytes, namespace: str = NAMESPACE
+) -> None:
     """Verify a signature by a key of one principal.
 
     Args:
@@ -76,6 +79,7 @@ def verify_signature(allowed: Path, revoked: Path | None, person: str, armour: s
         person: The principal.
         armour: The signature.
         statement: The bytes that were signed.
+        namespace: What the signature must have been made for.
 
     Raises:
         ApprovalInvalid: It does not verify; says why in the words of `ssh-keygen`.
@@ -84,7 +88,7 @@ def verify_signature(allowed: Path, revoked: Path | None, person: str, armour: s
 
     def words(signature: str) -> list[str]:
         more = ["-r", str(revoked)] if revoked is not None else []
-        return ["-Y", "verify", "-f", str(allowed), "-I", person, "-n", NAMESPACE, "-s", signature, *more]
+        return ["-Y", "verify", "-f", str(allowed), "-I", person, "-n", namespace, "-s", signature, *more]
 
     done = _with_signature(armour, words, statement)
     if done.returncode:

@@ -17,7 +17,8 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.access.roles import Action
 from surefoot.core.approvals.approval_events import ApprovalDenied, ApprovalGiven
-from surefoot.core.approvals.statement import APPROVE, DENY, MAX_REASON_LENGTH, MAX_SIGNED_LENGTH, SignedText
+from surefoot.core.approvals.signed_text import MAX_SIGNED_LENGTH
+from surefoot.core.approvals.statement import APPROVE, DENY, MAX_REASON_LENGTH, SignedText
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.operator_reason import clean_reason
 from surefoot.rollout import ApprovalView, Ports, approval_view, record_signed_text

@@ -3,6 +3,7 @@
 from surefoot import wiring
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
+from surefoot.core.access.run_requests import RunOrder
 from surefoot.core.domain import Outcome
 from surefoot.core.incidents.incident_events import EvidenceHeld
 from surefoot.core.journal.chain import Entry
@@ -58,7 +59,9 @@ class DemoEnvironment:
 
     def start_promotion(self, number: str, reason: str) -> None:
         """Start a run of the deployment `promote`, as the form in Prefect does."""
-        body = {"parameters": {"model": self._model, "version": number, "reason": reason}}
+        order = RunOrder("promote", self._model, number, reason=reason)
+        proof = wiring.run_proof(self.config, order, "demo")
+        body = {"parameters": {"model": self._model, "version": number, "reason": reason, **proof}}
         with open_prefect_client(self.config) as api:
             found = api.get("/deployments/name/promote/promote").raise_for_status().json()
             api.post(f"/deployments/{found['id']}/create_flow_run", json=body).raise_for_status()

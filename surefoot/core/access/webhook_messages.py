@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from surefoot.core.access.derived_keys import derive_key
 from surefoot.core.errors import MessageInvalid
 from surefoot.core.naming.model_names import is_model_name
 
@@ -42,16 +43,12 @@ class RegistryMessage:
 
 def webhook_secret(installation: str) -> str:
     """Derive the secret of webhooks from that of the installation."""
-    return _derive(installation, "webhook").hex()
+    return derive_key(installation, "webhook").hex()
 
 
 def secret_storage_key(installation: str) -> str:
     """Derive the Fernet key with which the embedded MLflow keeps secrets of webhooks."""
-    return base64.urlsafe_b64encode(_derive(installation, "MLflow's stored secrets")).decode()
-
-
-def _derive(installation: str, purpose: str) -> bytes:
-    return hmac.new(installation.encode(), f"surefoot {purpose}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(derive_key(installation, "MLflow's stored secrets")).decode()
 
 
 def sign_webhook(secret: str, delivery: str, timestamp: str, body: bytes) -> str:

@@ -1,22 +1,16 @@
 """Define the statement that an approver signs, and parse its signed text."""
 
-import json
-from dataclasses import asdict, dataclass, fields
-from typing import get_type_hints
+from dataclasses import asdict, dataclass
 
-from surefoot.core.errors import ApprovalInvalid, InvariantBroken
+from surefoot.core.approvals.signed_text import read_fields, split_signed_text
+from surefoot.core.errors import ApprovalInvalid
 from surefoot.core.journal.chain import canonical_bytes
 
 NAMESPACE = "approval@surefoot"
 """Namespace of the SSH signatures: a signature made for another purpose does not verify."""
-MAX_SIGNED_LENGTH = 16384
-"""Most bytes of a statement and its signature together."""
 MAX_REASON_LENGTH = 500
 """Longest reason of an approval [characters]."""
 _KIND = "surefoot approval 1"
-_BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
-_ARMOUR_LINE_LENGTH = 76
-_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 APPROVE, DENY = "approve", "deny"
 
 
@@ -79,31 +73,14 @@ class SignedText:
 def read_signed_text(body: bytes) -> SignedText:
     """Take a text apart that holds a statement and its signature; nothing is verified.
 
-    Ends of lines may be those of Windows, and blanks may follow: what is pasted into a web page comes so.
-
     Args:
         body: The statement in one line, then the armoured signature.
 
     Raises:
         ApprovalInvalid: The text is no such text; says how it differs.
     """
-    if len(body) > MAX_SIGNED_LENGTH:
-        raise ApprovalInvalid(f"the text has more than {MAX_SIGNED_LENGTH:,} bytes: no approval is as long")
-    try:
-        text = body.decode("utf-8").replace("\r\n", "\n").strip()
-    except UnicodeDecodeError as error:
-        raise ApprovalInvalid("the text is not UTF-8: it is no signed approval") from error
-    first, _, rest = text.partition("\n")
-    lines = rest.split("\n")
-    if lines[0] != _BEGIN:
-        raise ApprovalInvalid(f"the text has no signature: '{_BEGIN}' must begin its second line")
-    if lines[-1] != _END or lines.count(_END) != 1:
-        cut = _END not in lines
-        raise ApprovalInvalid("the signature is cut off" if cut else "something follows the end of the signature")
-    inner = lines[1:-1]
-    if not inner or any(not line or len(line) > _ARMOUR_LINE_LENGTH or set(line) - _BASE64 for line in inner):
-        raise ApprovalInvalid("the signature is damaged: a line of it is not base64")
-    return SignedText(read_statement(first.encode()), "\n".join((*lines, "")))
+    line, armour = split_signed_text(body, "approval")
+    return SignedText(read_statement(line), armour)
 
 
 def read_statement(body: bytes) -> ApprovalStatement:
@@ -112,24 +89,7 @@ def read_statement(body: bytes) -> ApprovalStatement:
     Raises:
         ApprovalInvalid: It is no statement, has other fields, or is not written in the one way that there is.
     """
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApprovalInvalid("the statement is not JSON") from error
-    names = {"kind", *(field.name for field in fields(ApprovalStatement))}
-    if not isinstance(found, dict) or found.keys() != names or found.pop("kind") != _KIND:
-        raise ApprovalInvalid("the statement has not the fields of an approval")
-    types = get_type_hints(ApprovalStatement)
-    wrong = next((name for name, value in found.items() if type(value) is not types[name]), "")
-    if wrong:
-        raise ApprovalInvalid(f"field {wrong} of the statement has another type")
-    statement = ApprovalStatement(**found)
-    try:
-        canonical = statement.signed_bytes
-    except InvariantBroken as error:
-        raise ApprovalInvalid("a field of the statement cannot be written as canonical JSON") from error
-    if canonical != body:
-        raise ApprovalInvalid("the statement is not written as canonical JSON")
+    statement = read_fields(body, _KIND, ApprovalStatement, "an approval")
     if statement.decision not in {APPROVE, DENY} or len(statement.reason) > MAX_REASON_LENGTH:
         raise ApprovalInvalid("the statement neither approves nor denies, or its reason is too long")
     return statement

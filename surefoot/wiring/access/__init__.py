@@ -1,0 +1,1 @@
+"""Check who may do what: by account, link, token, or signed request."""
