@@ -138,7 +138,8 @@ def test_a_caller_gets_what_was_computed_for_his_row(
         assert counts["shared"] > rows_kinds.COUNT / 2
         assert counts["batches"] < rows_kinds.COUNT / 2
     if not counts["row_wise"]:
-        assert (counts["batches"], counts["shared"]) == (rows_kinds.COUNT, 0)
+        assert counts["shared"] == 0
+        assert counts["batches"] >= rows_kinds.COUNT  # on a busy host one may be asked again, alone as well
     if kind in NOT_REPEATABLE:
         return
     digits = 1e-5 if kind == "float32" else 1e-12
