@@ -213,8 +213,7 @@ def follow(process: "subprocess.Popen[str]", callers: Callers) -> int:
     while process.poll() is None:
         if time.monotonic() > deadline:  # it must not disturb the tests that follow
             process.kill()
-            said = " ".join(process.communicate())
-            raise AssertionError(f"the command does not end: {said[-2000:]}")
+            raise AssertionError(f"the command does not end: {' '.join(process.communicate())[-2000:]}")
         callers.live(3 * HOUR)
         time.sleep(0.1)
     said = process.communicate()
