@@ -31,6 +31,8 @@ _TRIALS = """
     FROM marked GROUP BY slice, trial
   )
 """
+# Where every trial is a request, `marked` has one row of each already; to group these would take longer than all else.
+_REQUEST_TRIALS = "trials AS (SELECT * FROM marked)"
 _NONE = MissingEvidence(Outcome.NO_DATA, "no request has been served under this rollout yet")
 
 
@@ -64,11 +66,12 @@ def _by_slice(
     if labelled:
         bad = f"NOT {LABELLED_SQL.format(of='timed', maturity=maturity)}"
         mature = f'"at" + {maturity!r} <= $2'
+    trials = _TRIALS if facts.trial == "unit" else _REQUEST_TRIALS
     counted = log.query_rows(
         question.model,
         f"""
         WITH {request_arms_sql(question)},
-        marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {_TRIALS}
+        marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {trials}
         SELECT slice, share, epoch, side, count(*) FILTER (bad), count(*) FILTER (NOT bad) FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, a number of ours and a name that the log has quoted
         request_arms_parameters(question, refused),
