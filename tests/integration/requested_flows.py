@@ -1,7 +1,6 @@
 """Let people start flow runs by hand: a home with roles, keys, a real journal, and a gateway of the tests."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +14,12 @@ from prefect.client.schemas.objects import State
 from surefoot.adapters.access.refusal_log import ACCESS_LOG
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.cli import main
 from surefoot.core.access.run_requests import REQUEST_NAMESPACE, RunOrder, RunRequest, make_request
 from surefoot.core.journal.chain import Entry
 from surefoot.rollout import Ports, open_promotion
 from surefoot.settings import Settings
 from tests.approvers import ApproverFolder
+from tests.command_here import command_exit_code
 from tests.conftest import free_port
 from tests.fakes import POLICY, Scenario
 from tests.scripted import scenario
@@ -118,14 +117,7 @@ class RequestedFlows:
 
     def command(self, *words: str) -> int:
         """Run a command in this process; its exit code."""
-        before, sys.argv = sys.argv, ["surefoot", *words]
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        finally:
-            sys.argv = before
-        raise AssertionError("main returns by SystemExit")
+        return command_exit_code(*words)
 
 
 def run_task(order: RunOrder, request: str) -> object:

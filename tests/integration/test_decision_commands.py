@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.cli import main
 from surefoot.core.domain import Stage
 from surefoot.core.journal.chain import check_chain
 from surefoot.core.journal.ledger import Ledger, fold_entries
@@ -18,6 +16,7 @@ from surefoot.core.stages.hold_events import FreezeSource
 from surefoot.settings import Settings
 from surefoot.status_page.wait_notes import describe_waits
 from tests.approvers import ApproverFolder, approver_folder
+from tests.command_here import command_exit_code
 from tests.conftest import free_port
 from tests.fakes import APPROVED
 from tests.scripted import at, scenario, started
@@ -48,14 +47,7 @@ class Waiting:
 
     def command(self, *words: str) -> int:
         """Run a command in this process; its exit code."""
-        before, sys.argv = sys.argv, ["surefoot", *words]
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        finally:
-            sys.argv = before
-        raise AssertionError("main returns by SystemExit")
+        return command_exit_code(*words)
 
     def notes(self) -> str:
         """What `status` says of waits."""
