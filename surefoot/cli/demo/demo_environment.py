@@ -1,10 +1,17 @@
 """Give the demo's story its hands on the running stack, and show the journal."""
 
+import time
+import uuid
+from collections.abc import Mapping
+
+import httpx
+
 from surefoot import wiring
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.access.run_requests import RunOrder
 from surefoot.core.domain import Outcome
+from surefoot.core.errors import Unavailable
 from surefoot.core.incidents.incident_events import EvidenceHeld
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.event_sentences import describe_event
@@ -16,6 +23,8 @@ from surefoot.demo.release_manager import sign_approval
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
+_PREFECT_PATIENCE_S = 60.0
+"""How long a busy Prefect is asked again for a run [s]."""
 _QUIET = (
     EffectIntended,
     EffectDone,
@@ -58,13 +67,35 @@ class DemoEnvironment:
             self.announce(f"{sign_approval(ports, self._model, self.config.home)} has seen the evidence, and signs")
 
     def start_promotion(self, number: str, reason: str) -> None:
-        """Start a run of the deployment `promote`, as the form in Prefect does."""
+        """Start a run of the deployment `promote`, as the form in Prefect does.
+
+        Raises:
+            Unavailable: Prefect was busy for a minute.
+        """
         order = RunOrder("promote", self._model, number, reason=reason)
         proof = wiring.run_proof(self.config, order, "demo")
-        body = {"parameters": {"model": self._model, "version": number, "reason": reason, **proof}}
-        with open_prefect_client(self.config) as api:
-            found = api.get("/deployments/name/promote/promote").raise_for_status().json()
-            api.post(f"/deployments/{found['id']}/create_flow_run", json=body).raise_for_status()
+        parameters = {"model": self._model, "version": number, "reason": reason, **proof}
+        # One key for all attempts: a request whose answer was lost must not start a second run.
+        body = {"parameters": parameters, "idempotency_key": uuid.uuid4().hex}
+        deadline = time.monotonic() + _PREFECT_PATIENCE_S
+        while not self._start_run(body):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"Prefect was too busy for {_PREFECT_PATIENCE_S:.0f} s to start a run: try again")
+            time.sleep(1.0)
+
+    def _start_run(self, body: Mapping[str, object]) -> bool:
+        """Ask once for a run of the deployment `promote`; whether Prefect was not too busy for it."""
+        try:
+            with open_prefect_client(self.config) as api:
+                found = api.get("/deployments/name/promote/promote").raise_for_status().json()
+                api.post(f"/deployments/{found['id']}/create_flow_run", json=body).raise_for_status()
+        except httpx.TimeoutException:
+            return False
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # only this one says "ask again"
+                raise
+            return False
+        return True
 
     def announce(self, text: str) -> None:
         """Tell the audience."""

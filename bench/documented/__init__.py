@@ -1,0 +1,1 @@
+"""Run what a page of the documentation tells a reader to type."""
