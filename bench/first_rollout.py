@@ -151,7 +151,7 @@ def follow_page(own: OwnModel, folder: Path, environment: dict[str, str], before
     finally:
         reader.terminal.end_background()
         reader.terminal.run("surefoot down")
-    ended = [str(dict(entry["data"])["stage"]) for entry in told]  # type: ignore[call-overload]
+    ended = [str(dict(entry["data"])["sink"]) for entry in told]  # type: ignore[call-overload]
     took = before + sum(done.seconds for done in reader.done)
     first = ended[0] if ended else "no rollout"
     typed = sum(step.kind is not Kind.FILE for step in steps)

@@ -187,6 +187,21 @@ def test_people_note_close_and_release_it_and_the_report_says_so(
     assert stack.command("incident", "show", "nothing") == 2
 
 
+def test_a_person_looks_for_the_cause_again(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+    """`incident triage` prints the cause with its evidence and records it, and refuses an incident that is not there."""
+    settle(stack)
+    before = len(kinds(stack))
+    capfd.readouterr()
+    assert stack.command("incident", "triage") == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert "could not be asked again" in said
+    assert "would tell it: " in said
+    assert stack.command("incident", "triage", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["model"] == "m"
+    assert kinds(stack)[before:] == ["IncidentTriaged", "IncidentReported"] * 2
+    assert stack.command("incident", "triage", "nothing") == 2
+
+
 def test_what_an_incident_rests_on_does_not_expire(stack: Stack) -> None:
     """Compaction removes nothing that is held, however old, and everything that is old once the hold is lifted."""
     settle(stack)
