@@ -110,7 +110,8 @@ def summarize_model(store: StatusStore, model: str) -> ModelSummary:
     else:
         changed = "nothing was promoted or taken back yet"
     count = len(status.trouble)
-    verdict = "it is well" if not count else "one thing is wrong" if count == 1 else f"{count} things are wrong"
+    well = "a person must approve" if view and view.awaits_approval else "nothing is wrong"
+    verdict = well if not count else "one thing is wrong" if count == 1 else f"{count} things are wrong"
     tone = "bad" if count else "warn" if view else "good"
     served = describe_served(ledger, status.live)
     return ModelSummary(

@@ -188,7 +188,7 @@ def test_people_note_close_and_release_it_and_the_report_says_so(
 
 
 def test_a_person_looks_for_the_cause_again(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
-    """`incident triage` prints the cause with its evidence and records it, and refuses an incident that is not there."""
+    """`incident triage` prints the cause with its evidence and records it; an unknown incident is refused."""
     settle(stack)
     before = len(kinds(stack))
     capfd.readouterr()

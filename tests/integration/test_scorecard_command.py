@@ -18,6 +18,8 @@ def test_a_scorecard_names_the_evidence_of_each_test(tmp_path: Path, capfd: pyte
     found = json.loads(capfd.readouterr().out)
     assert len(found["tests"]) == 28
     assert found["score"] == min(found["sections"].values())
+    points = {(test["section"], test["number"]): test["points"] for test in found["tests"]}
+    assert points["infrastructure", 7] == 0.5  # a version was taken back, and no drill has passed
     assert stack.command("scorecard", "m") == 0
     said = capfd.readouterr().out
     assert f"m: {found['score']:g} of 7" in said

@@ -102,7 +102,7 @@ def test_every_command_is_run_by_a_test() -> None:
 def test_a_documented_goal_exists(page: str, line: str) -> None:
     """Each `make` of a console block names a goal of the Makefile."""
     goals = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert line.split()[0] in goals, page
+    assert line.split(maxsplit=1)[0] in goals, page
 
 
 def _benches() -> list[tuple[str, str]]:

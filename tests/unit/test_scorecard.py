@@ -1,5 +1,7 @@
 """The ML Test Score of a model counts what its policy and its journal prove, and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 
 from surefoot.core.journal.ledger import fold_entries
@@ -59,7 +61,7 @@ def test_a_promotion_earns_what_it_has_proved(promoted: Scenario) -> None:
 
 def test_what_is_not_seen_earns_nothing(promoted: Scenario) -> None:
     """Review of code, costs of features and tests of pipelines are not seen, and each says so."""
-    unseen = [test for test in score(promoted, POLICY).tests if "sees nothing of it" in test.evidence]
+    unseen = [test for test in score(promoted, POLICY).tests if "cannot see this" in test.evidence]
     assert len(unseen) >= 8
     assert {test.points for test in unseen} == {0.0}
 
@@ -75,3 +77,16 @@ def test_a_watch_is_worth_half_until_it_has_looked(promoted: Scenario) -> None:
     assert points(score(promoted, watched), Section.MODEL, 4) == 0.5
     assert points(score(promoted, POLICY), Section.INFRASTRUCTURE, 4) == 0.0
     assert points(score(promoted, judged), Section.INFRASTRUCTURE, 4) == 0.5
+
+
+def test_a_look_that_saw_nothing_judges_nothing(promoted: Scenario) -> None:
+    """A gate whose looks are NO_DATA earns what a gate earns that never looked."""
+    blind = [
+        replace(entry, data={**entry.data, "verdict": {**entry.data["verdict"], "outcome": "NO_DATA"}})
+        if entry.kind == "GateJudged"
+        else entry
+        for entry in promoted.journal.entries
+    ]
+    facts = collect_facts(parse_policy(POLICY), fold_entries("m", promoted.journal.entries), blind, 0.0)
+    assert all(gate.looks == 0 for gate in facts.gates.values())
+    assert points(make_scorecard(facts), Section.DATA, 1) == 0.5

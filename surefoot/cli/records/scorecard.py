@@ -36,8 +36,8 @@ def scorecard(model: ModelArgument, json_: JsonOption = False) -> None:
     _print(made.tests)
     said = ", ".join(f"{name} {points:g}" for name, points in sections.items())
     console.print(
-        f"{escape(model)}: {made.score:g} of 7, the smallest of {said} (one point a test that runs by itself, half"
-        " for one by hand)"
+        f"{escape(model)}: {made.score:g} of 7, the smallest of {said} (1: the journal proves it; 0.5: it is in"
+        " the policy, or done by hand; 0: neither)"
     )
 
 

@@ -18,7 +18,7 @@ LOSSES = (
 GAPS = ("tpr_gap", "fpr_gap", "selection_gap", "loss_gap")
 _COSTS = ("latency", "resource", "gauge")
 _HALF, _WHOLE = 0.5, 1.0
-_UNSEEN = "Surefoot sees nothing of it: count it yourself"
+_UNSEEN = "Surefoot cannot see this: score it yourself"
 
 
 class Section(StrEnum):
@@ -72,24 +72,29 @@ class Scorecard:
 _Finding = tuple[float, str]
 
 
+def _looks(count: int) -> str:
+    return f"{count:,} look{'' if count == 1 else 's'}"
+
+
 def _names(gates: Sequence[JudgedGate]) -> str:
-    return ", ".join(f"{gate.name} ({gate.looks:,} looks)" for gate in gates)
+    named = ", ".join(f"{gate.name} ({_looks(gate.looks)})" for gate in gates)
+    return f"gate{'' if len(gates) == 1 else 's'} {named}"
 
 
 def _by_gates(facts: ScorecardFacts, metrics: Sequence[str], what: str, *, by: bool = False) -> _Finding:
     """A whole point for gates that were judged, half of one for gates that the policy has."""
     if judged := facts.judged(metrics, by=by):
-        return _WHOLE, f"gates {_names(judged)} judged the version that serves"
+        return _WHOLE, f"{_names(judged)} judged the version that serves"
     if planned := facts.planned(metrics, by=by):
-        return _HALF, f"gate {planned[0].name} is in the policy, and has judged no version that serves"
+        return _HALF, f"gate {planned[0].name} is in the policy, but has not judged the version that serves"
     return 0.0, f"no gate {what}"
 
 
 def _schema(facts: ScorecardFacts) -> _Finding:
     looked = facts.gates.get("data")
     if looked is not None and looked.looks:
-        return _WHOLE, f"suite '{facts.policy.suite}' was checked at {looked.looks:,} looks"
-    return _HALF, f"suite '{facts.policy.suite}' is in the policy, and has judged no version that serves"
+        return _WHOLE, f"suite '{facts.policy.suite}' was checked at {_looks(looked.looks)}"
+    return _HALF, f"suite '{facts.policy.suite}' is in the policy, but has not judged the version that serves"
 
 
 def _privacy(facts: ScorecardFacts) -> _Finding:
@@ -100,7 +105,7 @@ def _privacy(facts: ScorecardFacts) -> _Finding:
             _HALF,
             f"the log hashes, drops or encrypts {', '.join(hidden)}; the training data is not seen",
         )
-    return 0.0, "the log keeps every column: see log.hash, log.drop and log.encrypt"
+    return 0.0, "the log keeps every column as it is (log.hash, log.drop and log.encrypt would not)"
 
 
 def _provenance(kind: str, what: str) -> Callable[[ScorecardFacts], _Finding]:
@@ -116,31 +121,32 @@ def _proxy(facts: ScorecardFacts) -> _Finding:
     both = [gate for gate in facts.judged((*LOSSES, "value")) if gate.online]
     if both and facts.judged(LOSSES):
         return _WHOLE, f"the loss was judged on logged requests, and {_names(both)} while it served"
-    return 0.0, "no gate compares the loss, or a value, while a version serves"
+    return 0.0, "no gate of the loss or of a value has judged it while it served"
 
 
 def _staleness(facts: ScorecardFacts) -> _Finding:
     watch = facts.policy.watch
     if watch is not None and watch.gates:
         points = _WHOLE if facts.watches else _HALF
-        return points, f"the version before is asked too, every {format_duration(watch.every)}: {facts.watches:,} looks"
+        every = format_duration(watch.every)
+        return points, f"the watch compares it with the version before, every {every}: {_looks(facts.watches)}"
     return 0.0, "no 'watch' compares the version that serves with the one before"
 
 
 def _before_serving(facts: ScorecardFacts) -> _Finding:
     judged = [gate for gate in facts.judged((*LOSSES, *GAPS, "golden", "disagreement")) if gate.offline]
     if judged:
-        return _WHOLE, f"gates {_names(judged)} passed before any traffic"
+        return _WHOLE, f"{_names(judged)} passed before any traffic"
     if planned := facts.planned((*LOSSES, *GAPS, "golden", "disagreement")):
-        return _HALF, f"gate {planned[0].name} is in the policy; the version that serves came without"
+        return _HALF, f"gate {planned[0].name} is in the policy, but has not judged the version that serves"
     return 0.0, "no gate compares answers or losses before traffic"
 
 
 def _canary(facts: ScorecardFacts) -> _Finding:
     if facts.promotion is not None and (ramped := [gate for gate in facts.gates.values() if gate.online]):
-        return _WHOLE, f"its share grew behind {_names(ramped)}"
+        return _WHOLE, f"{_names(ramped)} judged it on real traffic, while its share grew or in the bake"
     if facts.policy.ramp:
-        return _HALF, "the policy has a ramp; the version that serves came without"
+        return _HALF, "the policy has a ramp, but the version that serves was not promoted through it"
     return 0.0, "the policy has no weight below 100 %"
 
 
@@ -171,7 +177,10 @@ def _fresh(facts: ScorecardFacts) -> _Finding:
     if watch is not None and watch.retrain:
         return _WHOLE, f"an incident starts '{watch.retrain}'"
     if watch is not None:
-        return _HALF, "the watch tells when the version before would do better; nothing retrains by itself"
+        return (
+            _HALF,
+            "the watch tells when the version before would do better; 'watch.retrain' would start a retraining",
+        )
     return 0.0, "no 'watch' in the policy"
 
 
@@ -181,7 +190,7 @@ def _unseen(_facts: ScorecardFacts) -> _Finding:
 
 def _regression(facts: ScorecardFacts) -> _Finding:
     if judged := [gate for gate in facts.judged(LOSSES) if gate.online]:
-        return _WHOLE, f"gates {_names(judged)} judged it while it served"
+        return _WHOLE, f"{_names(judged)} judged it while it served"
     if facts.watches and facts.policy.watch is not None and facts.policy.watch.gates:
         return _WHOLE, f"the watch has judged it at {facts.watches:,} looks"
     return 0.0, "no gate of the loss has judged it while it served"

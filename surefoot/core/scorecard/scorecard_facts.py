@@ -12,6 +12,9 @@ from surefoot.core.policy.policy_types import Policy
 
 _BEFORE_TRAFFIC = frozenset({Stage.VALIDATING, Stage.SHADOWING, Stage.LIVE_SHADOWING})
 _SERVING = frozenset({Stage.RAMPING, Stage.BAKING})
+_BACK = frozenset({Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK})
+_NOT_JUDGED = frozenset({Outcome.NO_DATA, Outcome.STALE, Outcome.ERROR})
+"""What a gate answers where it has seen nothing: such a look proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class ScorecardFacts:
         promotion: The promotion of the version that serves; None where it was adopted as it was.
         gates: Gates by name, of the policy and of that promotion.
         watches: Looks at the champion after its bake [count].
-        rollbacks: Rollouts that took traffic back, and ended [count].
+        rollbacks: Rollouts that have taken traffic back [count].
         drilled_at: When a drill last passed [Unix seconds]; None before the first.
         ledger: What the journal says.
         now: The time [Unix seconds].
@@ -97,6 +100,8 @@ def collect_facts(policy: Policy, ledger: Ledger, entries: Iterable[Entry], now:
             watches += 1
         if not isinstance(event, GateJudged) or promotion is None or event.rollout != promotion.opened.rollout:
             continue
+        if event.verdict.outcome in _NOT_JUDGED:
+            continue
         metric, offline, online, passed = looks.get(event.verdict.gate, (event.verdict.metric, 0, 0, 0))
         looks[event.verdict.gate] = (
             metric,
@@ -115,9 +120,7 @@ def collect_facts(policy: Policy, ledger: Ledger, entries: Iterable[Entry], now:
         promotion=promotion,
         gates=gates,
         watches=watches,
-        rollbacks=sum(
-            one.opened.kind == RolloutKind.ROLLBACK and one.stage.is_terminal for one in ledger.rollouts.values()
-        ),
+        rollbacks=sum(one.stage in _BACK for one in ledger.rollouts.values()),
         drilled_at=ledger.drills.passed_at,
         ledger=ledger,
         now=now,
