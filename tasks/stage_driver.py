@@ -117,15 +117,17 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -
     judged = [event for e in entries if isinstance(event := decode_event(e.kind, e.data), GateJudged)]
     if not judged:
         return
-    lines = ["| gate | verdict | n | estimate | accepted | reason |", "|---|---|---:|---:|---:|---|"]
+    lines, reasons = ["| gate | verdict | n | estimate | accepted |", "|---|---|---:|---:|---:|"], [""]
     for event in {(e.stage, e.step, e.verdict.gate): e for e in judged}.values():
         v = event.verdict
         numbers = [f"{x:+.4g}" if x is not None else "" for x in (v.estimate, v.margin)]
-        reason = v.reason.replace("|", "/")
-        lines.append(f"| {v.gate} | **{v.outcome}** | {v.n:,} | {numbers[0]} | {numbers[1]} | {reason} |")
+        lines.append(f"| {v.gate} | **{v.outcome}** | {v.n:,} | {numbers[0]} | {numbers[1]} |")
+        reasons.append(f"- **{v.gate} {v.outcome}**: {v.reason}")  # a table in Prefect cuts long cells off
     key = artifact_key(model, rollout, judged[-1].stage, judged[-1].step)
     create_markdown_artifact(
-        key=key, markdown="\n".join(lines), description=f"Verdicts of {judged[-1].stage}: {name} of {model}"
+        key=key,
+        markdown="\n".join([*lines, *reasons]),
+        description=f"Verdicts of {judged[-1].stage}: {name} of {model}",
     )
 
 

@@ -152,11 +152,13 @@ def _canary(facts: ScorecardFacts) -> _Finding:
 
 def _way_back(facts: ScorecardFacts) -> _Finding:
     drill = facts.policy.drill
+    count = facts.rollbacks
+    journal = f"{count} rollback{' is' if count == 1 else 's are'} in the journal"
     if facts.drilled_at is not None and (drill is None or facts.now - facts.drilled_at < drill.expires):
         age = format_duration(facts.now - facts.drilled_at)
-        return _WHOLE, f"a drill passed {age} ago; {facts.rollbacks} rollbacks are in the journal"
-    if facts.rollbacks or facts.drilled_at is not None:
-        return _HALF, f"{facts.rollbacks} rollbacks are in the journal; no drill passed lately: 'surefoot drill'"
+        return _WHOLE, f"a drill passed {age} ago; {journal}"
+    if count or facts.drilled_at is not None:
+        return _HALF, f"{journal}; no drill passed lately: 'surefoot drill'"
     return 0.0, "no rollback and no drill is in the journal: 'surefoot drill'"
 
 
