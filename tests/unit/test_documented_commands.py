@@ -54,8 +54,8 @@ def _problem(line: str) -> str:
     command: Any = typer.main.get_command(build_app())
     words = re.sub(r"\{[^{}]*\}", "X", line).split()
     while hasattr(command, "commands") and words:
-        rest = " ".join(words)
-        for name in ALTERNATIVES.match(rest)[0].split(" | ") if ALTERNATIVES.match(rest) else words[:1]:
+        listed = ALTERNATIVES.match(" ".join(words))
+        for name in listed[0].split(" | ") if listed else words[:1]:
             if name.startswith(("-", "X")):  # an option of the group, or what a message fills in
                 break
             if name not in command.commands:

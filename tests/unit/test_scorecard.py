@@ -1,6 +1,7 @@
 """The ML Test Score of a model counts what its policy and its journal prove, and nothing else."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -81,12 +82,12 @@ def test_a_watch_is_worth_half_until_it_has_looked(promoted: Scenario) -> None:
 
 def test_a_look_that_saw_nothing_judges_nothing(promoted: Scenario) -> None:
     """A gate whose looks are NO_DATA earns what a gate earns that never looked."""
-    blind = [
-        replace(entry, data={**entry.data, "verdict": {**entry.data["verdict"], "outcome": "NO_DATA"}})
-        if entry.kind == "GateJudged"
-        else entry
-        for entry in promoted.journal.entries
-    ]
+    blind = []
+    for entry in promoted.journal.entries:
+        data: dict[str, Any] = dict(entry.data)
+        if entry.kind == "GateJudged":
+            data["verdict"] = {**data["verdict"], "outcome": "NO_DATA"}
+        blind.append(replace(entry, data=data))
     facts = collect_facts(parse_policy(POLICY), fold_entries("m", promoted.journal.entries), blind, 0.0)
     assert all(gate.looks == 0 for gate in facts.gates.values())
     assert points(make_scorecard(facts), Section.DATA, 1) == 0.5

@@ -144,7 +144,7 @@ def _before_serving(facts: ScorecardFacts) -> _Finding:
 
 def _canary(facts: ScorecardFacts) -> _Finding:
     if facts.promotion is not None and (ramped := [gate for gate in facts.gates.values() if gate.online]):
-        return _WHOLE, f"{_names(ramped)} judged it on real traffic, while its share grew or in the bake"
+        return _WHOLE, f"{_names(ramped)} judged it on real traffic"
     if facts.policy.ramp:
         return _HALF, "the policy has a ramp, but the version that serves was not promoted through it"
     return 0.0, "the policy has no weight below 100 %"
