@@ -18,6 +18,8 @@ _UNITS = 400
 _CHOSEN = 6
 """Features that are taken from each of scikit-learn's tables [count]."""
 _EXAMPLE = re.compile(r'\[\{"customer": "c7".*?\}\]')
+_TRUSTED = 'skops_trusted_types=["sklearn.tree._tree.Tree"],'
+"""What the page says of trees."""
 _EXAMPLE_LABEL = "310000"
 
 
@@ -65,6 +67,7 @@ class OwnModel:
             text = re.sub(rf"\b{page}\b", own, text)
         if self.probabilities:  # as the page says of classifiers
             text = text.replace('name="model",', 'name="model", pyfunc_predict_fn="predict_proba",')
+            text = text.replace('(retrained, name="model",', '(retrained, name="model", ' + _TRUSTED)
         return text
 
     def training(self) -> str:
@@ -112,9 +115,7 @@ def _wines(rng: np.random.Generator) -> tuple[pd.DataFrame, Any]:
 _SCALED = "make_pipeline(StandardScaler(), LogisticRegression())"
 _FOREST = "RandomForestClassifier(20, max_depth=4, random_state=1)"
 KINDS = (
-    OwnModel(
-        "a number", "prices", "price", "customer", _houses, "Ridge()", "GradientBoostingRegressor(n_estimators=20)"
-    ),
+    OwnModel("a number", "prices", "price", "customer", _houses, "Ridge()", "Ridge(alpha=10.0)"),
     OwnModel("yes or no", "tumours", "benign", "patient", _tumours, _SCALED, _FOREST, probabilities=True),
     OwnModel("three classes", "wines", "cultivar", "cellar", _wines, _SCALED, _FOREST, probabilities=True),
 )
