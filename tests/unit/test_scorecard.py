@@ -8,7 +8,7 @@ import pytest
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.scorecard.ml_test_score import Scorecard, Section, make_scorecard
-from surefoot.core.scorecard.scorecard_facts import collect_facts
+from surefoot.core.scorecard.scorecard_facts import collect_scorecard_facts
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, Scenario
 
@@ -16,7 +16,7 @@ from tests.fakes import POLICY, Scenario
 def score(env: Scenario, policy: dict[str, object]) -> Scorecard:
     """The scorecard of the fakes' model under a policy."""
     entries = env.journal.entries
-    facts = collect_facts(parse_policy(policy), fold_entries("m", entries), entries, env.clock.now())
+    facts = collect_scorecard_facts(parse_policy(policy), fold_entries("m", entries), entries, env.clock.now())
     return make_scorecard(facts)
 
 
@@ -88,6 +88,6 @@ def test_a_look_that_saw_nothing_judges_nothing(promoted: Scenario) -> None:
         if entry.kind == "GateJudged":
             data["verdict"] = {**data["verdict"], "outcome": "NO_DATA"}
         blind.append(replace(entry, data=data))
-    facts = collect_facts(parse_policy(POLICY), fold_entries("m", promoted.journal.entries), blind, 0.0)
+    facts = collect_scorecard_facts(parse_policy(POLICY), fold_entries("m", promoted.journal.entries), blind, 0.0)
     assert all(gate.looks == 0 for gate in facts.gates.values())
     assert points(make_scorecard(facts), Section.DATA, 1) == 0.5

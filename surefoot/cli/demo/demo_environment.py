@@ -1,4 +1,4 @@
-"""Give the demo's story its hands on the running stack, and show the journal."""
+"""Connect the demo to the running stack, and show what the journal records."""
 
 import time
 import uuid
@@ -19,7 +19,7 @@ from surefoot.core.journal.events import EffectDone, EffectIntended, GateJudged,
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
-from surefoot.demo.release_manager import sign_approval
+from surefoot.demo.demo_approval import sign_approval
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
@@ -73,7 +73,7 @@ class DemoEnvironment:
             Unavailable: Prefect was busy for a minute.
         """
         order = RunOrder("promote", self._model, number, reason=reason)
-        proof = wiring.run_proof(self.config, order, "demo")
+        proof = wiring.prove_run_request(self.config, order, "demo")
         parameters = {"model": self._model, "version": number, "reason": reason, **proof}
         # One key for all attempts: a request whose answer was lost must not start a second run.
         body = {"parameters": parameters, "idempotency_key": uuid.uuid4().hex}
