@@ -11,7 +11,7 @@ from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.core.assignment import assignment_bucket
+from surefoot.core.assignment import compute_assignment_bucket
 from surefoot.core.journal.chain import check_chain
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
@@ -53,7 +53,7 @@ def rows() -> list[dict[str, object]]:
     strata = tuple(BadEventStratum(share, 3, 997, 60, 19_940) for share in (0.05, 0.25, 0.5))
     verdict = median_ms(lambda: judge(gate, BadEventCounts(strata, 0.003), DecisionThresholds()), 20)
     found.append(("judge: one error-rate verdict with its band", verdict, "ms", 100.0))
-    thousand = median_ms(lambda: [assignment_bucket("salt", f"unit-{n}") for n in range(1000)], 20)
+    thousand = median_ms(lambda: [compute_assignment_bucket("salt", f"unit-{n}") for n in range(1000)], 20)
     found.append(("gateway: assign a unit to an arm", thousand, "us", 20.0))
     return [
         {"name": name, "value": round(value, 4), "unit": unit, "demand": f"<= {most:g}", "ok": value <= most}

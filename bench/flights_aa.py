@@ -11,15 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from surefoot.core.assignment import assignment_bucket
+from surefoot.core.assignment import compute_assignment_bucket
 from surefoot.core.domain import Outcome
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
+from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
 from surefoot.core.policy.parse import parse_gate
-from surefoot.core.stats.change_point import log_mixture
-from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
+from surefoot.core.stats.change_point import log_mixture_over_starts
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_evidence_increments, log_evidence
 from surefoot.demo.flight_requests import FEATURES_WITH_GAPS, build_requests, midnight
 
 DAY = 86400.0
@@ -104,11 +104,11 @@ def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float
     for trials in sequence:
         counts = strata(trials, ruler)
         if (
-            log_mixture(epoch_increments(counts, rate, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
+            log_mixture_over_starts(epoch_evidence_increments(counts, rate, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
             < -np.log(alpha) - 1e-9
         ):
             continue  # no FAIL without this evidence; the whole judge is slower
-        level = DecisionThresholds(alpha, allowance=allowed_margin_multiple(RAMP[trials.step][0]))
+        level = DecisionThresholds(alpha, allowance=choose_margin_multiple(RAMP[trials.step][0]))
         if judge(gate, BadEventCounts(counts, rate, "unit", 10**6), level).outcome is Outcome.FAIL:
             return True
     return False
@@ -137,7 +137,7 @@ def rows(replays: int) -> list[dict[str, object]]:
     stopped = dict.fromkeys([*sides, "any"], 0)
     by_request = 0
     for replay in track(range(replays), "canaries", transient=True, disable=not sys.stderr.isatty()):
-        ruler = np.array([assignment_bucket(f"replay {replay}", unit) for unit in units])
+        ruler = np.array([compute_assignment_bucket(f"replay {replay}", unit) for unit in units])
         hit = {name: rolled_back(sequence, ruler, rate, alpha) for name, (sequence, _, rate) in sides.items()}
         for name, yes in hit.items():
             stopped[name] += yes

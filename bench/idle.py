@@ -25,14 +25,14 @@ from surefoot import wiring
 from surefoot.adapters.clock import SystemClock
 from surefoot.cli.local import stack
 from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect
-from surefoot.cli.local.processes import PART_ENVIRONMENT_VARIABLE, end_processes, stack_processes
+from surefoot.cli.local.processes import STACK_PROCESS_VARIABLE, end_processes, find_stack_processes
 from surefoot.cli.local.stack_options import StackOptions
 from surefoot.cli.local.start_services import SERVER_ENVIRONMENT, STACK_SERVICES
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports, advance_rollout
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from surefoot.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,9 +66,9 @@ class EarlierClock(SystemClock):
 def spent(home: Path) -> Spent:
     """Processor time of all processes of a stack since they started, those that have ended among them [s]."""
     found: Spent = {}
-    for process in stack_processes(home):
+    for process in find_stack_processes(home):
         with contextlib.suppress(psutil.Error):
-            part, times = process.environ().get(PART_ENVIRONMENT_VARIABLE, "other"), process.cpu_times()
+            part, times = process.environ().get(STACK_PROCESS_VARIABLE, "other"), process.cpu_times()
             own = times.user + times.system + times.children_user + times.children_system
             found[part] = found.get(part, 0.0) + own
     return found
@@ -151,7 +151,7 @@ class Registered:
             ledger = earlier.append(earlier.ledger(model), ChampionAdopted(old))
             ledger = earlier.append(ledger, opened)
             ledger = earlier.append(ledger, StageEntered("r1", Stage.BAKING, 0, "a bench"))
-            ledger = journal_and_apply(ports, ledger, SetSplit(new, None, 0.0))
+            ledger = journal_and_apply_effect(ports, ledger, SetSplit(new, None, 0.0))
             self._look(earlier, model)
 
     @staticmethod
@@ -198,7 +198,7 @@ def main() -> int:
     found: dict[int, Spent] = {}
     with tempfile.TemporaryDirectory(prefix="surefoot-idle-") as folder, running(Path(folder)) as config:
         switch(config, on=False)
-        end_processes(stack_processes(config.home, ("controller",)), [], 15.0)
+        end_processes(find_stack_processes(config.home, ("controller",)), [], 15.0)
         time.sleep(options.settle)
         base = measured(config.home, options.minutes)
         print(f"servers by themselves: {base}", file=sys.stderr, flush=True)

@@ -46,7 +46,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.rollout import Ports
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from surefoot.settings import Settings
 
 MODEL = "u"
@@ -86,10 +86,10 @@ class Stack:
         self._ports = Ports(self.journal, None, self.traffic, None, SystemClock(), "bench")  # type: ignore[arg-type]
         old, new = (Version(number, directory_digest(models / number)) for number in (CHAMPION, CANDIDATE))
         self._append(ChampionAdopted(old))
-        journal_and_apply(self._ports, self.ledger(), SetSplit(old, None, 0.0))
+        journal_and_apply_effect(self._ports, self.ledger(), SetSplit(old, None, 0.0))
         self._append(RolloutOpened("up", RolloutKind.PROMOTION, new, old, POLICY, "", "", "salt", 1, "bench"))
         self._append(StageEntered("up", Stage.PROMOTING, 0, "bench"))
-        journal_and_apply(self._ports, self.ledger(), SetSplit(new, None, 0.0))
+        journal_and_apply_effect(self._ports, self.ledger(), SetSplit(new, None, 0.0))
         self._append(RolloutEnded("up", Stage.PROMOTED, "bench"))
         self.traffic.set_standby(MODEL, self.live().generation, None)
         wait_until(lambda: not self.is_loaded(CHAMPION))

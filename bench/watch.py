@@ -25,7 +25,7 @@ from bench.evaluate import show
 from bench.evaluating.prepared import write_rows
 from bench.flights_models import Shop
 from bench.watch_years import BASKET, FAULT_DAY, Fault, years
-from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.day_counts import DAY_S, FIXED_POINT_SCALE, BoundedLabelValue, DayCounts
 from surefoot.core.champion_watch.early_signals import PAST_DAYS, RECENT_DAYS, SignalReading, compute_champion_signals
 from surefoot.core.domain import Outcome
 from surefoot.demo.flight_requests import FEATURES
@@ -45,7 +45,7 @@ FAULTS = {
 }
 
 
-def look(days: Sequence[DayCounts], until: int, value: LabelValue | None = BASKET) -> list[SignalReading]:
+def look(days: Sequence[DayCounts], until: int, value: BoundedLabelValue | None = BASKET) -> list[SignalReading]:
     """Alarms of one look at the days up to one."""
     first = until - BEFORE
     seen = [one for one in days if first < one.day <= until]
@@ -81,10 +81,10 @@ def flight_days() -> list[DayCounts]:
             int(day),
             int(size),
             labelled=int(size),
-            labels=int(late) * MILLIONTHS,
+            labels=int(late) * FIXED_POINT_SCALE,
             scored=int(size),
-            came=int(late) * MILLIONTHS,
-            expected=round(score * MILLIONTHS),
+            came=int(late) * FIXED_POINT_SCALE,
+            expected=round(score * FIXED_POINT_SCALE),
         )
         for day, size, late, score in found.itertuples()
     ]
@@ -99,8 +99,8 @@ def flights_to_alarm(seed: int, days: Sequence[DayCounts]) -> int | None:
 
 
 def _four_times(day: DayCounts, rng: np.random.Generator) -> DayCounts:
-    rate = min(4.0 * day.labels / MILLIONTHS / day.labelled, 0.95)
-    labels = int(rng.binomial(day.labelled, rate)) * MILLIONTHS
+    rate = min(4.0 * day.labels / FIXED_POINT_SCALE / day.labelled, 0.95)
+    labels = int(rng.binomial(day.labelled, rate)) * FIXED_POINT_SCALE
     return replace(day, labels=labels, came=labels)
 
 

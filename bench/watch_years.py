@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.champion_watch.day_counts import MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.day_counts import FIXED_POINT_SCALE, BoundedLabelValue, DayCounts
 
 PLACES = 10
 COLUMNS = ("prediction", "weather", "price", "origin", "seats", "age", "distance")
-BASKET = LabelValue("label", 0.0, 100.0)
+BASKET = BoundedLabelValue("label", 0.0, 100.0)
 """What a request brings: a value that comes with its label, up to 100."""
 FAULT_DAY = 200
 """Day of the simulated series on which a fault begins."""
@@ -83,13 +83,13 @@ def years(seed: int, days: int, fault: Fault | None = None) -> Iterator[DayCount
             slow=int(rng.binomial(n, 1.0 / (1.0 + np.exp(2.2 - rng.normal(0.0, 0.3) - 0.2 * year)))),
             timed=n,
             labelled=told,
-            labels=round(true * MILLIONTHS),
+            labels=round(true * FIXED_POINT_SCALE),
             scored=told,
-            came=round(true * MILLIONTHS),
-            expected=round(seen * told * MILLIONTHS),
+            came=round(true * FIXED_POINT_SCALE),
+            expected=round(seen * told * FIXED_POINT_SCALE),
             columns=columns,
             valued=n,
-            value=round(min(float(brought), 1.0) * n * MILLIONTHS),
+            value=round(min(float(brought), 1.0) * n * FIXED_POINT_SCALE),
         )
 
 

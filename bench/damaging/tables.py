@@ -15,8 +15,8 @@ from deltalake import CommitProperties, write_deltalake
 from bench.damaging.files import Snapshot, damage_file
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.adapters.datalayer.delta_table import DeltaLakeTable
-from surefoot.adapters.datalayer.parquet_files import ParquetFiles
-from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine
+from surefoot.adapters.datalayer.parquet_table import ParquetTable
+from surefoot.adapters.datalayer.sql_table import SqlTable, build_table_engine
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.recovery.data_layer import SqlSource, parse_data_source
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint
@@ -41,7 +41,7 @@ def _parquet(path: Path, version: int, ids: range) -> None:
 
 def damaged_parquet(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage what was kept of a folder of Parquet files; name, way and what was wrong of each."""
-    table = ParquetFiles(folder / "table", CheckpointFiles(folder / "kept"))
+    table = ParquetTable(folder / "table", CheckpointFiles(folder / "kept"))
     for number in range(3):
         _parquet(table.folder / f"{number}.parquet", 1, range(100 * number, 100 * number + 60))
     older = (table.folder / "0.parquet").read_bytes() + b"\0"
@@ -73,7 +73,7 @@ def damaged_delta(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     yield from _sweep("Delta checkpoint", folder, files, older, times, _restore(table, checkpoint), checkpoint)
 
 
-def _restore(table: ParquetFiles | DeltaLakeTable | SqlTable, checkpoint: TableCheckpoint) -> Restore:
+def _restore(table: ParquetTable | DeltaLakeTable | SqlTable, checkpoint: TableCheckpoint) -> Restore:
     return lambda: table.restore(checkpoint, _TAKEN_BACK, "bench/9")
 
 
@@ -100,7 +100,7 @@ class Scores:
 
     def __init__(self, url: str) -> None:
         """Make it."""
-        self.engine = open_table_engine(url, "scores")
+        self.engine = build_table_engine(url, "scores")
         columns = [sa.Column("version", sa.Integer), sa.Column("at", sa.Integer), sa.Column("score", sa.Float)]
         self.rows = sa.Table("scores", sa.MetaData(), sa.Column("request", sa.String(20), primary_key=True), *columns)
         self.rows.create(self.engine)

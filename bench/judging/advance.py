@@ -9,7 +9,7 @@ from bench.judging.ours import BETA, GROWTH, LADDER, POINTS, fails, plain, strat
 from bench.judging.traffic import RAMP, Floats, Scene, baseline, sums, worse
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import BadEventStratum
-from surefoot.core.stats.rate_eprocess import NO_HARM_FACTORS, trial_increments
+from surefoot.core.stats.rate_eprocess import NO_HARM_FACTORS, trial_evidence_increments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def past_totals(past: list[BadEventStratum], share: float, guess: float) -> Floa
     made = np.zeros(len(NO_HARM_FACTORS))
     for s in past:
         cells = np.array([s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good])
-        made += np.array(trial_increments(s.share, guess, *margin, NO_HARM_FACTORS)) @ cells
+        made += np.array(trial_evidence_increments(s.share, guess, *margin, NO_HARM_FACTORS)) @ cells
     return made
 
 
@@ -76,7 +76,7 @@ def _margin(share: float) -> tuple[float, float]:
 def _passed(share: float, outcomes: np.ndarray, base: Floats, guess: float) -> int:
     """Requests until the stage's gate passes; 0 when it never does."""
     counts = sums(outcomes, LOOK)
-    rows = np.array(trial_increments(share, guess, *_margin(share), NO_HARM_FACTORS))
+    rows = np.array(trial_evidence_increments(share, guess, *_margin(share), NO_HARM_FACTORS))
     logs = plain(base[:, None] + rows @ counts.T)
     logs[: LEAST // LOOK - 1] = -math.inf
     over = np.flatnonzero(logs >= -math.log(BETA))

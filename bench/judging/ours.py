@@ -9,14 +9,14 @@ from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS, merge_strata
 from surefoot.core.judging.evidence import BadEventStratum
-from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, likely_start, log_mixture
+from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, likely_failure_start, log_mixture_over_starts
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
     NO_HARM_FACTORS,
-    epoch_increments,
+    epoch_evidence_increments,
     log_evidence,
-    mantel_haenszel,
-    trial_increments,
+    mantel_haenszel_rates,
+    trial_evidence_increments,
 )
 from surefoot.core.stats.sample_ratio import ALTERNATIVE_SHARE_FACTORS, sample_ratio_evidence
 from surefoot.core.verdicts.live_decision import SAMPLE_RATIO_ALPHA
@@ -34,7 +34,7 @@ def running(
     scene: Scene, outcomes: NDArray[np.intp], grid: tuple[float, ...], slope: float, offset: float, guess: float
 ) -> Floats:
     """Log-increments added up, for each alternative after each request [nats], shape (alternatives, length)."""
-    tables = np.array([trial_increments(share, guess, slope, offset, grid) for share, _ in scene.stages])
+    tables = np.array([trial_evidence_increments(share, guess, slope, offset, grid) for share, _ in scene.stages])
     flat = tables.transpose(1, 0, 2).reshape(len(grid), -1)
     cells = outcomes + OUTCOMES * scene.stage[: len(outcomes)]
     return np.cumsum(flat[:, cells], axis=1)
@@ -47,7 +47,7 @@ def mixed(totals: Floats, size: int) -> Floats:
         totals: Log-increments added up, shape (alternatives, requests).
         size: Length of an epoch [requests].
 
-    Law: what `log_mixture` says of the same increments.
+    Law: what `log_mixture_over_starts` says of the same increments.
     """
     length = totals.shape[1]
     each = (1.0 - BROKEN_FROM_START_WEIGHT) / MAX_EPOCHS
@@ -93,8 +93,8 @@ def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) 
 
 def beyond(counted: list[BadEventStratum], guess: float) -> bool:
     """Whether the estimate since the candidate seems to have broken lies above the limit."""
-    start = likely_start(epoch_increments(counted, guess, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
-    rates = mantel_haenszel(merge_strata([s for s in counted if s.epoch >= start]))
+    start = likely_failure_start(epoch_evidence_increments(counted, guess, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
+    rates = mantel_haenszel_rates(merge_strata([s for s in counted if s.epoch >= start]))
     return rates is not None and rates[1] > GROWTH * rates[0] + POINTS
 
 
@@ -124,7 +124,9 @@ def fails(
     over = np.flatnonzero(logs >= -math.log(alpha))
     end = int(over[0]) + 1 if len(over) else len(outcomes)
     counted = strata(scene, outcomes, end, size)
-    said = log_mixture(epoch_increments(counted, scene.rate, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
+    said = log_mixture_over_starts(
+        epoch_evidence_increments(counted, scene.rate, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS
+    )
     _same(said, float(logs[end - 1]))
     for at in _thinned(over) if guarded else over[:1]:
         if not guarded or beyond(strata(scene, outcomes, int(at) + 1, size), scene.rate):

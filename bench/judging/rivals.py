@@ -14,7 +14,7 @@ from scipy import stats
 
 from bench.judging import traffic
 from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
-from surefoot.core.stats.rate_eprocess import multiply_odds, trial_increments
+from surefoot.core.stats.rate_eprocess import multiply_odds, trial_evidence_increments
 
 ALPHA = 0.01
 WINDOW = 1_000
@@ -176,7 +176,7 @@ def sprt(scene: Scene, outcomes: NDArray[np.intp]) -> float:
     factor = line / (1.0 - line) / (scene.rate / (1.0 - scene.rate))
     if multiply_odds(scene.rate, factor) <= scene.rate:
         factor = 2.0
-    rows = [trial_increments(share, scene.rate, 1.0, 0.0, (factor,))[0] for share, _ in scene.stages]
+    rows = [trial_evidence_increments(share, scene.rate, 1.0, 0.0, (factor,))[0] for share, _ in scene.stages]
     table = np.array(rows).ravel()
     return first(np.cumsum(table[outcomes + OUTCOMES * scene.stage]) >= -math.log(ALPHA), 1)
 

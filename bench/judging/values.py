@@ -15,9 +15,9 @@ from bench.judging.traffic import Floats, Ints, Scene
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import ValueStratum
 from surefoot.core.stats import bounded_mean, mcnemar
-from surefoot.core.stats.change_point import log_mixture
+from surefoot.core.stats.change_point import log_mixture_over_starts
 from surefoot.core.stats.histogram import bucket_edge, bucket_of
-from surefoot.core.stats.rate_eprocess import HARM_FACTORS, trial_increments
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, trial_evidence_increments
 
 Bools = NDArray[np.bool_]
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -66,7 +66,7 @@ def slower(speed: Speed, rng: np.random.Generator) -> dict[str, float]:
     for quantile in QUANTILES:
         line = bucket_edge(bucket_of(float(np.quantile(past, quantile))) + 1)
         guess = float((past >= line).mean())
-        table = np.array(trial_increments(0.5, guess, 1.0, 0.0, HARM_FACTORS))
+        table = np.array(trial_evidence_increments(0.5, guess, 1.0, 0.0, HARM_FACTORS))
         each.append(mixed(np.cumsum(table[:, 2 * ~mine + (took < line)], axis=1), speed.length // MAX_EPOCHS))
     logs = plain(np.array(each))
     ours = math.inf
@@ -252,8 +252,8 @@ def revenue(scene: Scene, rng: np.random.Generator) -> dict[str, float]:
         for at, (new, old) in enumerate(counts.reshape(-1, 2, bounded_mean.VALUE_LEVELS).tolist())
         if any(new) or any(old)
     ]
-    found = bounded_mean.mean_increments(counted, center, 0.0, harm=True, higher_is_better=True)
-    _same(log_mixture(found, starts=MAX_EPOCHS), float(logs[-1]))
+    found = bounded_mean.mean_evidence_increments(counted, center, 0.0, harm=True, higher_is_better=True)
+    _same(log_mixture_over_starts(found, starts=MAX_EPOCHS), float(logs[-1]))
     candidate, champion = (_by_window(mine, spent, side, lambda x: float(x.mean())) for side in (True, False))
     z, variance = welch(mine, -spent, rivals.EVERY)
     mean = math.exp(BASKET[0] + BASKET[1] ** 2 / 2.0) * BUYS
@@ -281,7 +281,7 @@ def _one(share: float, center: float) -> Floats:
 
     def increment(arms: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, ...]:
         stratum = ValueStratum(share, *arms, 0)
-        return bounded_mean.mean_increments([stratum], center, 0.0, harm=True, higher_is_better=True)[0]
+        return bounded_mean.mean_evidence_increments([stratum], center, 0.0, harm=True, higher_is_better=True)[0]
 
     units = [tuple(row) for row in np.eye(bounded_mean.VALUE_LEVELS, dtype=int).tolist()]
     return np.array([[increment((unit, zero)) for unit in units], [increment((zero, unit)) for unit in units]])

@@ -81,7 +81,9 @@ def counted() -> Iterator[list[str]]:
 @contextlib.contextmanager
 def served(models: Sequence[str]) -> Iterator[None]:
     """Stand in for the gateway."""
-    with patch("surefoot.wiring.use_case_ports.open_traffic", lambda _: contextlib.nullcontext(ServedByAll(models))):
+    with patch(
+        "surefoot.wiring.operation_ports.open_gateway_traffic", lambda _: contextlib.nullcontext(ServedByAll(models))
+    ):
         yield
 
 

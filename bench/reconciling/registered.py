@@ -9,7 +9,7 @@ from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.domain import Version
 from surefoot.core.journal.events import ChampionAdopted, EffectDone, EffectIntended, Event, SetSplit, encode_event
 from surefoot.settings import Settings
-from surefoot.wiring import broken_policies
+from surefoot.wiring import find_broken_policies
 
 VERSIONS = 5
 CHAMPION = "2"
@@ -61,6 +61,6 @@ def installation(config: Settings, folder: Path, count: int) -> Settings:
             kind, data = encode_event(event)
             journal.append(name, seq, 0.0, "bench", kind, data)
     journal.close()
-    if wrong := broken_policies(made):
+    if wrong := find_broken_policies(made):
         raise RuntimeError(f"no policy of this bench can be read: {next(iter(wrong.values()))}")
     return made

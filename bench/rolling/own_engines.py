@@ -14,7 +14,7 @@ from bench.gateway import free_port, process
 from bench.rolling.engines import CANDIDATE, CHAMPION, Engine, backends, haproxy_process
 from surefoot.adapters.mlflow.registry import MlflowRegistry
 from surefoot.adapters.traffic.alias import AliasTraffic
-from surefoot.adapters.traffic.haproxy import MAP_FILE, HaproxyTraffic
+from surefoot.adapters.traffic.haproxy import SPLIT_MAP_FILE, HaproxyTraffic
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Traffic
 
@@ -27,8 +27,8 @@ _DEADLINE_S = 5.0
 def surefoot_haproxy(models: Path, folder: Path) -> Iterator[Engine]:
     """HAProxy through our adapter: the split in a map, weights set and read back."""
     with backends(models, folder) as ports:
-        (folder / MAP_FILE).touch()
-        uses = f"  http-response set-header X-Surefoot-Split %[str({_MODEL}),map({folder / MAP_FILE},none)]"
+        (folder / SPLIT_MAP_FILE).touch()
+        uses = f"  http-response set-header X-Surefoot-Split %[str({_MODEL}),map({folder / SPLIT_MAP_FILE},none)]"
         with haproxy_process(ports, folder, uses) as (port, admin):
             traffic = HaproxyTraffic([f"unix:{admin}"], "models", "s{version}", folder / "locks")
             yield _engine(traffic, port, 50.0)

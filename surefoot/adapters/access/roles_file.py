@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from surefoot.adapters.config.policy_folder import ROLES_FILE
-from surefoot.adapters.config.strict_yaml import Document, load_yaml
-from surefoot.core.access.identity_claims import IdentityProvider, is_safe_address
+from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
+from surefoot.core.access.identity_claims import IdentityProvider, is_safe_provider_address
 from surefoot.core.access.roles import EVERY_MODEL, Role, RoleAssignments
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.naming.model_names import is_model_name
@@ -33,7 +33,7 @@ class ProviderSection(PolicyModel):
 
     def broken_rules(self) -> Iterator[Violation]:
         """Keys of an address that is not encrypted could be anyone's."""
-        if not is_safe_address(self.issuer):
+        if not is_safe_provider_address(self.issuer):
             yield Violation(("issuer",), "expected an address of https://, or of http:// on this host")
 
 
@@ -69,7 +69,7 @@ def read_roles(configs: Path) -> RoleAssignments | None:
     if not has_roles_file(configs):
         return None
     path = configs / ROLES_FILE
-    document = Document()
+    document = YamlDocument()
     value = load_yaml(path, document, "file of roles")
     try:
         found = RolesFile.model_validate(value)

@@ -1,4 +1,4 @@
-"""Define the evidence from synthetic corner-case rows and from rare groups."""
+"""Define the evidence from synthetic corner-case rows, and from rare groups supplemented by older requests."""
 
 from dataclasses import dataclass
 
