@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prefect.client.schemas.objects import State
 
-from surefoot.adapters.access.refusal_log import ACCESS_LOG
+from surefoot.adapters.access.access_log import ACCESS_LOG
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.access.run_requests import REQUEST_SIGNATURE_NAMESPACE, RunOrder, RunRequest, make_request

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from surefoot.adapters.access.refusal_log import ACCESS_LOG
+from surefoot.adapters.access.access_log import ACCESS_LOG
 from surefoot.adapters.access.token_file import TOKENS_FILE, TokenFile
 from surefoot.core.access.roles import Role
 from surefoot.core.access.webhook_messages import WEBHOOK_PATH, derive_webhook_secret, sign_webhook

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.watch_years import FAULT_DAY, Fault, years
+from bench.watch_years import FAULT_DAY, Fault, simulate_years
 from surefoot.core.champion_watch.day_counts import FIXED_POINT_SCALE, BoundedLabelValue, DayCounts
 from surefoot.core.champion_watch.early_signals import (
     MIN_PAST_DAYS,
@@ -139,7 +139,7 @@ def test_values_that_were_never_there_alarm_however_much_a_column_moves() -> Non
 @given(st.permutations(range(BEFORE)), st.integers(0, 3))
 def test_days_may_come_in_any_order(order: list[int], seed: int) -> None:
     """Law: what is read does not depend on the order of the days."""
-    days = list(years(seed, BEFORE))
+    days = list(simulate_years(seed, BEFORE))
     shuffled = [days[place] for place in order]
     assert compute_champion_signals(shuffled, BEFORE - 1, BEFORE - 1, PER_YEAR) == compute_champion_signals(
         days, BEFORE - 1, BEFORE - 1, PER_YEAR
@@ -158,7 +158,7 @@ def test_a_smaller_budget_or_more_signals_make_each_comparison_stricter(per_year
 @pytest.mark.parametrize("fault", [Fault(times=4.0), Fault(answers=1.0 / 3.0), Fault(broken="seats")])
 def test_a_fault_in_a_simulated_year_alarms_within_two_weeks(fault: Fault) -> None:
     """A fourfold base rate, answers that do not follow it and a broken column alarm; the bench has a hundred."""
-    days = list(years(7, FAULT_DAY + 14, fault))
+    days = list(simulate_years(7, FAULT_DAY + 14, fault))
     assert not any(alarms(days[: until + 1], until) for until in range(FAULT_DAY - 20, FAULT_DAY))
     assert any(alarms(days[: until + 1], until) for until in range(FAULT_DAY, FAULT_DAY + 14))
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.access import delivery_store
+from surefoot.adapters.access.access_log import ACCESS_LOG, record_access
 from surefoot.adapters.access.delivery_store import DeliveryStore
-from surefoot.adapters.access.refusal_log import ACCESS_LOG, record_access
 from surefoot.adapters.access.roles_file import read_roles, roles_file_problems
 from surefoot.adapters.access.token_file import TOKENS_FILE, TokenFile
 from surefoot.core.access.access_tokens import authenticate
@@ -163,7 +163,7 @@ def test_deliveries_are_kept_as_long_as_they_matter(tmp_path: Path, monkeypatch:
 
 def test_the_access_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strangers who are refused again and again fill no disk, and a folder that is gone stops nothing."""
-    monkeypatch.setattr("surefoot.adapters.access.refusal_log._MAX_BYTES", 1000)
+    monkeypatch.setattr("surefoot.adapters.access.access_log._MAX_BYTES", 1000)
     for _ in range(100):
         record_access(tmp_path, NOW, "unknown", Action.ABORT, "m" * 10_000, "refused\nforged line")
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4000

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from bench.watch_years import FAULT_DAY, Fault, years
+from bench.watch_years import FAULT_DAY, Fault, simulate_years
 from surefoot.core.champion_watch.day_counts import DAY_S, DayCounts
 from surefoot.core.champion_watch.early_signal_history import EarlySignalHistory
 from surefoot.core.domain import Outcome, Stage
@@ -35,9 +35,9 @@ from tests.fakes import POLICY, FakeJournal, Killed, Scenario
 from tests.sweeps import swept
 
 LOSS = {"metric": "brier", "role": "guardrail", "margin": 0.02, "block": "1d", "labels": {"maturity": "12h"}}
-QUIET = list(years(3, FAULT_DAY + 10))
-BROKEN = list(years(3, FAULT_DAY + 10, Fault(times=4.0)))
-DRIFTED = list(years(3, FAULT_DAY + 10, Fault(broken="seats")))
+QUIET = list(simulate_years(3, FAULT_DAY + 10))
+BROKEN = list(simulate_years(3, FAULT_DAY + 10, Fault(times=4.0)))
+DRIFTED = list(simulate_years(3, FAULT_DAY + 10, Fault(broken="seats")))
 
 
 def policy(**watch: object) -> dict[str, object]:

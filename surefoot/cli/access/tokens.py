@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from surefoot.adapters.access.refusal_log import record_access
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.token_file import TokenFile
 from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json

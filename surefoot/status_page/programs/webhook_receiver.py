@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.delivery_store import DeliveryStore
-from surefoot.adapters.access.refusal_log import record_access
 from surefoot.core.access.webhook_messages import (
     DELIVERY_HEADER,
     MAX_WEBHOOK_BODY_BYTES,

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.access.refusal_log import record_access
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.roles_file import has_roles_file, read_roles
 from surefoot.adapters.access.token_file import TokenFile
 from surefoot.core.access.access_tokens import authenticate

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from surefoot.adapters.access.refusal_log import record_access
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.roles_file import has_roles_file
 from surefoot.adapters.access.used_requests import UsedRequests
 from surefoot.adapters.approvals.approver_files import ApproverFiles
