@@ -1,4 +1,4 @@
-"""Start a gateway or proxy that splits traffic over two versions, and can take the new version back."""
+"""Start each compared system (gateway, proxy or restarted MLflow server) with two versions, ready to roll back."""
 
 import contextlib
 import os

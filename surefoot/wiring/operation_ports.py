@@ -1,4 +1,4 @@
-"""Open the ports of one operation, which are its interfaces to the outside world."""
+"""Build the ports (interfaces to the outside world) that one operation, such as a promotion, needs."""
 
 import hashlib
 from collections.abc import Iterator

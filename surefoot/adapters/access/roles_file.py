@@ -13,7 +13,7 @@ from surefoot.core.access.roles import EVERY_MODEL, Role, RoleAssignments
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.naming.model_names import is_model_name
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.pydantic_errors import violations_from_error
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error
 from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
 from surefoot.core.policy.violations import Violation
 
@@ -74,7 +74,7 @@ def read_roles(configs: Path) -> RoleAssignments | None:
     try:
         found = RolesFile.model_validate(value)
     except ValidationError as error:
-        broken = violations_from_error(error, value, root=RolesFile)
+        broken = convert_pydantic_error(error, value, root=RolesFile)
         (line, rule), *more = [(document.line(one.path), str(one)) for one in (*document.unread, *broken)]
         raise PolicyInvalid(str(path), line, rule, more) from error
     problems = [(document.line(one.path), str(one)) for one in document.unread]

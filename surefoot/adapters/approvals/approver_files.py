@@ -15,7 +15,7 @@ from surefoot.core.approvals.approval_checks import Signer
 from surefoot.core.approvals.approval_statement import APPROVAL_SIGNATURE_NAMESPACE
 from surefoot.core.errors import ApprovalInvalid, NotFound, PolicyInvalid, Unavailable
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.pydantic_errors import violations_from_error
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error
 from surefoot.core.policy.scalars import Name, Text, Texts
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def read_approver_groups(configs: Path) -> ApproverGroups:
     try:
         groups = ApproverGroups.model_validate(value)
     except ValidationError as error:
-        broken = violations_from_error(error, value, root=ApproverGroups)
+        broken = convert_pydantic_error(error, value, root=ApproverGroups)
         (line, rule), *more = [(document.line(one.path), str(one)) for one in (*document.unread, *broken)]
         raise PolicyInvalid(str(path), line, rule, more) from error
     if document.unread:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
 from surefoot.core.errors import PolicyInvalid
-from surefoot.core.policy.pydantic_errors import violations_from_error
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.violations import Violation
 
@@ -32,7 +32,7 @@ def read_notify_config(configs: Path) -> NotifyConfig | None:
     try:
         config = NotifyConfig.model_validate(value)
     except ValidationError as error:
-        broken = violations_from_error(error, value, root=NotifyConfig)
+        broken = convert_pydantic_error(error, value, root=NotifyConfig)
     unread = [one.path for one in document.unread]
     broken = [one for one in broken if not any(one.path[: len(path)] == path for path in unread)]
     found = [(document.line(one.path), str(one)) for one in (*document.unread, *broken)]

@@ -1,4 +1,4 @@
-"""Compute corrected answers, those of a good version, to the requests that a bad version answered."""
+"""Compute what a good version would have answered to the requests that a bad version answered."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

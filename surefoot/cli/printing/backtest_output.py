@@ -1,4 +1,4 @@
-"""Print a back-test's gate evaluations, convert them to JSON, or back-test an incident case."""
+"""Print a back-test's gate evaluations, convert them to JSON, and print the back-test of an incident case."""
 
 from collections.abc import Sequence
 from pathlib import Path

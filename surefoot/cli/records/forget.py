@@ -1,4 +1,4 @@
-"""Define the command `forget`, which removes one person's records."""
+"""Define the command `forget`, which removes the records of one unit, such as a customer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -19,7 +19,7 @@ from surefoot.core.policy.cross_section_rules import (
 from surefoot.core.policy.gates.any_gate import GATE_ADAPTER
 from surefoot.core.policy.gates.base import Gate
 from surefoot.core.policy.policy import Policy
-from surefoot.core.policy.pydantic_errors import find_unknown_keys, violations_from_error
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error, find_unknown_keys
 from surefoot.core.policy.scalars import Name
 from surefoot.core.policy.sections import Log, Reaction, ReactionSetting
 from surefoot.core.policy.steps import GateNames, WeightShare, step_kind
@@ -71,7 +71,7 @@ def parse_policy(value: object) -> Policy:
     try:
         return Policy.model_validate(value)
     except ValidationError as error:
-        raise violations_from_error(error, value)[0] from None
+        raise convert_pydantic_error(error, value)[0] from None
 
 
 def parse_gate(name: str, value: object) -> Gate:
@@ -83,7 +83,7 @@ def parse_gate(name: str, value: object) -> Gate:
     try:
         return GATE_ADAPTER.validate_python(value).with_name(name)
     except ValidationError as error:
-        raise violations_from_error(error, {"gates": {name: value}}, ("gates", name))[0] from None
+        raise convert_pydantic_error(error, {"gates": {name: value}}, ("gates", name))[0] from None
 
 
 def examine_policy(value: object) -> ExaminedPolicy:
@@ -94,7 +94,7 @@ def examine_policy(value: object) -> ExaminedPolicy:
         policy = Policy.model_validate(value)
     except ValidationError as error:
         outline = _outline(value)
-        broken = violations_from_error(error, value) + _behind_unknown_keys(error, value) + list(broken_rules(outline))
+        broken = convert_pydantic_error(error, value) + _behind_unknown_keys(error, value) + list(broken_rules(outline))
         # A name that is misspelt in a step is told there, and not as a gate that no step names.
         misnamed = any(violation.path[:1] in {("steps",), ("bake",)} for violation in broken)
         if not misnamed and _at(value, "steps") is not None and _at(value, "bake") is not None:
@@ -132,7 +132,7 @@ def _behind_unknown_keys(error: ValidationError, value: object) -> list[Violatio
     try:
         Policy.model_validate(pruned)
     except ValidationError as more:
-        return violations_from_error(more, pruned)
+        return convert_pydantic_error(more, pruned)
     return []
 
 

@@ -39,7 +39,7 @@ _BOUNDS = {
 }
 
 
-def violations_from_error(
+def convert_pydantic_error(
     error: ValidationError, value: object, under: KeyPath = (), root: type[BaseModel] = Policy
 ) -> list[Violation]:
     """What is broken in a policy, in the order in which pydantic found it.

@@ -1,4 +1,4 @@
-"""Read the journal as runs that begin and end, such as rollouts and stages."""
+"""Read the journal as runs that begin and end, such as rollouts and stages, for traces and lineage."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Gather a gate's evidence after importing it from external sources."""
+"""Import a gate's records from external sources, then compute its evidence from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

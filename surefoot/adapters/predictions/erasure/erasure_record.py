@@ -1,4 +1,4 @@
-"""Record the progress of an erasure in a file, so that an interrupted erasure can be finished."""
+"""Record the progress of an erasure in a file, so that an interrupted one can be finished."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Remove the requests to erase from every file of a model's prediction log."""
+"""Erase given requests, such as those of one customer, from every file of a model's prediction log."""
 
 import time
 from collections.abc import Iterator

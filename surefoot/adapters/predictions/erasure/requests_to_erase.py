@@ -1,4 +1,4 @@
-"""Find the logged requests of one customer or other unit, and the texts in them, to erase both."""
+"""Find the logged requests of one unit, such as a customer, and the texts in them, so that both are erased."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Remove the requests to erase from the JSON-lines segments of a prediction log, in place."""
+"""Erase given requests from the JSON-lines segments of a prediction log, in place."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Write the Parquet tables of a prediction log again without the requests to erase."""
+"""Rewrite the Parquet tables of a prediction log without given requests."""
 
 from pathlib import Path
 
