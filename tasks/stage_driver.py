@@ -1,4 +1,4 @@
-"""Drive a rollout through one stage in a Prefect task, and provide what several tasks need for that."""
+"""Drive a rollout through one stage in a Prefect task, and hold helpers that several tasks share."""
 
 import os
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Simulate verdicts on latency, shadow answers, revenue and late outcomes (rows 14 to 17)."""
+"""Simulate verdicts on latency, shadow answers, revenue and late outcomes (rows 14 to 17 of the bench's table)."""
 
 import math
 

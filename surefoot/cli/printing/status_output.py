@@ -1,4 +1,4 @@
-"""Print which versions of a model are served and which rollout is open, or convert it to JSON."""
+"""Print which versions of a model are served and which rollout is open, or convert this status to JSON."""
 
 from collections.abc import Sequence
 

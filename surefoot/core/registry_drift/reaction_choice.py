@@ -1,4 +1,4 @@
-"""Choose how to react to an alias `champion` that was moved by hand, and how often it is set back."""
+"""Choose how to react to an alias `champion` that was moved by hand, and limit how often it is set back."""
 
 from surefoot.core.domain import RolloutKind
 from surefoot.core.journal.ledger import Ledger

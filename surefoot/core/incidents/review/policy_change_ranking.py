@@ -1,4 +1,4 @@
-"""Rank back-tested policy changes by how soon they detect an incident, and choose one with few false alarms."""
+"""Define an incident's review, and rank its back-tested policy changes by how soon they detect the incident."""
 
 import datetime as dt
 import math
