@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from surefoot.core.errors import Rejected
 _INSTALL = "pip install 'surefoot[postgres]'"
 _LONGEST_SOCKET = 107
 """Longest path of a unix socket, in Linux and in PostgreSQL [bytes]."""
+_PLAIN_PATH = re.compile(r"[\w/.+@~ -]+")
+"""Paths that clients do not take for several."""
 _SOCKET = ".s.PGSQL.5432"
 _USERS = ("pgserver", "postgres")
 """Users as which PostgreSQL runs where Surefoot runs as root, which PostgreSQL refuses to."""
@@ -52,9 +55,9 @@ def has_databases(home: Path) -> bool:
 
 
 def socket_folder(home: Path) -> Path:
-    """Folder of the socket: in the home folder, or below /tmp where the path of the socket would be too long."""
+    """Folder of the socket: in the home folder, or below /tmp where that is too long, or has a comma or the like."""
     inside = postgres_folder(home) / "socket"
-    if len(os.fsencode(inside / _SOCKET)) <= _LONGEST_SOCKET:
+    if len(os.fsencode(inside / _SOCKET)) <= _LONGEST_SOCKET and _PLAIN_PATH.fullmatch(str(inside)):
         return inside
     return Path("/tmp") / f"surefoot-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"  # noqa: S108 - its owner is checked
 

@@ -85,7 +85,7 @@ def prepare_postgres(config: Settings, *, fresh: bool) -> ServerCommand:
     _make_private_folder(sockets, owner)
     options = {
         "listen_addresses": "",
-        "unix_socket_directories": '"{}"'.format(str(sockets).replace('"', '""')),
+        "unix_socket_directories": f'"{sockets}"',
         "unix_socket_permissions": "0700",  # the socket asks for no password
         "extension_control_path": f"$system:{share}",
         "max_connections": "200",
