@@ -109,7 +109,7 @@ def test_a_half_made_cluster_is_made_again(folder: Path) -> None:
 
 def test_a_home_in_a_long_folder_has_its_socket_elsewhere(folder: Path) -> None:
     """A home whose socket would have too long a path is served all the same, and its socket is as private."""
-    assert str(socket_folder(folder / "one, two")).startswith("/tmp/surefoot-")  # clients split it at the comma
+    assert socket_folder(folder / "one, two").name.startswith("surefoot-")  # clients split it at the comma
     config = settings(folder / ("long" * 40) / "home")
     assert not config.postgres.startswith(str(folder))
     prepare_postgres(config, fresh=True)
