@@ -180,8 +180,8 @@ def server_ports(config: Settings) -> dict[str, int]:
 def bring_up(config: Settings, wanted: Collection[str], pending: set[str], report: _PrintLine) -> Settings:
     """Start what is wanted; `pending` names at any time what has been started and does not answer yet."""
     env = stack_environment(config)
-    if "postgres" in wanted:
-        config = _bring_up_postgres(config, env, pending, report)
+    if config.uses_postgres:
+        config = _bring_up_postgres(config, env, wanted, pending, report)
     python = [sys.executable, "-m"]
 
     def begin(name: str, *command: str) -> None:
@@ -242,17 +242,21 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
     return config
 
 
-def _bring_up_postgres(config: Settings, env: Mapping[str, str], pending: set[str], report: _PrintLine) -> Settings:
-    """Start PostgreSQL, which the others need, and make its databases."""
-    pending.add("postgres")
-    server = prepare_postgres(config, fresh=False)
-    with defer_stop_signals():
-        started = _start(config, "postgres", server.words, env, server.folder, server.owner)
-        config = _remember(config, "postgres", started)
+def _bring_up_postgres(
+    config: Settings, env: Mapping[str, str], wanted: Collection[str], pending: set[str], report: _PrintLine
+) -> Settings:
+    """Start PostgreSQL, which the others need, and make its databases, which an interrupted `up` may not have done."""
+    if "postgres" in wanted:
+        pending.add("postgres")
+        server = prepare_postgres(config, fresh=False)
+        with defer_stop_signals():
+            started = _start(config, "postgres", server.words, env, server.folder, server.owner)
+            config = _remember(config, "postgres", started)
     _wait_until(config, "postgres", lambda: is_ready(config), "did not answer")
     version = make_databases(config)
-    pending.remove("postgres")
-    report(f"PostgreSQL {version} in {postgres_folder(config.home)}")
+    if "postgres" in wanted:
+        pending.remove("postgres")
+        report(f"PostgreSQL {version} in {postgres_folder(config.home)}")
     return config
 
 
