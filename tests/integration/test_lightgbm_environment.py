@@ -42,6 +42,10 @@ POLICY = {
     "bake": {"for": "5s", "gates": ["errors"]},
     "serving": {"environment": "version"},
 }
+SUITE = {
+    "name": "m",
+    "expectations": [{"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}}],
+}
 TRAIN = """
 import json, sys, warnings
 import lightgbm, mlflow, numpy, pandas
@@ -70,6 +74,7 @@ def stack(tmp_path: Path, mlflow_server: str) -> Iterator[ServedStack]:
         made.client.log_artifacts(run.info.run_id, folder, "model")
         made.client.create_model_version(MODEL, f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
     made.client.set_registered_model_alias(MODEL, "champion", "1")
+    (made.config.project / "expectations" / "m.json").write_text(json.dumps(SUITE))
     (made.config.configs / "policy.yaml").write_text(yaml.safe_dump(POLICY))
     made.start()
     try:
