@@ -110,7 +110,7 @@ def find_owner(home: Path, *, create: bool = True) -> Owner | None:
     """The user as which PostgreSQL runs; None for the user of this process, or one that is not there yet.
 
     Args:
-        home: The home folder; whoever owns the databases in it stays their owner.
+        home: The home folder; the owner of the databases in it stays their owner.
         create: Whether a user is made where there is none.
 
     Raises:
