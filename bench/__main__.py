@@ -1,4 +1,4 @@
-"""`python -m bench [--json FILE]`: what a journal entry, a verdict and a decision cost on this machine."""
+"""`python -m bench [--json FILE]`: measures what a journal entry, a verdict and an arm assignment cost."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.core.assignment import assignment_bucket
+from surefoot.core.assignment import compute_assignment_bucket
 from surefoot.core.journal.chain import check_chain
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
@@ -19,7 +19,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
 
 
-def median_ms(work: Callable[[], object], rounds: int) -> float:
+def _median_ms(work: Callable[[], object], rounds: int) -> float:
     """Median wall time of one call [ms]."""
     times = []
     for _ in range(rounds):
@@ -43,17 +43,17 @@ def rows() -> list[dict[str, object]]:
             head += len(journal.read("m", after=head))
             journal.append("m", head, 0.0, "bench", "Paused", {"rollout": "r", "reason": "x" * 200})
 
-        found.append(("journal: durable append with its read, SQLite", median_ms(append, count), "ms", 25.0))
+        found.append(("journal: durable append with its read, SQLite", _median_ms(append, count), "ms", 25.0))
         entries = journal.read("m")
         found.append(
-            ("journal: re-derive an entry's hash", median_ms(lambda: check_chain(entries), 5) / count, "ms", 1.0)
+            ("journal: re-derive an entry's hash", _median_ms(lambda: check_chain(entries), 5) / count, "ms", 1.0)
         )
         journal.close()
     gate = parse_gate("errors", {"metric": "error_rate", "margin": 0.01})
     strata = tuple(BadEventStratum(share, 3, 997, 60, 19_940) for share in (0.05, 0.25, 0.5))
-    verdict = median_ms(lambda: judge(gate, BadEventCounts(strata, 0.003), DecisionThresholds()), 20)
+    verdict = _median_ms(lambda: judge(gate, BadEventCounts(strata, 0.003), DecisionThresholds()), 20)
     found.append(("judge: one error-rate verdict with its band", verdict, "ms", 100.0))
-    thousand = median_ms(lambda: [assignment_bucket("salt", f"unit-{n}") for n in range(1000)], 20)
+    thousand = _median_ms(lambda: [compute_assignment_bucket("salt", f"unit-{n}") for n in range(1000)], 20)
     found.append(("gateway: assign a unit to an arm", thousand, "us", 20.0))
     return [
         {"name": name, "value": round(value, 4), "unit": unit, "demand": f"<= {most:g}", "ok": value <= most}

@@ -1,4 +1,4 @@
-"""Connect `surefoot up` to an MLflow, a Prefect and a journal that exist already, and promote a version by alias there.
+"""Connect `surefoot up` to existing MLflow, Prefect and journal servers, and promote a version by alias.
 
 `python -m bench.connect --json FILE`: MLflow, with basic authentication, and the journal are in PostgreSQL; so is
 Prefect, with an auth string, where the host's PostgreSQL has the extension pg_trgm that Prefect needs. The user of
@@ -20,10 +20,10 @@ from bench.connecting.rollout import (
     MODEL,
     Caller,
     Installation,
-    credentials,
     make_project,
     promote_by_alias,
     register_versions,
+    user_environment,
     wait_until_served,
 )
 from bench.connecting.servers import Mlflow, Prefect, running_mlflow, running_prefect
@@ -40,7 +40,7 @@ def connect(folder: Path, postgres: Postgres, mlflow: Mlflow, prefect: Prefect) 
     installation = Installation(
         folder / "home",
         make_project(folder / "project"),
-        credentials(mlflow, prefect, password),
+        user_environment(mlflow, prefect, password),
         postgres.url("journal", user="surefoot", password=password),
     )
     url = postgres.url("journal", user="surefoot", password=f"${{{JOURNAL_VARIABLE}}}")

@@ -1,4 +1,4 @@
-"""`python -m bench.damage [--share S] [--json FILE]`: 1,000 damaged artifacts and checkpoints, none of which is used.
+"""`python -m bench.damage [--share S] [--json FILE]`: damages 1,000 artifacts and checkpoints; none may be used.
 
 Bits are flipped, files cut, swapped, replaced by older ones, made longer or removed: of models of two kinds in the
 cache and in the registry, of checkpoints of Parquet and Delta tables, of rows in SQLite and PostgreSQL, of files.
@@ -17,16 +17,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.damaging.artifacts import damaged_artifacts
-from bench.damaging.files import WAYS
-from bench.damaging.tables import damaged_delta, damaged_parquet, damaged_postgresql, damaged_sqlite
+from bench.damaging.artifacts import damage_artifacts
+from bench.damaging.files import DAMAGE_KINDS
+from bench.damaging.tables import (
+    damage_delta_checkpoint,
+    damage_parquet_checkpoint,
+    damage_postgresql_checkpoint,
+    damage_sqlite_checkpoint,
+)
 
 _EACH = {
-    damaged_artifacts: 100,
-    damaged_parquet: 150,
-    damaged_delta: 150,
-    damaged_sqlite: 200,
-    damaged_postgresql: 100,
+    damage_artifacts: 100,
+    damage_parquet_checkpoint: 150,
+    damage_delta_checkpoint: 150,
+    damage_sqlite_checkpoint: 200,
+    damage_postgresql_checkpoint: 100,
 }
 """How often each sweep damages something; the first one in four places."""
 
@@ -51,15 +56,15 @@ def main() -> int:
                 stopped[name, way] += not problem
                 if problem:
                     problems.append(f"{name}, {way}: {problem}")
-    table = Table("damaged", *WAYS)
+    table = Table("damaged", *DAMAGE_KINDS)
     for name in dict.fromkeys(name for name, _ in tried):
-        table.add_row(name, *(f"{stopped[name, way]} of {tried[name, way]}" for way in WAYS))
+        table.add_row(name, *(f"{stopped[name, way]} of {tried[name, way]}" for way in DAMAGE_KINDS))
     Console(width=140).print(table)
     for line in problems[:20]:
         print(f"NOT STOPPED {line}")
     rows: list[dict[str, object]] = []
     for name in dict.fromkeys(name for name, _ in tried):
-        whole, held = (sum(count[name, way] for way in (*WAYS, "none")) for count in (tried, stopped))
+        whole, held = (sum(count[name, way] for way in (*DAMAGE_KINDS, "none")) for count in (tried, stopped))
         rows.append({"name": f"{name}: stopped", "value": held, "unit": f"of {whole}", "demand": f">= {whole}",
                      "ok": held == whole})  # fmt: skip
     print(f"{sum(stopped.values())} of {sum(tried.values())} were stopped")

@@ -1,4 +1,4 @@
-"""`python -m bench.evaluate [--rows N ...] [--times N] [--json FILE]`: the whole shadow evaluation beside the models.
+"""`python -m bench.evaluate [--rows N ...] [--times N] [--json FILE]`: compares evaluation and prediction times.
 
 Both versions of the flights model are asked about every request of a log and judged by five gates. Beside it, in turns,
 both are asked alone at the same time: two processes that predict the same rows from frames in memory, in chunks of the
@@ -21,8 +21,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from bench.evaluating.measured import Cost, measure
-from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
+from bench.evaluating.evaluation_data import MODEL, EvaluationData, prepare_data, write_result_rows
+from bench.evaluating.process_cost import Cost, measure
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
@@ -35,44 +35,44 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
 from surefoot.demo.flight_requests import FEATURES
 
-HERE = Path(__file__).parent
-LABELS = {"maturity": "12h", "coverage": 0.5}
-GATES = tuple(
+BENCH_FOLDER = Path(__file__).parent
+LABEL_SETTINGS = {"maturity": "12h", "coverage": 0.5}
+_GATES = tuple(
     parse_gate(name, keys)
     for name, keys in {
         "errors": {"metric": "error_rate", "margin": "2pp"},
-        "quality": {"metric": "brier", "margin": 0.01, "labels": LABELS, "block": "1d"},
+        "quality": {"metric": "brier", "margin": 0.01, "labels": LABEL_SETTINGS, "block": "1d"},
         "cost": {
             "metric": "cost_per_request",
             "costs": {"tp": 60, "fp": 20, "fn": 100, "tn": 0},
             "threshold": 0.3,
             "margin": 0.5,
-            "labels": LABELS,
+            "labels": LABEL_SETTINGS,
         },
         "slices": {
             "metric": "brier",
             "by": ["origin", "carrier"],
             "margin": 0.02,
             "min_per_slice": 1000,
-            "labels": LABELS,
+            "labels": LABEL_SETTINGS,
         },
-        "calibration": {"metric": "ece", "max": 0.1, "labels": LABELS},
+        "calibration": {"metric": "ece", "max": 0.1, "labels": LABEL_SETTINGS},
     }.items()
 )
-FIRST_LOOK = 1e11
+_FIRST_LOOK = 1e11
 """End of the window of a first look [Unix seconds]: after every request."""
-SECOND_LOOK = 0.03
+_SECOND_LOOK = 0.03
 """Longest second look after 1 % new rows, as a share of the first."""
-MLFLOW_ROWS = 300_000
+_MLFLOW_ROWS = 300_000
 """Largest size at which `mlflow.models.evaluate` is run beside [rows]."""
-MEMORY_GROWTH = 1.3
+_MEMORY_GROWTH = 1.3
 """Most memory for the largest log, as a multiple of that for the smallest."""
 FROM_PARQUET, FROM_LINES = 0.8, 0.5
 """Least speed, as a share of that of the models alone."""
 MEMORY_MB = 8000
 
 
-class Folders:
+class VersionFolders:
     """Versions that are folders of their number."""
 
     def __init__(self, root: Path) -> None:
@@ -84,7 +84,7 @@ class Folders:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class _Run:
     """One evaluation.
 
     Attributes:
@@ -98,17 +98,17 @@ class Run:
     asked: int
 
 
-def open_replay(prepared: Prepared, root: Path, kept: Path) -> IncrementalReplay:
+def _open_replay(prepared: EvaluationData, root: Path, kept: Path) -> IncrementalReplay:
     """A replay of a log, with what it keeps in a folder."""
-    models = VersionProcesses(Folders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
+    models = VersionProcesses(VersionFolders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
     return IncrementalReplay(PredictionLog(root), models.start_scorer, kept)
 
 
-def ask_gates(prepared: Prepared, root: Path, replay: IncrementalReplay, until: float) -> dict[str, Verdict]:
+def _ask_gates(prepared: EvaluationData, root: Path, replay: IncrementalReplay, until: float) -> dict[str, Verdict]:
     """Ask five gates about the log up to some time [Unix seconds]."""
-    evidence = PredictionLogEvidence(PredictionLog(root), replay, lambda *_: no_suite())
+    evidence = PredictionLogEvidence(PredictionLog(root), replay, lambda *_: raise_no_suite())
     made = {}
-    for gate in GATES:
+    for gate in _GATES:
         question = EvidenceRequest(
             MODEL,
             gate,
@@ -119,64 +119,64 @@ def ask_gates(prepared: Prepared, root: Path, replay: IncrementalReplay, until: 
             since=0.0,
             until=until,
             opened=until,
-            look_gates=GATES,
+            look_gates=_GATES,
         )
         made[gate.name] = judge(gate, evidence.gather(question), DecisionThresholds())
     return made
 
 
-def evaluate(prepared: Prepared, root: Path) -> Run:
+def _evaluate(prepared: EvaluationData, root: Path) -> _Run:
     """Ask five gates about the whole log, with nothing kept of it."""
     verdicts: dict[str, Verdict] = {}
     asked = [0]
 
     def work() -> None:
         with tempfile.TemporaryDirectory() as kept:
-            replay = open_replay(prepared, root, Path(kept))
-            verdicts.update(ask_gates(prepared, root, replay, FIRST_LOOK))
+            replay = _open_replay(prepared, root, Path(kept))
+            verdicts.update(_ask_gates(prepared, root, replay, _FIRST_LOOK))
             asked[0] = replay.rows_scored
             replay.close()
 
-    return Run(measure(work), verdicts, asked[0])
+    return _Run(measure(work), verdicts, asked[0])
 
 
-def look_again(prepared: Prepared, rows: int) -> dict[str, Run]:
+def _look_again(prepared: EvaluationData, rows: int) -> dict[str, _Run]:
     """Ask about a compacted log, and again after 1 % more rows have come: in the same process, and in a fresh one."""
-    made: dict[str, Run] = {}
+    made: dict[str, _Run] = {}
     with tempfile.TemporaryDirectory(dir=prepared.folder) as folder:
         root, kept = Path(folder) / "log", Path(folder) / "evidence"
         shutil.copytree(prepared.log(rows, lines=False), root)
-        replay = open_replay(prepared, root, kept)
+        replay = _open_replay(prepared, root, kept)
 
         def run(name: str, replay: IncrementalReplay, until: float) -> None:
             verdicts: dict[str, Verdict] = {}
             before = replay.rows_scored
-            cost = measure(lambda: verdicts.update(ask_gates(prepared, root, replay, until)))
-            made[name] = Run(cost, verdicts, replay.rows_scored - before)
+            cost = measure(lambda: verdicts.update(_ask_gates(prepared, root, replay, until)))
+            made[name] = _Run(cost, verdicts, replay.rows_scored - before)
 
-        run("first look", replay, FIRST_LOOK)
+        run("first look", replay, _FIRST_LOOK)
         prepared.add_segment(root, rows, rows + rows // 100)
-        run("second look", replay, FIRST_LOOK + 1.0)
+        run("second look", replay, _FIRST_LOOK + 1.0)
         replay.close()
-        fresh = open_replay(prepared, root, kept)
-        run("second look, fresh process", fresh, FIRST_LOOK + 2.0)
+        fresh = _open_replay(prepared, root, kept)
+        run("second look, fresh process", fresh, _FIRST_LOOK + 2.0)
         fresh.close()
-        whole = open_replay(prepared, root, Path(folder) / "nothing")
-        run("one pass over all of it", whole, FIRST_LOOK + 2.0)
+        whole = _open_replay(prepared, root, Path(folder) / "nothing")
+        run("one pass over all of it", whole, _FIRST_LOOK + 2.0)
         whole.close()
     return made
 
 
-def look_again_rows(console: Console, prepared: Prepared, rows: int) -> list[dict[str, object]]:
+def _look_again_rows(console: Console, prepared: EvaluationData, rows: int) -> list[dict[str, object]]:
     """What a second look costs."""
     with console.status(f"{rows:,} rows: a second look after 1 % new rows"):
-        found = look_again(prepared, rows)
+        found = _look_again(prepared, rows)
     new = 2 * (rows // 100)
     first, second = found["first look"], found["second look"]
     made = [_row(f"{rows:,} rows: {name}, wall time", run.cost.wall, "s") for name, run in found.items()]
     share = second.cost.wall / first.cost.wall
     made.append({**_row(f"{rows:,} rows: second look as a share of the first", share, "x")})
-    made[-1] |= {"demand": f"<= {SECOND_LOOK:g}", "ok": share <= SECOND_LOOK}
+    made[-1] |= {"demand": f"<= {_SECOND_LOOK:g}", "ok": share <= _SECOND_LOOK}
     made.append(_row(f"{rows:,} rows: requests asked of both versions at the second look", second.asked, "requests"))
     made[-1] |= {"demand": f"{new:,}", "ok": second.asked == new}
     same = found["second look, fresh process"].verdicts == found["one pass over all of it"].verdicts
@@ -185,13 +185,13 @@ def look_again_rows(console: Console, prepared: Prepared, rows: int) -> list[dic
     return made
 
 
-def no_suite() -> NoReturn:
+def raise_no_suite() -> NoReturn:
     """Say that no suite is there."""
     raise AssertionError("no gate asks for a suite")
 
 
 @contextlib.contextmanager
-def frames_of(prepared: Prepared, rows: int) -> Iterator[Path]:
+def _frames_of(prepared: EvaluationData, rows: int) -> Iterator[Path]:
     """The requests of the log as frames, in chunks of the same size."""
     with tempfile.TemporaryDirectory() as folder:
         for first in range(0, rows, BATCH_ROWS):
@@ -200,7 +200,7 @@ def frames_of(prepared: Prepared, rows: int) -> Iterator[Path]:
         yield Path(folder)
 
 
-def bare(prepared: Prepared, frames: Path) -> Cost:
+def _bare(prepared: EvaluationData, frames: Path) -> Cost:
     """Ask both versions alone, at the same time."""
     command = [sys.executable, "-m", "bench.evaluating.bare"]
     pair = [
@@ -219,7 +219,7 @@ def bare(prepared: Prepared, frames: Path) -> Cost:
     return Cost(max(float(cells[2]) for cells in told), sum(float(cells[3]) for cells in told), 0.0)
 
 
-def through_mlflow(prepared: Prepared, frames: Path, rows: int) -> Cost:
+def _through_mlflow(prepared: EvaluationData, frames: Path, rows: int) -> Cost:
     """Evaluate one version, the champion, with `mlflow.models.evaluate` and nothing of this project."""
     with tempfile.TemporaryDirectory() as folder:
         labels = Path(folder) / "labels"
@@ -237,42 +237,42 @@ def through_mlflow(prepared: Prepared, frames: Path, rows: int) -> Cost:
 
 def _paths() -> dict[str, str]:
     """The environment of a process that works in another folder."""
-    return {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    return {**os.environ, "PYTHONPATH": str(BENCH_FOLDER.parent)}
 
 
-def memory_rows(console: Console, prepared: Prepared, sizes: Sequence[int]) -> list[dict[str, object]]:
+def _memory_rows(console: Console, prepared: EvaluationData, sizes: Sequence[int]) -> list[dict[str, object]]:
     """Memory of all processes for logs of several sizes, from Parquet, with models that take 1 us a row."""
     peaks, made = [], []
     for rows in sizes:
         with console.status(f"{rows:,} rows with models of 1 us a row"):
-            run = evaluate(prepared, prepared.log(rows, lines=False))
+            run = _evaluate(prepared, prepared.log(rows, lines=False))
         peaks.append(run.cost.peak)
         made.append(_row(f"{rows:,} rows, models of 1 us a row: memory of all processes", run.cost.peak, "MB"))
         made.append(_row(f"{rows:,} rows, models of 1 us a row: wall time", run.cost.wall, "s"))
     ratio = peaks[-1] / peaks[0]
     made.append(_row(f"memory for {sizes[-1]:,} rows beside that for {sizes[0]:,}", ratio, "x"))
-    made[-1] |= {"demand": f"<= {MEMORY_GROWTH:g}", "ok": ratio <= MEMORY_GROWTH}
+    made[-1] |= {"demand": f"<= {_MEMORY_GROWTH:g}", "ok": ratio <= _MEMORY_GROWTH}
     return made
 
 
-def rows_of(console: Console, prepared: Prepared, rows: int, times: int) -> list[dict[str, object]]:
+def _rows_of(console: Console, prepared: EvaluationData, rows: int, times: int) -> list[dict[str, object]]:
     """Evaluations of one size, in turns."""
     found: dict[str, list[Cost]] = {"bare": [], "parquet": [], "lines": []}
     verdicts: list[dict[str, Verdict]] = []
-    with frames_of(prepared, rows) as frames, console.status(f"{rows:,} rows") as status:
+    with _frames_of(prepared, rows) as frames, console.status(f"{rows:,} rows") as status:
         for source in ("parquet", "lines"):
             prepared.log(rows, lines=source == "lines")
         for turn in range(times):
             status.update(f"{rows:,} rows, turn {turn + 1} of {times}: the models alone")
-            found["bare"].append(bare(prepared, frames))
+            found["bare"].append(_bare(prepared, frames))
             for source in ("parquet", "lines"):
                 status.update(f"{rows:,} rows, turn {turn + 1} of {times}: evaluation from {source}")
-                run = evaluate(prepared, prepared.log(rows, lines=source == "lines"))
+                run = _evaluate(prepared, prepared.log(rows, lines=source == "lines"))
                 found[source].append(run.cost)
                 verdicts.append(run.verdicts)
-        if rows <= MLFLOW_ROWS:
+        if rows <= _MLFLOW_ROWS:
             status.update(f"{rows:,} rows: mlflow.models.evaluate, one version")
-            found["mlflow"] = [through_mlflow(prepared, frames, rows)]
+            found["mlflow"] = [_through_mlflow(prepared, frames, rows)]
     alone = {what: statistics.median(getattr(cost, what) for cost in found["bare"]) for what in ("wall", "cpu")}
     made: list[dict[str, object]] = [
         _row(f"{rows:,} rows: both models alone, {what} time", value, "s") for what, value in alone.items()
@@ -312,7 +312,7 @@ def _row(name: str, value: float, unit: str, least: float | None = None) -> dict
     }
 
 
-def show(console: Console, rows: Sequence[dict[str, object]]) -> None:
+def print_rows(console: Console, rows: Sequence[dict[str, object]]) -> None:
     """Print the table."""
     table = Table("what", "value", "unit", "demand", "")
     for row in rows:
@@ -338,15 +338,15 @@ def main() -> int:
     made: list[dict[str, object]] = []
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="surefoot-bench-")))
-        prepared = prepare(folder, HERE.parent / ".bench" / "flights.parquet")
+        prepared = prepare_data(folder, BENCH_FOLDER.parent / ".bench" / "flights.parquet")
         if options.memory:
-            cheap = prepare(folder, HERE.parent / ".bench" / "flights.parquet", cheap=True)
-            made += memory_rows(console, cheap, options.memory)
+            cheap = prepare_data(folder, BENCH_FOLDER.parent / ".bench" / "flights.parquet", cheap=True)
+            made += _memory_rows(console, cheap, options.memory)
         for rows in [] if options.memory else options.rows:
-            made += [] if options.only_looks else rows_of(console, prepared, rows, options.times)
-            made += look_again_rows(console, prepared, rows)
-    show(console, made)
-    write_rows(options.json, made)
+            made += [] if options.only_looks else _rows_of(console, prepared, rows, options.times)
+            made += _look_again_rows(console, prepared, rows)
+    print_rows(console, made)
+    write_result_rows(options.json, made)
     return 0 if all(row["ok"] for row in made) else 1
 
 

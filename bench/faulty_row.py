@@ -1,4 +1,4 @@
-"""`python -m bench.faulty_row [--rows N] [--row N] [--json FILE]`: a candidate that fails at one row of very many.
+"""`python -m bench.faulty_row [--rows N] [--row N] [--json FILE]`: tests candidates that fail at one row of many.
 
 Three candidates answer like the champion, but at one row: one ends its process there, one hangs, and one takes memory
 without end. Each may cost that row and no other, and the evaluation ends with that count.
@@ -20,8 +20,8 @@ import pandas as pd
 from mlflow.models import infer_signature
 from rich.console import Console
 
-from bench.evaluate import MEMORY_MB, Folders, no_suite, show
-from bench.evaluating.prepared import MODEL, CheapModel, Prepared, prepare, write_rows
+from bench.evaluate import MEMORY_MB, VersionFolders, print_rows, raise_no_suite
+from bench.evaluating.evaluation_data import MODEL, CheapModel, EvaluationData, prepare_data, write_result_rows
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -33,11 +33,11 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate
 from surefoot.demo.flight_requests import FEATURES
 
-MARK = 1_234_567.0
+_MARK = 1_234_567.0
 """Distance of the one row at which the candidates fail [miles]."""
-FAULTS = ("crash", "hang", "leak")
-CANDIDATE_MEMORY_MB = 3000
-GATE = parse_gate("errors", {"metric": "error_rate", "margin": "2pp"})
+_FAULTS = ("crash", "hang", "leak")
+_CANDIDATE_MEMORY_MB = 3000
+_GATE = parse_gate("errors", {"metric": "error_rate", "margin": "2pp"})
 
 
 class FaultyModel(CheapModel):
@@ -49,7 +49,7 @@ class FaultyModel(CheapModel):
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as MLflow wants it, without types
         """Fail where the row is among those that are asked."""
-        if (model_input["distance"] == MARK).any():
+        if (model_input["distance"] == _MARK).any():
             if self.fault == "crash":
                 os._exit(9)
             if self.fault == "hang":
@@ -60,7 +60,7 @@ class FaultyModel(CheapModel):
         return super().predict(context, model_input, params)
 
 
-class MarkedRequests(Prepared):
+class _MarkedRequests(EvaluationData):
     """Requests of which one has the mark."""
 
     __slots__ = ()
@@ -70,11 +70,11 @@ class MarkedRequests(Prepared):
         """Requests from one row to another, the year repeated."""
         found = super().frame(first, last)
         if first <= self.row < last:
-            found.loc[self.row - first, "distance"] = MARK
+            found.loc[self.row - first, "distance"] = _MARK
         return found
 
 
-def save_candidate(folder: Path, fault: str, requests: pd.DataFrame) -> Version:
+def _save_candidate(folder: Path, fault: str, requests: pd.DataFrame) -> Version:
     """Save the candidate with one fault."""
     example = requests[list(FEATURES)].head(2000)
     if not (folder / fault / "MLmodel").is_file():
@@ -87,14 +87,17 @@ def save_candidate(folder: Path, fault: str, requests: pd.DataFrame) -> Version:
     return Version(fault, directory_digest(folder / fault))
 
 
-def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[BadEventCounts, float]:
+def _count_failures(prepared: EvaluationData, root: Path, candidate: Version) -> tuple[BadEventCounts, float]:
     """Evaluate one candidate beside the champion; what it could not answer, and how long it took [s]."""
-    log, models = PredictionLog(root), VersionProcesses(Folders(prepared.folder), min(MEMORY_MB, CANDIDATE_MEMORY_MB))  # type: ignore[arg-type]
+    log, models = (
+        PredictionLog(root),
+        VersionProcesses(VersionFolders(prepared.folder), min(MEMORY_MB, _CANDIDATE_MEMORY_MB)),
+    )  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as kept:
         replay = IncrementalReplay(log, models.start_scorer, Path(kept))
         question = EvidenceRequest(
             MODEL,
-            GATE,
+            _GATE,
             EvidenceKind.SHADOW,
             "",
             "r",
@@ -105,7 +108,7 @@ def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[
             opened=1e11,
         )
         began = time.monotonic()
-        found = PredictionLogEvidence(log, replay, lambda *_: no_suite()).gather(question)
+        found = PredictionLogEvidence(log, replay, lambda *_: raise_no_suite()).gather(question)
         took = time.monotonic() - began
         replay.close()
     if not isinstance(found, BadEventCounts):
@@ -126,13 +129,13 @@ def main() -> int:
     warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="surefoot-bench-")))
-        plain = prepare(folder, Path(__file__).parent.parent / ".bench" / "flights.parquet", cheap=True)
-        MarkedRequests.row = options.row
-        prepared = MarkedRequests(plain.folder, plain.versions, plain.requests)
+        plain = prepare_data(folder, Path(__file__).parent.parent / ".bench" / "flights.parquet", cheap=True)
+        _MarkedRequests.row = options.row
+        prepared = _MarkedRequests(plain.folder, plain.versions, plain.requests)
         root = replace(prepared, folder=folder / f"marked-{options.row}").log(options.rows, lines=False)
-        for fault in FAULTS:
+        for fault in _FAULTS:
             with console.status(f"a candidate with a {fault} at row {options.row:,}"):
-                found, took = count_failures(prepared, root, save_candidate(folder, fault, plain.requests))
+                found, took = _count_failures(prepared, root, _save_candidate(folder, fault, plain.requests))
             bad = sum(stratum.candidate_bad for stratum in found.strata)
             good = sum(stratum.candidate_good for stratum in found.strata)
             name = f"{fault} at row {options.row:,} of {options.rows:,}"
@@ -143,8 +146,8 @@ def main() -> int:
             made.append(
                 {"name": f"{name}: took", "value": round(took, 1), "unit": "s", "demand": "printed", "ok": True}
             )
-    show(console, made)
-    write_rows(options.json, made)
+    print_rows(console, made)
+    write_result_rows(options.json, made)
     return 0 if all(row["ok"] for row in made) else 1
 
 

@@ -1,4 +1,4 @@
-"""A champion and ten candidates on real flights, most of them broken the way models really break."""
+"""Train a champion and ten candidates on real flights, most of them broken as real models break."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from surefoot.demo.flight_requests import FEATURES, NUMBER_FEATURES, TEXT_FEATURES, build_requests, midnight
 
-DAY = 86400.0
-Frame = pd.DataFrame
-SWAPPED = {"UA": "B6", "B6": "UA", "DL": "EV", "EV": "DL", "AA": "MQ", "MQ": "AA"}
+_DAY = 86400.0
+_Frame = pd.DataFrame
+_SWAPPED = {"UA": "B6", "B6": "UA", "DL": "EV", "EV": "DL", "AA": "MQ", "MQ": "AA"}
 """Carrier codes as a mapping table that was sorted anew gives them."""
 
 
@@ -45,17 +45,17 @@ class Candidate:
     expected: str
     gates: tuple[str, ...] = ()
     culprit: str = ""
-    fed: Callable[[Frame], Frame] = lambda requests: requests
+    fed: Callable[[_Frame], _Frame] = lambda requests: requests
     extra: tuple[str, ...] = ()
     balanced: bool = False
 
 
-def utc(requests: Frame) -> Frame:
+def _utc(requests: _Frame) -> _Frame:
     """The hour on the clock of Greenwich."""
     return requests.assign(hour=(requests["hour"] + 4.0) % 24.0)
 
 
-def metric(requests: Frame) -> Frame:
+def _metric(requests: _Frame) -> _Frame:
     """Celsius, metres a second and kilometres instead of Fahrenheit and miles."""
     return requests.assign(
         temp=(requests["temp"] - 32.0) / 1.8,
@@ -65,10 +65,10 @@ def metric(requests: Frame) -> Frame:
     )
 
 
-def frozen(column: str, value: str) -> Callable[[Frame], Frame]:
+def _frozen(column: str, value: str) -> Callable[[_Frame], _Frame]:
     """The operations feed of one airport or carrier stands still on a quiet morning."""
 
-    def feed(requests: Frame) -> Frame:
+    def feed(requests: _Frame) -> _Frame:
         seen = requests.copy()
         here = seen[column] == value
         for name, still in (("hour", 6.0), ("delay_airport", -3.0), ("delay_carrier", -3.0)):
@@ -78,36 +78,36 @@ def frozen(column: str, value: str) -> Callable[[Frame], Frame]:
     return feed
 
 
-def swapped(requests: Frame) -> Frame:
+def _swapped(requests: _Frame) -> _Frame:
     """Carriers by the wrong codes."""
-    return requests.assign(carrier=requests["carrier"].replace(SWAPPED))
+    return requests.assign(carrier=requests["carrier"].replace(_SWAPPED))
 
 
-GOOD = "GOOD: retrained January to May"
+GOOD_CANDIDATE = "GOOD: retrained January to May"
 CANDIDATES = (
-    Candidate(GOOD, 120, "2013-06-01", "promoted"),
+    Candidate(GOOD_CANDIDATE, 120, "2013-06-01", "promoted"),
     Candidate("NEUTRAL: two more trees", 62, "2013-04-01", "not rejected"),
-    Candidate("clock in UTC", 120, "2013-06-01", "stopped", ("inputs",), "hour", utc),
-    Candidate("Celsius, metres, kilometres", 120, "2013-06-01", "stopped", ("inputs",), "temp", metric),
+    Candidate("clock in UTC", 120, "2013-06-01", "stopped", ("inputs",), "hour", _utc),
+    Candidate("Celsius, metres, kilometres", 120, "2013-06-01", "stopped", ("inputs",), "temp", _metric),
     Candidate(
-        "LaGuardia's feed frozen", 120, "2013-06-01", "stopped", ("slices",), "origin=LGA", frozen("origin", "LGA")
+        "LaGuardia's feed frozen", 120, "2013-06-01", "stopped", ("slices",), "origin=LGA", _frozen("origin", "LGA")
     ),
-    Candidate("MQ's feed frozen", 120, "2013-06-01", "stopped", ("slices",), "carrier=MQ", frozen("carrier", "MQ")),
-    Candidate("carrier codes swapped", 120, "2013-06-01", "stopped", ("inputs",), "carrier", swapped),
+    Candidate("MQ's feed frozen", 120, "2013-06-01", "stopped", ("slices",), "carrier=MQ", _frozen("carrier", "MQ")),
+    Candidate("carrier codes swapped", 120, "2013-06-01", "stopped", ("inputs",), "carrier", _swapped),
     Candidate("class_weight=balanced", 120, "2013-06-01", "stopped", ("calibration", "cost"), balanced=True),
     Candidate("trained on two weeks", 120, "2013-01-15", "stopped", ("quality",)),
     Candidate("leak: departure delay", 120, "2013-06-01", "stopped", ("quality",), extra=("dep_delay",)),
 )
 
 
-def table(cache: Path) -> Frame:
+def _table(cache: Path) -> _Frame:
     """Every request of 2013 with its label, and the departure delay that no honest model may see."""
     made = build_requests(cache)
     number = made["id"].str[1:].astype(int)
     return made.assign(dep_delay=raw_flights["dep_delay"].to_numpy(float)[number])
 
 
-def _fit(rows: Frame, trees: int, extra: tuple[str, ...], *, balanced: bool) -> Pipeline:
+def _fit(rows: _Frame, trees: int, extra: tuple[str, ...], *, balanced: bool) -> Pipeline:
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = ColumnTransformer(
         [("text", encoder, list(TEXT_FEATURES)), ("numbers", "passthrough", [*NUMBER_FEATURES, *extra])]
@@ -117,18 +117,18 @@ def _fit(rows: Frame, trees: int, extra: tuple[str, ...], *, balanced: bool) -> 
     return Pipeline([("columns", columns), ("model", model)]).fit(rows[[*FEATURES, *extra]], rows["late"])
 
 
-def _records(rows: Frame, arm: str, version: str, scores: "np.ndarray", fed: Frame) -> Frame:
+def _records(rows: _Frame, arm: str, version: str, scores: "np.ndarray", fed: _Frame) -> _Frame:
     kept = ["id", "at", "tailnum", "late", "label_at"]
     made = rows[kept].rename(columns={"id": "request", "tailnum": "unit", "late": "label"})
     return made.assign(arm=arm, version=version, prediction=scores, latency_ms=15.0).join(fed[[*FEATURES, "tailnum"]])
 
 
-class Shop:
+class CandidateTrainer:
     """Trains on demand, and writes record files."""
 
     def __init__(self, cache: Path) -> None:
         """Build the table of requests, or read it."""
-        self.requests = table(cache)
+        self.requests = _table(cache)
         self._known = self.requests.dropna(subset=["late"])
         self._champion = self._train(60, "2013-04-01", (), balanced=False)
         self._trained: dict[tuple[object, ...], Pipeline] = {}

@@ -1,4 +1,4 @@
-"""Install the wheel into an empty virtual environment, and come to a first rollout of one's own from there.
+"""Install the wheel into an empty virtual environment, and run a first rollout from there.
 
 `python -m bench.from_wheel [--demo] [--json FILE]`: builds the wheel, installs it with its demo into an empty
 environment, then `surefoot init`, `lint`, `up`, two versions of an own model, a promotion by alias under requests, and
@@ -22,8 +22,8 @@ from bench.connecting.rollout import (
     ROOT,
     Caller,
     Installation,
-    run_scientist,
-    wait_for_end,
+    train_in_subprocess,
+    wait_for_rollout_end,
     wait_until_served,
     write_policy,
 )
@@ -34,65 +34,65 @@ _COMMAND_TIMEOUT_S = 3600.0
 _Row = dict[str, object]
 
 
-def row(name: str, value: object, unit: str, demand: str, *, ok: bool) -> _Row:
+def _row(name: str, value: object, unit: str, demand: str, *, ok: bool) -> _Row:
     """One measured value beside what is demanded of it."""
     made: _Row = {"name": name, "value": value, "unit": unit, "demand": demand, "ok": ok}
     print(f"{'ok    ' if ok else 'WRONG '} {name}: {value} {unit} {f'({demand})' if demand else ''}", flush=True)
     return made
 
 
-def install(folder: Path) -> tuple[Path, list[_Row]]:
+def _install(folder: Path) -> tuple[Path, list[_Row]]:
     """Build the wheel and install it; the interpreter of the new environment, and the rows."""
     began = time.monotonic()
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps"]
     _run([*pip, "--wheel-dir", str(folder), str(ROOT)])
     (wheel,) = folder.glob("*.whl")
-    built = row("the wheel was built in", round(time.monotonic() - began, 1), "s", "", ok=True)
+    built = _row("the wheel was built in", round(time.monotonic() - began, 1), "s", "", ok=True)
     began = time.monotonic()
     _run([sys.executable, "-m", "venv", str(folder / "empty")])
     python = folder / "empty" / "bin" / "python"
     _run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{wheel}[demo]"])
-    return python, [built, row("it was installed in", round(time.monotonic() - began, 1), "s", "", ok=True)]
+    return python, [built, _row("it was installed in", round(time.monotonic() - began, 1), "s", "", ok=True)]
 
 
-def roll_out(folder: Path, python: Path) -> list[_Row]:
+def _roll_out(folder: Path, python: Path) -> list[_Row]:
     """From `init` to the first promotion; the rows."""
     began = time.monotonic()
     folder.mkdir()
     installation = Installation(folder / "home", folder, {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}, python=str(python))
     init = installation.run("init", str(folder / "ours"))
     installation.project = folder / "ours"
-    rows = [row("init", _said(init), "", "exit 0", ok=init.returncode == 0)]
+    rows = [_row("init", _said(init), "", "exit 0", ok=init.returncode == 0)]
     write_policy(installation.project)
     lint = installation.run("lint")
-    rows.append(row("lint", _said(lint), "", "exit 0", ok=lint.returncode == 0))
+    rows.append(_row("lint", _said(lint), "", "exit 0", ok=lint.returncode == 0))
     up = installation.run("up", "--tick", "10")
-    rows.append(row("up", _said(up), "", "exit 0", ok=up.returncode == 0))
+    rows.append(_row("up", _said(up), "", "exit 0", ok=up.returncode == 0))
     if up.returncode:
         return rows
     try:
         mlflow = installation.settings.mlflow
-        run_scientist(str(python), {"MLFLOW_TRACKING_URI": mlflow, "PYTHONPATH": ""})
+        train_in_subprocess(str(python), {"MLFLOW_TRACKING_URI": mlflow, "PYTHONPATH": ""})
         wait_until_served(installation)
         with Caller(installation.settings.gateway).asking() as caller:
             time.sleep(5.0)
             body = {"name": MODEL, "alias": "candidate", "version": "2"}
             url = f"{mlflow}/api/2.0/mlflow/registered-models/alias"
             httpx.post(url, json=body, timeout=30.0, trust_env=False).raise_for_status()
-            stage = wait_for_end(installation)
-        rows.append(row("the first rollout ends as", stage, "", "Promoted", ok=stage == "Promoted"))
+            stage = wait_for_rollout_end(installation)
+        rows.append(_row("the first rollout ends as", stage, "", "Promoted", ok=stage == "Promoted"))
         failed = sum(count for (status, _), count in caller.seen.items() if status != httpx.codes.OK)
-        rows.append(row("requests that callers saw fail", failed, "requests", "0", ok=failed == 0))
+        rows.append(_row("requests that callers saw fail", failed, "requests", "0", ok=failed == 0))
         verify = installation.run("verify", MODEL)
-        rows.append(row("verify", _said(verify), "", "exit 0", ok=verify.returncode == 0))
+        rows.append(_row("verify", _said(verify), "", "exit 0", ok=verify.returncode == 0))
     finally:
         down = installation.run("down")
-        rows.append(row("down", _said(down), "", "exit 0", ok=down.returncode == 0))
-    rows.append(row("from init to the end", round(time.monotonic() - began, 1), "s", "", ok=True))
+        rows.append(_row("down", _said(down), "", "exit 0", ok=down.returncode == 0))
+    rows.append(_row("from init to the end", round(time.monotonic() - began, 1), "s", "", ok=True))
     return rows
 
 
-def play_demo(folder: Path, python: Path) -> _Row:
+def _play_demo(folder: Path, python: Path) -> _Row:
     """`surefoot demo` in an empty folder."""
     folder.mkdir()
     began = time.monotonic()
@@ -101,7 +101,7 @@ def play_demo(folder: Path, python: Path) -> _Row:
         [str(python), "-m", "surefoot", "demo"], cwd=folder, env=environment, check=False, timeout=_COMMAND_TIMEOUT_S
     )
     took = round(time.monotonic() - began, 1)
-    return row("surefoot demo took", took, "s", "exit 0", ok=done.returncode == 0)
+    return _row("surefoot demo took", took, "s", "exit 0", ok=done.returncode == 0)
 
 
 def _run(command: list[str]) -> None:
@@ -122,12 +122,12 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="surefoot-wheel-", ignore_cleanup_errors=True) as name:
         began = time.monotonic()
-        python, rows = install(Path(name))
-        rows += roll_out(Path(name) / "first", python)
+        python, rows = _install(Path(name))
+        rows += _roll_out(Path(name) / "first", python)
         took = round(time.monotonic() - began, 1)
-        rows.append(row("all of it", took, "s", f"<= {_DEMAND_S:.0f}", ok=took <= _DEMAND_S))
+        rows.append(_row("all of it", took, "s", f"<= {_DEMAND_S:.0f}", ok=took <= _DEMAND_S))
         if options.demo:
-            rows.append(play_demo(Path(name) / "demo", python))
+            rows.append(_play_demo(Path(name) / "demo", python))
     if options.json:
         options.json.write_text(json.dumps({"rows": rows}, indent=2), encoding="utf-8")
     return 0 if all(one["ok"] for one in rows) else 1

@@ -1,4 +1,4 @@
-"""A gateway for the benches: STATE MODELS PORT WORKERS; version N is the directory N, in processes of its own."""
+"""`python -m bench.gateway_process STATE MODELS PORT WORKERS`: runs a gateway; folder N of MODELS holds version N."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ from surefoot.models.model_process import ModelProcess, fork_process, spawn_proc
 from surefoot.models.process_priority import SHADOW_NICENESS
 
 
-class HostClock:
+class _HostClock:
     """The host's time."""
 
     def now(self) -> float:
@@ -48,7 +48,7 @@ def main() -> None:
 
         # The bench kills processes: the candidate is not cut for it.
         settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=TripLimits(deaths=1000))
-        return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, SHADOW_NICENESS))
+        return build_app(settings, _HostClock(), partial(hosted, 0), partial(hosted, SHADOW_NICENESS))
 
     Supervisor(Path(state), ("127.0.0.1", int(port)), int(workers), make, model_host.run_model_host).run()
 

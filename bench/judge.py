@@ -1,4 +1,4 @@
-"""`python bench/judge.py [--quick] [--share F] [--rows N ...] [--seed N] [--json FILE]`: the judge beside others.
+"""`python bench/judge.py [--quick] [--share F] [--rows N ...] [--seed N] [--json FILE]`: compares judging methods.
 
 A rollout is simulated once and every method sees the same requests. Ours is looked at after every single request, by
 running sums of the increments that the judge itself adds up; where it stops, its own functions are asked about the
@@ -16,9 +16,9 @@ if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.judging import costs, detection, measurements, wrong_verdicts
-from bench.judging.table import Plan, Row, pool, show, write
+from bench.judging.table import Row, SimulationPlan, print_judge_table, start_process_pool, write_json
 
-PARTS = (
+_PARTS = (
     (wrong_verdicts, {1, 2, 3, 4, 5, 13}),
     (detection, {6, 7, 8, 9, 10, 11, 12, 18}),
     (measurements, {14, 15, 16, 17}),
@@ -26,9 +26,9 @@ PARTS = (
 )
 
 
-def measured(plan: Plan, wanted: set[int]) -> list[Row]:
+def _measured(plan: SimulationPlan, wanted: set[int]) -> list[Row]:
     """Every row that is wanted, by number; parts of which no row is wanted do not run."""
-    made = [row for part, numbers in PARTS if not wanted or wanted & numbers for row in part.rows(plan)]
+    made = [row for part, numbers in _PARTS if not wanted or wanted & numbers for row in part.rows(plan)]
     return sorted((row for row in made if not wanted or row.number in wanted), key=lambda row: row.number)
 
 
@@ -42,16 +42,16 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
     notes, began = Console(stderr=True), time.monotonic()
-    with pool() as executor:
-        plan = Plan(
+    with start_process_pool() as executor:
+        plan = SimulationPlan(
             options.quick,
             options.seed,
             executor,
             lambda what: notes.print(f"{time.monotonic() - began:6.0f} s  {what}"),
             options.share,
         )
-        rows = measured(plan, set(options.rows))
-    show(rows, Console(width=230))
+        rows = _measured(plan, set(options.rows))
+    print_judge_table(rows, Console(width=230))
     missed = [row for row in rows if not row.ok]
     verdict = (
         f"{len(missed)} of {len(rows)} rows miss their demand"
@@ -60,7 +60,7 @@ def main() -> int:
     )
     Console().print(f"{verdict}, in {time.monotonic() - began:.0f} s")
     if options.json:
-        write(rows, options.json)
+        write_json(rows, options.json)
     return 1 if missed else 0
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.kills [--times N] [--json FILE]`: kill -9 of each process of the gateway under load, many times.
+"""`python -m bench.kills [--times N] [--json FILE]`: kills each process of the gateway under load, many times.
 
 Callers ask without a pause while the candidate has half of the traffic. Lost is a request without an answer: refused,
 cut off, or answered by an error. Only what a killed front worker was at may be lost; at most one request a connection.
@@ -32,12 +32,12 @@ from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
 
-CALLERS = 16
-PAUSE_S = 0.3
-VICTIMS = ("model of the champion", "model of the candidate", "forkserver", "supervisor", "front worker")
+_CALLERS = 16
+_PAUSE_S = 0.3
+_VICTIMS = ("model of the champion", "model of the candidate", "forkserver", "supervisor", "front worker")
 
 
-class Stack:
+class _Stack:
     """A gateway with two front workers, whose processes are known by what they do."""
 
     def __init__(self, models: Path, folder: Path) -> None:
@@ -88,11 +88,11 @@ class Stack:
         found = self.victims(kind)
         found[number % len(found)].kill()
         if kind == "supervisor":
-            time.sleep(PAUSE_S)
+            time.sleep(_PAUSE_S)
             self._supervisors[-1].wait()
             self.begin()
         if kind == "forkserver":  # none is needed before the next model: a reloaded worker starts a new one
-            time.sleep(PAUSE_S)
+            time.sleep(_PAUSE_S)
             self._supervisors[-1].send_signal(signal.SIGHUP)
             time.sleep(2.0)
 
@@ -110,7 +110,7 @@ class Stack:
         self._log.close()
 
 
-def logged(folder: Path) -> set[int]:
+def _logged(folder: Path) -> set[int]:
     """Beginnings of the ids of every request in the log."""
     found = set()
     for segment in (folder / "state" / "log" / "m").glob("predictions-*.jsonl"):
@@ -121,36 +121,36 @@ def logged(folder: Path) -> set[int]:
 
 
 @contextlib.contextmanager
-def calling(port: int, file: Path) -> Iterator[None]:
+def _calling(port: int, file: Path) -> Iterator[None]:
     """Callers under way."""
     command = [sys.executable, "-m", "bench.rolling.callers", "127.0.0.1", str(port)]
-    with subprocess.Popen([*command, "/models/m/invocations", str(CALLERS), str(file)]) as callers:
+    with subprocess.Popen([*command, "/models/m/invocations", str(_CALLERS), str(file)]) as callers:
         time.sleep(1.0)
         yield
         time.sleep(1.0)
         callers.send_signal(signal.SIGTERM)
 
 
-def kill_each(models: Path, folder: Path, times: int) -> list[dict[str, object]]:
+def _kill_each(models: Path, folder: Path, times: int) -> list[dict[str, object]]:
     """Kill every kind of process under load."""
-    stack = Stack(models, folder)
+    stack = _Stack(models, folder)
     rows: list[dict[str, object]] = []
     acknowledged: set[int] = set()
     try:
-        for kind in VICTIMS:
+        for kind in _VICTIMS:
             Console(stderr=True).print(f"{kind}: {times} kills")
             file = folder / f"{kind.replace(' ', '-')}.npz"
-            with calling(stack.port, file):
+            with _calling(stack.port, file):
                 for number in range(times):
                     stack.kill(kind, number)
-                    time.sleep(PAUSE_S)
+                    time.sleep(_PAUSE_S)
                     deadline = time.monotonic() + 30
                     while not stack.settled() and time.monotonic() < deadline:
                         time.sleep(0.05)
             found = np.load(file)
             lost = int((found["seen"][:, 1] == FAILED).sum())
             acknowledged |= set(map(int, found["requests"]))
-            most = times * CALLERS if kind == "front worker" else 0
+            most = times * _CALLERS if kind == "front worker" else 0
             rows.append(
                 {
                     "name": f"{kind}: lost",
@@ -160,7 +160,7 @@ def kill_each(models: Path, folder: Path, times: int) -> list[dict[str, object]]
                     "ok": lost <= most,
                 }
             )
-        missing = len(acknowledged - logged(folder))
+        missing = len(acknowledged - _logged(folder))
     finally:
         stack.end()
     rows.append(
@@ -183,7 +183,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         save_models(Path(place) / "models")
-        rows = kill_each(Path(place) / "models", Path(place), options.times)
+        rows = _kill_each(Path(place) / "models", Path(place), options.times)
     table = Table("what", "count", "of", "demand", "")
     for row in rows:
         table.add_row(*(str(row[key]) for key in ("name", "value", "unit", "demand")), "ok" if row["ok"] else "MISSED")

@@ -1,4 +1,4 @@
-"""`python -m bench.libraries [--times N] [--json FILE]`: our own code beside the well-kept library for the same job.
+"""`python -m bench.libraries [--times N] [--json FILE]`: compares our own code with libraries for the same job.
 
 Where ours stays, docs/adr/0021 says by which of these figures. The rows of a pair take turns in one run.
 """
@@ -20,11 +20,11 @@ from rich.table import Table
 from surefoot.core.journal.events import decode_event, encode_event
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
 
-Row = dict[str, object]
+_Row = dict[str, object]
 
 # Two workers as in the gateway. Each starts processes that echo a byte, and says how long the first took since the
 # program began, and the others [ms]; its last process computes for ever.
-WORKERS = """
+_WORKERS = """
 import json, multiprocessing, os, socket, sys, time
 BEGAN = time.perf_counter()
 from surefoot.models.forking.forkserver import Forkserver
@@ -70,14 +70,14 @@ if __name__ == "__main__":
         measure(lambda end: context.Process(target=serve, args=(end,)).start())
 """
 # Open the journal in a fresh process, as `rollback` and every flow do.
-JOURNAL = """
+_JOURNAL = """
 import sys
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 print(len(SqlJournal(sys.argv[1], SystemClock()).read("m")))
 """
 # The same through a migration tool: it compares the database's revision with its folder of scripts first.
-ALEMBIC = """
+_ALEMBIC = """
 import sys
 from alembic import command
 from alembic.config import Config
@@ -86,7 +86,7 @@ config.set_main_option("script_location", sys.argv[2])
 config.set_main_option("sqlalchemy.url", sys.argv[1])
 command.upgrade(config, "head")
 """
-ENVIRONMENT = """
+_ENVIRONMENT = """
 import sqlalchemy
 from alembic import context
 engine = sqlalchemy.create_engine(context.config.get_main_option("sqlalchemy.url"))
@@ -95,23 +95,23 @@ with engine.connect() as connection:
     with context.begin_transaction():
         context.run_migrations()
 """
-REVISION = """
+_REVISION = """
 revision, down_revision = "1", None
 def upgrade():
     pass
 """
 
 
-GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+_GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 """Journals that earlier releases wrote."""
 
 
-def row(name: str, value: float, unit: str, demand: str = "printed", *, ok: bool = True) -> Row:
+def _row(name: str, value: float, unit: str, demand: str = "printed", *, ok: bool = True) -> _Row:
     """One row of the report."""
     return {"name": name, "value": round(value, 3), "unit": unit, "demand": demand, "ok": ok}
 
 
-def results(folder: Path) -> list[list[float]]:
+def _results(folder: Path) -> list[list[float]]:
     """Wait for what both workers say: the process id, then how long each process took [ms].
 
     Raises:
@@ -125,15 +125,15 @@ def results(folder: Path) -> list[list[float]]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in found]
 
 
-def forkservers(times: int) -> list[Row]:
+def _forkservers(times: int) -> list[_Row]:
     """Start processes both ways, add up what they all keep in memory, then kill the workers."""
     found: dict[str, tuple[float, float, float, int]] = {}
     for way in ("ours", "multiprocessing"):
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "workers.py"  # a file: multiprocessing imports its main module again
-            program.write_text(WORKERS, encoding="utf-8")
+            program.write_text(_WORKERS, encoding="utf-8")
             first = subprocess.Popen([sys.executable, str(program), way, str(times), folder])
-            said = results(Path(folder))
+            said = _results(Path(folder))
             family = psutil.Process(first.pid).children(recursive=True)
             memory = sum(each.memory_full_info().pss for each in (psutil.Process(first.pid), *family)) / 2**20
             for number, *_ in said:
@@ -152,34 +152,36 @@ def forkservers(times: int) -> list[Row]:
         ("processes left 2 s after the workers were killed", ""),
     )
     return [
-        row(f"{name}, {way}", value, unit)
+        _row(f"{name}, {way}", value, unit)
         for (name, unit), values in zip(names, zip(*found.values(), strict=True), strict=True)
         for way, value in zip(found, values, strict=True)
     ]
 
 
-def fresh(program: str, *arguments: str) -> float:
+def _fresh(program: str, *arguments: str) -> float:
     """Run a program in a fresh process; how long it took [ms]."""
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
     return (time.perf_counter() - began) * 1000.0
 
 
-def journals(times: int) -> list[Row]:
+def _journals(times: int) -> list[_Row]:
     """Open a journal that exists, and check its schema with Alembic."""
     with tempfile.TemporaryDirectory() as folder:
         scripts = Path(folder) / "scripts"
         (scripts / "versions").mkdir(parents=True)
-        (scripts / "env.py").write_text(ENVIRONMENT, encoding="utf-8")
-        (scripts / "versions" / "first.py").write_text(REVISION, encoding="utf-8")
+        (scripts / "env.py").write_text(_ENVIRONMENT, encoding="utf-8")
+        (scripts / "versions" / "first.py").write_text(_REVISION, encoding="utf-8")
         url = f"sqlite:///{Path(folder) / 'journal.db'}"
         ours, theirs = [], []
         for _ in range(times + 1):
-            ours.append(fresh(JOURNAL, url))
-            theirs.append(fresh(ALEMBIC, url, str(scripts)))
+            ours.append(_fresh(_JOURNAL, url))
+            theirs.append(_fresh(_ALEMBIC, url, str(scripts)))
     return [
-        row("open the journal in a fresh process", statistics.median(ours[1:]), "ms"),
-        row("check its schema with Alembic in a fresh process, to be added to it", statistics.median(theirs[1:]), "ms"),
+        _row("open the journal in a fresh process", statistics.median(ours[1:]), "ms"),
+        _row(
+            "check its schema with Alembic in a fresh process, to be added to it", statistics.median(theirs[1:]), "ms"
+        ),
     ]
 
 
@@ -191,7 +193,7 @@ def _hangs(seconds: float) -> Callable[[], None]:
     return ask
 
 
-def retries() -> list[Row]:
+def _retries() -> list[_Row]:
     """Ask a server of which each answer takes 0.4 s and fails, with a limit of 0.7 s for the whole operation."""
     from surefoot.adapters.mlflow.client import RetryingClient  # noqa: PLC0415 - imports MLflow
     from surefoot.core.errors import Unavailable  # noqa: PLC0415 - same
@@ -212,11 +214,11 @@ def retries() -> list[Row]:
         client.call(unavailable)
     except Unavailable:
         took = time.perf_counter() - began
-    made = [row("reads that fail within a limit of 0.7 s end after, ours", took, "s", "<= 0.7", ok=took <= limit)]
+    made = [_row("reads that fail within a limit of 0.7 s end after, ours", took, "s", "<= 0.7", ok=took <= limit)]
     try:
         import tenacity  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - no part of the installation
     except ModuleNotFoundError:
-        return [*made, row("the same with tenacity: install tenacity to measure it", 0.0, "not measured")]
+        return [*made, _row("the same with tenacity: install tenacity to measure it", 0.0, "not measured")]
     patient = tenacity.Retrying(
         stop=tenacity.stop_before_delay(limit), wait=tenacity.wait_exponential(0.1, max=2.0), reraise=True
     )
@@ -225,10 +227,10 @@ def retries() -> list[Row]:
         patient(ask)
     except ConnectionError:
         took = time.perf_counter() - began
-    return [*made, row("the same with tenacity (stop_before_delay)", took, "s")]
+    return [*made, _row("the same with tenacity (stop_before_delay)", took, "s")]
 
 
-def idle_time() -> list[Row]:
+def _idle_time() -> list[_Row]:
     """Sample the host's idle time through psutil."""
     monitor, took = IdleMonitor(0.3), []
     for _ in range(500):
@@ -236,12 +238,14 @@ def idle_time() -> list[Row]:
         monitor.measure_idle()
         took.append((time.perf_counter() - began) * 1e6)
     value = statistics.median(took)
-    return [row("sample the host's idle time (psutil), ten times a second", value, "us", "<= 1000", ok=value <= 1000.0)]
+    return [
+        _row("sample the host's idle time (psutil), ten times a second", value, "us", "<= 1000", ok=value <= 1000.0)
+    ]
 
 
-def journal_entries(times: int) -> list[Row]:
+def _journal_entries(times: int) -> list[_Row]:
     """Write and read the entries of the golden journals through cattrs."""
-    entries = [json.loads(line) for file in sorted(GOLDEN.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    entries = [json.loads(line) for file in sorted(_GOLDEN.glob("*.jsonl")) for line in file.read_text().splitlines()]
     events = [decode_event(entry["kind"], entry["data"]) for entry in entries]
     read, written = [], []
     for _ in range(times):
@@ -254,13 +258,13 @@ def journal_entries(times: int) -> list[Row]:
         read.append((middle - began) / len(entries) * 1e6)
         written.append((time.perf_counter() - middle) / len(entries) * 1e6)
     imported, nothing = (
-        statistics.median(fresh(program) for _ in range(5))
+        statistics.median(_fresh(program) for _ in range(5))
         for program in ("import cattrs", "import dataclasses, typing")
     )
     return [
-        row(f"read a journal entry (cattrs), median of {len(entries)} entries", statistics.median(read), "us"),
-        row(f"write a journal entry (cattrs), median of {len(entries)} entries", statistics.median(written), "us"),
-        row("import cattrs, in each command", imported - nothing, "ms"),
+        _row(f"read a journal entry (cattrs), median of {len(entries)} entries", statistics.median(read), "us"),
+        _row(f"write a journal entry (cattrs), median of {len(entries)} entries", statistics.median(written), "us"),
+        _row("import cattrs, in each command", imported - nothing, "ms"),
     ]
 
 
@@ -271,11 +275,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
     rows = [
-        *forkservers(options.times),
-        *journals(options.times),
-        *retries(),
-        *idle_time(),
-        *journal_entries(options.times),
+        *_forkservers(options.times),
+        *_journals(options.times),
+        *_retries(),
+        *_idle_time(),
+        *_journal_entries(options.times),
     ]
     table = Table("what", "value", "unit", "demand", "")
     for each in rows:

@@ -1,4 +1,4 @@
-"""What makes a machine slow for a test: busy processes, and a file cache that was dropped."""
+"""Keep processors busy and drop the file cache, to make a machine slow for a test."""
 
 import contextlib
 import os
@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-BUSY = "while True: pass"
+_BUSY = "while True: pass"
 
 
 @contextlib.contextmanager
-def busy(count: int) -> Iterator[None]:
+def keep_processors_busy(count: int) -> Iterator[None]:
     """Keep `count` processes in endless loops."""
-    loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    loops = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""`python -m bench.rollback [--times N] [--only ENGINE ...] [--json FILE]`: what taking a candidate back costs callers.
+"""`python -m bench.rollback [--times N] [--only ENGINE ...] [--json FILE]`: measures what callers see of rollbacks.
 
 Surefoot's own engines come first: its gateway, and its adapters for HAProxy and for an application that reads alias
 champion before each batch; then others for the same job, without Surefoot.
@@ -26,25 +26,34 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.rolling.callers import FAILED, OLD
-from bench.rolling.engines import CANDIDATE, CHAMPION, Engine, envoy, haproxy, nginx, restart, surefoot
+from bench.rolling.engines import (
+    CANDIDATE,
+    CHAMPION,
+    RunningEngine,
+    envoy,
+    haproxy,
+    nginx,
+    restarted_mlflow_server,
+    surefoot_gateway,
+)
 from bench.rolling.own_engines import surefoot_alias, surefoot_haproxy
-from bench.serving.install import program
+from bench.serving.install import find_program
 
-ENGINES = {
-    "surefoot": surefoot,
+_ENGINES = {
+    "surefoot": surefoot_gateway,
     "surefoot haproxy": surefoot_haproxy,
     "surefoot alias": surefoot_alias,
     "haproxy": haproxy,
     "nginx": nginx,
     "envoy": envoy,
-    "mlflow restart": restart,
+    "mlflow restart": restarted_mlflow_server,
 }
 """Surefoot's engines by what its policies name (the first is the gateway), then others for the same job."""
-PROGRAMS = {"surefoot haproxy": "haproxy", "haproxy": "haproxy", "nginx": "nginx", "envoy": "envoy"}
+_PROGRAMS = {"surefoot haproxy": "haproxy", "haproxy": "haproxy", "nginx": "nginx", "envoy": "envoy"}
 """What an engine needs to have installed."""
-CALLERS = 16
-SETTLE_S = 0.25
-NOTES = Console(stderr=True)
+_CALLERS = 16
+_SETTLE_S = 0.25
+_NOTES = Console(stderr=True)
 
 
 def save_models(root: Path) -> None:
@@ -81,11 +90,11 @@ def save_models(root: Path) -> None:
             )  # fmt: skip
 
 
-def watch(engine: Engine, times: int, folder: Path) -> dict[str, float]:
+def _watch(engine: RunningEngine, times: int, folder: Path) -> dict[str, float]:
     """Roll back some times under load, and read what the callers saw."""
     file = folder / "seen.npz"
     command = [
-        sys.executable, "-m", "bench.rolling.callers", "127.0.0.1", str(engine.port), engine.path, str(CALLERS),
+        sys.executable, "-m", "bench.rolling.callers", "127.0.0.1", str(engine.port), engine.path, str(_CALLERS),
         str(file),
     ]  # fmt: skip
     engine.start()
@@ -96,19 +105,19 @@ def watch(engine: Engine, times: int, folder: Path) -> dict[str, float]:
         for number in range(times):
             if number:
                 engine.start()
-            time.sleep(SETTLE_S)
+            time.sleep(_SETTLE_S)
             before = time.monotonic()
             engine.rollback()
             commands.append((before, time.monotonic()))
-            time.sleep(SETTLE_S)
+            time.sleep(_SETTLE_S)
         time.sleep(0.5)
         lasted = time.monotonic() - began
         callers.send_signal(signal.SIGTERM)
     seen = np.load(file)["seen"]
     late, last = 0, []
     for number, (before, after) in enumerate(commands):
-        until = commands[number + 1][0] - SETTLE_S if number + 1 < len(commands) else np.inf
-        window = seen[(seen[:, 0] > before - SETTLE_S) & (seen[:, 0] < after + SETTLE_S) & (seen[:, 0] < until)]
+        until = commands[number + 1][0] - _SETTLE_S if number + 1 < len(commands) else np.inf
+        window = seen[(seen[:, 0] > before - _SETTLE_S) & (seen[:, 0] < after + _SETTLE_S) & (seen[:, 0] < until)]
         old = window[window[:, 1] == OLD]
         late += int((old[:, 2] > after).sum())
         last.append((float(old[:, 0].max()) - before) * 1000.0 if len(old) else float("nan"))
@@ -124,7 +133,7 @@ def watch(engine: Engine, times: int, folder: Path) -> dict[str, float]:
     }
 
 
-def most_allowed(engine: str, rollbacks: int) -> dict[str, int]:
+def _most_allowed(engine: str, rollbacks: int) -> dict[str, int]:
     """What an engine may show at most: our gateway late and failing nothing, our others what was under way.
 
     Without the gateway, a request that HAProxy or the application took before the command returned goes to its end: at
@@ -133,11 +142,11 @@ def most_allowed(engine: str, rollbacks: int) -> dict[str, int]:
     if engine == "surefoot":
         return {"late": 0, "failed": 0, "last max": 50}
     if engine.startswith("surefoot "):
-        return {"late": CALLERS * rollbacks, "failed": CALLERS * rollbacks}
+        return {"late": _CALLERS * rollbacks, "failed": _CALLERS * rollbacks}
     return {}
 
 
-def min_load(found: dict[str, dict[str, float]]) -> float:
+def _min_load(found: dict[str, dict[str, float]]) -> float:
     """How many requests a second our gateway must carry while it rolls back: half of the fastest proxy's in this run.
 
     A number of its own would be a demand on the machine. 0 where no other proxy took part.
@@ -145,11 +154,11 @@ def min_load(found: dict[str, dict[str, float]]) -> float:
     return max((found[name]["rps"] for name in ("haproxy", "nginx", "envoy") if name in found), default=0.0) / 2.0
 
 
-def rows_of(found: dict[str, dict[str, float]]) -> list[dict[str, object]]:
+def _rows_of(found: dict[str, dict[str, float]]) -> list[dict[str, object]]:
     """What each engine has shown; only ours have demands."""
     rows: list[dict[str, object]] = []
     for name, seen in found.items():
-        ours, most_of = name == "surefoot", most_allowed(name, int(seen["rollbacks"]))
+        ours, most_of = name == "surefoot", _most_allowed(name, int(seen["rollbacks"]))
         for key, unit in (
             ("late", "predictions begun after the command"),
             ("failed", "requests"),
@@ -163,7 +172,7 @@ def rows_of(found: dict[str, dict[str, float]]) -> list[dict[str, object]]:
             rows.append(
                 {"name": f"{name}: {key}", "value": round(seen[key], 2), "unit": unit, "demand": demand, "ok": ok}
             )
-        least = min_load(found) if ours else 0.0
+        least = _min_load(found) if ours else 0.0
         demand = f">= {least:.0f}" if least else ""
         fast = seen["rps"] >= least
         rows.append(
@@ -176,12 +185,12 @@ def main() -> int:
     """Print the table; 1 when a row misses its demand."""
     parser = argparse.ArgumentParser(prog="python -m bench.rollback", description=__doc__)
     parser.add_argument("--times", type=int, default=200, help="rollbacks of ours; the others do a tenth")
-    parser.add_argument("--only", nargs="+", choices=list(ENGINES), default=list(ENGINES), help="engines to look at")
+    parser.add_argument("--only", nargs="+", choices=list(_ENGINES), default=list(_ENGINES), help="engines to look at")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
     for name in options.only:
-        if name in PROGRAMS:
-            program(PROGRAMS[name])  # what is missing is known before the first engine runs
+        if name in _PROGRAMS:
+            find_program(_PROGRAMS[name])  # what is missing is known before the first engine runs
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as place:
         models = Path(place) / "models"
@@ -191,9 +200,9 @@ def main() -> int:
             times = {"surefoot": options.times, "mlflow restart": 1}.get(name, max(3, options.times // 10))
             folder = Path(place) / name.replace(" ", "-")
             folder.mkdir()
-            NOTES.print(f"{name}: {times} rollback{'s' if times > 1 else ''}")
+            _NOTES.print(f"{name}: {times} rollback{'s' if times > 1 else ''}")
             with contextlib.ExitStack() as stack:
-                found[name] = watch(stack.enter_context(ENGINES[name](models, folder)), times, folder)
+                found[name] = _watch(stack.enter_context(_ENGINES[name](models, folder)), times, folder)
     table = Table(
         "engine", "rollbacks", "requests", "req/s", "late", "failed", "last old answer ms", "at most", "command ms"
     )
@@ -203,7 +212,7 @@ def main() -> int:
             f"{seen['failed']}", f"{seen['last median']:.1f}", f"{seen['last max']:.1f}", f"{seen['command']:.1f}",
         )  # fmt: skip
     Console(width=120).print(table)
-    rows = rows_of(found)
+    rows = _rows_of(found)
     for row in rows:
         if not row["ok"]:
             Console().print(f"MISSED {row['name']}: {row['value']} {row['unit']}, demanded {row['demand']}")

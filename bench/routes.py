@@ -1,4 +1,4 @@
-"""`python -m bench.routes [--requests N] [--changes N] [--json FILE]`: route changes under load, answer by answer.
+"""`python -m bench.routes [--requests N] [--changes N] [--json FILE]`: changes routes under load, checks answers.
 
 Two front workers; callers ask for units without a pause while the candidate's weight grows step by step. Every answer
 says under which generation of the route it was given, so each is compared with the version that this very route
@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.gateway import free_port, process
+from bench.gateway import free_port, running_process
 from bench.rollback import save_models
 from bench.rolling.callers import FAILED
 from bench.rolling.engines import CANDIDATE, CHAMPION, TOKEN
@@ -31,7 +31,7 @@ from surefoot.core.domain import Arm, Split, Version
 CALLERS, UNITS = 16, 5000
 
 
-def routes(models: Path, changes: int) -> list[Split]:
+def _routes(models: Path, changes: int) -> list[Split]:
     """A champion alone, then a candidate whose weight grows to everything."""
     old, new = (Version(number, directory_digest(models / number)) for number in (CHAMPION, CANDIDATE))
     return [
@@ -39,13 +39,13 @@ def routes(models: Path, changes: int) -> list[Split]:
     ]
 
 
-def change(models: Path, folder: Path, requests: int, changes: int) -> list[dict[str, object]]:
+def _change(models: Path, folder: Path, requests: int, changes: int) -> list[dict[str, object]]:
     """Change the route under load, and look at every answer."""
     port, file = free_port(), folder / "seen.npz"
     url = f"http://127.0.0.1:{port}"
-    splits = routes(models, changes)
+    splits = _routes(models, changes)
     command = [sys.executable, "-m", "bench.gateway_process", str(folder / "state"), str(models), str(port), "2"]
-    with process(command, {"OMP_NUM_THREADS": "1"}, f"{url}/version", folder / "gateway.log"):
+    with running_process(command, {"OMP_NUM_THREADS": "1"}, f"{url}/version", folder / "gateway.log"):
         traffic = GatewayTraffic(url, TOKEN)
         traffic.shift("u", splits[0])
         caller = [sys.executable, "-m", "bench.rolling.callers", "127.0.0.1", str(port), "/models/u/invocations"]
@@ -100,7 +100,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         models = Path(place) / "models"
         save_models(models)
-        rows = change(models, Path(place), options.requests, options.changes)
+        rows = _change(models, Path(place), options.requests, options.changes)
     table = Table("what", "value", "unit", "demand", "")
     for row in rows:
         table.add_row(*(str(row[key]) for key in ("name", "value", "unit", "demand")), "ok" if row["ok"] else "MISSED")

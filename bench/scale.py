@@ -1,4 +1,4 @@
-"""`python -m bench.scale [--records N ...] [--json FILE]`: memory and time that a back-test of many records takes."""
+"""`python -m bench.scale [--records N ...] [--json FILE]`: measures the memory and time of large back-tests."""
 
 import argparse
 import json
@@ -15,26 +15,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-DAY = 86_400.0
-BEGIN = 1_700_006_400.0
+_DAY = 86_400.0
+_BEGIN = 1_700_006_400.0
 """Time of the first request: a midnight, so that days are blocks [Unix seconds]."""
-DAYS = 45
+_DAYS = 45
 """Thirty days for the shadow, three steps of a day, a bake of seven days, and some days to spare."""
-CHUNK = 100_000
+_CHUNK = 100_000
 """Requests that are made and written at once [count]."""
-REGIONS = ("east", "north", "south", "west")
-AGAIN = 20
+_REGIONS = ("east", "north", "south", "west")
+_AGAIN = 20
 """Requests that one unit sends on average [count]."""
-MOST_MB = 3_000.0
+_MOST_MB = 3_000.0
 """Largest peak of any back-test [MB]."""
-GROWTH = 1.5
+_GROWTH = 1.5
 """Largest peak of the largest file, as a multiple of that of the smallest."""
-MODEL = "scale"
-POLICY = f"""\
-model: {MODEL}
+_MODEL = "scale"
+_POLICY = f"""\
+model: {_MODEL}
 unit: customer
 traffic: {{ requests_per_minute: PER_MINUTE, stale_after: 12h }}
-data: {{ suite: {MODEL}, window: 30d }}
+data: {{ suite: {_MODEL}, window: 30d }}
 gates:
   errors: {{ metric: error_rate, margin: 0.5pp }}
   latency: {{ metric: latency, quantile: 0.9, margin: 20% }}
@@ -54,18 +54,18 @@ steps:
     hold: {{ for: 1d, min_requests: 100, gates: [errors, latency] }}
 bake: {{ for: 7d, gates: [errors, latency, quality] }}
 """
-SUITE = {
-    "name": MODEL,
+_SUITE = {
+    "name": _MODEL,
     "expectations": [
         {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1000}},
-        {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "region", "value_set": list(REGIONS)}},
+        {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "region", "value_set": list(_REGIONS)}},
         {"type": "expect_column_values_to_be_between", "kwargs": {"column": "x", "min_value": -10, "max_value": 10}},
     ],
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class _Run:
     """What one back-test cost, and how it ended.
 
     Attributes:
@@ -96,7 +96,7 @@ def _chunk(rng: np.random.Generator, at: "np.ndarray", units: int) -> Iterator[t
     n = len(at)
     request = _names(rng, n)
     customer = pa.array(np.char.add("c", rng.integers(units, size=n).astype(str)))
-    region = pa.array(np.array(REGIONS)[rng.integers(len(REGIONS), size=n)])
+    region = pa.array(np.array(_REGIONS)[rng.integers(len(_REGIONS), size=n)])
     x = rng.normal(size=n)
     chance = 1.0 / (1.0 + np.exp(-x))
     # The candidate is a little closer to the truth, and as fast and as sturdy as the champion.
@@ -129,15 +129,15 @@ def _chunk(rng: np.random.Generator, at: "np.ndarray", units: int) -> Iterator[t
     )
 
 
-def write(folder: Path, records: int) -> None:
+def _write(folder: Path, records: int) -> None:
     """Record file, labels, policy and suite of one back-test; never more than a chunk is in memory."""
     requests = records // 2
     writers: dict[str, pq.ParquetWriter] = {}
     try:
-        for number, first in enumerate(range(0, requests, CHUNK)):
+        for number, first in enumerate(range(0, requests, _CHUNK)):
             rng = np.random.default_rng((records, number))
-            at = BEGIN + (np.arange(first, min(first + CHUNK, requests)) + 0.5) / requests * DAYS * DAY
-            for name, table in _chunk(rng, at, max(requests // AGAIN, 1)):
+            at = _BEGIN + (np.arange(first, min(first + _CHUNK, requests)) + 0.5) / requests * _DAYS * _DAY
+            for name, table in _chunk(rng, at, max(requests // _AGAIN, 1)):
                 if name not in writers:
                     writers[name] = pq.ParquetWriter(folder / f"{name}.parquet", table.schema, compression="zstd")
                 writers[name].write_table(table)
@@ -146,14 +146,14 @@ def write(folder: Path, records: int) -> None:
             writer.close()
     for place in ("configs", "expectations"):
         (folder / place).mkdir(exist_ok=True)
-    policy = POLICY.replace("PER_MINUTE", f"{requests / DAYS / 1440.0:.6g}")
-    (folder / "configs" / f"{MODEL}.yaml").write_text(policy, encoding="utf-8")
-    (folder / "expectations" / f"{MODEL}.json").write_text(json.dumps(SUITE), encoding="utf-8")
+    policy = _POLICY.replace("PER_MINUTE", f"{requests / _DAYS / 1440.0:.6g}")
+    (folder / "configs" / f"{_MODEL}.yaml").write_text(policy, encoding="utf-8")
+    (folder / "expectations" / f"{_MODEL}.json").write_text(json.dumps(_SUITE), encoding="utf-8")
 
 
-def measured(folder: Path, records: int) -> Run:
+def _measured(folder: Path, records: int) -> _Run:
     """Back-test one file in a process of its own."""
-    command = [sys.executable, "-m", "surefoot", "backtest", MODEL, "--project", str(folder), "--json"]
+    command = [sys.executable, "-m", "surefoot", "backtest", _MODEL, "--project", str(folder), "--json"]
     command += ["--log", str(folder / "records.parquet"), "--labels", str(folder / "labels.parquet")]
     answer = folder / "answer.json"
     began = time.monotonic()
@@ -165,7 +165,7 @@ def measured(folder: Path, records: int) -> Run:
     if child.returncode:
         raise SystemExit(f"the back-test of {records:,} records failed with {child.returncode}")
     found = json.loads(answer.read_text(encoding="utf-8"))
-    return Run(
+    return _Run(
         records,
         time.monotonic() - began,
         used.ru_utime + used.ru_stime,
@@ -175,21 +175,21 @@ def measured(folder: Path, records: int) -> Run:
     )
 
 
-def runs(sizes: list[int]) -> list[Run]:
+def _runs(sizes: list[int]) -> list[_Run]:
     """One back-test a size, smallest first; what it read is gone before the next one is written."""
     made = []
     for records in sorted(sizes):
         with tempfile.TemporaryDirectory(prefix="surefoot-scale-") as home:
             print(f"writing {records:,} records", file=sys.stderr)
-            write(Path(home), records)
+            _write(Path(home), records)
             size = sum(path.stat().st_size for path in Path(home).glob("*.parquet")) / 2**20
             print(f"back-test of {records:,} records in {size:,.0f} MB", file=sys.stderr)
-            made.append(measured(Path(home), records))
+            made.append(_measured(Path(home), records))
             print(f"{made[-1].seconds:,.0f} s, at most {made[-1].peak:,.0f} MB", file=sys.stderr)
     return made
 
 
-def rows(found: list[Run]) -> list[dict[str, object]]:
+def rows(found: list[_Run]) -> list[dict[str, object]]:
     """Hold every back-test against the demands."""
     made: list[dict[str, object]] = []
 
@@ -202,12 +202,12 @@ def rows(found: list[Run]) -> list[dict[str, object]]:
         add(f"{name}: verdicts", run.verdicts, "count")
         add(f"{name}: wall time", round(run.seconds, 1), "s")
         add(f"{name}: processor time", round(run.processor, 1), "s")
-        add(f"{name}: peak memory", round(run.peak), "MB", f"<= {MOST_MB:g}", ok=run.peak <= MOST_MB)
+        add(f"{name}: peak memory", round(run.peak), "MB", f"<= {_MOST_MB:g}", ok=run.peak <= _MOST_MB)
     if len(found) > 1:
         first, last = found[0], found[-1]
         growth = round(last.peak / first.peak, 3)
         name = f"peak memory, {last.records:,} against {first.records:,} records"
-        add(name, growth, "times", f"<= {GROWTH:g}", ok=growth <= GROWTH)
+        add(name, growth, "times", f"<= {_GROWTH:g}", ok=growth <= _GROWTH)
     return made
 
 
@@ -223,7 +223,7 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
-    made = rows(runs(options.records))
+    made = rows(_runs(options.records))
     for row in made:
         mark = "" if not row["demand"] else "ok" if row["ok"] else "MISSED"
         print(f"{row['name']:<60} {row['value']:>10} {row['unit']:<5} {row['demand']:<8} {mark}")

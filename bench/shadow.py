@@ -1,4 +1,4 @@
-"""`python -m bench.shadow [--seconds S] [--rounds N] [--json FILE]`: what a bad shadow costs the champion's callers.
+"""`python -m bench.shadow [--seconds S] [--rounds N] [--json FILE]`: measures how a bad shadow affects callers.
 
 Every request is mirrored. Bursts of load without a shadow and with one alternate; each burst with a shadow is compared
 with the mean of its two neighbours without one, and the median of these ratios is what is demanded. Whatever the shadow
@@ -29,19 +29,28 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.gateway import COLUMNS, TOKEN, Measured, burst, free_port, process, save_models, script
-from bench.serving.install import program
+from bench.gateway import (
+    COLUMNS,
+    TOKEN,
+    BurstResult,
+    free_port,
+    run_burst,
+    running_process,
+    save_models,
+    write_wrk_script,
+)
+from bench.serving.install import find_program
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
 
-CALLERS = 16
+_CALLERS = 16
 LEAST_THROUGHPUT, MOST_P99 = 0.95, 1.1
-LEAST_BESIDE = 0.8  # while the shadow really computes beside the champion
-NOTES = Console(stderr=True)
+_LEAST_BESIDE = 0.8  # while the shadow really computes beside the champion
+_NOTES = Console(stderr=True)
 
 
-def slow(frame: pd.DataFrame) -> object:
+def _slow(frame: pd.DataFrame) -> object:
     """Burn 30 ms of processor time a row."""
     until = time.process_time() + 0.030 * len(frame)
     while time.process_time() < until:
@@ -49,13 +58,13 @@ def slow(frame: pd.DataFrame) -> object:
     return frame["x0"]
 
 
-def hanging(frame: pd.DataFrame) -> object:
+def _hanging(frame: pd.DataFrame) -> object:
     """Never come back."""
     time.sleep(3600)
     return frame["x0"]
 
 
-def crashing(_frame: pd.DataFrame) -> object:
+def _crashing(_frame: pd.DataFrame) -> object:
     """End the process."""
     os._exit(7)
 
@@ -63,21 +72,21 @@ def crashing(_frame: pd.DataFrame) -> object:
 HELD: list[bytearray] = []
 
 
-def leaking(frame: pd.DataFrame) -> object:
+def _leaking(frame: pd.DataFrame) -> object:
     """Keep 20 MB more at every call."""
     HELD.append(bytearray(20 << 20))
     return frame["x0"]
 
 
 SHADOWS: dict[str, Callable[[pd.DataFrame], object]] = {
-    "slow": slow,
-    "hanging": hanging,
-    "crashing": crashing,
-    "leaking": leaking,
+    "slow": _slow,
+    "hanging": _hanging,
+    "crashing": _crashing,
+    "leaking": _leaking,
 }
 
 
-def save_shadow(path: Path, answer: Callable[[pd.DataFrame], object]) -> None:
+def _save_shadow(path: Path, answer: Callable[[pd.DataFrame], object]) -> None:
     """A pyfunc that is bad at anything but the row that it is warmed with."""
     import mlflow.pyfunc  # noqa: PLC0415 - only this process needs it
     from mlflow.models import infer_signature  # noqa: PLC0415 - same
@@ -95,7 +104,7 @@ def save_shadow(path: Path, answer: Callable[[pd.DataFrame], object]) -> None:
         )
 
 
-class Stage:
+class _Stage:
     """A gateway whose shadow can be changed."""
 
     def __init__(self, models: Path, url: str) -> None:
@@ -122,7 +131,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Bursts:
+class _Bursts:
     """How the gateway is put under load.
 
     Attributes:
@@ -143,14 +152,14 @@ class Bursts:
 
 
 @dataclass(slots=True)
-class Seen:
+class _Seen:
     """What bursts with one shadow were, beside their neighbours without one."""
 
     speeds: list[float] = field(default_factory=list)
     tails: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def rows(self, what: str, bursts: Bursts) -> list[dict[str, object]]:
+    def rows(self, what: str, bursts: _Bursts) -> list[dict[str, object]]:
         """What is demanded of them."""
         speed, tail = statistics.median(self.speeds), statistics.median(self.tails)
         unit, count = "of that without a shadow", "requests"
@@ -169,40 +178,40 @@ class Seen:
         ]
 
 
-class Load:
+class _Load:
     """A gateway under load, with one front worker.
 
     On two, callers' connections fall by chance, now eight and eight, now sixteen and none, and that changes ten times
     as much as what is measured here.
     """
 
-    def __init__(self, stage: Stage, server: psutil.Process, url: str, lua: Path) -> None:
+    def __init__(self, stage: _Stage, server: psutil.Process, url: str, lua: Path) -> None:
         """Ask there."""
         self._stage, self._server, self._url, self._lua = stage, server, url, lua
 
-    def measure(self, shadow: str | None, bursts: Bursts) -> tuple[Measured, dict[str, int], int]:
+    def measure(self, shadow: str | None, bursts: _Bursts) -> tuple[BurstResult, dict[str, int], int]:
         """One burst; what became of its mirrored requests, and how many were answered."""
         self._stage.shift(shadow)
         time.sleep(0.3)
         before = self._stage.champion_requests()
-        found = burst(self._url, self._server, self._lua, bursts.callers, bursts.seconds)
+        found = run_burst(self._url, self._server, self._lua, bursts.callers, bursts.seconds)
         time.sleep(0.3)
         tally = self._stage.tally() if shadow is not None else {}
         return found, tally, self._stage.champion_requests() - before
 
-    def compare(self, bursts: Bursts) -> list[dict[str, object]]:
+    def compare(self, bursts: _Bursts) -> list[dict[str, object]]:
         """Bursts with and without each shadow, in turn."""
         self.measure(None, bursts)  # the first burst is of a cold server
         alone = self.measure(None, bursts)[0]
         rows: list[dict[str, object]] = []
         for name in SHADOWS:
             callers = f"{bursts.callers} caller{'s' if bursts.callers > 1 else ''}"
-            NOTES.print(f"{name}, {callers}: {bursts.rounds} rounds")
-            seen = Seen()
+            _NOTES.print(f"{name}, {callers}: {bursts.rounds} rounds")
+            seen = _Seen()
             for _ in range(bursts.rounds):
                 found, tally, answered = self.measure(name, bursts)
                 before, alone = alone, self.measure(None, bursts)[0]
-                NOTES.print(f"  {_told(found)}; without: {_told(before)}, {_told(alone)}; {tally}", soft_wrap=True)
+                _NOTES.print(f"  {_told(found)}; without: {_told(before)}, {_told(alone)}; {tally}", soft_wrap=True)
                 seen.speeds.append(found.rps / statistics.mean((before.rps, alone.rps)))
                 seen.tails.append(found.p99 / statistics.mean((before.p99, alone.p99)))
                 parts = sum(tally[key] for key in ("answered", "failed", "dropped", "waiting"))
@@ -213,7 +222,7 @@ class Load:
         return rows
 
 
-def _told(one: Measured) -> str:
+def _told(one: BurstResult) -> str:
     return f"{one.rps:,.0f}/s, p99 {one.p99:.2f} ms"
 
 
@@ -224,20 +233,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=17, help="bursts with each shadow")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
-    program("wrk")
+    find_program("wrk")
     with tempfile.TemporaryDirectory() as place:
         models, port = Path(place) / "models", free_port()
         save_models(models)
         for name, answer in SHADOWS.items():
-            save_shadow(models / name, answer)
+            _save_shadow(models / name, answer)
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "bench.gateway_process", f"{place}/state", str(models), str(port), "1"]
-        with process(command, {"OMP_NUM_THREADS": "1"}, f"{url}/version", Path(place, "gateway.log")) as server:
-            load = Load(Stage(models, url), server, f"{url}/models/m/invocations", script(Path(place), 1))
+        with running_process(command, {"OMP_NUM_THREADS": "1"}, f"{url}/version", Path(place, "gateway.log")) as server:
+            load = _Load(_Stage(models, url), server, f"{url}/models/m/invocations", write_wrk_script(Path(place), 1))
             rows = load.compare(
-                Bursts(CALLERS, options.seconds, options.rounds, LEAST_THROUGHPUT, MOST_P99, asks=False)
+                _Bursts(_CALLERS, options.seconds, options.rounds, LEAST_THROUGHPUT, MOST_P99, asks=False)
             )
-            rows += load.compare(Bursts(1, options.seconds, max(options.rounds // 5, 1), LEAST_BESIDE))
+            rows += load.compare(_Bursts(1, options.seconds, max(options.rounds // 5, 1), _LEAST_BESIDE))
     table = Table("what", "value", "unit", "demand", "")
     for row in rows:
         table.add_row(*(str(row[key]) for key in ("name", "value", "unit", "demand")), "ok" if row["ok"] else "MISSED")

@@ -1,4 +1,4 @@
-"""`python -m bench.spread [--rows N] [--parts N] [--times N] [--json FILE]`: a replay on one core and by two workers.
+"""`python -m bench.spread [--rows N] [--parts N] [--times N] [--json FILE]`: times a replay on one and two workers.
 
 The closed parts of a log of flights are counted by the look itself on one core; and, in turns with that, by two workers
 of Dask with one core each, before a look that adds up what they have kept. Both start processes of both versions. The
@@ -20,11 +20,11 @@ from pathlib import Path
 import distributed
 from rich.console import Console
 
-from bench.evaluate import HERE, LABELS, show
-from bench.evaluating.measured import pin
-from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
-from bench.evaluating.replaying import ROLLOUT, make_settings, open_replay_stage
-from bench.evaluating.workers import close_versions, count_on_worker, pin_worker, processor_time
+from bench.evaluate import BENCH_FOLDER, LABEL_SETTINGS, print_rows
+from bench.evaluating.evaluation_data import MODEL, EvaluationData, prepare_data, write_result_rows
+from bench.evaluating.process_cost import pin_to_core
+from bench.evaluating.replay_stage import ROLLOUT, make_settings, open_replay_stage
+from bench.evaluating.workers import close_version_processes, count_on_worker, pin_worker, read_processor_time
 from surefoot import wiring
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.compaction import compact_log
@@ -38,8 +38,8 @@ from surefoot.evidence_counting import EvidenceCounter
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
 
-WORKERS = 2
-LEAST = 1.6
+_WORKERS = 2
+_LEAST = 1.6
 """Least speed of two workers, as a multiple of that of one process on one core."""
 POLICY: dict[str, object] = {
     "model": MODEL,
@@ -47,10 +47,10 @@ POLICY: dict[str, object] = {
     "data": {"suite": "none"},
     "gates": {
         "errors": {"metric": "error_rate", "margin": "2pp"},
-        "quality": {"metric": "brier", "margin": 0.01, "labels": LABELS, "block": "1d"},
-        "squares": {"metric": "zero_one", "threshold": 0.3, "margin": 0.05, "labels": LABELS, "block": "1d"},
-        "slices": {"metric": "brier", "by": ["origin", "carrier"], "margin": 0.02, "labels": LABELS},
-        "calibration": {"metric": "ece", "max": 0.1, "labels": LABELS},
+        "quality": {"metric": "brier", "margin": 0.01, "labels": LABEL_SETTINGS, "block": "1d"},
+        "squares": {"metric": "zero_one", "threshold": 0.3, "margin": 0.05, "labels": LABEL_SETTINGS, "block": "1d"},
+        "slices": {"metric": "brier", "by": ["origin", "carrier"], "margin": 0.02, "labels": LABEL_SETTINGS},
+        "calibration": {"metric": "ece", "max": 0.1, "labels": LABEL_SETTINGS},
     },
     "steps": [
         {"shadow": {"window": "20000d", "gates": ["errors", "quality", "squares", "slices", "calibration"]}},
@@ -61,7 +61,7 @@ POLICY: dict[str, object] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class _Turn:
     """One evaluation.
 
     Attributes:
@@ -77,7 +77,7 @@ class Turn:
     verdicts: dict[str, Verdict]
 
 
-def write_log(prepared: Prepared, root: Path, rows: int, parts: int) -> None:
+def _write_log(prepared: EvaluationData, root: Path, rows: int, parts: int) -> None:
     """Write a log of closed parts of the same size."""
     (root / MODEL).mkdir(parents=True)
     for part in range(parts):
@@ -85,7 +85,7 @@ def write_log(prepared: Prepared, root: Path, rows: int, parts: int) -> None:
         compact_log(root, MODEL)
 
 
-def look(config: Settings, asked_at: float) -> tuple[dict[str, Evidence], dict[str, Verdict]]:
+def _look(config: Settings, asked_at: float) -> tuple[dict[str, Evidence], dict[str, Verdict]]:
     """Ask all gates, as the step does; without what their evidence was made of."""
     with wiring.open_journal(config) as journal:
         questions = due_replay_requests(fold_entries(MODEL, journal.read(MODEL)), ROLLOUT, asked_at)
@@ -104,20 +104,20 @@ def _no_suite() -> MissingEvidence:
     raise AssertionError("no gate asks for a suite")
 
 
-def measure(client: distributed.Client, config: Settings, work: Callable[[], object], asked_at: float) -> Turn:
+def _measure(client: distributed.Client, config: Settings, work: Callable[[], object], asked_at: float) -> _Turn:
     """Do some work with nothing kept before it, then look."""
     shutil.rmtree(config.home / "evidence", ignore_errors=True)
-    before = processor_time() + sum(client.run(processor_time).values())
+    before = read_processor_time() + sum(client.run(read_processor_time).values())
     began = time.monotonic()
     work()
-    evidence, verdicts = look(config, asked_at)
+    evidence, verdicts = _look(config, asked_at)
     wall = time.monotonic() - began
-    client.run(close_versions)
-    cpu = processor_time() + sum(client.run(processor_time).values()) - before
-    return Turn(wall, cpu, evidence, verdicts)
+    client.run(close_version_processes)
+    cpu = read_processor_time() + sum(client.run(read_processor_time).values()) - before
+    return _Turn(wall, cpu, evidence, verdicts)
 
 
-def spread(client: distributed.Client, config: Settings, asked_at: float) -> None:
+def _spread(client: distributed.Client, config: Settings, asked_at: float) -> None:
     """Count all parts that wait on the workers, one at a time on each."""
     with contextlib.closing(EvidenceCounter(config, MODEL, ROLLOUT)) as counter:
         waiting = list(counter.waiting_files(asked_at))
@@ -129,27 +129,32 @@ def spread(client: distributed.Client, config: Settings, asked_at: float) -> Non
     )
 
 
-def rows_of(console: Console, prepared: Prepared, rows: int, parts: int, times: int) -> list[dict[str, object]]:
+def _rows_of(console: Console, prepared: EvaluationData, rows: int, parts: int, times: int) -> list[dict[str, object]]:
     """Evaluations by one process and by two workers, in turns."""
-    turns: dict[str, list[Turn]] = {"local": [], "dask": []}
+    turns: dict[str, list[_Turn]] = {"local": [], "dask": []}
     with tempfile.TemporaryDirectory(dir=prepared.folder) as folder, console.status("a log of closed parts") as status:
         config = make_settings(Path(folder))
-        write_log(prepared, config.log, rows, parts)
+        _write_log(prepared, config.log, rows, parts)
         open_replay_stage(config, POLICY, prepared.versions, prepared.folder)
         asked_at = wiring.make_clock(config).now()
         began = time.monotonic()
-        local = {"n_workers": WORKERS, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+        local = {
+            "n_workers": _WORKERS,
+            "threads_per_worker": 1,
+            "host": "127.0.0.1",
+            "dashboard_address": "127.0.0.1:0",
+        }
         with distributed.LocalCluster(**local, memory_limit=0) as cluster, distributed.Client(cluster) as client:
             for core, address in enumerate(client.scheduler_info()["workers"]):
                 client.run(pin_worker, core, workers=[address])
             start = time.monotonic() - began
-            pin(0)
+            pin_to_core(0)
             for turn in range(times):
                 status.update(f"{rows:,} rows, turn {turn + 1} of {times}: one process")
-                turns["local"].append(measure(client, config, lambda: None, asked_at))
+                turns["local"].append(_measure(client, config, lambda: None, asked_at))
                 status.update(f"{rows:,} rows, turn {turn + 1} of {times}: two workers")
-                turns["dask"].append(measure(client, config, lambda: spread(client, config, asked_at), asked_at))
-            pin(None)
+                turns["dask"].append(_measure(client, config, lambda: _spread(client, config, asked_at), asked_at))
+            pin_to_core(None)
     wall = {name: statistics.median(turn.wall for turn in some) for name, some in turns.items()}
     cpu = {name: statistics.median(turn.cpu for turn in some) for name, some in turns.items()}
     what = f"{rows:,} rows in {parts} parts"
@@ -160,8 +165,8 @@ def rows_of(console: Console, prepared: Prepared, rows: int, parts: int, times: 
     ]
     made.append(_row("start of the workers, not counted above", start, "s"))
     ratio = wall["local"] / wall["dask"]
-    made.append({**_row(f"{what}: speed of two workers", ratio, "x one process"), "demand": f">= {LEAST:g}"})
-    made[-1]["ok"] = ratio >= LEAST
+    made.append({**_row(f"{what}: speed of two workers", ratio, "x one process"), "demand": f">= {_LEAST:g}"})
+    made[-1]["ok"] = ratio >= _LEAST
     first = turns["local"][0]
     every = [*turns["local"], *turns["dask"]]
     same = all((turn.evidence, turn.verdicts) == (first.evidence, first.verdicts) for turn in every)
@@ -190,10 +195,10 @@ def main() -> int:
     console = Console()
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="surefoot-bench-")))
-        prepared = prepare(folder, HERE.parent / ".bench" / "flights.parquet")
-        made = rows_of(console, prepared, options.rows, options.parts, options.times)
-    show(console, made)
-    write_rows(options.json, made)
+        prepared = prepare_data(folder, BENCH_FOLDER.parent / ".bench" / "flights.parquet")
+        made = _rows_of(console, prepared, options.rows, options.parts, options.times)
+    print_rows(console, made)
+    write_result_rows(options.json, made)
     return 0 if all(row["ok"] for row in made) else 1
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.starts [--times N] [--json FILE]`: start the demo up to its first answer, under pressure.
+"""`python -m bench.starts [--times N] [--json FILE]`: starts the demo on a busy machine up to its first answer.
 
 Before each start the file cache is dropped (as root), and two processes keep both processors busy. Imports take so long
 then that threads which import the same library meet in the middle of it.
@@ -17,40 +17,40 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.pressure import busy, drop_file_cache
+from bench.pressure import drop_file_cache, keep_processors_busy
 
-LIMIT_S = 600.0
+_LIMIT_S = 600.0
 """Longest start [s]; the command itself gives up earlier."""
 
 
-def start(folder: Path, number: int) -> tuple[str, float]:
+def _start(folder: Path, number: int) -> tuple[str, float]:
     """Run one start; returns what went wrong, empty when nothing did, and how long it took [s]."""
     home = folder / f"start-{number}"
     command = [sys.executable, "-m", "surefoot", "demo", "--start-only", "--home", str(home)]
     began = time.monotonic()
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        output, _ = demo.communicate(timeout=LIMIT_S)
+        output, _ = demo.communicate(timeout=_LIMIT_S)
     except subprocess.TimeoutExpired:
-        return f"no answer within {LIMIT_S:.0f} s", LIMIT_S
+        return f"no answer within {_LIMIT_S:.0f} s", _LIMIT_S
     finally:
         if demo.poll() is None:  # also when this bench is interrupted: the demo stops its servers itself
             demo.terminate()
-            demo.wait(LIMIT_S)
+            demo.wait(_LIMIT_S)
     took = time.monotonic() - began
-    left = left_running(home)
+    left = _left_running(home)
     if left:
         return f"left running: {', '.join(left)}", took
     if demo.returncode:
         lines = [line for line in output.splitlines() if line.strip()]
         said = lines[-1] if lines else "no output"
-        return "\n  ".join([f"exit code {demo.returncode}: {said}", *gateway_warnings(home)]), took
+        return "\n  ".join([f"exit code {demo.returncode}: {said}", *_gateway_warnings(home)]), took
     if not re.search(r"first answer came from version", output):
         return "exit code 0, but no answer", took
     return "", took
 
 
-def gateway_warnings(home: Path) -> list[str]:
+def _gateway_warnings(home: Path) -> list[str]:
     """Last warnings and errors in the log of the gateway that was started for a home below this folder."""
     found = []
     for log in sorted(home.glob("*/logs/gateway.log")):
@@ -59,7 +59,7 @@ def gateway_warnings(home: Path) -> list[str]:
     return found[-10:]
 
 
-def left_running(home: Path) -> list[str]:
+def _left_running(home: Path) -> list[str]:
     """Processes that were started for a home below this folder and still run."""
     found = []
     for each in psutil.process_iter():
@@ -79,10 +79,10 @@ def main() -> int:
     options = parser.parse_args()
     failures, times = [], []
     dropped = 0
-    with tempfile.TemporaryDirectory() as place, busy(2):
+    with tempfile.TemporaryDirectory() as place, keep_processors_busy(2):
         for number in range(1, options.times + 1):
             dropped += drop_file_cache()
-            problem, took = start(Path(place), number)
+            problem, took = _start(Path(place), number)
             times.append(took)
             print(f"start {number} of {options.times}: {problem or 'ok'}, {took:.0f} s", flush=True)
             if problem:

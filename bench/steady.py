@@ -1,4 +1,4 @@
-"""`python -m bench.steady [--times N] [--json FILE [--resume]] [FILE...]`: tests that kill or wait, often, under load.
+"""`python -m bench.steady [--times N] [--json FILE [--resume]] [FILE...]`: repeats tests that kill or wait.
 
 A test that fails one time in twenty is red: it waits for something that may have happened already, or may happen
 otherwise. Each of these tests runs N times beside two processes that keep both processors busy. All of them take a
@@ -19,17 +19,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.pressure import busy
+from bench.pressure import keep_processors_busy
 
-TESTS = Path("tests")
-TELLTALE = re.compile(
+_TESTS = Path("tests")
+_TELLTALE = re.compile(
     r"\bkill|SIGKILL|SIGSTOP|SIGTERM|\bterminate\(|wait_for\(|wait_until\(|\.wait\(|time\.sleep\(|deadline|deaths\("
 )
 """Words of a test, or of a fixture or helper in its file that it calls, that kills or waits."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
-def waiting(file: Path) -> list[str]:
+def _waiting(file: Path) -> list[str]:
     """Ids of the tests in a file that kill or wait, by themselves or through a function of the same file."""
     source = file.read_text(encoding="utf-8")
     functions = {
@@ -37,7 +37,7 @@ def waiting(file: Path) -> list[str]:
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    telling = {name for name, body in functions.items() if TELLTALE.search(body)}
+    telling = {name for name, body in functions.items() if _TELLTALE.search(body)}
     grown = True
     while grown:
         calling = {
@@ -48,19 +48,19 @@ def waiting(file: Path) -> list[str]:
     return [f"{file}::{name}" for name in functions if name.startswith("test_") and name in telling]
 
 
-def chosen(files: list[Path]) -> dict[str, list[str]]:
+def _chosen(files: list[Path]) -> dict[str, list[str]]:
     """Ids of the tests that kill or wait, by file, in the files or below the folders given."""
     found = {}
-    for place in files or [TESTS]:
+    for place in files or [_TESTS]:
         for file in sorted(place.rglob("test_*.py")) if place.is_dir() else [place]:
-            tests = waiting(file)
+            tests = _waiting(file)
             if tests:
                 found[str(file)] = tests
     return found
 
 
 @dataclass(slots=True)
-class Tally:
+class _Tally:
     """What was run until now.
 
     Attributes:
@@ -72,7 +72,7 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def read(cls, file: Path) -> "Tally":
+    def read(cls, file: Path) -> "_Tally":
         """Read what an earlier run has written."""
         kept = json.loads(file.read_text(encoding="utf-8"))
         return cls(Counter(kept["rounds"]), Counter(kept["failures"]))
@@ -99,7 +99,7 @@ class Tally:
         file.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
-def run(tests: list[str]) -> tuple[Counter[str], str]:
+def _run(tests: list[str]) -> tuple[Counter[str], str]:
     """Run tests once; how often each of them has failed, and the last line of pytest's output."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=0", "--tb=short", *tests]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -119,7 +119,7 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="go on from what the file of --json says")
     parser.add_argument("--list", action="store_true", help="only name the tests")
     options = parser.parse_args()
-    tests = chosen(options.files)
+    tests = _chosen(options.files)
     if options.list:
         print("\n".join(name for named in tests.values() for name in named))
         return 0
@@ -128,12 +128,12 @@ def main() -> int:
         return 2
     if options.resume and not options.json:
         parser.error("--resume needs --json FILE")
-    tally = Tally.read(options.json) if options.resume and options.json.exists() else Tally()
-    with busy(2):
+    tally = _Tally.read(options.json) if options.resume and options.json.exists() else _Tally()
+    with keep_processors_busy(2):
         for file, named in tests.items():
             while tally.rounds[file] < options.times:
                 began = time.monotonic()
-                failed, last = run(named)
+                failed, last = _run(named)
                 tally.failures.update(failed)
                 tally.rounds[file] += 1
                 took = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""`python -m bench.triage [--seeds N] [--first SEED] [--cause NAME ...] [--json FILE]`: the cause of known incidents.
+"""`python -m bench.triage [--seeds N] [--first SEED] [--cause NAME ...] [--json FILE]`: triages known incidents.
 
 Twelve causes are injected into real flights, each from several seeds that draw the column, the size and the day of the
 onset. The log holds what a gateway would have written; the triage asks real versions again in processes of their own.
@@ -22,7 +22,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from bench.triaging.causes import CAUSES, Injected, Scene
+from bench.triaging.causes import CAUSES, IncidentScene, InjectedIncident
 from bench.triaging.flight_versions import LEAKED, FlightVersions, read_flights
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -33,8 +33,8 @@ from surefoot.core.triage.triage import Cause, Triage, decide_cause
 from surefoot.demo.flight_requests import FEATURES, fill_gaps, midnight
 from surefoot.gateway.log.segment_writer import SegmentWriter
 
-MODEL = "flights-late"
-DAY_S = 86400.0
+_MODEL = "flights-late"
+_DAY_S = 86400.0
 GATE: Any = parse_gate("quality", {"metric": "brier", "margin": 0.015, "labels": {"maturity": "12h"}})
 _BEFORE, _AFTER = 3000, 1500
 """Requests before and after the onset [count]."""
@@ -43,7 +43,7 @@ _RIGHT, _WRONG = 0.9, 1.0 / 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class _Result:
     """What the triage has found of one incident.
 
     Attributes:
@@ -75,7 +75,7 @@ def main() -> int:
         for name in options.cause or CAUSES:
             for seed in range(options.first, options.first + options.seeds):
                 began = time.monotonic()
-                results.append(run(versions, name, seed))
+                results.append(_run(versions, name, seed))
                 one = results[-1]
                 mark = "right" if one.right else "UNKNOWN" if one.found.cause is Cause.UNKNOWN else "WRONG"
                 took = time.monotonic() - began
@@ -83,31 +83,31 @@ def main() -> int:
                     f"{name}, seed {seed}: {one.said}: {mark}: {one.found.cause} {one.found.column} ({took:.1f} s)",
                     flush=True,
                 )
-    return report(results, options.json)
+    return _report(results, options.json)
 
 
-def run(versions: FlightVersions, name: str, seed: int) -> Result:
+def _run(versions: FlightVersions, name: str, seed: int) -> _Result:
     """Inject a cause, write the log, and look for the cause."""
     draw = np.random.default_rng([seed, *name.encode()])
-    onset = midnight("2013-06-15") + float(draw.integers(0, 75)) * DAY_S
+    onset = midnight("2013-06-15") + float(draw.integers(0, 75)) * _DAY_S
     flights = versions.flights
-    before = flights[(flights["at"] < onset) & (flights["at"] >= onset - 14 * DAY_S)]
-    after = flights[(flights["at"] >= onset) & (flights["at"] < onset + 6 * DAY_S)]
+    before = flights[(flights["at"] < onset) & (flights["at"] >= onset - 14 * _DAY_S)]
+    after = flights[(flights["at"] >= onset) & (flights["at"] < onset + 6 * _DAY_S)]
     before, after = (
         rows.sample(size, random_state=seed).sort_values("at") for rows, size in ((before, _BEFORE), (after, _AFTER))
     )
-    injected = CAUSES[name][0](Scene(versions, after, draw), seed)
+    injected = CAUSES[name][0](IncidentScene(versions, after, draw), seed)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        write_log(root / "log", versions, injected, before, after, draw)
+        _write_log(root / "log", versions, injected, before, after, draw)
         copies = root / "artifacts"
         shutil.copytree(versions.root / "artifacts", copies)
         if injected.damaged:
             _damage(copies / versions.saved[injected.number].digest.removeprefix("sha256:"), draw)
         processes = VersionProcesses(ArtifactCache(copies, "http://127.0.0.1:9"), 6000)
         query = TriageQuery(
-            MODEL, versions.saved[injected.number], versions.saved["1"], injected.trial, onset - 14 * DAY_S, onset,
-            onset + 6 * DAY_S, onset + 20 * DAY_S, GATE, injected.too_slow, injected.too_large,
+            _MODEL, versions.saved[injected.number], versions.saved["1"], injected.trial, onset - 14 * _DAY_S, onset,
+            onset + 6 * _DAY_S, onset + 20 * _DAY_S, GATE, injected.too_slow, injected.too_large,
         )  # fmt: skip
         found = decide_cause(measure_triage_facts(PredictionLog(root / "log"), processes, query))
     right = (
@@ -115,13 +115,13 @@ def run(versions: FlightVersions, name: str, seed: int) -> Result:
         and (not injected.details or found.detail in injected.details)
         and (not injected.column or found.column == injected.column)
     )
-    return Result(name, injected.said, found, right)
+    return _Result(name, injected.said, found, right)
 
 
-def write_log(
+def _write_log(
     root: Path,
     versions: FlightVersions,
-    injected: Injected,
+    injected: InjectedIncident,
     before: pd.DataFrame,
     after: pd.DataFrame,
     draw: np.random.Generator,
@@ -136,7 +136,7 @@ def write_log(
         else stirred.assign(**{LEAKED: np.nan})
     )
     labels = (before["late"].to_numpy(float), injected.labels(after, after["late"].to_numpy(float)))
-    segments = [SegmentWriter(root / MODEL / f"{kind}-1-1.jsonl") for kind in ("predictions", "labels")]
+    segments = [SegmentWriter(root / _MODEL / f"{kind}-1-1.jsonl") for kind in ("predictions", "labels")]
     for place, (rows, known) in enumerate(zip((calm, stirred), labels, strict=True)):
         hit = place == 1
         arm = "1" if injected.trial and not hit else injected.number
@@ -160,7 +160,7 @@ def _records(
     rows: pd.DataFrame,
     numbers: "np.ndarray",
     versions: FlightVersions,
-    injected: Injected,
+    injected: InjectedIncident,
     draw: np.random.Generator,
     *,
     hit: bool,
@@ -190,7 +190,7 @@ def _records(
         by = "1" if error else number
         stressed = hit and own
         record = {
-            "v": 1, "request": str(name), "row": 0, "model": MODEL, "at": float(at), "unit": f"u{place % 97}",
+            "v": 1, "request": str(name), "row": 0, "model": _MODEL, "at": float(at), "unit": f"u{place % 97}",
             "arm": "candidate" if injected.trial and own else "champion", "version": number, "answered_by": by,
             "weight": 50.0 if injected.trial and hit else 0.0, "generation": 3,
             "rollout": "r1" if injected.trial else "",
@@ -216,7 +216,7 @@ def _row(name: str, value: object, unit: str, demand: str, *, ok: bool) -> dict[
     return {"name": name, "value": value, "unit": unit, "demand": demand, "ok": ok}
 
 
-def report(results: list[Result], file: Path | None) -> int:
+def _report(results: list[_Result], file: Path | None) -> int:
     """Print the table and what was not right; 1 when a demand is missed."""
     table = Table(
         "injected", "right", "unknown", "wrong", "its nearest neighbour", "told as that", "evidence of the first"

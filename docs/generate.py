@@ -12,7 +12,7 @@ from surefoot.cli import MODULES, build_app
 from surefoot.core.journal.events import EVENT_TYPES
 from surefoot.core.policy.schema import policy_schema
 from surefoot.gateway.control.metrics import prometheus_text
-from surefoot.status_page.page_metrics import journal_metrics
+from surefoot.status_page.page_metrics import export_journal_metrics
 
 FOLDER = Path(__file__).parent / "reference"
 _NOTE = "<!-- `make docs` writes this page from the code. -->\n\n"
@@ -147,7 +147,7 @@ def metrics_page() -> str:
         "[Monitoring](../monitoring.md) says where to scrape them, and has rules and a dashboard.",
         "",
     ]
-    for title, text in (("Gateway", prometheus_text({})), ("Journal", journal_metrics({}, {}))):
+    for title, text in (("Gateway", prometheus_text({})), ("Journal", export_journal_metrics({}, {}))):
         said = text.decode()
         types = dict(re.findall(r"^# TYPE (\S+) (\S+)", said, re.MULTILINE))
         helps = re.findall(r"^# HELP (\S+) (.*)", said, re.MULTILINE)

@@ -5,10 +5,10 @@ from prefect.client.schemas.objects import State
 
 from flows.count_evidence import count_evidence_before_replay
 from surefoot.core.domain import Stage
-from tasks.cancelled_runs import cancelled_state
+from tasks.cancelled_runs import find_cancelled_state
 from tasks.promote import final_rollout_state, judge_bake_once, make_champion, open_rollout
-from tasks.stages import TASKS_BY_STAGE, task_step
-from tasks.states import refused_state, run_task_after, task_result
+from tasks.stages import TASKS_BY_STAGE, number_task_step
+from tasks.states import find_refused_state, read_task_result, run_task_after
 
 
 @flow(name="promote", flow_run_name="promote {model} {version}", retries=0)
@@ -25,16 +25,16 @@ def promote(
         request: Who asks for it: what the command `surefoot request promote` prints. Needed where
             configs/roles.yaml says who may promote.
     """
-    if cancelled := cancelled_state():
+    if cancelled := find_cancelled_state():
         return cancelled
     done = open_rollout(model, version, reason, force, request, return_state=True)
-    if refused := refused_state(done):
+    if refused := find_refused_state(done):
         return refused
-    rollout, places = task_result(done)
+    rollout, places = read_task_result(done)
     for stage, step in places:
         if stage == Stage.SHADOWING:
             count_evidence_before_replay(model, rollout)
-        done = run_task_after(TASKS_BY_STAGE[stage], model, rollout, stage, task_step(stage, step), after=done)
+        done = run_task_after(TASKS_BY_STAGE[stage], model, rollout, stage, number_task_step(stage, step), after=done)
     done = run_task_after(make_champion, model, rollout, after=done)
     run_task_after(judge_bake_once, model, rollout, after=done)
     return final_rollout_state(model, rollout)

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from surefoot.core.domain import RolloutKind
 from tasks.promote import final_rollout_state
 from tasks.rollback import roll_back
-from tasks.states import refused_state, task_result
+from tasks.states import find_refused_state, read_task_result
 
 
 @flow(name="rollback", flow_run_name="roll back {model}")
@@ -30,6 +30,6 @@ def rollback(
             configs/roles.yaml says who may roll back.
     """
     done = roll_back(model, reason, to, mode, request, return_state=True)
-    if refused := refused_state(done):
+    if refused := find_refused_state(done):
         return refused
-    return final_rollout_state(model, task_result(done), kind=RolloutKind.ROLLBACK)
+    return final_rollout_state(model, read_task_result(done), kind=RolloutKind.ROLLBACK)

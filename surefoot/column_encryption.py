@@ -1,4 +1,4 @@
-"""Write columns of the prediction log encrypted, and read them in memory for replays.
+"""Provide encryption of prediction log columns, and their decryption in memory for replays.
 
 A value is sealed with AES-GCM, its model and its column as associated data, so that it opens nowhere else. Beside the
 log stands a file that names the columns and where their keys are, which holds no key.
@@ -22,14 +22,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 from surefoot.core.naming.model_names import model_file_name
 
-PREFIX = "enc1:"
+_PREFIX = "enc1:"
 """What an encrypted value begins with; what follows is Base64 of key id, nonce and ciphertext."""
 _SIDE_FILE = "encryption.json"
 _KEY_BYTES, _ID_BYTES, _NONCE_BYTES = 32, 4, 12
 
 
 @dataclass(frozen=True, slots=True)
-class KeyPlace:
+class KeyLocation:
     """Where the keys of encrypted columns are: an environment variable or a file, one of the two.
 
     Attributes:
@@ -53,7 +53,7 @@ class KeyPlace:
             return found.st_mtime_ns, found.st_ino
         return None
 
-    def read(self) -> "Keyring":
+    def read(self) -> "_Keyring":
         """Read the keys.
 
         Raises:
@@ -69,7 +69,7 @@ class KeyPlace:
         if not text.split():
             raise Rejected(f"{self} holds no key")
         try:
-            return Keyring([base64.b64decode(key.translate(_STANDARD), validate=True) for key in text.split()])
+            return _Keyring([base64.b64decode(key.translate(_STANDARD), validate=True) for key in text.split()])
         except (ValueError, binascii.Error):
             raise Rejected(
                 f"{self} holds what is no key: give 32 bytes in Base64, as 'openssl rand -base64 32' does"
@@ -79,7 +79,7 @@ class KeyPlace:
 _STANDARD = str.maketrans("-_", "+/")
 
 
-class Keyring:
+class _Keyring:
     """Several keys: the first encrypts, all decrypt."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -101,7 +101,7 @@ class Keyring:
         """
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._ciphers[self._first].encrypt(nonce, orjson.dumps(value), place)
-        return PREFIX + base64.b64encode(self._first + nonce + sealed).decode()
+        return _PREFIX + base64.b64encode(self._first + nonce + sealed).decode()
 
     def decrypt(self, text: str, place: bytes) -> object:
         """Decrypt a value of a place.
@@ -109,7 +109,7 @@ class Keyring:
         Raises:
             ValueError: No key opens it, or it was changed or moved.
         """
-        sealed = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        sealed = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
         cipher = self._ciphers.get(sealed[:_ID_BYTES])
         if cipher is None:
             raise ValueError("none of the keys has encrypted it")
@@ -135,7 +135,7 @@ class ColumnEncryptor:
         problem: Why nothing can be encrypted now; empty when it can.
     """
 
-    def __init__(self, model: str, columns: Collection[str], keys: KeyPlace, log: Path) -> None:
+    def __init__(self, model: str, columns: Collection[str], keys: KeyLocation, log: Path) -> None:
         """Name the columns beside the log, and read the keys.
 
         Args:
@@ -147,7 +147,7 @@ class ColumnEncryptor:
         self._model, self._columns, self._keys, self._log = model, tuple(columns), keys, log
         self._places = {column: _place(model, column) for column in columns}
         self._read: object = self
-        self._keyring: Keyring | None = None
+        self._keyring: _Keyring | None = None
         self.problem = ""
         self.refresh()
 
@@ -176,7 +176,7 @@ class ColumnEncryptor:
 class ColumnDecryptor:
     """Decrypts the columns of one model's logged rows, in memory."""
 
-    def __init__(self, model: str, columns: Collection[str], places: Sequence[KeyPlace]) -> None:
+    def __init__(self, model: str, columns: Collection[str], places: Sequence[KeyLocation]) -> None:
         """Read no key yet.
 
         Args:
@@ -186,7 +186,7 @@ class ColumnDecryptor:
         """
         self.columns = frozenset(columns)
         self._model, self._places = model, places
-        self._keyrings: list[Keyring] | None = None
+        self._keyrings: list[_Keyring] | None = None
 
     def decrypt_text(self, text: str | None) -> str | None:
         """Decrypt the JSON of one row.
@@ -194,7 +194,7 @@ class ColumnDecryptor:
         Raises:
             EvidenceUnavailable: There is no key for a value.
         """
-        if text is None or PREFIX not in text:
+        if text is None or _PREFIX not in text:
             return text
         try:
             row = orjson.loads(text)
@@ -206,7 +206,7 @@ class ColumnDecryptor:
         """Decrypt one row; raises what `decrypt_text` raises."""
         return {
             name: self._open(name, value)
-            if name in self.columns and isinstance(value, str) and value.startswith(PREFIX)
+            if name in self.columns and isinstance(value, str) and value.startswith(_PREFIX)
             else value
             for name, value in row.items()
         }
@@ -221,7 +221,7 @@ class ColumnDecryptor:
         named = ", ".join(map(str, self._places))
         raise EvidenceUnavailable(f"a value of column '{column}' of {self._model} cannot be decrypted: {why} ({named})")
 
-    def _read_keys(self, column: str) -> Sequence[Keyring]:
+    def _read_keys(self, column: str) -> Sequence[_Keyring]:
         """All keys that can be read; several threads may come here at once."""
         if self._keyrings is None:
             found, problems = [], []
@@ -236,7 +236,7 @@ class ColumnDecryptor:
         return self._keyrings
 
 
-def open_column_decryptor(log: Path, model: str) -> ColumnDecryptor | None:
+def build_column_decryptor(log: Path, model: str) -> ColumnDecryptor | None:
     """Make the decryptor of a model's log; None where no column was ever encrypted.
 
     Args:
@@ -254,15 +254,15 @@ def open_column_decryptor(log: Path, model: str) -> ColumnDecryptor | None:
     return None if told is None else ColumnDecryptor(model, *told)
 
 
-def _read_side_file(file: Path) -> tuple[tuple[str, ...], tuple[KeyPlace, ...]] | None:
+def _read_side_file(file: Path) -> tuple[tuple[str, ...], tuple[KeyLocation, ...]] | None:
     try:
         told = orjson.loads(file.read_bytes())
     except FileNotFoundError:
         return None
-    return tuple(told["columns"]), tuple(KeyPlace(one["variable"], one["file"]) for one in told["keys"])
+    return tuple(told["columns"]), tuple(KeyLocation(one["variable"], one["file"]) for one in told["keys"])
 
 
-def _name_columns(folder: Path, columns: Sequence[str], keys: KeyPlace) -> None:
+def _name_columns(folder: Path, columns: Sequence[str], keys: KeyLocation) -> None:
     """Add columns and a place of keys to the file beside the log; what was named before stays.
 
     Raises:

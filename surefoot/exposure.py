@@ -1,4 +1,4 @@
-"""Write lists of the requests that a rolled-back version answered."""
+"""Write exposure lists (requests that a rolled-back version answered), and correct those answers."""
 
 import hashlib
 import tempfile
@@ -12,7 +12,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.answer_comparison import AnswerComparison, write_answer_comparison
 from surefoot.adapters.served_answers.corrected_answers import CorrectionSources, compute_corrected_answers
 from surefoot.adapters.served_answers.exposed_requests import ExposureQuery, list_exposed_requests
-from surefoot.column_encryption import open_column_decryptor
+from surefoot.column_encryption import build_column_decryptor
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy, Version
 from surefoot.core.errors import NotFound, Rejected, SurefootError
@@ -23,7 +23,11 @@ from surefoot.core.journal.served_version_events import CorrectionsWritten, Expo
 from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, SlicedGate
-from surefoot.core.served_versions.exposure_periods import exposure_periods, last_rolled_back, version_rolled_back_by
+from surefoot.core.served_versions.exposure_periods import (
+    exposure_periods,
+    last_rolled_back_version,
+    version_rolled_back_by,
+)
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.rollout import Ports, retry_on_conflict
 from surefoot.settings import Settings
@@ -103,12 +107,12 @@ def specify_exposure_list(
     elif number:
         version, named = _known_version(ledger, number), ""
     else:
-        last = last_rolled_back(ledger)
+        last = last_rolled_back_version(ledger)
         if last is None:
             raise Rejected(f"no version of {model} was taken back from callers: name one with --version")
         version, named = last.version, last.rollout
         own = last.rollout if last.opened.kind == "promotion" else ""
-    policies = tuple(known_policies(config, ledger))
+    policies = tuple(list_policies_ever_in_force(config, ledger))
     kept = tuple(policy.log_policy for policy in policies)
     periods = exposure_periods(model, entries, version)
     question = ExposureQuery(
@@ -119,7 +123,7 @@ def specify_exposure_list(
         dropped=frozenset(column for one in kept for column in one.dropped),
         hashed=frozenset(column for one in kept for column in one.hashed),
         rollout=own,
-        units=unit_spellings(config, policies, unit) if unit else (),
+        units=list_unit_spellings(config, policies, unit) if unit else (),
     )
     good = {one.good.digest: one.good for one in periods if one.good}
     return ExposureListSpec(version, named, question, tuple(good.values()), _notes(question, kept))
@@ -145,7 +149,7 @@ def _known_version(ledger: Ledger, number: str) -> Version:
     return versions[number]
 
 
-def known_policies(config: Settings, ledger: Ledger) -> Iterable[Policy]:
+def list_policies_ever_in_force(config: Settings, ledger: Ledger) -> Iterable[Policy]:
     """Every policy that may have been in force: that of today, and those of all rollouts that can be read."""
     if today := wiring.read_policies(config).get(ledger.model):
         yield today
@@ -160,7 +164,7 @@ def _group_columns(policies: Iterable[Policy]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column for gate in gates for column in gate.by))
 
 
-def unit_spellings(config: Settings, policies: Iterable[Policy], unit: str) -> tuple[str, ...]:
+def list_unit_spellings(config: Settings, policies: Iterable[Policy], unit: str) -> tuple[str, ...]:
     """How a unit may stand in the log: as it is, spelt canonically, or as a digest where it is hidden or long."""
     text = canonical_text(unit) or unit
     columns = {policy.unit for policy in policies if policy.unit}
@@ -219,7 +223,7 @@ def _write(
         models.start_scorer if load else None,
         store.answers.files_overlapping,
         strict,
-        open_column_decryptor(config.log, exposure.question.model),
+        build_column_decryptor(config.log, exposure.question.model),
     )
     with tempfile.TemporaryDirectory(prefix="surefoot-exposure-") as scratch:
         listed = list_exposed_requests(PredictionLog(config.log), exposure.question, Path(scratch))
@@ -281,7 +285,7 @@ def write_due_exposure(config: Settings, ports: Ports, model: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Correction:
+class AnswerCorrection:
     """A table of corrected answers.
 
     Attributes:
@@ -299,7 +303,7 @@ class Correction:
     notes: tuple[str, ...]
 
 
-def correct_answers(config: Settings, ports: Ports, model: str, number: str = "") -> Correction:
+def correct_answers(config: Settings, ports: Ports, model: str, number: str = "") -> AnswerCorrection:
     """Score all requests that a version answered with the proven-good version, and journal the table of corrections.
 
     Args:
@@ -338,4 +342,4 @@ def correct_answers(config: Settings, ports: Ports, model: str, number: str = ""
         table.changed or 0,
         table.unknown,
     )
-    return Correction(found.version, by, table, _journal_once(ports, model, event), found.notes)
+    return AnswerCorrection(found.version, by, table, _journal_once(ports, model, event), found.notes)

@@ -1,4 +1,4 @@
-"""Define the settings of one installation, which `surefoot up` writes."""
+"""Define and read the settings of one installation, which `surefoot up` writes."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from urllib.parse import quote, urlsplit
 from surefoot.core.errors import Rejected
 from surefoot.tls_files import TlsFiles
 
-OWN_POOL = "surefoot"
+OWN_WORK_POOL = "surefoot"
 """Work pool for which `surefoot up` starts a worker."""
-ANY_HOST = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - a person asks for it
+LOOPBACK_OF_ANY_HOST = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - a person asks for it
 """Where processes of this host reach a server that listens at every address."""
 POSTGRES_USER = "postgres"
 POSTGRES_DATABASES = ("journal", "mlflow", "prefect")
@@ -61,7 +61,7 @@ class Settings:
     journal: str = ""
     tick: int = 60
     processes: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    pool: str = OWN_POOL
+    pool: str = OWN_WORK_POOL
     listen: str = ""
     connected: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Settings:
         if not self.tls_certificate:
             return None
         host, _ = self.listen_address
-        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_ca, "" if host in ANY_HOST else host)
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_ca, "" if host in LOOPBACK_OF_ANY_HOST else host)
 
     @property
     def page_address(self) -> tuple[str, int]:
@@ -126,7 +126,7 @@ class Settings:
         """
         if self.postgres and not self.journal:
             return self.postgres_url("journal")
-        return resolve_variables(self.journal) or f"sqlite:///{self.home / 'journal.db'}"
+        return resolve_url_variables(self.journal) or f"sqlite:///{self.home / 'journal.db'}"
 
     @property
     def uses_postgres(self) -> bool:
@@ -153,7 +153,7 @@ def home_folder() -> Path:
     return Path(os.environ.get("SUREFOOT_HOME", ".surefoot")).absolute()
 
 
-def resolve_variables(url: str) -> str:
+def resolve_url_variables(url: str) -> str:
     """Replace each `${NAME}` of a URL by the environment variable NAME.
 
     Args:

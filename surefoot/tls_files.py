@@ -1,4 +1,4 @@
-"""Check TLS certificate files, and make the contexts of servers and clients from them."""
+"""Check TLS certificate files, and build the SSL contexts of servers and clients from them."""
 
 import functools
 import logging

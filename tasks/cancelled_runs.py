@@ -19,8 +19,8 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 
-from surefoot.controller.flow_scheduler import rollout_of_tags
-from surefoot.rollout import CancelledRun, cancelled_by_person_at
+from surefoot.controller.flow_scheduler import find_rollout_in_tags
+from surefoot.rollout import CancelledRun, find_person_cancel_time
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -38,7 +38,7 @@ _BEGUN_STATES = (
 _CANCELLED_MESSAGE = "a person had cancelled this run before it began"
 
 
-def latest_promote_runs(states: Collection[StateType]) -> list[FlowRun]:
+def list_latest_promote_runs(states: Collection[StateType]) -> list[FlowRun]:
     """The latest runs of the promote deployment in some states."""
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(
@@ -57,31 +57,31 @@ def cancelled_runs(models: Collection[str]) -> list[CancelledRun]:
     """
     found = []
     with get_client(sync_client=True) as client:
-        for run in latest_promote_runs(_BEGUN_STATES) if models else ():
+        for run in list_latest_promote_runs(_BEGUN_STATES) if models else ():
             model = str(run.parameters.get("model"))
             at = _cancelled_at(client, run.id) if model in models else None
             if at is not None:
                 version = str(run.parameters.get("version"))
-                found.append(CancelledRun(run.name, model, version, at, rollout_of_tags(run.tags)))
+                found.append(CancelledRun(run.name, model, version, at, find_rollout_in_tags(run.tags)))
     return found
 
 
 def _cancelled_at(client: SyncPrefectClient, run: "UUID") -> float | None:
     """When a person has cancelled a run [Unix seconds of the host]: a run that starts may say RUNNING after that."""
     states = client.read_flow_run_states(run)
-    return cancelled_by_person_at((one.type.value, one.message or "", one.timestamp.timestamp()) for one in states)
+    return find_person_cancel_time((one.type.value, one.message or "", one.timestamp.timestamp()) for one in states)
 
 
-def cancelled_state() -> State[str] | None:
+def find_cancelled_state() -> State[str] | None:
     """The last state of this flow run when a person has cancelled it, though it has begun; None otherwise.
 
     Prefect lets a run that is just starting go from CANCELLED to RUNNING.
     """
-    run = this_cancelled_run("", "")
+    run = find_this_run_if_cancelled("", "")
     return Cancelled(message=_CANCELLED_MESSAGE) if run is not None else None
 
 
-def this_cancelled_run(model: str, version: str, rollout: str = "") -> CancelledRun | None:
+def find_this_run_if_cancelled(model: str, version: str, rollout: str = "") -> CancelledRun | None:
     """This flow run when a person has cancelled it; None otherwise, or when Prefect does not say.
 
     Args:

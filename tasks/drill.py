@@ -15,9 +15,9 @@ from surefoot.core.drills.drill_events import DrillFinished, describe_drill
 from surefoot.core.drills.drill_faults import FAULTS
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import Unavailable
-from surefoot.rollout import DRILL_RETRY_S, is_rehearsal_due
+from surefoot.rollout import DRILL_RETRY_S, is_rollback_drill_due
 from surefoot.settings import read_settings
-from tasks.progress_artifact import artifact_key
+from tasks.progress_artifact import make_artifact_key
 from tasks.stage_driver import open_flow_ports
 from tasks.states import MAX_MESSAGE_LENGTH, RejectedState
 
@@ -37,7 +37,7 @@ def start_due_drills() -> list[str]:
         now = ports.clock.now()
         for model, policy in wiring.read_policies(read_settings()).items():
             ledger = ports.ledger(model)
-            if not is_rehearsal_due(ledger, policy, now):
+            if not is_rollback_drill_due(ledger, policy, now):
                 continue
             key = f"drill-{model}-{ledger.drills.last_at:.0f}-{now // DRILL_RETRY_S:.0f}"
             run_deployment("drill/drill", parameters={"model": model}, timeout=0, idempotency_key=key, as_subflow=False)
@@ -65,7 +65,7 @@ def rehearse_rollback(model: str, faults: list[str]) -> State[str]:
         last = "; ".join(text.strip().splitlines()[-_LAST_LINES:])
         raise Unavailable(f"the drill of {model} has come to no result: {last}")
     said = f"{describe_drill(found)}; it took {format_duration(found.took_s)}"[:MAX_MESSAGE_LENGTH]
-    create_table_artifact(key=artifact_key("drill", model), table=drill_table(found), description=said)
+    create_table_artifact(key=make_artifact_key("drill", model), table=_drill_table(found), description=said)
     return Completed(message=said, data=model) if found.passed else Failed(cls=RejectedState, message=said, data=model)
 
 
@@ -94,7 +94,7 @@ def _run(command: list[str]) -> str:
     return "".join(lines)
 
 
-def drill_table(found: DrillFinished) -> list[dict[str, object]]:
+def _drill_table(found: DrillFinished) -> list[dict[str, object]]:
     """One row a fault, for the Prefect UI."""
     return [
         {

@@ -1,4 +1,4 @@
-"""Define the Prefect task that counts the evidence in one log file."""
+"""Define the Prefect task that counts the evidence in one log file, and the runner of its workers."""
 
 import contextlib
 import os

@@ -17,7 +17,7 @@ _UPDATE_S = 3.0
 """Shortest time between two updates [seconds]."""
 
 
-def artifact_key(*parts: object) -> str:
+def make_artifact_key(*parts: object) -> str:
     """A key of an artifact: Prefect takes no other characters in it, and the name of a model may have more."""
     return re.sub("[^a-z0-9]+", "-", "-".join(map(str, parts)).lower()).strip("-")
 
@@ -33,7 +33,7 @@ class ProgressArtifact:
             rollout: Id of its rollout.
             clock: Tells the time since any moment [seconds].
         """
-        self._key = artifact_key("progress", model, rollout)
+        self._key = make_artifact_key("progress", model, rollout)
         self._what = f"requests to both versions of {model}"
         self._clock = clock
         self._began, self._told = 0.0, 0.0

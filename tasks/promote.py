@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that open a rollout and make its version champion."""
+"""Define the Prefect tasks that open a rollout, make its version champion, and evaluate it afterwards (its bake)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from prefect.states import Completed
 
 from surefoot import wiring
 from surefoot.adapters import flow_progress
-from surefoot.controller.flow_scheduler import NOTHING_TO_DO
+from surefoot.controller.flow_scheduler import NOTHING_TO_DO_STATE
 from surefoot.core.access.run_requests import RunOrder
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
@@ -18,13 +18,13 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.stages.stage_places import stage_places
 from surefoot.rollout import end_cancelled_rollouts, open_permitted_promotion
-from surefoot.rollout.reconcile import bake_action
+from surefoot.rollout.reconcile import next_bake_action
 from surefoot.settings import read_settings
-from tasks.cancelled_runs import this_cancelled_run
-from tasks.promote_flow_runs import flow_run_attempt, name_flow_run, tag_flow_run, update_ended_runs
+from tasks.cancelled_runs import find_this_run_if_cancelled
+from tasks.promote_flow_runs import identify_flow_run_attempt, name_flow_run, tag_flow_run, update_ended_runs
 from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 from tasks.stages import TASKS_BY_STAGE
-from tasks.states import combine_states, refused_request, rollout_state
+from tasks.states import combine_states, make_refused_state, rollout_state
 
 
 @task(
@@ -45,15 +45,15 @@ def open_rollout(
     """
     config, order = read_settings(), RunOrder("promote", model, version, force=force, reason=reason)
     asked = wiring.promotion_request(config, model, version, reason, force=force)
-    permit = wiring.run_permit(config, order, request, flow_run_attempt())
+    permit = wiring.build_run_permit_check(config, order, request, identify_flow_run_attempt())
     with open_flow_ports() as ports:
         try:
             rollout = open_permitted_promotion(ports, model, asked, permit)
         except (RequestInvalid, Forbidden) as error:
-            return refused_request(error)
+            return make_refused_state(error)
         tag_flow_run(rollout)
         # Cancelled while this ran: whatever the instant, the rollout that this run has opened ends with it.
-        if run := this_cancelled_run(model, version, rollout):
+        if run := find_this_run_if_cancelled(model, version, rollout):
             end_cancelled_rollouts(ports, [run])
         ledger = ports.ledger(model)
     policy = parse_policy(ledger.rollouts[rollout].opened.policy)
@@ -103,7 +103,7 @@ def _is_due(ledger: Ledger, now: float) -> bool:
     if ledger.rollout is None or ledger.rollout.stage is not Stage.BAKING:
         return False
     try:
-        return not isinstance(bake_action(ledger, now), WaitUntil | NoRollout)
+        return not isinstance(next_bake_action(ledger, now), WaitUntil | NoRollout)
     except SurefootError:
         return True
 
@@ -133,6 +133,6 @@ def final_watch_state(states: Mapping[str, State[Any]]) -> State[Any] | list[Sta
     if any(state.name != "Completed" for state in states.values()):
         update_ended_runs()
     if not states:
-        return Completed(name=NOTHING_TO_DO, message="no look is due")
+        return Completed(name=NOTHING_TO_DO_STATE, message="no look is due")
     name_flow_run(f"watch: looked at {', '.join(states)}")
     return combine_states(list(states.values()))

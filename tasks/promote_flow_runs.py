@@ -1,4 +1,4 @@
-"""Name and tag the Prefect runs of the promote flow by their rollouts."""
+"""Name, tag and update the Prefect runs of the promote flow by their rollouts."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from surefoot.controller.flow_scheduler import ROLLOUT_TAG_PREFIX
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger
-from surefoot.rollout import ended_outcomes
+from surefoot.rollout import list_ended_outcomes
 from surefoot.rollout.reconcile import MAX_LATEST_RUNS
 from surefoot.settings import read_settings
 from tasks.stage_driver import open_flow_ports
@@ -52,7 +52,7 @@ def tag_flow_run(rollout: str, name: str = "") -> None:
             client.update_flow_run(run.id, tags=tags, name=name or run.name)
 
 
-def flow_run_attempt() -> str:
+def identify_flow_run_attempt() -> str:
     """Id and number of the attempt of this flow run; empty where it has no id.
 
     A run that a person starts again in Prefect has the same id and another number.
@@ -111,7 +111,7 @@ def update_ended_runs() -> list[str]:
             client.set_flow_run_state(run.id, wanted, force=True)
             told.append(f"{run.name}: {wanted.name}: {wanted.message}")
             get_run_logger().info("flow run %s is told: %s", run.name, told[-1])
-        outcomes = {one: item for ledger in ledgers.values() for one, item in ended_outcomes(ledger).items()}
+        outcomes = {one: item for ledger in ledgers.values() for one, item in list_ended_outcomes(ledger).items()}
         flow_progress.record_flow_run_outcomes(read_settings().home, canonical_digest(dict(outcomes)))
     return told
 

@@ -13,7 +13,7 @@ from prefect.types._datetime import now
 
 from surefoot import wiring
 from surefoot.adapters import flow_progress
-from surefoot.controller.flow_scheduler import NOTHING_TO_DO
+from surefoot.controller.flow_scheduler import NOTHING_TO_DO_STATE
 from surefoot.core.access.run_requests import RunOrder
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event
@@ -37,15 +37,15 @@ from surefoot.rollout import (
     is_exposure_list_due,
     is_fallback_check_due,
     journal_model_drift,
-    needs_fresh_view,
+    needs_fresh_registry_view,
     next_step,
     open_requested_rollout,
-    policy_reaction,
+    read_drift_reaction,
     restore_due_tables,
 )
-from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
+from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, RUN_SILENCE_S
 from surefoot.settings import read_settings
-from tasks.cancelled_runs import cancelled_runs, latest_promote_runs
+from tasks.cancelled_runs import cancelled_runs, list_latest_promote_runs
 from tasks.promote_flow_runs import name_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
@@ -73,7 +73,7 @@ def serve_champions() -> dict[str, str]:
 
 
 @task(name="reap dead runs")
-def mark_dead_runs_crashed(silence: float = SILENCE_S) -> list[str]:
+def mark_dead_runs_crashed(silence: float = RUN_SILENCE_S) -> list[str]:
     """Mark runs as crashed whose process is gone; each run's state is read again right before.
 
     Returns:
@@ -81,7 +81,7 @@ def mark_dead_runs_crashed(silence: float = SILENCE_S) -> list[str]:
     """
     marked, since = [], now("UTC") - dt.timedelta(seconds=silence)
     with get_client(sync_client=True) as client:
-        for run in latest_promote_runs((StateType.RUNNING,)):
+        for run in list_latest_promote_runs((StateType.RUNNING,)):
             if run.start_time is None or run.start_time > since:
                 continue
             beats = client._client.post(  # noqa: SLF001 - the sync client has no method for events
@@ -163,7 +163,7 @@ def apply_registry_changes() -> dict[str, list[str]]:
         for model in models:
             try:
                 view = views.get(model)
-                if view is None or needs_fresh_view(ports.ledger(model), view):
+                if view is None or needs_fresh_registry_view(ports.ledger(model), view):
                     view = ports.registry.view(model)
                 if reason := end_withdrawn_rollout(ports, model, view):
                     withdrawn.append(f"{model}: {reason}")
@@ -171,15 +171,15 @@ def apply_registry_changes() -> dict[str, list[str]]:
                     _try_to_finish(ports, model)
                 if (policy := policies.get(model)) is None:
                     continue
-                facts = wiring.policy_facts(config, model, policy) if candidate_requests(view) else {}
-                wish = partial(wiring.candidate_promotion, config, model)
+                facts = wiring.hash_policy_files(config, model, policy) if candidate_requests(view) else {}
+                wish = partial(wiring.build_candidate_promotion_request, config, model)
                 found = open_requested_rollout(ports, model, view, wish, facts)
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 said.append(f"{model}: {error}")
                 continue
             opened += [f"{model} {found.number}"] if found.number else []
             said += [f"{model}: {line}" for line in found.lines]
-    said += [f"policy of {model} is wrong: {error}" for model, error in wiring.broken_policies(config).items()]
+    said += [f"policy of {model} is wrong: {error}" for model, error in wiring.find_broken_policies(config).items()]
     for line in said:
         log.warning("%s", line)
     return {"opened": opened, "withdrawn": withdrawn, "said": said}
@@ -189,12 +189,12 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     """Start a run unless as many as make sense have already come to nothing at this head of the journal."""
     ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
     key = f"{model}-{version}-{head}-"
-    vain = sum((run.idempotency_key or "").startswith(key) for run in latest_promote_runs(ended))
+    vain = sum((run.idempotency_key or "").startswith(key) for run in list_latest_promote_runs(ended))
     if vain >= MAX_RUNS_WITHOUT_PROGRESS:
         get_run_logger().error("%s %s: %d runs have ended without an entry in the journal", model, version, vain)
         return False
     order = RunOrder("promote", model, version, reason=reason)
-    proof = wiring.run_proof(read_settings(), order, "flow:reconcile")
+    proof = wiring.prove_run_request(read_settings(), order, "flow:reconcile")
     parameters = {"model": model, "version": version, "reason": reason, **proof}
     run_deployment(
         "promote/promote", parameters=parameters, timeout=0, idempotency_key=f"{key}{vain}", as_subflow=False
@@ -205,7 +205,7 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
 @task(name="start and resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
 def resume_rollouts() -> list[str]:
     """Start a run for every open rollout that no run drives; finish endings right here."""
-    busy = {run.parameters.get("model") for run in latest_promote_runs(_UNFINISHED_STATES)}
+    busy = {run.parameters.get("model") for run in list_latest_promote_runs(_UNFINISHED_STATES)}
     resumed = []
     with open_flow_ports() as ports:
         for model in ports.journal.models():
@@ -250,7 +250,7 @@ def count_ended_rollouts() -> list[str]:
         for model in ports.journal.models():
             before = ports.ledger(model).head
             try:
-                ledger = wiring.journal_counts(config, ports, model)
+                ledger = wiring.record_answer_counts(config, ports, model)
                 listed = (
                     write_due_exposure(config, ports, model) if is_exposure_list_due(ledger, ports.clock.now()) else ""
                 )
@@ -308,8 +308,8 @@ def report_drift() -> list[str]:
         models = ports.journal.models()
         views = wiring.read_registry_views(config, models)
         for model in models:
-            wish = partial(wiring.candidate_promotion, config, model)
-            rule = DriftRule(policy_reaction(policies.get(model)), wish)
+            wish = partial(wiring.build_candidate_promotion_request, config, model)
+            rule = DriftRule(read_drift_reaction(policies.get(model)), wish)
             found += journal_model_drift(ports, model, rule, views.get(model))
     for line in found:
         get_run_logger().error("drift: %s", line)
@@ -368,7 +368,7 @@ def compact_all_logs() -> list[str]:
         What was done, one line a model.
     """
     config, done = read_settings(), []
-    for model in wiring.logged_models(config):
+    for model in wiring.list_logged_models(config):
         try:
             said = wiring.compact_model_log(config, model, batches=1).describe()
         except SurefootError as error:  # nothing is lost, and one model's trouble must not keep the others waiting
@@ -395,6 +395,6 @@ def final_reconcile_state(done: dict[str, list[str]], before: dict[str, int]) ->
         if seq != before.get(model) and model not in named
     ]
     if not said:
-        return Completed(name=NOTHING_TO_DO, message="journal, registry, gateway and Prefect agree", data=done)
+        return Completed(name=NOTHING_TO_DO_STATE, message="journal, registry, gateway and Prefect agree", data=done)
     name_flow_run(f"reconcile: {'; '.join(said)}")
     return Completed(message="; ".join(said)[:MAX_MESSAGE_LENGTH], data=done)

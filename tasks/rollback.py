@@ -10,9 +10,9 @@ from surefoot.core.errors import Forbidden, RequestInvalid, SurefootError
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import drive_rollout, open_permitted_rollback, restore_due_tables
 from surefoot.settings import read_settings
-from tasks.promote_flow_runs import flow_run_attempt, tag_flow_run
+from tasks.promote_flow_runs import identify_flow_run_attempt, tag_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journal_in_mlflow
-from tasks.states import refused_request
+from tasks.states import make_refused_state
 
 
 @task(
@@ -24,12 +24,12 @@ def roll_back(model: str, reason: str, to: str | None, mode: str | None = None, 
     The result is FAILED when it is not known who asks for it.
     """
     order = RunOrder("rollback", model, to or "", mode or "", reason=reason)
-    permit = wiring.run_permit(read_settings(), order, request, flow_run_attempt())
+    permit = wiring.build_run_permit_check(read_settings(), order, request, identify_flow_run_attempt())
     with open_flow_ports() as ports:
         try:
             before = open_permitted_rollback(ports, order, permit)
         except (RequestInvalid, Forbidden) as error:
-            return refused_request(error)
+            return make_refused_state(error)
         if before.rollout is not None:
             opened = before.rollout.opened
             taken, back = opened.champion.number, opened.candidate.number

@@ -1,4 +1,4 @@
-"""Run a rollout through one stage in a Prefect task."""
+"""Drive a rollout through one stage in a Prefect task, and hold helpers that several tasks share."""
 
 import os
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from surefoot import wiring
 from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.journal.event_sentences import describe_event, rollout_headline
+from surefoot.core.journal.event_sentences import describe_event, describe_rollout
 from surefoot.core.journal.events import GateJudged, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.policy.parse import parse_policy
@@ -21,7 +21,7 @@ from surefoot.core.stages.stage_places import has_passed
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
 from surefoot.wiring.telemetry.journal_delivery import remember_flow_run
-from tasks.progress_artifact import ProgressArtifact, artifact_key
+from tasks.progress_artifact import ProgressArtifact, make_artifact_key
 from tasks.states import MAX_MESSAGE_LENGTH, SKIPPED_STATE_NAME, rollout_state
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def open_flow_ports(
-    report: ProgressReport = lambda _done, _total: None, build_wait_s: float = wiring.BUILD_WAIT_S
+    report: ProgressReport = lambda _done, _total: None, build_wait_s: float = wiring.ENVIRONMENT_BUILD_WAIT_S
 ) -> AbstractContextManager[Ports]:
     """Open the ports of a rollout in the name of this flow run; they are closed at the end.
 
@@ -81,7 +81,7 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
     for entry in fresh:
         log.info("%s", describe_event(decode_event(entry.kind, entry.data)))
     found = ledger.rollouts[rollout]
-    _artifact(model, rollout, fresh, rollout_headline(found.opened))
+    _artifact(model, rollout, fresh, describe_rollout(found.opened))
     show_journal_in_mlflow(model)
     if found.stage.is_terminal or found.ending:
         return rollout_state(ledger, rollout, rollout)
@@ -123,7 +123,7 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -
         numbers = [f"{x:+.4g}" if x is not None else "" for x in (v.estimate, v.margin)]
         reason = v.reason.replace("|", "/")
         lines.append(f"| {v.gate} | **{v.outcome}** | {v.n:,} | {numbers[0]} | {numbers[1]} | {reason} |")
-    key = artifact_key(model, rollout, judged[-1].stage, judged[-1].step)
+    key = make_artifact_key(model, rollout, judged[-1].stage, judged[-1].step)
     create_markdown_artifact(
         key=key, markdown="\n".join(lines), description=f"Verdicts of {judged[-1].stage}: {name} of {model}"
     )

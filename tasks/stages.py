@@ -21,22 +21,22 @@ def _run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[s
     return drive_stage(model, rollout, stage, max(step - 1, 0))
 
 
-validate_stage = _run_stage.with_options(name="validate", task_run_name="validate")
-shadow_stage = _run_stage.with_options(name="shadow", task_run_name="shadow")
-live_shadow_stage = _run_stage.with_options(name="live shadow", task_run_name="live shadow")
-approval_step = _run_stage.with_options(name="approval", task_run_name="approval {step}")
-canary_step = _run_stage.with_options(name="canary", task_run_name="canary step {step}")
+_validate_stage = _run_stage.with_options(name="validate", task_run_name="validate")
+_shadow_stage = _run_stage.with_options(name="shadow", task_run_name="shadow")
+_live_shadow_stage = _run_stage.with_options(name="live shadow", task_run_name="live shadow")
+_approval_step = _run_stage.with_options(name="approval", task_run_name="approval {step}")
+_canary_step = _run_stage.with_options(name="canary", task_run_name="canary step {step}")
 TASKS_BY_STAGE = {
-    Stage.VALIDATING: validate_stage,
-    Stage.SHADOWING: shadow_stage,
-    Stage.LIVE_SHADOWING: live_shadow_stage,
-    Stage.AWAITING_APPROVAL: approval_step,
-    Stage.RAMPING: canary_step,
+    Stage.VALIDATING: _validate_stage,
+    Stage.SHADOWING: _shadow_stage,
+    Stage.LIVE_SHADOWING: _live_shadow_stage,
+    Stage.AWAITING_APPROVAL: _approval_step,
+    Stage.RAMPING: _canary_step,
 }
 """The task of each stage before the promotion."""
 _STAGES_WITH_STEPS = frozenset({Stage.AWAITING_APPROVAL, Stage.RAMPING})
 
 
-def task_step(stage: Stage, step: int) -> int:
+def number_task_step(stage: Stage, step: int) -> int:
     """Number of a step as its task has it: from 1, and 0 in stages without steps."""
     return step + 1 if stage in _STAGES_WITH_STEPS else 0

@@ -1,4 +1,4 @@
-"""Map the outcome of a rollout to Prefect states."""
+"""Map the outcomes of rollouts and tasks, and refused requests, to Prefect states."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SKIPPED_STATE_NAME = "Skipped"
 """Name of the state of a task that had nothing to do."""
-REFUSED_STATE_NAME = "RequestRefused"
+_REFUSED_STATE_NAME = "RequestRefused"
 """Name of the state of a task or flow that was not permitted to begin anything."""
 MAX_MESSAGE_LENGTH = 2000
 """Longest message of a state [characters]."""
@@ -36,20 +36,20 @@ class RejectedState(State[Any]):
         return read(raise_on_failure=False, _sync=True)
 
 
-def refused_request(error: SurefootError) -> State[Any]:
+def make_refused_state(error: SurefootError) -> State[Any]:
     """The state of a task that has begun nothing, since it is not known who asks for it, or the person may not.
 
     Args:
         error: Says why, and what to do.
     """
-    return Failed(cls=RejectedState, name=REFUSED_STATE_NAME, message=str(error)[:MAX_MESSAGE_LENGTH])
+    return Failed(cls=RejectedState, name=_REFUSED_STATE_NAME, message=str(error)[:MAX_MESSAGE_LENGTH])
 
 
-def refused_state(state: State[Any]) -> State[Any] | None:
+def find_refused_state(state: State[Any]) -> State[Any] | None:
     """The last state of a flow whose request was refused in a task; None where it was not."""
-    if state.name != REFUSED_STATE_NAME:
+    if state.name != _REFUSED_STATE_NAME:
         return None
-    return Failed(cls=RejectedState, name=REFUSED_STATE_NAME, message=state.message)
+    return Failed(cls=RejectedState, name=_REFUSED_STATE_NAME, message=state.message)
 
 
 def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutKind | None = None) -> State[Any]:
@@ -74,7 +74,7 @@ def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: Rol
     return Completed(name=stage.value, message=said, data=data)
 
 
-def task_result(state: State[Any]) -> Any:
+def read_task_result(state: State[Any]) -> Any:
     """What a task has returned, also when the rollout ended in it; raises what stopped the task otherwise."""
     return state.result(raise_on_failure=state.name not in _TERMINAL_STATE_NAMES)
 
@@ -88,7 +88,7 @@ def run_task_after(task: Callable[..., Any], *arguments: object, after: State[An
         after: State of the task before.
     """
     state: State[Any] = task(*arguments, return_state=True, wait_for=[allow_failure(after)])
-    task_result(state)
+    read_task_result(state)
     return state
 
 

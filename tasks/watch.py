@@ -10,7 +10,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.rollback.stepped_rollback import waits_for_person
-from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_evaluation_time, retraining_to_start
+from surefoot.rollout import Ports, drive_rollout, evaluate_champion, find_retraining_to_start, next_evaluation_time
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, show_journal_in_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
 
@@ -46,7 +46,7 @@ def watch_champion_once(model: str) -> State[str]:
         if ledger.open:
             drive_rollout(ports, model, until=lambda seen: not seen.open or waits_for_person(seen.rollout))
         fresh = [decode_event(entry.kind, entry.data) for entry in ports.journal.read(model, after=head)]
-        wanted = retraining_to_start(ports.ledger(model))
+        wanted = find_retraining_to_start(ports.ledger(model))
     for event in fresh:
         log.info("%s", describe_event(event))
     if wanted:

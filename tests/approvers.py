@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surefoot.adapters.approvals.approver_files import ApproverFiles
-from surefoot.core.approvals.statement import NAMESPACE, ApprovalStatement, SignedText
+from surefoot.core.approvals.approval_statement import APPROVAL_SIGNATURE_NAMESPACE, ApprovalStatement, SignedText
 
 
 @dataclass
@@ -54,7 +54,9 @@ class ApproverFolder:
         public = f"{self.make_key(key)}.pub"
         subprocess.run(["ssh-keygen", "-q", "-k", "-f", str(self.configs / "revoked_keys"), public], check=True)
 
-    def sign(self, body: bytes, key: str, namespace: str = NAMESPACE, options: tuple[str, ...] = ()) -> str:
+    def sign(
+        self, body: bytes, key: str, namespace: str = APPROVAL_SIGNATURE_NAMESPACE, options: tuple[str, ...] = ()
+    ) -> str:
         """Sign bytes with a key of a name."""
         file = self.root / "to-sign"
         file.write_bytes(body)

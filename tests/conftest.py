@@ -19,7 +19,7 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
-from surefoot.core.access.webhook_messages import secret_storage_key
+from surefoot.core.access.webhook_messages import derive_secret_storage_key
 from tests import sweeps
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # What `surefoot up` gives to its own, so that it may send webhooks to this host.
     environment |= {"MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true", "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https"}
-    environment["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"] = secret_storage_key("a test")
+    environment["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"] = derive_secret_storage_key("a test")
     environment["MLFLOW_WEBHOOK_CACHE_TTL"] = "1"
     log = (home / "server.log").open("wb")
     server = subprocess.Popen(

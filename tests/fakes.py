@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.split_text import decode_split_text
 from surefoot.core.approvals.approval_checks import Signer
-from surefoot.core.approvals.statement import ApprovalStatement, SignedText
+from surefoot.core.approvals.approval_statement import ApprovalStatement, SignedText
 from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (

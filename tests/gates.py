@@ -8,7 +8,7 @@ from surefoot.core.policy.gates.any_gate import GATE_CLASSES
 from surefoot.core.policy.gates.base import ExpectedRate, ExpectedSpread, Labels, PolicyModel
 from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.gates.paired import ExpectedErrors
-from surefoot.core.policy.gates.served import ExpectedMean
+from surefoot.core.policy.gates.served_traffic import ExpectedMean
 from surefoot.core.policy.policy_types import (
     Costs,
     Gate,

@@ -1,4 +1,4 @@
-"""Start PostgreSQL with passwords: the host's own where it has pg_trgm, which Prefect needs, or a packaged one."""
+"""Start a PostgreSQL server with passwords: the host's own if it has pg_trgm, else a packaged one."""
 
 import contextlib
 import os

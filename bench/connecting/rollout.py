@@ -1,4 +1,4 @@
-"""Serve a small model through a stack that is connected to others' servers, and promote its next version by alias."""
+"""Serve a model through a Surefoot connected to external servers, and promote its next version by alias."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from surefoot.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "connected-prices"
-PATIENCE_S = 300.0
+_MAX_WAIT_S = 300.0
 JOURNAL_VARIABLE = "JOURNAL_PASSWORD"
 """Environment variable that holds the password of the journal's user."""
 _PACE_S = 0.03
@@ -88,7 +88,7 @@ class Installation:
         return subprocess.run(
             [self.python, "-m", "surefoot", *words],
             cwd=self.project, env={name: value for name, value in merged.items() if value},
-            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+            capture_output=True, text=True, timeout=_MAX_WAIT_S, check=False,
         )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def write_policy(folder: Path, policy: str = _POLICY) -> None:
     (folder / "expectations" / "connected.json").write_text(json.dumps(_SUITE), encoding="utf-8")
 
 
-def credentials(mlflow: Mlflow, prefect: Prefect, journal_password: str) -> dict[str, str]:
+def user_environment(mlflow: Mlflow, prefect: Prefect, journal_password: str) -> dict[str, str]:
     """The environment variables of the user that Surefoot is given."""
     user, password = mlflow.bot
     return {
@@ -125,11 +125,11 @@ def register_versions(mlflow: Mlflow) -> None:
     """Register two versions as their owner, set alias champion on the first, and give Surefoot the right MANAGE."""
     user, password = mlflow.admin
     own = {"MLFLOW_TRACKING_URI": mlflow.url, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
-    run_scientist(sys.executable, own)
+    train_in_subprocess(sys.executable, own)
     mlflow.grant(MODEL, "MANAGE")
 
 
-def run_scientist(python: str, own: Mapping[str, str]) -> None:
+def train_in_subprocess(python: str, own: Mapping[str, str]) -> None:
     """Train and register both versions with an interpreter that has MLflow and scikit-learn.
 
     Args:
@@ -137,7 +137,7 @@ def run_scientist(python: str, own: Mapping[str, str]) -> None:
         own: Environment variables that say where MLflow is, and who asks.
     """
     environment = {**os.environ, **own, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run([python, "-c", _SCIENTIST], env=environment, check=True, capture_output=True, timeout=PATIENCE_S)
+    subprocess.run([python, "-c", _SCIENTIST], env=environment, check=True, capture_output=True, timeout=_MAX_WAIT_S)
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Caller:
 def wait_until_served(installation: Installation) -> None:
     """Wait until reconcile has adopted the champion."""
     url = f"{installation.settings.gateway}/models/{MODEL}/route"
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + _MAX_WAIT_S
     while not httpx.get(url, timeout=30.0, trust_env=False).is_success:
         if time.monotonic() > deadline:
             raise TimeoutError("the champion was never served")
@@ -185,21 +185,21 @@ def promote_by_alias(installation: Installation, mlflow: Mlflow) -> str:
     mlflow.ask(
         "POST", "2.0/mlflow/registered-models/alias", name=MODEL, alias="candidate", version="2"
     ).raise_for_status()
-    return wait_for_end(installation)
+    return wait_for_rollout_end(installation)
 
 
-def wait_for_end(installation: Installation) -> str:
+def wait_for_rollout_end(installation: Installation) -> str:
     """Wait until the newest rollout has ended; the stage it is in."""
-    deadline, stage = time.monotonic() + PATIENCE_S, ""
+    deadline, stage = time.monotonic() + _MAX_WAIT_S, ""
     while time.monotonic() < deadline:
-        stage = last_stage(installation)
+        stage = _last_stage(installation)
         if stage in {"Promoted", "Rejected", "RolledBack", "Aborted", "Withdrawn", "FastPromoted", "FastRolledBack"}:
             break
         time.sleep(1.0)
     return stage
 
 
-def last_stage(installation: Installation) -> str:
+def _last_stage(installation: Installation) -> str:
     """Stage that the newest rollout is in; empty before the first."""
     journal = SqlJournal(installation.journal_url or installation.settings.journal_url, SystemClock())
     try:

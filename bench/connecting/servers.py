@@ -1,4 +1,4 @@
-"""Start an MLflow and a Prefect that ask for credentials, as servers of another team do."""
+"""Start an MLflow server and a Prefect server that require credentials."""
 
 import contextlib
 import os
@@ -101,7 +101,7 @@ def running_mlflow(folder: Path, postgres: Postgres) -> Iterator[Mlflow]:
     users.write_text(_AUTH_FILE.format(database=postgres.url("mlflow_users", driver="psycopg")))
     users.chmod(0o600)
     admin, bot = secrets.token_hex(_LEAST_PASSWORD), secrets.token_hex(_LEAST_PASSWORD)
-    port = free_port()
+    port = _free_port()
     command = ["mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port), "--workers"]
     command += ["1", "--backend-store-uri", postgres.url("mlflow", driver="psycopg")]
     command += ["--artifacts-destination", str(folder / "artifacts")]
@@ -124,7 +124,7 @@ def running_mlflow(folder: Path, postgres: Postgres) -> Iterator[Mlflow]:
 def running_prefect(folder: Path, postgres: Postgres | None) -> Iterator[Prefect]:
     """Start Prefect with an auth string; its records are in SQLite where PostgreSQL lacks what Prefect needs."""
     folder.mkdir(parents=True, exist_ok=True)
-    auth, port = f"surefoot:{secrets.token_hex(_LEAST_PASSWORD)}", free_port()
+    auth, port = f"surefoot:{secrets.token_hex(_LEAST_PASSWORD)}", _free_port()
     environment = {
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": auth,
@@ -175,7 +175,7 @@ def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     raise RuntimeError(f"{url} does not answer: {log.read_text(errors='replace')[-2000:]}")
 
 
-def free_port() -> int:
+def _free_port() -> int:
     """A TCP port of the loopback interface that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

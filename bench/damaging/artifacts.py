@@ -1,4 +1,4 @@
-"""Damage the artifacts of two kinds of MLflow models, in the cache of a host and in the registry itself."""
+"""Damage the artifacts of two kinds of MLflow models, in a host's cache and in the registry."""
 
 import random
 import warnings
@@ -10,11 +10,11 @@ from surefoot.adapters.mlflow.artifacts import ArtifactCache, directory_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 
-NOWHERE = "http://127.0.0.1:9"
+_NOWHERE = "http://127.0.0.1:9"
 """A registry that does not answer."""
 
 
-class Registry:
+class _Registry:
     """MLflow on SQLite and a folder, with two versions of a model of each kind."""
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +29,7 @@ class Registry:
             self.client.create_registered_model(kind)
             for number in ("1", "2"):
                 saved = folder / "saved" / kind / number
-                save_model(kind, saved, float(number))
+                _save_model(kind, saved, float(number))
                 run = self.client.create_run(self._experiment).info
                 self.client.log_artifacts(run.run_id, str(saved), "model")
                 self.client.create_model_version(kind, f"{run.artifact_uri}/model", run.run_id)
@@ -40,7 +40,7 @@ class Registry:
         return Path(source.removeprefix("file://"))
 
 
-def save_model(kind: str, path: Path, slope: float) -> None:
+def _save_model(kind: str, path: Path, slope: float) -> None:
     """Save a scikit-learn model, or a pyfunc that reads a file of its own."""
     import mlflow.pyfunc  # noqa: PLC0415 - costs seconds
     import mlflow.sklearn  # noqa: PLC0415 - same
@@ -76,14 +76,14 @@ def save_model(kind: str, path: Path, slope: float) -> None:
     )  # fmt: skip
 
 
-def damaged_artifacts(folder: Path, each: int) -> Iterator[tuple[str, str, str]]:
+def damage_artifacts(folder: Path, each: int) -> Iterator[tuple[str, str, str]]:
     """Damage a version's files many times; name, way and what was wrong of each (empty: it was stopped).
 
     Args:
         folder: Where everything is made.
         each: How often for each kind of model and place [count].
     """
-    registry = Registry(folder)
+    registry = _Registry(folder)
     for kind in ("sklearn", "pyfunc"):
         cache = ArtifactCache(folder / "cache" / kind, registry.uri)
         older, _ = cache.fetch(kind, "1")
@@ -118,7 +118,7 @@ def _given(cache: ArtifactCache, version: Version, kind: str) -> str:
 
 def _cached(cache: ArtifactCache, version: Version, kind: str, path: Path) -> str:
     """What is wrong with a damaged copy: given without a registry, or not replaced with one."""
-    if problem := _given(ArtifactCache(cache.root, NOWHERE), version, kind):
+    if problem := _given(ArtifactCache(cache.root, _NOWHERE), version, kind):
         return problem
     cache.verified(version, kind)
     return "" if directory_digest(path) == version.digest else "the damaged copy was not replaced by the registry's"

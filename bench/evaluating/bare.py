@@ -1,4 +1,4 @@
-"""`python -m bench.evaluating.bare MODEL FRAMES`: predict frames in memory with one version and nothing else.
+"""`python -m bench.evaluating.bare MODEL FRAMES`: predicts frames in memory with one version and nothing else.
 
 Prints when it has read the frames, waits for a line, and prints how long it then took to load the model and predict.
 """

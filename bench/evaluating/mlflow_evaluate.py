@@ -1,4 +1,4 @@
-"""`python -m bench.evaluating.mlflow_evaluate MODEL FRAMES LABELS`: one version through `mlflow.models.evaluate`.
+"""`python -m bench.evaluating.mlflow_evaluate MODEL FRAMES LABELS`: evaluates one version with MLflow alone.
 
 Prints when it has read the frames, waits for a line, and prints how long it then took. MLflow's explanations are
 switched off.

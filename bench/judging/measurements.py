@@ -1,30 +1,30 @@
-"""Rows 14 to 17: latency, answers in shadow, revenue, and outcomes that arrive late."""
+"""Simulate verdicts on latency, shadow answers, revenue and late outcomes (rows 14 to 17 of the bench's table)."""
 
 import math
 
 import numpy as np
 
 from bench.judging import ours, rivals, values
-from bench.judging.table import Plan, Row
-from bench.judging.traffic import EVEN, RAMP, Scene, requests
+from bench.judging.table import Row, SimulationPlan
+from bench.judging.traffic import EVEN_SPLIT, RAMP, Scene, simulate_requests
 
-MATURITY = 10_000
+_MATURITY = 10_000
 """Requests after which an outcome is taken to be known."""
 SOON, LATE = 200.0, 4_000.0
 """Mean delays of an outcome, and of the candidate's bad ones [requests]."""
 
 
-def delayed(scene: Scene, rng: np.random.Generator) -> dict[str, float]:
+def _delayed(scene: Scene, rng: np.random.Generator) -> dict[str, float]:
     """Verdicts on outcomes counted when they mature, and in the order in which they arrive; rivals see the latter."""
-    outcomes = requests(scene, rng)
+    outcomes = simulate_requests(scene, rng)
     delay = rng.exponential(np.where(outcomes == 0, LATE, SOON), scene.length)
-    arrived = np.argsort(np.arange(scene.length) + np.minimum(delay, MATURITY), kind="stable")
+    arrived = np.argsort(np.arange(scene.length) + np.minimum(delay, _MATURITY), kind="stable")
     inflow = outcomes[arrived]
     return {
-        "fails": ours.fails(scene, outcomes) + MATURITY,
-        "passes": ours.passes(scene, outcomes, guess=scene.rate) + MATURITY,
-        "passes on arrival": ours.passes(scene, inflow, guess=scene.rate),
-        **rivals.alarms(scene, inflow),
+        "fails": ours.find_fail(scene, outcomes) + _MATURITY,
+        "passes": ours.find_pass(scene, outcomes, guess=scene.rate) + _MATURITY,
+        "passes on arrival": ours.find_pass(scene, inflow, guess=scene.rate),
+        **rivals.find_rival_alarms(scene, inflow),
     }
 
 
@@ -40,9 +40,9 @@ def _first_verdict(one: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _delays(plan: Plan) -> list[Row]:
+def _delays(plan: SimulationPlan) -> list[Row]:
     what = "1.5 times the errors, which arrive late"
-    found = [_first_verdict(one) for one in plan.each(what, delayed, Scene(EVEN, 0.02, 1.5), 1000, 80)]
+    found = [_first_verdict(one) for one in plan.each(what, _delayed, Scene(EVEN_SPLIT, 0.02, 1.5), 1000, 80)]
     passes = [{name: one[name] for name in ("passes", "passes on arrival")} for one in found]
     return [
         plan.rate(17, f"{what}: pass, counted when they mature", passes, most=0.01, key="passes"),
@@ -51,26 +51,30 @@ def _delays(plan: Plan) -> list[Row]:
     ]
 
 
-def rows(plan: Plan) -> list[Row]:
+def rows(plan: SimulationPlan) -> list[Row]:
     """Every row of this kind."""
     what = "latency, 50/50: the same"
-    made = [plan.rate(14, what, plan.each(what, values.slower, values.Speed(), 600, 60), most=0.01)]
+    made = [plan.rate(14, what, plan.each(what, values.find_latency_alarms, values.LatencyScene(), 600, 60), most=0.01)]
     for what, speed, most in (
-        ("latency, 50/50: 10 % slower", values.Speed(1.1, length=40_000), 3_600),
-        ("latency, 50/50: 20 % slower", values.Speed(1.2, length=40_000), 1_000),
-        ("latency, 50/50: 50 % slower", values.Speed(1.5, length=40_000), 220),
-        ("latency, 50/50: 2 % stall", values.Speed(stalls=True, length=40_000), 1_400),
+        ("latency, 50/50: 10 % slower", values.LatencyScene(1.1, length=40_000), 3_600),
+        ("latency, 50/50: 20 % slower", values.LatencyScene(1.2, length=40_000), 1_000),
+        ("latency, 50/50: 50 % slower", values.LatencyScene(1.5, length=40_000), 220),
+        ("latency, 50/50: 2 % stall", values.LatencyScene(stalls=True, length=40_000), 1_400),
     ):
-        made.append(plan.quantile(14, what, plan.each(what, values.slower, speed, 300, 60), most))
+        made.append(plan.quantile(14, what, plan.each(what, values.find_latency_alarms, speed, 300, 60), most))
     for what, answers, most in (
-        ("shadow, 3 % apart: 1 point less accurate", values.Answers(0.01), 8_200),
-        ("shadow, 3 % apart: 2 points less accurate", values.Answers(0.02), 2_100),
-        ("shadow, 3 % apart: 5 points less accurate", values.Answers(0.05), 460),
+        ("shadow, 3 % apart: 1 point less accurate", values.AnswerScene(0.01), 8_200),
+        ("shadow, 3 % apart: 2 points less accurate", values.AnswerScene(0.02), 2_100),
+        ("shadow, 3 % apart: 5 points less accurate", values.AnswerScene(0.05), 460),
     ):
-        made.append(plan.quantile(15, what, plan.each(what, values.wrong, answers, 1000, 200), most, unit="labels"))
+        made.append(
+            plan.quantile(15, what, plan.each(what, values.find_answer_alarms, answers, 1000, 200), most, unit="labels")
+        )
     what = "shadow, 3 % apart: equally accurate, passes at 1 point"
-    alone = [{"pass": one["pass"]} for one in plan.each(what, values.wrong, values.Answers(), 1000, 200)]
+    alone = [
+        {"pass": one["pass"]} for one in plan.each(what, values.find_answer_alarms, values.AnswerScene(), 1000, 200)
+    ]
     made.append(plan.quantile(15, what, alone, 4_300, key="pass", unit="labels"))
     what = "revenue, A/A, ramp"
-    made.append(plan.rate(16, what, plan.each(what, values.revenue, Scene(RAMP, 0.05), 600, 60), most=0.01))
+    made.append(plan.rate(16, what, plan.each(what, values.find_revenue_alarms, Scene(RAMP, 0.05), 600, 60), most=0.01))
     return [*made, *_delays(plan)]

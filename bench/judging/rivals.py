@@ -1,4 +1,4 @@
-"""What others do with the same traffic: thresholds, rank tests on windows, and tests that add everything up.
+"""Compute when rival methods raise an alarm: thresholds, rank tests on windows, and cumulative tests.
 
 Each function takes what a monitoring system would hand it and answers with the request of its alarm, infinite
 without one. Where a tool leaves a setting open it has the one that did best here at about 1 % of false alarms.
@@ -14,28 +14,28 @@ from scipy import stats
 
 from bench.judging import traffic
 from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
-from surefoot.core.stats.rate_eprocess import multiply_odds, trial_increments
+from surefoot.core.stats.rate_eprocess import multiply_odds, trial_evidence_increments
 
-ALPHA = 0.01
-WINDOW = 1_000
+_ALPHA = 0.01
+WINDOW_REQUESTS = 1_000
 """Requests of both arms in a window of a monitoring system: a minute at 17 requests a second."""
-JUDGED = 10
+_JUDGED = 10
 """Windows between two judgements of the rank test."""
-LOOKS = 20
+_LOOKS = 20
 """Looks that the group-sequential plan spreads evenly over the rollout."""
-EVERY = 100
+REQUESTS_BETWEEN_LOOKS = 100
 """Requests between two looks of the tests that add everything up."""
-BURN_IN = (100, 5)
+_BURN_IN = (100, 5)
 """Requests and bad events that each arm must have before a normal approximation is believed."""
 
 
-def first(alarm: NDArray[np.bool_], every: int) -> float:
+def find_first_alarm(alarm: NDArray[np.bool_], every: int) -> float:
     """Request of the first alarm, of looks at every so many requests."""
     at = np.flatnonzero(alarm)
     return float((at[0] + 1) * every) if len(at) else math.inf
 
 
-def streak(failed: NDArray[np.bool_], needed: int) -> NDArray[np.bool_]:
+def find_failed_streaks(failed: NDArray[np.bool_], needed: int) -> NDArray[np.bool_]:
     """Whether the last `needed` checks have all failed, by check."""
     sums = np.concatenate([[0], np.cumsum(failed)])
     made = np.zeros(len(failed), dtype=bool)
@@ -46,22 +46,24 @@ def streak(failed: NDArray[np.bool_], needed: int) -> NDArray[np.bool_]:
 # ---- thresholds on windows -------------------------------------------------------------------------------------
 
 
-def argo(candidate: Floats, champion: Floats, factor: float = 2.0, limit: int = 5, window: int = WINDOW) -> float:
+def argo_alarm(
+    candidate: Floats, champion: Floats, factor: float = 2.0, limit: int = 5, window: int = WINDOW_REQUESTS
+) -> float:
     """Argo Rollouts style: `limit` consecutive windows above `factor` times the champion's."""
-    return first(streak(candidate > factor * champion, limit), window)
+    return find_first_alarm(find_failed_streaks(candidate > factor * champion, limit), window)
 
 
-def flagger(
-    candidate: Floats, champion: Floats, factor: float = 1.5, threshold: int = 5, window: int = WINDOW
+def flagger_alarm(
+    candidate: Floats, champion: Floats, factor: float = 1.5, threshold: int = 5, window: int = WINDOW_REQUESTS
 ) -> float:
     """Flagger style: failed checks are counted over the whole rollout and never forgotten."""
-    return first(np.cumsum(candidate > factor * champion) >= threshold, window)
+    return find_first_alarm(np.cumsum(candidate > factor * champion) >= threshold, window)
 
 
 # ---- rank test on windows --------------------------------------------------------------------------------------
 
 
-def hodges_lehmann(x: Floats, y: Floats, confidence: float) -> tuple[float, float, float]:
+def hodges_lehmann_interval(x: Floats, y: Floats, confidence: float) -> tuple[float, float, float]:
     """Median of all differences x - y with its interval (estimate, lower, upper); the normal approximation.
 
     Source: Hollander and Wolfe, Nonparametric Statistical Methods, 4.3.
@@ -74,8 +76,13 @@ def hodges_lehmann(x: Floats, y: Floats, confidence: float) -> tuple[float, floa
     return float(np.median(differences)), float(differences[rank - 1]), float(differences[m * n - rank])
 
 
-def kayenta(
-    candidate: Floats, champion: Floats, stages: Sequence[int], *, higher_is_worse: bool = True, window: int = WINDOW
+def kayenta_alarm(
+    candidate: Floats,
+    champion: Floats,
+    stages: Sequence[int],
+    *,
+    higher_is_worse: bool = True,
+    window: int = WINDOW_REQUESTS,
 ) -> float:
     """Kayenta style: Mann-Whitney at 98 % on the windows of this stage, a quarter of the shift tolerated.
 
@@ -87,13 +94,13 @@ def kayenta(
         window: Requests of both arms in a window.
     """
     where = np.asarray(stages)
-    for end in range(JUDGED, len(candidate) + 1, JUDGED):
+    for end in range(_JUDGED, len(candidate) + 1, _JUDGED):
         here = where[:end] == where[end - 1]
         x, y = candidate[:end][here], champion[:end][here]
         x, y = x[np.isfinite(x)], y[np.isfinite(y)]
-        if len(x) < JUDGED // 2 or len(y) < JUDGED // 2:
+        if len(x) < _JUDGED // 2 or len(y) < _JUDGED // 2:
             continue
-        estimate, low, high = hodges_lehmann(x, y, 0.98)
+        estimate, low, high = hodges_lehmann_interval(x, y, 0.98)
         tolerated = 0.25 * abs(estimate)
         if (low > tolerated) if higher_is_worse else (high < -tolerated):
             return float(end * window)
@@ -103,11 +110,11 @@ def kayenta(
 # ---- tests that add everything up ------------------------------------------------------------------------------
 
 
-def pooled_z(sums: Ints) -> tuple[Floats, Floats]:
+def _pooled_z(sums: Ints) -> tuple[Floats, Floats]:
     """Z of two pooled proportions, and the variance of their difference, by look; NaN before the burn-in."""
     bad1, good1, bad0, good0 = (sums[:, index].astype(np.float64) for index in range(OUTCOMES))
     n1, n0 = bad1 + good1, bad0 + good0
-    ready = (np.minimum(n1, n0) >= BURN_IN[0]) & (bad1 + bad0 >= BURN_IN[1])
+    ready = (np.minimum(n1, n0) >= _BURN_IN[0]) & (bad1 + bad0 >= _BURN_IN[1])
     with np.errstate(all="ignore"):
         p = (bad1 + bad0) / (n1 + n0)
         variance = p * (1.0 - p) * (1.0 / n1 + 1.0 / n0)
@@ -115,13 +122,13 @@ def pooled_z(sums: Ints) -> tuple[Floats, Floats]:
     return np.where(ready, z, np.nan), np.where(ready, variance, np.nan)
 
 
-def repeated_z(z: Floats, every: int) -> float:
+def repeated_z_alarm(z: Floats, every: int) -> float:
     """The test at 1 % that people repeat until it is significant."""
-    return first(z > stats.norm.ppf(1.0 - ALPHA), every)
+    return find_first_alarm(z > stats.norm.ppf(1.0 - _ALPHA), every)
 
 
 @lru_cache(maxsize=64)
-def boundary(information: tuple[float, ...]) -> float:
+def _boundary(information: tuple[float, ...]) -> float:
     """Constant of the O'Brien-Fleming boundary: Brownian motion exceeds it at one of the looks in 1 % of plans.
 
     Source: O'Brien and Fleming (1979), Biometrics 35(3); the level by the multivariate normal distribution.
@@ -133,14 +140,14 @@ def boundary(information: tuple[float, ...]) -> float:
     low, high = 2.0, 4.0
     for _ in range(14):
         middle = 0.5 * (low + high)
-        if 1.0 - motion.cdf(np.full(len(times), middle)) > ALPHA:
+        if 1.0 - motion.cdf(np.full(len(times), middle)) > _ALPHA:
             low = middle
         else:
             high = middle
     return high
 
 
-def fractions(shares: Floats, looks: int = LOOKS) -> tuple[float, ...]:
+def _fractions(shares: Floats, looks: int = _LOOKS) -> tuple[float, ...]:
     """Share of the final information at each look, from the planned split."""
     ends = np.linspace(0, len(shares), looks + 1).astype(int)[1:]
     mine = np.cumsum(shares)[ends - 1]
@@ -149,16 +156,16 @@ def fractions(shares: Floats, looks: int = LOOKS) -> tuple[float, ...]:
     return tuple(np.round(information / information[-1], 6).tolist())
 
 
-def obrien_fleming(z: Floats, every: int, shares: Floats) -> float:
+def obrien_fleming_alarm(z: Floats, every: int, shares: Floats) -> float:
     """Group-sequential test with 20 looks, planned for the whole rollout."""
-    plan = fractions(shares)
-    at = np.linspace(0, len(shares), LOOKS + 1).astype(int)[1:] // every - 1
-    limits = boundary(plan) / np.sqrt(np.array(plan))
+    plan = _fractions(shares)
+    at = np.linspace(0, len(shares), _LOOKS + 1).astype(int)[1:] // every - 1
+    limits = _boundary(plan) / np.sqrt(np.array(plan))
     hits = np.flatnonzero(z[at] > limits)
     return float((at[hits[0]] + 1) * every) if len(hits) else math.inf
 
 
-def msprt(z: Floats, variance: Floats, tau: float, every: int) -> float:
+def msprt_alarm(z: Floats, variance: Floats, tau: float, every: int) -> float:
     """Mixture sequential probability ratio test on the difference of pooled means, alternatives on the worse side.
 
     Source: Johari, Koomen, Pekelis and Walsh (2022), Operations Research 70(3); half of a normal mixture of scale tau.
@@ -167,42 +174,42 @@ def msprt(z: Floats, variance: Floats, tau: float, every: int) -> float:
         wide = variance + tau**2
         logs = 0.5 * np.log(variance / wide) + 0.5 * z**2 * tau**2 / wide
         logs += math.log(2.0) + stats.norm.logcdf(z * tau / np.sqrt(wide))
-    return first(logs >= -math.log(ALPHA), every)
+    return find_first_alarm(logs >= -math.log(_ALPHA), every)
 
 
-def sprt(scene: Scene, outcomes: NDArray[np.intp]) -> float:
+def _sprt(scene: Scene, outcomes: NDArray[np.intp]) -> float:
     """Wald's test, told the true rates of both arms: nothing that is valid can be faster on average."""
     line = min(scene.rate * scene.ratio + scene.points, 1.0 - 1e-9)
     factor = line / (1.0 - line) / (scene.rate / (1.0 - scene.rate))
     if multiply_odds(scene.rate, factor) <= scene.rate:
         factor = 2.0
-    rows = [trial_increments(share, scene.rate, 1.0, 0.0, (factor,))[0] for share, _ in scene.stages]
+    rows = [trial_evidence_increments(share, scene.rate, 1.0, 0.0, (factor,))[0] for share, _ in scene.stages]
     table = np.array(rows).ravel()
-    return first(np.cumsum(table[outcomes + OUTCOMES * scene.stage]) >= -math.log(ALPHA), 1)
+    return find_first_alarm(np.cumsum(table[outcomes + OUTCOMES * scene.stage]) >= -math.log(_ALPHA), 1)
 
 
 # ---- all of them on one rollout --------------------------------------------------------------------------------
 
 
-def rates(sums: Ints) -> tuple[Floats, Floats]:
+def _rates(sums: Ints) -> tuple[Floats, Floats]:
     """Share of bad events in each window (candidate, champion); NaN without requests."""
     windows = np.diff(sums, axis=0, prepend=np.zeros((1, OUTCOMES), dtype=sums.dtype)).astype(np.float64)
     with np.errstate(all="ignore"):
         return windows[:, 0] / (windows[:, 0] + windows[:, 1]), windows[:, 2] / (windows[:, 2] + windows[:, 3])
 
 
-def alarms(scene: Scene, outcomes: NDArray[np.intp]) -> dict[str, float]:
+def find_rival_alarms(scene: Scene, outcomes: NDArray[np.intp]) -> dict[str, float]:
     """Request of each rival's first alarm."""
-    sums = traffic.sums(outcomes, EVERY)
-    each = WINDOW // EVERY
-    candidate, champion = rates(sums[each - 1 :: each])
-    z, variance = pooled_z(sums)
+    sums = traffic.count_outcomes(outcomes, REQUESTS_BETWEEN_LOOKS)
+    each = WINDOW_REQUESTS // REQUESTS_BETWEEN_LOOKS
+    candidate, champion = _rates(sums[each - 1 :: each])
+    z, variance = _pooled_z(sums)
     return {
-        "Kayenta": kayenta(candidate, champion, scene.stage[WINDOW - 1 :: WINDOW].tolist()),
-        "Argo": argo(candidate, champion),
-        "Flagger": flagger(candidate, champion),
-        "repeated z": repeated_z(z, EVERY),
-        "OBF": obrien_fleming(z, EVERY, scene.shares),
-        "mSPRT": msprt(z, variance, scene.rate, EVERY),
-        "SPRT": sprt(scene, outcomes),
+        "Kayenta": kayenta_alarm(candidate, champion, scene.stage[WINDOW_REQUESTS - 1 :: WINDOW_REQUESTS].tolist()),
+        "Argo": argo_alarm(candidate, champion),
+        "Flagger": flagger_alarm(candidate, champion),
+        "repeated z": repeated_z_alarm(z, REQUESTS_BETWEEN_LOOKS),
+        "OBF": obrien_fleming_alarm(z, REQUESTS_BETWEEN_LOOKS, scene.shares),
+        "mSPRT": msprt_alarm(z, variance, scene.rate, REQUESTS_BETWEEN_LOOKS),
+        "SPRT": _sprt(scene, outcomes),
     }

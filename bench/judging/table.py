@@ -1,4 +1,4 @@
-"""Rows of the table: a number of ours, what is demanded of it, and what the others have on the same traffic."""
+"""Run simulations in parallel, and print a table of our number, its demand, and the rivals' numbers."""
 
 import json
 import math
@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-RIVALS = ("Kayenta", "Argo", "Flagger", "repeated z", "OBF", "mSPRT", "SPRT")
-SURE = {True: 0.001, False: 0.025}
+RIVAL_NAMES = ("Kayenta", "Argo", "Flagger", "repeated z", "OBF", "mSPRT", "SPRT")
+_SURE = {True: 0.001, False: 0.025}
 """Chance below which a quick, or a full, run calls a share beyond its demand a miss and not bad luck [probability]."""
-Found = Sequence[dict[str, float]]
+_Found = Sequence[dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class Row:
         }
 
 
-FEWEST = 40
+_FEWEST = 40
 """Rollouts of a scene that are always simulated [count]."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SimulationPlan:
     """How much is simulated, and how strictly it is read.
 
     Attributes:
@@ -77,7 +77,7 @@ class Plan:
 
     quick: bool
     seed: int
-    pool: Executor
+    start_process_pool: Executor
     seen: Callable[[str], None]
     share: float = 1.0
 
@@ -92,31 +92,31 @@ class Plan:
         """Simulate a scene many times; the same seed gives the same rollouts on however many processors."""
         self.seen(what)
         planned = quick if self.quick else full
-        runs = min(planned, max(round(planned * self.share), FEWEST))
+        runs = min(planned, max(round(planned * self.share), _FEWEST))
         key = int.from_bytes(what.encode()[-8:], "big")
         seeds = np.random.SeedSequence([self.seed, key]).spawn(runs)
-        size = max(runs // (4 * WORKERS), 1)
+        size = max(runs // (4 * _WORKERS), 1)
         parts = [(law, scene, seeds[at : at + size]) for at in range(0, runs, size)]
         return [one for part in self.pool.map(_some, parts) for one in part]
 
     def rate(
-        self, number: int, name: str, found: Found, *, most: float = 1.0, least: float = 0.0, key: str = "ours"
+        self, number: int, name: str, found: _Found, *, most: float = 1.0, least: float = 0.0, key: str = "ours"
     ) -> Row:
         """Share of the rollouts in which something happens."""
         hits, n = sum(math.isfinite(one[key]) for one in found), len(found)
         value = hits / n
         over = float(stats.binom.sf(hits - 1, n, most)) if value > most else 1.0
         under = float(stats.binom.cdf(hits, n, least)) if value < least else 1.0
-        ok = min(over, under) >= SURE[self.quick]
+        ok = min(over, under) >= _SURE[self.quick]
         demand = f"<= {most:.1%}" if most < 1.0 else f">= {least:.0%}" if least else ""
-        shares = {name: sum(math.isfinite(one[name]) for one in found) / n for name in RIVALS if _has(found, name)}
+        shares = {name: sum(math.isfinite(one[name]) for one in found) / n for name in RIVAL_NAMES if _has(found, name)}
         return Row(number, name, "share", value, demand, ok, shares, n)
 
     def quantile(
         self,
         number: int,
         name: str,
-        found: Found,
+        found: _Found,
         most: float,
         *,
         q: float = 0.5,
@@ -127,12 +127,12 @@ class Plan:
         times = [one[key] for one in found]
         value = quantile(times, q)
         late = sum(time > most for time in times)
-        ok = value <= most or (self.quick and float(stats.binom.sf(late - 1, len(times), 1.0 - q)) >= SURE[True])
-        others = {name: quantile([one[name] for one in found], q) for name in RIVALS if _has(found, name)}
+        ok = value <= most or (self.quick and float(stats.binom.sf(late - 1, len(times), 1.0 - q)) >= _SURE[True])
+        others = {name: quantile([one[name] for one in found], q) for name in RIVAL_NAMES if _has(found, name)}
         return Row(number, name, unit, value, f"<= {most:,.0f}", ok, others, len(times))
 
 
-def _has(found: Found, name: str) -> bool:
+def _has(found: _Found, name: str) -> bool:
     return name in found[0] and not any(math.isnan(one[name]) for one in found)
 
 
@@ -141,7 +141,7 @@ def quantile(times: Sequence[float], q: float = 0.5) -> float:
     return sorted(times)[max(math.ceil(q * len(times)) - 1, 0)]
 
 
-WORKERS = max(os.cpu_count() or 1, 1)
+_WORKERS = max(os.cpu_count() or 1, 1)
 
 
 def _some(
@@ -151,12 +151,12 @@ def _some(
     return [law(scene, np.random.default_rng(seed)) for seed in seeds]
 
 
-def pool() -> ProcessPoolExecutor:
+def start_process_pool() -> ProcessPoolExecutor:
     """A process for each processor."""
-    return ProcessPoolExecutor(WORKERS)
+    return ProcessPoolExecutor(_WORKERS)
 
 
-def shown(value: float, unit: str) -> str:
+def _shown(value: float, unit: str) -> str:
     """A number as people read it."""
     if math.isnan(value):
         return ""
@@ -167,19 +167,19 @@ def shown(value: float, unit: str) -> str:
     return f"{value:,.0f}" if abs(value) >= 100.0 else f"{value:.3g}"
 
 
-def show(rows: Sequence[Row], console: Console) -> None:
+def print_judge_table(rows: Sequence[Row], console: Console) -> None:
     """Print the table."""
-    table = Table("#", "what", "unit", "runs", "ours", "demand", "", *RIVALS, title="the judge beside others")
+    table = Table("#", "what", "unit", "runs", "ours", "demand", "", *RIVAL_NAMES, title="the judge beside others")
     for row in rows:
         mark = "" if not row.demand else "ok" if row.ok else "MISSED"
-        others = [shown(row.rivals[name], row.unit) if name in row.rivals else "" for name in RIVALS]
+        others = [_shown(row.rivals[name], row.unit) if name in row.rivals else "" for name in RIVAL_NAMES]
         table.add_row(
-            str(row.number), row.name, row.unit, f"{row.runs:,}" if row.runs else "", shown(row.value, row.unit),
+            str(row.number), row.name, row.unit, f"{row.runs:,}" if row.runs else "", _shown(row.value, row.unit),
             row.demand, mark, *others,
         )  # fmt: skip
     console.print(table)
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
+def write_json(rows: Sequence[Row], path: Path) -> None:
     """Write the rows as JSON."""
     path.write_text(json.dumps({"rows": [row.plain() for row in rows]}, indent=2), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Simulated requests of two arms: splits that ramp, baselines that move, candidates that are worse or break late."""
+"""Simulate requests of two arms: ramping splits, moving baselines, and candidates that are worse."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,9 +11,9 @@ Ints = NDArray[np.int64]
 
 RAMP = ((0.01, 60_000), (0.05, 60_000), (0.25, 60_000), (0.5, 60_000))
 """Stages of the rollout that every method is judged on: (share of the candidate, requests of both arms)."""
-EVEN = ((0.5, 120_000),)
+EVEN_SPLIT = ((0.5, 120_000),)
 """An even split from the first request on."""
-Shape = Literal["flat", "rising", "day"]
+_Shape = Literal["flat", "rising", "day"]
 OUTCOMES = 4
 """What a request can be: candidate bad, candidate good, champion bad, champion good, in this order."""
 
@@ -36,7 +36,7 @@ class Scene:
     rate: float
     ratio: float = 1.0
     points: float = 0.0
-    shape: Shape = "flat"
+    shape: _Shape = "flat"
     skew: float = 0.0
     breaks_at: int = 0
 
@@ -56,7 +56,7 @@ class Scene:
         return np.repeat(np.arange(len(self.stages)), [n for _, n in self.stages])
 
 
-def baseline(scene: Scene, rng: np.random.Generator, length: int) -> Floats:
+def compute_champion_rates(scene: Scene, rng: np.random.Generator, length: int) -> Floats:
     """The champion's rate at each request [probability], shape (length,) or (1,) when it does not move."""
     when = np.arange(length)
     if scene.shape == "rising":
@@ -66,7 +66,7 @@ def baseline(scene: Scene, rng: np.random.Generator, length: int) -> Floats:
     return np.full(1, scene.rate)
 
 
-def worse(scene: Scene, rates: Floats, length: int) -> Floats:
+def compute_candidate_rates(scene: Scene, rates: Floats, length: int) -> Floats:
     """The candidate's rate where the champion's is this, shape as given or (length,)."""
     bad = np.minimum(rates * scene.ratio + scene.points, 1.0)
     if not scene.breaks_at:
@@ -74,16 +74,16 @@ def worse(scene: Scene, rates: Floats, length: int) -> Floats:
     return np.where(np.arange(length) < scene.breaks_at, np.broadcast_to(rates, length), bad)
 
 
-def requests(scene: Scene, rng: np.random.Generator) -> NDArray[np.intp]:
+def simulate_requests(scene: Scene, rng: np.random.Generator) -> NDArray[np.intp]:
     """One rollout: what became of each request [0 to OUTCOMES - 1], shape (length,)."""
     n = scene.length
-    rates = baseline(scene, rng, n)
+    rates = compute_champion_rates(scene, rng, n)
     candidate = rng.random(n) < scene.shares * (1.0 + scene.skew)
-    bad = rng.random(n) < np.where(candidate, worse(scene, rates, n), rates)
+    bad = rng.random(n) < np.where(candidate, compute_candidate_rates(scene, rates, n), rates)
     return (2 * ~candidate + ~bad).astype(np.intp)
 
 
-def sums(outcomes: NDArray[np.intp], every: int) -> Ints:
+def count_outcomes(outcomes: NDArray[np.intp], every: int) -> Ints:
     """Requests of each outcome up to the end of each block of `every` requests, shape (blocks, OUTCOMES)."""
     blocks = len(outcomes) // every
     cells = outcomes[: blocks * every] + OUTCOMES * np.repeat(np.arange(blocks), every)

@@ -1,4 +1,4 @@
-"""Run one pass of `reconcile` over many models, and count the calls to MLflow that it makes."""
+"""Run the looks and the flow of `reconcile` over many models, and count their calls to MLflow."""
 
 import contextlib
 import time
@@ -10,7 +10,7 @@ from unittest.mock import patch
 import requests
 from prefect.logging import disable_run_logger
 
-from bench.reconciling.registered import CHAMPION
+from bench.reconciling.registered_models import CHAMPION
 from surefoot.controller.due_work import DueWork
 from surefoot.controller.tick_state import TickState
 from surefoot.core.domain import Split, Version
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ServedByAll:
+class _ServedByAll:
     """A gateway that serves every champion: a thousand models in processes of their own are beyond one host."""
 
     models: Sequence[str]
@@ -43,7 +43,7 @@ class ServedByAll:
         """Take the name of a fallback."""
 
 
-class NoRuns:
+class _NoRuns:
     """A scheduler in which nothing runs; a look without open rollouts asks for no more."""
 
     def promote_runs(self) -> Sequence[Any]:
@@ -52,7 +52,7 @@ class NoRuns:
 
 
 @dataclass
-class Pass:
+class PassCost:
     """What one pass has cost.
 
     Attributes:
@@ -65,7 +65,7 @@ class Pass:
 
 
 @contextlib.contextmanager
-def counted() -> Iterator[list[str]]:
+def _counted() -> Iterator[list[str]]:
     """Count the HTTP requests that MLflow's client sends: one address for each."""
     sent: list[str] = []
     send = requests.Session.send
@@ -79,44 +79,46 @@ def counted() -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def served(models: Sequence[str]) -> Iterator[None]:
+def _served(models: Sequence[str]) -> Iterator[None]:
     """Stand in for the gateway."""
-    with patch("surefoot.wiring.use_case_ports.open_traffic", lambda _: contextlib.nullcontext(ServedByAll(models))):
+    with patch(
+        "surefoot.wiring.operation_ports.open_gateway_traffic", lambda _: contextlib.nullcontext(_ServedByAll(models))
+    ):
         yield
 
 
-def look_twice(config: Settings, models: Sequence[str]) -> tuple[Pass, Pass]:
+def run_two_looks(config: Settings, models: Sequence[str]) -> tuple[PassCost, PassCost]:
     """The controller's first look for work of `reconcile`, and a later one.
 
     Raises:
         RuntimeError: It has found work other than the hourly comparison: the pass is not what it is meant to be.
     """
-    work = DueWork(TickState(config), cast("Scheduler", NoRuns()))
+    work = DueWork(TickState(config), cast("Scheduler", _NoRuns()))
     found = []
-    with served(models):
+    with _served(models):
         for _ in range(2):
-            with counted() as sent:
+            with _counted() as sent:
                 began = time.perf_counter()
                 due = work.find_due_work(["reconcile"])["reconcile"]
-                found.append(Pass(len(sent), time.perf_counter() - began))
+                found.append(PassCost(len(sent), time.perf_counter() - began))
             others = [said for said in due if "compared" not in said and "shown in MLflow" not in said]
             if others:
                 raise RuntimeError(f"there is other work: {others[:3]}")
     return found[0], found[1]
 
 
-def run_flow(config: Settings, models: Sequence[str]) -> Pass:
+def run_flow(config: Settings, models: Sequence[str]) -> PassCost:
     """The tasks of the flow `reconcile` that read the registry, as an hourly run does them.
 
     Raises:
         RuntimeError: A difference was found where there is none.
     """
     with (
-        served(models),
+        _served(models),
         patch("tasks.reconcile.read_settings", lambda: config),
         patch("tasks.stage_driver.read_settings", lambda: config),
         disable_run_logger(),
-        counted() as sent,
+        _counted() as sent,
     ):
         began = time.perf_counter()
         reconcile.serve_champions.fn()
@@ -125,4 +127,4 @@ def run_flow(config: Settings, models: Sequence[str]) -> Pass:
         seconds = time.perf_counter() - began
     if differences:
         raise RuntimeError(f"there are differences: {differences[:3]}")
-    return Pass(len(sent), seconds)
+    return PassCost(len(sent), seconds)

@@ -1,4 +1,4 @@
-"""Send requests at fixed moments whatever becomes of the ones before, and ask once more where one gets no answer."""
+"""Send requests at a fixed rate, and send a request once more when it gets no answer."""
 
 import contextlib
 import http.client
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from urllib.parse import urlsplit
 
-RATE = 20.0
+_RATE = 20.0
 """Requests a second."""
 _CALLERS = 16
 _TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)
-class Load:
+class RequestLoad:
     """What callers of one model have seen.
 
     Attributes:
@@ -67,7 +67,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def calling(url: str, model: str, name: str) -> Iterator[Load]:
+def running_load(url: str, model: str, name: str) -> Iterator[RequestLoad]:
     """Callers under way; every request has been answered or lost when this ends.
 
     Args:
@@ -75,13 +75,13 @@ def calling(url: str, model: str, name: str) -> Iterator[Load]:
         model: Registered model.
         name: Beginning of the requests' ids.
     """
-    load, enough = Load(url, model), threading.Event()
+    load, enough = RequestLoad(url, model), threading.Event()
 
     def send() -> None:
         began = time.monotonic()
         with ThreadPoolExecutor(_CALLERS) as pool:
             for number in count():
-                if enough.wait(max(began + number / RATE - time.monotonic(), 0.0)):
+                if enough.wait(max(began + number / _RATE - time.monotonic(), 0.0)):
                     return
                 pool.submit(load.ask, f"{name}-{number}")
 

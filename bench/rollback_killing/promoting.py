@@ -1,4 +1,4 @@
-"""Make a version champion without judging it: the effects are real, the gates are left out."""
+"""Promote a version at once, with all its effects but without evaluating gates."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.rollout import Ports, drive_rollout, open_promotion, retry_on_conflict
 from surefoot.settings import Settings
 
-ACTOR = "bench"
+_ACTOR = "bench"
 
 
 def promote_at_once(config: Settings, model: str, number: str) -> Ledger:
@@ -21,7 +21,7 @@ def promote_at_once(config: Settings, model: str, number: str) -> Ledger:
         model: Registered model with a policy.
         number: Version; one that was taken back is promoted again.
     """
-    with wiring.open_ports(config, ACTOR) as opened:
+    with wiring.open_ports(config, _ACTOR) as opened:
         ports = replace(opened, trial=lambda _model, _version: "")
         request = wiring.promotion_request(config, model, number, "the next round", force=True)
         rollout = ""

@@ -1,4 +1,4 @@
-"""One rollback of which one process is killed at a random moment, and what became of it."""
+"""Run one rollback during which one process is killed, and record how it ended."""
 
 import random
 import subprocess
@@ -8,30 +8,30 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from bench.rollback_killing.comparing import TAKEN_BACK, differences, view_differences
-from bench.rollback_killing.load import Load, calling
+from bench.rollback_killing.differences import TAKEN_BACK, find_differences, find_mlflow_differences
+from bench.rollback_killing.load import RequestLoad, running_load
 from bench.rollback_killing.promoting import promote_at_once
-from bench.rollback_killing.stack import MODES, PATIENCE_S, Stack, model_of, wait_for
+from bench.rollback_killing.stack import MAX_WAIT_S, ROLLBACK_MODES, RunningStack, model_of_mode, wait_for
 from surefoot.core.errors import SurefootError
 
-PROCESSES = (
+PROCESSES_TO_KILL = (
     "flow run", "Prefect worker", "Prefect server", "MLflow server", "gateway worker", "gateway supervisor",
     "journal writer",
 )  # fmt: skip
-_BY_FLOW = PROCESSES[:3]
+_BY_FLOW = PROCESSES_TO_KILL[:3]
 """Processes that are killed while the flow `rollback` runs; else it is the operator's command."""
 _PARTS = {
     "Prefect worker": "worker", "Prefect server": "prefect", "MLflow server": "mlflow", "gateway supervisor": "gateway",
 }  # fmt: skip
 """Processes that a person starts again by `surefoot up`."""
-_ENTRIES = dict(zip(MODES, (8, 16, 10), strict=True))
+_ENTRIES = dict(zip(ROLLBACK_MODES, (8, 16, 10), strict=True))
 """Journal entries of a rollback that is not disturbed [count]."""
-_LATEST_S = dict(zip(MODES, (0.05, 1.5, 0.2), strict=True))
+_LATEST_S = dict(zip(ROLLBACK_MODES, (0.05, 1.5, 0.2), strict=True))
 """How long after an entry a process is killed at most [seconds]."""
 
 
 @dataclass(slots=True)
-class Round:
+class RollbackResult:
     """What became of one rollback.
 
     Attributes:
@@ -59,14 +59,14 @@ class Round:
     history: list[str] = field(default_factory=list)
 
 
-def play(stack: Stack, process: str, mode: str, number: int) -> Round:
+def run_rollback_and_kill(stack: RunningStack, process: str, mode: str, number: int) -> RollbackResult:
     """Promote version 2, have it rolled back, kill a process, and wait until world and journal agree."""
-    found = Round(process, mode, number)
-    model = model_of(mode)
+    found = RollbackResult(process, mode, number)
+    model = model_of_mode(mode)
     head = promote_at_once(stack.settings, model, TAKEN_BACK).head
     if mode == "with data":
         stack.write_scores(TAKEN_BACK, 30)
-    with calling(stack.settings.gateway, model, f"{process.replace(' ', '-')}-{number}") as load:
+    with running_load(stack.settings.gateway, model, f"{process.replace(' ', '-')}-{number}") as load:
         try:
             _roll_back(stack, found, head)
         except (TimeoutError, subprocess.TimeoutExpired, psutil.Error) as error:
@@ -81,9 +81,9 @@ def play(stack: Stack, process: str, mode: str, number: int) -> Round:
     return found
 
 
-def _roll_back(stack: Stack, found: Round, head: int) -> None:
+def _roll_back(stack: RunningStack, found: RollbackResult, head: int) -> None:
     """Ask for the rollback, kill at the moment, restart as a person would, and wait for the end."""
-    model, draw = model_of(found.mode), random.Random(f"{found.process}/{found.mode}/{found.number}")  # noqa: S311 - a seed
+    model, draw = model_of_mode(found.mode), random.Random(f"{found.process}/{found.mode}/{found.number}")  # noqa: S311 - a seed
     run, command = "", None
     engine: psutil.Process | None = None
     if found.process in _BY_FLOW:
@@ -99,14 +99,14 @@ def _roll_back(stack: Stack, found: Round, head: int) -> None:
     if found.process in _PARTS and (trouble := stack.run("up")):
         found.wrong.append(trouble)
     if command is not None:
-        said = command.communicate(timeout=PATIENCE_S)
+        said = command.communicate(timeout=MAX_WAIT_S)
         _judge_exit_code(stack, found, command.returncode, said, head)
-    found.wrong += _await_agreement(lambda: differences(stack.settings, model, head))
-    found.wrong += _await_agreement(lambda: view_differences(stack.settings, model, head))
+    found.wrong += _await_agreement(lambda: find_differences(stack.settings, model, head))
+    found.wrong += _await_agreement(lambda: find_mlflow_differences(stack.settings, model, head))
     found.took = time.monotonic() - killed
 
 
-def _await_entry(stack: Stack, model: str, head: int, place: int) -> str:
+def _await_entry(stack: RunningStack, model: str, head: int, place: int) -> str:
     """Wait until the rollback has come to its n-th entry, or has ended; which entry that is."""
     journal = stack.journal()
     try:
@@ -123,7 +123,7 @@ def _await_entry(stack: Stack, model: str, head: int, place: int) -> str:
         journal.close()
 
 
-def _kill(stack: Stack, found: Round, draw: random.Random, driver: psutil.Process | None) -> None:
+def _kill(stack: RunningStack, found: RollbackResult, draw: random.Random, driver: psutil.Process | None) -> None:
     """Kill the process; of a server that has children in every other round these too."""
     if found.process == "gateway worker":
         draw.choice(stack.gateway_workers()).kill()
@@ -141,13 +141,13 @@ def _kill(stack: Stack, found: Round, draw: random.Random, driver: psutil.Proces
             found.moment += ", when it had ended"
 
 
-def _judge_exit_code(stack: Stack, found: Round, code: int, said: tuple[str, str], head: int) -> None:
+def _judge_exit_code(stack: RunningStack, found: RollbackResult, code: int, said: tuple[str, str], head: int) -> None:
     """Hold what the operator's command has said at its end against the journal of that moment."""
     if found.process == "journal writer":
         return
     if "Traceback" in said[1]:
         found.wrong.append(f"the command ended with a traceback: {said[1][-500:]}")
-    if code == 0 and (early := differences(stack.settings, model_of(found.mode), head)):
+    if code == 0 and (early := find_differences(stack.settings, model_of_mode(found.mode), head)):
         found.wrong.append(f"the command ended with 0, but {'; '.join(early)}")
     if code not in {0, 3, 4}:
         found.wrong.append(f"the command ended with {code}: {said[1][-300:]}")
@@ -155,7 +155,7 @@ def _judge_exit_code(stack: Stack, found: Round, code: int, said: tuple[str, str
 
 def _await_agreement(look: Callable[[], list[str]]) -> list[str]:
     """Wait until nothing differs; what still does after a while."""
-    deadline, told = time.monotonic() + PATIENCE_S, ["nothing could be read"]
+    deadline, told = time.monotonic() + MAX_WAIT_S, ["nothing could be read"]
     while told and time.monotonic() < deadline:
         try:
             told = look()
@@ -166,7 +166,7 @@ def _await_agreement(look: Callable[[], list[str]]) -> list[str]:
     return told
 
 
-def _count(found: Round, load: Load, settled: float) -> None:
+def _count(found: RollbackResult, load: RequestLoad, settled: float) -> None:
     """Add what the callers saw, and what they should not have seen."""
     found.requests, found.cut, found.lost = len(load.answered) + load.lost, load.cut, load.lost
     if load.lost:

@@ -1,4 +1,4 @@
-"""The stack of `surefoot up` with three small models, one a mode of rolling back."""
+"""Start the stack of `surefoot up` with three small models, one for each rollback mode."""
 
 import contextlib
 import json
@@ -23,10 +23,10 @@ from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.gateway.supervision.running_processes import live_workers
 from surefoot.settings import Settings, read_settings
 
-ROOT = Path(__file__).resolve().parents[2]
-MODES = ("immediate", "stepped", "with data")
-TICK_S = 5
-PATIENCE_S = 240.0
+_ROOT = Path(__file__).resolve().parents[2]
+ROLLBACK_MODES = ("immediate", "stepped", "with data")
+_TICK_S = 5
+MAX_WAIT_S = 240.0
 _TABLE = "scores"
 _HOLD_S = 2
 _POLICY = """\
@@ -50,12 +50,12 @@ _SUITE = {
 }
 
 
-def model_of(mode: str) -> str:
+def model_of_mode(mode: str) -> str:
     """Registered model that is rolled back in a mode."""
     return f"prices-{mode.replace(' ', '-')}"
 
 
-def wait_for(what: Callable[[], Any], said: str, patience: float = PATIENCE_S, nap: float = 0.1) -> Any:
+def wait_for(what: Callable[[], Any], said: str, patience: float = MAX_WAIT_S, nap: float = 0.1) -> Any:
     """Wait until something is true and return it.
 
     Raises:
@@ -70,7 +70,7 @@ def wait_for(what: Callable[[], Any], said: str, patience: float = PATIENCE_S, n
 
 
 @dataclass
-class Stack:
+class RunningStack:
     """A running stack in a folder."""
 
     home: Path
@@ -91,7 +91,7 @@ class Stack:
     def run(self, *words: str) -> str:
         """Run a command; what it has to complain about, empty when it ended well."""
         with self.start(*words) as process:
-            out, err = process.communicate(timeout=PATIENCE_S)
+            out, err = process.communicate(timeout=MAX_WAIT_S)
         return f"'surefoot {words[0]}' ended with {process.returncode}: {err or out}" if process.returncode else ""
 
     def journal(self) -> SqlJournal:
@@ -149,27 +149,27 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path) -> Iterator[Stack]:
+def running_stack(folder: Path) -> Iterator[RunningStack]:
     """Start the stack, serve version 1 of each model, and stop all of it at the end."""
-    stack = Stack(folder / "home", folder / "project")
+    stack = RunningStack(folder / "home", folder / "project")
     stack.home.mkdir(parents=True)
     (stack.project / "configs").mkdir(parents=True)
     (stack.project / "expectations").mkdir()
     for name in ("flows", "tasks", "prefect.yaml"):
-        (stack.project / name).symlink_to(ROOT / name)
-    for mode in MODES:
-        policy = _POLICY.replace("MODEL", model_of(mode)) + _MORE.get(mode, "")
-        (stack.project / "configs" / f"{model_of(mode)}.yaml").write_text(policy, encoding="utf-8")
+        (stack.project / name).symlink_to(_ROOT / name)
+    for mode in ROLLBACK_MODES:
+        policy = _POLICY.replace("MODEL", model_of_mode(mode)) + _MORE.get(mode, "")
+        (stack.project / "configs" / f"{model_of_mode(mode)}.yaml").write_text(policy, encoding="utf-8")
     (stack.project / "expectations" / "prices.json").write_text(json.dumps(_SUITE), encoding="utf-8")
     try:
-        if trouble := stack.run("up", "--tick", str(TICK_S), "--project", str(stack.project)):
+        if trouble := stack.run("up", "--tick", str(_TICK_S), "--project", str(stack.project)):
             raise RuntimeError(trouble)
         _register(stack.settings.mlflow)
         stack.write_scores("1", 100)
-        for mode in MODES:
-            url = f"{stack.settings.gateway}/models/{model_of(mode)}/route"
+        for mode in ROLLBACK_MODES:
+            url = f"{stack.settings.gateway}/models/{model_of_mode(mode)}/route"
             serves = lambda url=url: httpx.get(url, timeout=30.0, trust_env=False).is_success  # noqa: E731 - one line
-            wait_for(serves, f"reconcile adopts the champion of {model_of(mode)}")
+            wait_for(serves, f"reconcile adopts the champion of {model_of_mode(mode)}")
         yield stack
     finally:
         stack.run("down")
@@ -195,8 +195,8 @@ def _register(uri: str) -> None:
                     signature=mlflow.models.infer_signature(frame, frame["x"]),
                     serialization_format="cloudpickle", pip_requirements=["scikit-learn"],
                 )  # fmt: skip
-            for mode in MODES:
-                mlflow.register_model(logged.model_uri, model_of(mode))
-    for mode in MODES:
-        client.set_registered_model_alias(model_of(mode), "champion", "1")
+            for mode in ROLLBACK_MODES:
+                mlflow.register_model(logged.model_uri, model_of_mode(mode))
+    for mode in ROLLBACK_MODES:
+        client.set_registered_model_alias(model_of_mode(mode), "champion", "1")
     logging.disable(logging.NOTSET)

@@ -1,4 +1,4 @@
-"""`python -m bench.rolling.alias_application MLFLOW MODEL FOLDER PORT`: an application that follows alias champion.
+"""`python -m bench.rolling.alias_application MLFLOW MODEL FOLDER PORT`: runs an app that follows an alias.
 
 It reads the alias before each batch of the requests that wait, as the documentation of engine `alias` advises.
 """
@@ -19,7 +19,7 @@ from surefoot.adapters.mlflow.artifacts import load_model_directory
 from surefoot.gateway.http import asgi
 
 
-class Batches:
+class _Batches:
     """Answers all requests that wait, by the version that the alias names at that moment."""
 
     def __init__(self, mlflow: str, model: str, folder: Path) -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     """Serve until a signal."""
     mlflow, model, folder, port = sys.argv[1:]
     warnings.simplefilter("ignore")
-    batches = Batches(mlflow, model, Path(folder))
+    batches = _Batches(mlflow, model, Path(folder))
 
     async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["type"] != "http":

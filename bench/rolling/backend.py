@@ -1,4 +1,4 @@
-"""`python -m bench.rolling.backend MODEL VERSION PORT`: a bare server of one version, for proxies to choose from."""
+"""`python -m bench.rolling.backend MODEL VERSION PORT`: serves one version behind a proxy."""
 
 import sys
 import warnings

@@ -1,4 +1,4 @@
-"""`python -m bench.rolling.callers HOST PORT PATH CONNECTIONS FILE [UNITS]`: asks without a pause until SIGTERM.
+"""`python -m bench.rolling.callers HOST PORT PATH CONNECTIONS FILE [UNITS]`: sends requests until SIGTERM.
 
 Every answer is kept with the moment of its arrival, the version that gave it and the moment when its prediction began
 (the models of the bench answer with the monotonic clock, which all processes of a machine share; the candidate's is
@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-BODY = b'{"instances": [{"x": 1.0}]}'
-UNIT = '{"instances": [{"x": 1.0, "unit": "%07d"}]}'
+_BODY = b'{"instances": [{"x": 1.0}]}'
+_UNIT = '{"instances": [{"x": 1.0, "unit": "%07d"}]}'
 _ANSWER = re.compile(rb"([\d.eE+-]+)\s*\]")
 _RETRY_S = 0.005
 FAILED, OLD, NEW = 0, 1, 2
 
 
-class Caller(asyncio.Protocol):
+class _Caller(asyncio.Protocol):
     """One connection that asks again as soon as it is answered."""
 
-    def __init__(self, crowd: "Crowd") -> None:
+    def __init__(self, crowd: "_Crowd") -> None:
         """Belong to the others."""
         self._crowd = crowd
         self._heard = bytearray()
@@ -70,7 +70,7 @@ class Caller(asyncio.Protocol):
             self._crowd.again(_RETRY_S)
 
 
-class Crowd:
+class _Crowd:
     """All connections together."""
 
     def __init__(self, host: str, port: int, path: str, units: int) -> None:
@@ -78,7 +78,7 @@ class Crowd:
         self._address = host, port
         kind = "Content-Type: application/json\r\nContent-Length: %d"
         self._head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{kind}\r\n\r\n"
-        self._plain = (self._head % len(BODY)).encode() + BODY
+        self._plain = (self._head % len(_BODY)).encode() + _BODY
         self._units, self._turn = units, 0
         self.routed: list[tuple[int, int, int]] = []
         self.stopping = False
@@ -92,7 +92,7 @@ class Crowd:
             return -1, self._plain
         self._turn += 1
         unit = self._turn % self._units
-        body = UNIT % unit
+        body = _UNIT % unit
         return unit, (self._head % len(body) + body).encode()
 
     def note(self, head: bytes, body: bytes, unit: int) -> None:
@@ -126,7 +126,7 @@ class Crowd:
         await asyncio.sleep(pause)
         while not self.stopping:
             try:
-                await asyncio.get_running_loop().create_connection(lambda: Caller(self), *self._address)
+                await asyncio.get_running_loop().create_connection(lambda: _Caller(self), *self._address)
             except OSError:
                 self.fail()
                 await asyncio.sleep(_RETRY_S)
@@ -134,9 +134,9 @@ class Crowd:
                 return
 
 
-async def ask(host: str, port: int, path: str, connections: int, file: Path, units: int) -> None:
+async def _ask_until_stopped(host: str, port: int, path: str, connections: int, file: Path, units: int) -> None:
     """Ask until SIGTERM, then write what was seen."""
-    crowd = Crowd(host, port, path, units)
+    crowd = _Crowd(host, port, path, units)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await asyncio.gather(*(crowd.open() for _ in range(connections)))
@@ -154,4 +154,6 @@ async def ask(host: str, port: int, path: str, connections: int, file: Path, uni
 if __name__ == "__main__":
     host, port, path, connections, file, *units = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(ask(host, int(port), path, int(connections), Path(file), int(units[0]) if units else 0))
+        runner.run(
+            _ask_until_stopped(host, int(port), path, int(connections), Path(file), int(units[0]) if units else 0)
+        )

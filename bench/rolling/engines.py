@@ -1,4 +1,4 @@
-"""The engines: each serves an old and a new version at half the traffic, and can take the new one back."""
+"""Start each compared system (gateway, proxy or restarted MLflow server) with two versions, ready to roll back."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from bench.gateway import free_port, process
-from bench.serving.install import program
+from bench.gateway import free_port, running_process
+from bench.serving.install import find_program
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
@@ -25,7 +25,7 @@ CHAMPION, CANDIDATE = "1", "2"
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class RunningEngine:
     """One that is up.
 
     Attributes:
@@ -42,11 +42,11 @@ class Engine:
 
 
 @contextlib.contextmanager
-def surefoot(models: Path, folder: Path) -> Iterator[Engine]:
+def surefoot_gateway(models: Path, folder: Path) -> Iterator[RunningEngine]:
     """Our gateway with two front workers."""
     port = free_port()
     command = [sys.executable, "-m", "bench.gateway_process", str(folder / "state"), str(models), str(port), "2"]
-    with process(command, {"OMP_NUM_THREADS": "1"}, f"http://127.0.0.1:{port}/version", folder / "ours.log"):
+    with running_process(command, {"OMP_NUM_THREADS": "1"}, f"http://127.0.0.1:{port}/version", folder / "ours.log"):
         traffic = GatewayTraffic(f"http://127.0.0.1:{port}", TOKEN)
         known = {number: Version(number, directory_digest(models / number)) for number in (CHAMPION, CANDIDATE)}
         generation = 0
@@ -56,11 +56,11 @@ def surefoot(models: Path, folder: Path) -> Iterator[Engine]:
             generation += 1
             traffic.shift("m", Split(known[CHAMPION], known[CANDIDATE], weight, "salt", "r", generation))
 
-        yield Engine(port, "/models/m/invocations", lambda: shift(50.0), lambda: shift(0.0))
+        yield RunningEngine(port, "/models/m/invocations", lambda: shift(50.0), lambda: shift(0.0))
 
 
 @contextlib.contextmanager
-def backends(models: Path, folder: Path) -> Iterator[dict[str, int]]:
+def running_backends(models: Path, folder: Path) -> Iterator[dict[str, int]]:
     """A bare server a version."""
     with contextlib.ExitStack() as stack:
         ports = {}
@@ -68,7 +68,9 @@ def backends(models: Path, folder: Path) -> Iterator[dict[str, int]]:
             ports[number] = free_port()
             command = [sys.executable, "-m", "bench.rolling.backend", str(models / number), number, str(ports[number])]
             url = f"http://127.0.0.1:{ports[number]}/"
-            stack.enter_context(process(command, {"OMP_NUM_THREADS": "1"}, url, folder / f"backend-{number}.log"))
+            stack.enter_context(
+                running_process(command, {"OMP_NUM_THREADS": "1"}, url, folder / f"backend-{number}.log")
+            )
         yield ports
 
 
@@ -99,14 +101,16 @@ backend models
 {servers}
 """
         )
-        with process([program("haproxy"), "-f", str(config)], {}, f"http://127.0.0.1:{port}/", folder / "haproxy.log"):
+        with running_process(
+            [find_program("haproxy"), "-f", str(config)], {}, f"http://127.0.0.1:{port}/", folder / "haproxy.log"
+        ):
             yield port, admin
 
 
 @contextlib.contextmanager
-def haproxy(models: Path, folder: Path) -> Iterator[Engine]:
+def haproxy(models: Path, folder: Path) -> Iterator[RunningEngine]:
     """HAProxy: a weight through its runtime socket."""
-    with backends(models, folder) as ports, haproxy_process(ports, folder) as (port, admin):
+    with running_backends(models, folder) as ports, haproxy_process(ports, folder) as (port, admin):
 
         def weigh(weight: int) -> None:
             with socket.socket(socket.AF_UNIX) as talk:
@@ -114,13 +118,13 @@ def haproxy(models: Path, folder: Path) -> Iterator[Engine]:
                 talk.sendall(f"set server models/s{CANDIDATE} weight {weight}\n".encode())
                 talk.recv(4096)
 
-        yield Engine(port, "/", lambda: weigh(1), lambda: weigh(0))
+        yield RunningEngine(port, "/", lambda: weigh(1), lambda: weigh(0))
 
 
 @contextlib.contextmanager
-def nginx(models: Path, folder: Path) -> Iterator[Engine]:
+def nginx(models: Path, folder: Path) -> Iterator[RunningEngine]:
     """nginx: split_clients and a reload."""
-    with backends(models, folder) as ports:
+    with running_backends(models, folder) as ports:
         port, config = free_port(), folder / "nginx.conf"
 
         def write(share: str) -> None:
@@ -145,8 +149,8 @@ http {{
             )
 
         write("50%")
-        command = [program("nginx"), "-p", str(folder), "-c", str(config)]
-        with process(command, {}, f"http://127.0.0.1:{port}/", folder / "nginx.log") as master:
+        command = [find_program("nginx"), "-p", str(folder), "-c", str(config)]
+        with running_process(command, {}, f"http://127.0.0.1:{port}/", folder / "nginx.log") as master:
 
             def reload(share: str) -> None:
                 write(share)
@@ -156,13 +160,13 @@ http {{
                 while {child.pid for child in master.children()} <= before and time.monotonic() < deadline:
                     time.sleep(0.001)
 
-            yield Engine(port, "/", lambda: reload("50%"), lambda: reload(""))
+            yield RunningEngine(port, "/", lambda: reload("50%"), lambda: reload(""))
 
 
 @contextlib.contextmanager
-def envoy(models: Path, folder: Path) -> Iterator[Engine]:
+def envoy(models: Path, folder: Path) -> Iterator[RunningEngine]:
     """Envoy: routes in a file that is replaced."""
-    with backends(models, folder) as ports:
+    with running_backends(models, folder) as ports:
         port, routes = free_port(), folder / "routes.yaml"
 
         def write(weight: int) -> None:
@@ -218,7 +222,7 @@ static_resources:
         )
         write(50)
         command = [
-            program("envoy"),
+            find_program("envoy"),
             "-c",
             str(config),
             "--concurrency",
@@ -227,12 +231,12 @@ static_resources:
             "error",
             "--disable-hot-restart",
         ]
-        with process(command, {}, f"http://127.0.0.1:{port}/", folder / "envoy.log"):
-            yield Engine(port, "/", lambda: write(50), lambda: write(0))
+        with running_process(command, {}, f"http://127.0.0.1:{port}/", folder / "envoy.log"):
+            yield RunningEngine(port, "/", lambda: write(50), lambda: write(0))
 
 
 @contextlib.contextmanager
-def restart(models: Path, folder: Path) -> Iterator[Engine]:
+def restarted_mlflow_server(models: Path, folder: Path) -> Iterator[RunningEngine]:
     """What MLflow's own server needs: the alias moves, and the server starts again."""
     port = free_port()
     running: list[subprocess.Popen[bytes]] = []
@@ -264,7 +268,7 @@ def restart(models: Path, folder: Path) -> Iterator[Engine]:
 
     try:
         begin(CANDIDATE)
-        yield Engine(port, "/invocations", lambda: None, lambda: begin(CHAMPION))
+        yield RunningEngine(port, "/invocations", lambda: None, lambda: begin(CHAMPION))
     finally:
         for one in running:
             os.killpg(one.pid, signal.SIGTERM)

@@ -1,6 +1,6 @@
-"""Surefoot's other engines: the adapters that a policy's `traffic.engine` names, under the bench's callers.
+"""Start the traffic engines `haproxy` and `alias` of Surefoot with two versions for the rollback bench.
 
-Engine `kubernetes` is left out: without a cluster, what is late there would be a matter of the test's own proxy.
+RunningEngine `kubernetes` is left out: without a cluster, what is late there would be a matter of the test's own proxy.
 """
 
 import contextlib
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from bench.gateway import free_port, process
-from bench.rolling.engines import CANDIDATE, CHAMPION, Engine, backends, haproxy_process
+from bench.gateway import free_port, running_process
+from bench.rolling.engines import CANDIDATE, CHAMPION, RunningEngine, haproxy_process, running_backends
 from surefoot.adapters.mlflow.registry import MlflowRegistry
 from surefoot.adapters.traffic.alias import AliasTraffic
-from surefoot.adapters.traffic.haproxy import MAP_FILE, HaproxyTraffic
+from surefoot.adapters.traffic.haproxy import SPLIT_MAP_FILE, HaproxyTraffic
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Traffic
 
@@ -24,18 +24,18 @@ _DEADLINE_S = 5.0
 
 
 @contextlib.contextmanager
-def surefoot_haproxy(models: Path, folder: Path) -> Iterator[Engine]:
+def surefoot_haproxy(models: Path, folder: Path) -> Iterator[RunningEngine]:
     """HAProxy through our adapter: the split in a map, weights set and read back."""
-    with backends(models, folder) as ports:
-        (folder / MAP_FILE).touch()
-        uses = f"  http-response set-header X-Surefoot-Split %[str({_MODEL}),map({folder / MAP_FILE},none)]"
+    with running_backends(models, folder) as ports:
+        (folder / SPLIT_MAP_FILE).touch()
+        uses = f"  http-response set-header X-Surefoot-Split %[str({_MODEL}),map({folder / SPLIT_MAP_FILE},none)]"
         with haproxy_process(ports, folder, uses) as (port, admin):
             traffic = HaproxyTraffic([f"unix:{admin}"], "models", "s{version}", folder / "locks")
             yield _engine(traffic, port, 50.0)
 
 
 @contextlib.contextmanager
-def surefoot_alias(models: Path, folder: Path) -> Iterator[Engine]:
+def surefoot_alias(models: Path, folder: Path) -> Iterator[RunningEngine]:
     """MLflow through our adapter, and an application that reads alias champion before each batch."""
     mlflow, port = free_port(), free_port()
     url = f"http://127.0.0.1:{mlflow}"
@@ -44,16 +44,16 @@ def surefoot_alias(models: Path, folder: Path) -> Iterator[Engine]:
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     application = [sys.executable, "-m", "bench.rolling.alias_application", url, _MODEL, str(models), str(port)]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(process(server, quiet, f"{url}/health", folder / "mlflow.log"))
+        stack.enter_context(running_process(server, quiet, f"{url}/health", folder / "mlflow.log"))
         _register(url)
         engine = _engine(AliasTraffic(MlflowRegistry(url, _no_files, _DEADLINE_S)), port, 100.0)
         engine.rollback()  # the alias names a version before the application starts
         address = f"http://127.0.0.1:{port}/"
-        stack.enter_context(process(application, {"OMP_NUM_THREADS": "1"}, address, folder / "application.log"))
+        stack.enter_context(running_process(application, {"OMP_NUM_THREADS": "1"}, address, folder / "application.log"))
         yield engine
 
 
-def _engine(traffic: Traffic, port: int, weight: float) -> Engine:
+def _engine(traffic: Traffic, port: int, weight: float) -> RunningEngine:
     """An engine whose splits count upwards."""
     generations = count(1)
 
@@ -64,7 +64,7 @@ def _engine(traffic: Traffic, port: int, weight: float) -> Engine:
     def rollback() -> None:
         traffic.shift(_MODEL, Split(_KNOWN[CHAMPION], None, 0.0, "salt", "r", next(generations)))
 
-    return Engine(port, "/", start, rollback)
+    return RunningEngine(port, "/", start, rollback)
 
 
 def _register(url: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m bench.serving.bare MODEL PORT`: an app that only predicts, one request at a time."""
+"""`python -m bench.serving.bare MODEL PORT`: serves a bare app that only predicts, one request at a time."""
 
 import contextlib
 import sys
@@ -11,17 +11,17 @@ import numpy as np
 import orjson
 import uvicorn
 
-from bench.serving.running import Server, free_port, process
+from bench.serving.model_server import Server, free_port, running_process
 from surefoot.gateway.http import asgi
 
 
 @contextlib.contextmanager
-def bare(root: Path, name: str, folder: Path) -> Iterator[Server]:
+def running_bare_app(root: Path, name: str, folder: Path) -> Iterator[Server]:
     """That app."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     command = [sys.executable, "-m", "bench.serving.bare", str(root / name), str(port)]
-    with process(command, {"OMP_NUM_THREADS": "1"}, url, folder / f"bare-{name}.log") as found:
+    with running_process(command, {"OMP_NUM_THREADS": "1"}, url, folder / f"bare-{name}.log") as found:
         yield Server(url, found)
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.serving.batching MODEL PORT`: a bare app that batches as our gateway does.
+"""`python -m bench.serving.batching MODEL PORT`: serves a bare app that batches as our gateway does.
 
 It reads the same bodies with the same code and asks the same kind of process through the same queue, but it has no
 route, no split, no ids, no headers and no log. What the gateway takes more than this is routing and logging.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from bench.serving.running import Server, free_port, process
+from bench.serving.model_server import Server, free_port, running_process
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.http import asgi, scoring_body
@@ -26,12 +26,12 @@ from surefoot.models.model_process import ModelProcess, spawn_process
 
 
 @contextlib.contextmanager
-def batching(root: Path, name: str, folder: Path) -> Iterator[Server]:
+def running_batching_app(root: Path, name: str, folder: Path) -> Iterator[Server]:
     """That app."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     command = [sys.executable, "-m", "bench.serving.batching", str(root / name), str(port)]
-    with process(command, {"OMP_NUM_THREADS": "1"}, url, folder / f"batching-{name}.log") as found:
+    with running_process(command, {"OMP_NUM_THREADS": "1"}, url, folder / f"batching-{name}.log") as found:
         yield Server(url, found)
 
 
@@ -39,7 +39,7 @@ def _no_records(_attempt: object, _outcome: object, _answers: list[object]) -> l
     return []
 
 
-class Batching:
+class _BatchingApp:
     """The ASGI application."""
 
     def __init__(self, version: Version, predictor: ModelProcess) -> None:
@@ -80,7 +80,7 @@ def main() -> None:
     start = spawn_process(
         [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", path, version.digest, "4000", "0"]
     )
-    app = Batching(version, ModelProcess(start))
+    app = _BatchingApp(version, ModelProcess(start))
     gc.collect()
     gc.freeze()  # as the gateway's supervisor does
     uvicorn.run(

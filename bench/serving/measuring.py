@@ -1,4 +1,4 @@
-"""Load on a server, and what it costs."""
+"""Measure the answers, latency, processor time and memory of a server under a burst of load."""
 
 import contextlib
 import re
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from bench.serving.running import family
+from bench.serving.model_server import process_tree
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class BurstResult:
     """One burst of load.
 
     Attributes:
@@ -35,7 +35,7 @@ class Measured:
 _UNIT = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 
 
-def burst(url: str, server: psutil.Process, lua: Path, callers: int, seconds: float) -> Measured:
+def run_burst(url: str, server: psutil.Process, lua: Path, callers: int, seconds: float) -> BurstResult:
     """Put a server under load for some seconds."""
     before = _spent(server)
     command = ["wrk", "-t1", f"-c{callers}", f"-d{seconds:g}s", "--latency", "--timeout", "60s", "-s", str(lua), url]
@@ -51,12 +51,12 @@ def burst(url: str, server: psutil.Process, lua: Path, callers: int, seconds: fl
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     failed = (int(bad[1]) if bad else 0) + (sum(map(int, errors.groups())) if errors else 0)
     cpu = spent / max(answers, 1) * 1e6
-    return Measured(rps, quantiles["50"], quantiles["99"], cpu, failed, _held(server))
+    return BurstResult(rps, quantiles["50"], quantiles["99"], cpu, failed, _held(server))
 
 
 def _spent(server: psutil.Process) -> float:
     total = 0.0
-    for one in family(server):
+    for one in process_tree(server):
         with contextlib.suppress(psutil.Error):
             total += sum(one.cpu_times()[:2])
     return total
@@ -64,7 +64,7 @@ def _spent(server: psutil.Process) -> float:
 
 def _held(server: psutil.Process) -> float:
     total = 0.0
-    for one in family(server):
+    for one in process_tree(server):
         with contextlib.suppress(psutil.Error):
             total += one.memory_full_info().pss / 1e6
     return total

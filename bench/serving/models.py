@@ -1,4 +1,4 @@
-"""The models that every server serves, and the requests that it is asked."""
+"""Save the models that every server serves, and build the requests that they are sent."""
 
 import json
 import warnings
@@ -11,10 +11,10 @@ import pandas as pd
 from surefoot.demo.flight_requests import NUMBER_FEATURES, TEXT_FEATURES
 
 COLUMNS = tuple(f"x{number}" for number in range(20))
-FLIGHTS = "flights"
+_FLIGHTS = "flights"
 _PLACES = ("ATL", "BOS", "CLT", "DEN", "EWR", "FLL", "JFK", "LAX", "LGA", "MCO", "ORD", "SFO")
 
-Body = Callable[[str, int], str]
+BodyBuilder = Callable[[str, int], str]
 """Makes a request for a model with so many rows."""
 
 
@@ -29,9 +29,9 @@ def save_models(root: Path) -> None:
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - same
     from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: PLC0415 - same
 
-    frame = rows_of("numeric", 2000, seed=0)
+    frame = _rows_of("numeric", 2000, seed=0)
     late = (frame.sum(axis=1) > 0.0).astype(int)
-    flights = rows_of(FLIGHTS, 2000, seed=0)
+    flights = _rows_of(_FLIGHTS, 2000, seed=0)
     delayed = (flights[list(NUMBER_FEATURES)].sum(axis=1) + (flights["origin"] == "EWR") > 0.0).astype(int)
     encoded = ColumnTransformer(
         [
@@ -46,7 +46,7 @@ def save_models(root: Path) -> None:
         "numeric": (make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, late), signature),
         "checked": (make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, late), loose),
         "forest": (RandomForestClassifier(100, random_state=0, n_jobs=1).fit(frame, late), signature),
-        FLIGHTS: (make_pipeline(encoded, LogisticRegression()).fit(flights, delayed), infer_signature(flights)),
+        _FLIGHTS: (make_pipeline(encoded, LogisticRegression()).fit(flights, delayed), infer_signature(flights)),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -57,39 +57,39 @@ def save_models(root: Path) -> None:
             )  # fmt: skip
 
 
-def rows_of(model: str, rows: int, seed: int = 1) -> pd.DataFrame:
+def _rows_of(model: str, rows: int, seed: int = 1) -> pd.DataFrame:
     """Inputs of a model."""
     rng = np.random.default_rng(seed)
-    columns = NUMBER_FEATURES if model == FLIGHTS else COLUMNS
+    columns = NUMBER_FEATURES if model == _FLIGHTS else COLUMNS
     frame = pd.DataFrame(rng.normal(size=(rows, len(columns))).round(4), columns=list(columns))
-    if model == FLIGHTS:
+    if model == _FLIGHTS:
         for place, name in enumerate(TEXT_FEATURES):
             frame.insert(place, name, rng.choice(_PLACES, rows))
     return frame
 
 
-def kind_of(model: str) -> str:
+def input_kind_of(model: str) -> str:
     """What a pipeline takes when nothing stands before it."""
-    return "frame" if model == FLIGHTS else "array"
+    return "frame" if model == _FLIGHTS else "array"
 
 
-def expected(root: Path, model: str, rows: int) -> list[float]:
+def compute_expected_answers(root: Path, model: str, rows: int) -> list[float]:
     """What every server has to answer."""
     import mlflow.sklearn  # noqa: PLC0415 - as above
 
-    return [float(one) for one in mlflow.sklearn.load_model(str(root / model)).predict(rows_of(model, rows))]
+    return [float(one) for one in mlflow.sklearn.load_model(str(root / model)).predict(_rows_of(model, rows))]
 
 
 def split_body(model: str, rows: int) -> str:
     """MLflow's protocol."""
-    frame = rows_of(model, rows)
+    frame = _rows_of(model, rows)
     return json.dumps({"dataframe_split": {"columns": list(frame.columns), "data": frame.to_numpy().tolist()}})
 
 
 def tensor_body(model: str, rows: int) -> str:
     """The Open Inference Protocol: one tensor, or one a column where there are texts."""
-    frame = rows_of(model, rows)
-    if model != FLIGHTS:
+    frame = _rows_of(model, rows)
+    if model != _FLIGHTS:
         data = frame.to_numpy().ravel().tolist()
         return json.dumps({"inputs": [{"name": "x", "shape": list(frame.shape), "datatype": "FP64", "data": data}]})
     columns = [
@@ -105,11 +105,11 @@ def tensor_body(model: str, rows: int) -> str:
 
 def rows_body(model: str, rows: int) -> str:
     """A bare list of rows; with names where there are texts."""
-    frame = rows_of(model, rows)
-    return json.dumps({"rows": frame.to_dict("records") if model == FLIGHTS else frame.to_numpy().tolist()})
+    frame = _rows_of(model, rows)
+    return json.dumps({"rows": frame.to_dict("records") if model == _FLIGHTS else frame.to_numpy().tolist()})
 
 
-def script(folder: Path, rows: int, model: str = "numeric", body: Body = split_body) -> Path:
+def write_wrk_script(folder: Path, rows: int, model: str = "numeric", body: BodyBuilder = split_body) -> Path:
     """What wrk sends."""
     path = folder / f"{model}-{rows}-{body.__name__}.lua"
     text = body(model, rows)

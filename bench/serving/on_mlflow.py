@@ -1,4 +1,4 @@
-"""`mlflow models serve`, as MLflow's pages have it."""
+"""ServerStarter `mlflow models serve` with a given number of workers."""
 
 import contextlib
 import os
@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.serving.running import Server, Start, free_port, process
+from bench.serving.model_server import Server, ServerStarter, free_port, running_process
 
 
-def mlflow(workers: int) -> Start:
+def mlflow(workers: int) -> ServerStarter:
     """With so many workers."""
 
     @contextlib.contextmanager
@@ -21,7 +21,7 @@ def mlflow(workers: int) -> Start:
             "--env-manager", "local", "-w", str(workers),
         ]  # fmt: skip
         environment = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        with process(command, environment, f"{url}/ping", folder / f"mlflow-{name}-{workers}.log") as found:
+        with running_process(command, environment, f"{url}/ping", folder / f"mlflow-{name}-{workers}.log") as found:
             yield Server(f"{url}/invocations", found)
 
     return start

@@ -1,19 +1,19 @@
-"""MLServer with its scikit-learn runtime, in one process, asked in the Open Inference Protocol."""
+"""Start an MLServer with its scikit-learn runtime, in one process, using the Open Inference Protocol."""
 
 import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.serving.install import programs
+from bench.serving.install import find_program_folder
+from bench.serving.model_server import Server, free_port, running_process
 from bench.serving.models import tensor_body
-from bench.serving.running import Server, free_port, process
 
 
 @contextlib.contextmanager
 def mlserver(root: Path, name: str, folder: Path) -> Iterator[Server]:
     """One that is up."""
-    program = programs("mlserver") / "mlserver"
+    program = find_program_folder("mlserver") / "mlserver"
     place = folder / f"mlserver-{name}"
     place.mkdir()
     port = free_port()
@@ -35,7 +35,7 @@ def mlserver(root: Path, name: str, folder: Path) -> Iterator[Server]:
     (place / "settings.json").write_text(json.dumps(settings))
     (place / "model-settings.json").write_text(json.dumps(model))
     url = f"http://127.0.0.1:{port}/v2"
-    with process(
+    with running_process(
         [str(program), "start", str(place)],
         {"OMP_NUM_THREADS": "1"},
         f"{url}/health/live",

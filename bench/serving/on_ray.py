@@ -1,12 +1,12 @@
-"""Ray Serve with its batches."""
+"""Start a Ray Serve server with batching."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.serving.install import programs
-from bench.serving.models import kind_of
-from bench.serving.running import Server, free_port, process
+from bench.serving.install import find_program_folder
+from bench.serving.model_server import Server, free_port, running_process
+from bench.serving.models import input_kind_of
 
 
 @contextlib.contextmanager
@@ -16,7 +16,14 @@ def ray(root: Path, name: str, folder: Path) -> Iterator[Server]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     model = str((root / name / "model.pkl").absolute())
-    command = [str(programs("ray") / "python"), str(program), model, str(port), kind_of(name), str(folder / "ray")]
+    command = [
+        str(find_program_folder("ray") / "python"),
+        str(program),
+        model,
+        str(port),
+        input_kind_of(name),
+        str(folder / "ray"),
+    ]
     environment = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
-    with process(command, environment, url, folder / f"ray-{name}.log") as found:
+    with running_process(command, environment, url, folder / f"ray-{name}.log") as found:
         yield Server(url, found, restless=True)

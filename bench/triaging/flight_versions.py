@@ -1,4 +1,4 @@
-"""Train versions of the flights model, put faults in front of them, and save them as MLflow does."""
+"""Train versions of the flights model, add faults to them, and save them as MLflow models."""
 
 import logging
 import shutil
@@ -30,13 +30,13 @@ with warnings.catch_warnings():
     import mlflow.sklearn
     from mlflow.models import infer_signature
 
-Frame = pd.DataFrame
+_Frame = pd.DataFrame
 LEAKED = "dep_delay"
 """Delay of the departure: known when the model was trained, and not when the request comes."""
 _TRAINED_ROWS = 40_000
 
 
-def read_flights(cache: Path) -> Frame:
+def read_flights(cache: Path) -> _Frame:
     """Every request of 2013 that has a label, with the departure delay that no honest model may see."""
     made = build_requests(cache)
     number = made["id"].str[1:].astype(int)
@@ -55,7 +55,7 @@ class FlightVersions:
     """
 
     root: Path
-    flights: Frame
+    flights: _Frame
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     saved: dict[str, Version] = field(default_factory=dict)
 
@@ -93,13 +93,13 @@ class FlightVersions:
             shutil.copytree(path, copy)
         self.pipelines[number], self.saved[number] = pipeline, Version(number, digest)
 
-    def keep_faulty(self, fault: Callable[[Frame], Frame]) -> str:
+    def keep_faulty(self, fault: Callable[[_Frame], _Frame]) -> str:
         """Save version 2 with a fault of its preprocessing in front; the number of that version."""
         number = "5"
         self.keep(number, Pipeline([("feed", FunctionTransformer(fault)), *self.pipelines["2"].steps]))
         return number
 
-    def answers(self, number: str, rows: Frame) -> "np.ndarray":
+    def answers(self, number: str, rows: _Frame) -> "np.ndarray":
         """Probabilities that a version gives, shape (n, 2)."""
         found: np.ndarray = self.pipelines[number].predict_proba(rows)
         return found

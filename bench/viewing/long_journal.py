@@ -1,4 +1,4 @@
-"""Write the journal of a model with many rollouts, all entries chained, faster than appending one by one does."""
+"""Write a long hash-chained journal of a model with many rollouts, faster than appending entry by entry."""
 
 import random
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from surefoot.core.journal.events import (
     encode_event,
 )
 
-POLICY = {
+_POLICY = {
     "model": "m",
     "traffic": {"requests_per_minute": 600},
     "data": {"suite": "m"},
@@ -31,7 +31,7 @@ POLICY = {
     "steps": [{"weight": 20, "hold": {"for": "10m", "gates": ["errors"]}}],
     "bake": {"for": "1h", "gates": ["errors"]},
 }
-START = 1_700_000_000.0
+_START = 1_700_000_000.0
 
 
 def _version(number: int) -> Version:
@@ -45,7 +45,7 @@ def _events(rollouts: int, looks: int) -> Iterator[Event]:
     seq = 1
     for count in range(rollouts):
         name, candidate = f"r{count:05d}", _version(count + 2)
-        opened = RolloutOpened(name, RolloutKind.PROMOTION, candidate, champion, POLICY, "", "", "salt", 1, "alias")
+        opened = RolloutOpened(name, RolloutKind.PROMOTION, candidate, champion, _POLICY, "", "", "salt", 1, "alias")
         steps: list[Event] = [opened, StageEntered(name, Stage.RAMPING, 0, "every gate passed")]
         steps.append(EffectIntended(name, SetSplit(champion, candidate, 20.0)))
         yield from steps
@@ -98,7 +98,7 @@ def write_long_journal(url: str, model: str, rollouts: int, entries: int) -> int
     journal.heads()  # creates the tables
     journal.close()
     engine = sa.create_engine(url)
-    previous, rows, at, seq = GENESIS_HASH, [], START, 0
+    previous, rows, at, seq = GENESIS_HASH, [], _START, 0
     for seq, event in enumerate(_events(rollouts, entries // rollouts - 8), 1):
         kind, data = encode_event(event)
         at += 60.0

@@ -1,4 +1,4 @@
-"""`python -m bench.viewing.page_process HOME`: the status page of a home, in a process of its own."""
+"""`python -m bench.viewing.page_process HOME`: serves the status page of a home folder in a process of its own."""
 
 import os
 import sys

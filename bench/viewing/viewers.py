@@ -1,4 +1,4 @@
-"""`python -m bench.viewing.viewers URL PATH COUNT SECONDS`: open pages that follow live events as browsers do."""
+"""`python -m bench.viewing.viewers URL PATH COUNT SECONDS`: simulates browsers that keep a live page open."""
 
 import asyncio
 import json

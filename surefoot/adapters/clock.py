@@ -1,4 +1,4 @@
-"""Provide the host's clock, and a replay clock with simulated time."""
+"""Provide the system clock and a simulated replay clock, which both also tell the host's time."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from surefoot.core.ports import Clock
 _DOUBLE = struct.Struct("<d")  # one aligned word: a reader sees the old time or the new one, never half of each
 
 
-class HostClock(Clock, Protocol):
+class ClockWithHostTime(Clock, Protocol):
     """Interface of a clock that may be simulated, and that also tells the host's real time."""
 
     def wall(self) -> float:
@@ -110,7 +110,7 @@ class ReplayClock:
             return os.open(self.path, os.O_WRONLY)
 
 
-def open_clock(spec: str) -> HostClock:
+def build_clock(spec: str) -> ClockWithHostTime:
     """Open the clock that a configuration names.
 
     Args:

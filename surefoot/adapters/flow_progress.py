@@ -1,4 +1,4 @@
-"""Store when each scheduled flow last ran, and what MLflow already shows."""
+"""Store when each scheduled flow last ran, and what MLflow and Prefect already show."""
 
 import contextlib
 from pathlib import Path

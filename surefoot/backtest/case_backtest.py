@@ -14,8 +14,8 @@ from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
 from surefoot.core.journal.events import EndDecided, decode_event
 from surefoot.core.judging.judge import judge
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.policy.policy_types import DATA_GATE_NAME, PairedGate, narrow
-from surefoot.rollout import watch_requests, watch_thresholds
+from surefoot.core.policy.policy_types import DATA_GATE_NAME, PairedGate, narrow_gate_type
+from surefoot.rollout import build_watch_evidence_requests, compute_watch_thresholds
 
 _ELSEWHERE = frozenset({"data_layer", "bundle", "fallback", "playbook"})
 """Sections of a policy that stop no version; what they need is not in a case."""
@@ -131,13 +131,13 @@ def _play_watch(case: IncidentCase, records: CaseRecords, mapping: Mapping[str, 
     if watch is None or why:
         return CaseResult(None, "", _WATCH, why, _answered(case, records.requests), 0, ())
     bad, good = (Version(number, f"recorded:{number}") for number in (case.bad, case.good))
-    level = watch_thresholds(policy, watch)
+    level = compute_watch_thresholds(policy, watch)
     looks: list[GateEvaluation] = []
     false_alarms, at = 0, case.opened + watch.every
     while at <= case.until:
         failed: Verdict | None = None
-        for question in watch_requests(policy, watch, bad, good, at, ("", "", case.opened)):
-            sums = records.blocks.paired_sums(narrow(question.gate, PairedGate), question.since, at)
+        for question in build_watch_evidence_requests(policy, watch, bad, good, at, ("", "", case.opened)):
+            sums = records.blocks.paired_sums(narrow_gate_type(question.gate, PairedGate), question.since, at)
             verdict = judge(question.gate, sums, level)
             looks.append(GateEvaluation(at, Stage.PROMOTED, 100.0, verdict))
             failed = failed or (verdict if verdict.outcome is Outcome.FAIL else None)

@@ -31,7 +31,7 @@ _IN_ONE_ARM = BAD_EVENT_METRICS | MEASUREMENT_METRICS | {Metric.GAUGE, Metric.VA
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedPolicy:
+class _ObservedPolicy:
     """A policy as it can be played over another system's log.
 
     Attributes:
@@ -84,7 +84,7 @@ def observe_versions(
     with tempfile.TemporaryDirectory(prefix="surefoot-observe-") as name:
         folder = Path(name)
         found = write_observed_records(policy, pair, reader, window, folder)
-        played = playable_policy(value, policy, found)
+        played = _playable_policy(value, policy, found)
         labels = folder / "labels.parquet"
         records = RecordedRequests(folder / "records.parquet", labels if labels.exists() else None)
         suite = project / "expectations" / f"{policy.suite}.json"
@@ -109,7 +109,7 @@ def _no_suite(suite: Path, found: ObservedRecords) -> str:
     return f"the expectation suite is not run: {why}"
 
 
-def playable_policy(value: Mapping[str, object], policy: Policy, found: ObservedRecords) -> ObservedPolicy:
+def _playable_policy(value: Mapping[str, object], policy: Policy, found: ObservedRecords) -> _ObservedPolicy:
     """The parts of a policy that can be played over a log in which each request has one version's answer, or both's.
 
     Args:
@@ -147,7 +147,7 @@ def playable_policy(value: Mapping[str, object], policy: Policy, found: Observed
     named |= set(made["bake"]["gates"])
     made["gates"] = {name: gate for name, gate in made["gates"].items() if name in named}
     parse_policy(made)
-    return ObservedPolicy(made, tuple(notes))
+    return _ObservedPolicy(made, tuple(notes))
 
 
 _ENGINE_KEYS = frozenset({"engine", "haproxy", "candidate_errors_reach_callers"})

@@ -1,4 +1,4 @@
-"""Write two versions' rows from a policy's sources as records for a back-test."""
+"""Write the rows that a policy's sources hold about two versions as records for a back-test."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Sum the errors of recorded answers once per time block, for later reuse."""
+"""Sum the losses of recorded answers once per time block, for reuse by many gate evaluations."""
 
 import math
 

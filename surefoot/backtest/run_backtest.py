@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence, SuiteRunner
+from surefoot.adapters.evidence.prediction_log_evidence import ExpectationSuiteRunner, PredictionLogEvidence
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.backtest.simulation import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
@@ -17,7 +17,7 @@ from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, Weight
-from surefoot.core.policy.steps import without_approvals
+from surefoot.core.policy.steps import remove_approval_steps
 from surefoot.rollout import Ports, PromotionRequest, drive_rollout, open_promotion
 
 _LONGEST_JUMP_S = 1e12
@@ -99,7 +99,7 @@ class _GoodData(PredictionLogEvidence):
 def backtest(
     records: RecordedRequests,
     policy: Mapping[str, object],
-    validate: SuiteRunner | None,
+    validate: ExpectationSuiteRunner | None,
     *,
     suite: str = "",
     secret: str = "",
@@ -123,7 +123,7 @@ def backtest(
         on_progress: Called after every step with the time passed and the time in all [seconds].
     """
     # Records hold no model to ask about corner cases, and no people.
-    policy = {key: value for key, value in without_approvals(policy).items() if key not in {"corners", "ticket"}}
+    policy = {key: value for key, value in remove_approval_steps(policy).items() if key not in {"corners", "ticket"}}
     read = parse_policy(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
     start = opened if opened is not None else min(records.first + window, records.last)
@@ -188,7 +188,7 @@ def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateEvaluatio
     return made
 
 
-def rollout_milestones(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
+def list_rollout_milestones(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
     """Milestones of a rollout as (time, text), without its gate evaluations."""
     made = []
     for entry in entries:

@@ -1,11 +1,11 @@
-"""Run an expectation suite on a back-test's requests, once for each set of them."""
+"""Run an expectation suite on a back-test's requests, and reuse the result for equal requests."""
 
 import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.evidence.prediction_log_evidence import SuiteRunner
+from surefoot.adapters.evidence.prediction_log_evidence import ExpectationSuiteRunner
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
 
@@ -18,7 +18,7 @@ def file_digest(file: Path) -> str:
     return "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def make_suite_runner(suite: Path) -> SuiteRunner:
+def make_suite_runner(suite: Path) -> ExpectationSuiteRunner:
     """Make a function that runs a suite file on a window's requests."""
     known: dict[str, ValidationResult | MissingEvidence] = {}
 

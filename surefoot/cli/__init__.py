@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from surefoot.cli.postgres.postgres_choice import explain_journal_error
 from surefoot.cli.printing.lossy_stream import LossyStream
-from surefoot.cli.shared.emergency_arguments import EMERGENCY_COMMANDS, ignore_malformed_options
+from surefoot.cli.shared.emergency_arguments import EMERGENCY_COMMANDS, clean_malformed_options
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 MODULES = {
@@ -166,7 +166,7 @@ def main() -> None:
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     if sys.argv[1] in EMERGENCY_COMMANDS:
-        sys.argv[2:] = ignore_malformed_options(sys.argv[2:])
+        sys.argv[2:] = clean_malformed_options(sys.argv[2:])
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks must not stop an emergency half-way
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

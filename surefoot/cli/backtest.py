@@ -15,9 +15,9 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.backtest import BacktestResult, backtest
-from surefoot.backtest.run_backtest import rollout_milestones
+from surefoot.backtest.run_backtest import list_rollout_milestones
 from surefoot.backtest.suite_runner import file_digest, make_suite_runner
-from surefoot.cli.printing.backtest_output import evaluations_json, print_case_backtest, print_evaluations
+from surefoot.cli.printing.backtest_output import evaluations_json, print_evaluations, print_incident_case_backtest
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
@@ -47,7 +47,7 @@ def backtest_command(
         raise Rejected("say what to replay: --log FILE for one rollout, --rollouts DIR for many, or --case DIR")
     file = policy or find_policy_file(project / "configs", model)
     if case is not None:
-        return print_case_backtest(case, model, file, against_itself, every=every, as_json_=as_json_)
+        return print_incident_case_backtest(case, model, file, against_itself, every=every, as_json_=as_json_)
     value, read_ = read_policy(file)
     if read_.model != model:
         raise Rejected(f"{file} is the policy of {read_.model}, not of {model}")
@@ -100,11 +100,11 @@ def backtest_command(
 
 def _write_chart_png(found: BacktestResult) -> bytes:
     """The course of a back-test, as PNG."""
-    from surefoot.reports.evidence_over_time import evidence_over_time_png  # noqa: PLC0415 - Matplotlib costs half a second
+    from surefoot.reports.evidence_over_time import draw_evidence_over_time_png  # noqa: PLC0415 - Matplotlib costs half a second
 
     judged = [(entry.at, decode_event(entry.kind, entry.data)) for entry in found.journal]
     looks = [(at, event) for at, event in judged if isinstance(event, GateJudged)]
-    return evidence_over_time_png(
+    return draw_evidence_over_time_png(
         looks, f"{found.model}: version {found.candidate} against {found.champion}, {found.stage}"
     )
 
@@ -129,7 +129,7 @@ def _result_json(found: BacktestResult) -> dict[str, object]:
 def _print_result(found: BacktestResult, *, every: bool) -> None:
     """The looks as a table, the turns as lines, and how it ended."""
     print_evaluations(found.looks, every=every)
-    for at, what in rollout_milestones(found.journal):
+    for at, what in list_rollout_milestones(found.journal):
         console.print(f"{format_utc_time(at)}  {colour_outcome_words(what)}")
     took = format_duration(found.ended - found.opened)
     console.print(

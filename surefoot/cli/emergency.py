@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.cli.access.permission import allowed_actor, open_allowed_ports
+from surefoot.cli.access.permission import open_allowed_ports, require_allowed_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
 from surefoot.cli.read_only import JsonOption, ModelArgument
@@ -36,16 +36,16 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps, waits_for_person
-from surefoot.core.served_versions.exposure_periods import last_rolled_back
+from surefoot.core.served_versions.exposure_periods import last_rolled_back_version
 from surefoot.core.stages.stage_places import WAITING_STAGES
 from surefoot.rollout import (
     Ports,
     drive_rollout,
     end_rollout,
-    is_live_drill_route_left,
+    has_live_drill_route,
+    list_pending_alias_changes,
+    list_pending_restores,
     open_rollback,
-    pending_alias_changes,
-    pending_tables,
     repeat_alias_changes,
     retry_on_conflict,
     stop_live_drill,
@@ -97,7 +97,7 @@ def rollback(
             return open_rollback(ports, model, why, to, mode)
         except Rejected:
             ledger = ports.ledger(model)
-            if to is None and (pending_alias_changes(ledger) or pending_tables(ledger)):
+            if to is None and (list_pending_alias_changes(ledger) or list_pending_restores(ledger)):
                 return ledger  # traffic is back; what is left is the registry or a table, and `_finish` sees to it
             stop_live_drill(ports, model, why)  # no other version can answer, but one arm less can fail
             raise
@@ -171,9 +171,9 @@ def kill(
 ) -> None:
     """Set every candidate of every model to 0 percent, now and until --lift: one call to the gateway comes first."""
     config = read_settings()
-    actor = allowed_actor(config, Action.KILL, EVERY_MODEL)
+    actor = require_allowed_actor(config, Action.KILL, EVERY_MODEL)
     if lift:
-        with wiring.open_traffic(config) as engine:
+        with wiring.open_gateway_traffic(config) as engine:
             engine.lift_kill_switch()
         if json_:
             print_json({"killed": False, "models": {}})
@@ -185,7 +185,10 @@ def kill(
     problem: SurefootError | None = None
     note = ""
     try:
-        with wiring.open_traffic(config) as engine, _patience("the gateway's workers to acknowledge", quiet=json_):
+        with (
+            wiring.open_gateway_traffic(config) as engine,
+            _patience("the gateway's workers to acknowledge", quiet=json_),
+        ):
             note = engine.set_kill_switch(why.text)
     except (Unavailable, OutcomeUnknown) as error:
         problem = error
@@ -222,7 +225,7 @@ def _end_candidates(config: Settings, actor: str, why: str, *, quiet: bool) -> t
             try:
                 ledger = ports.ledger(model)
                 rollout = ledger.rollout
-                if is_live_drill_route_left(ledger):
+                if has_live_drill_route(ledger):
                     retry_on_conflict(partial(stop_live_drill, ports, model, why))
                     ended[model] = "live drill"
                     if not quiet:
@@ -340,7 +343,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         drifts = [as_json(drift) for drift in ledger.drifts.values()]
         print_json({"entries": [entry_json(e) for e in entries], "drifts": drifts, "tables": str(tables or ""), **said})
     elif restored is not None:
-        if (taken := last_rolled_back(ledger)) and taken.rollout in _ended(entries):
+        if (taken := last_rolled_back_version(ledger)) and taken.rollout in _ended(entries):
             number = taken.version.number
             console.print(f"'surefoot exposure {model}' lists what version {number} answered", markup=False)
         console.print(
@@ -353,7 +356,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         raise type(problem)(f"{moved}'reconcile' finishes the rest, or run the command again: {problem}")
     if ledger.drifts:
         what = "; ".join(_describe_difference(drift) for drift in ledger.drifts.values())
-        if pending_alias_changes(ledger):
+        if list_pending_alias_changes(ledger):
             raise RegistryUnavailable(
                 f"traffic is back, but {what}; 'reconcile' repeats it, and 'surefoot status' says so"
             )

@@ -1,4 +1,4 @@
-"""Define the `incident` commands, which list, explain and close incidents."""
+"""Define the `incident` commands, which list, explain, annotate and close incidents."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption
 from surefoot.cli.served import incident_review
@@ -30,15 +30,15 @@ from surefoot.core.ports import Journal
 from surefoot.core.served_versions.finished_drills import TimedDrill, finished_drills
 from surefoot.core.triage.triage import Cause
 from surefoot.incidents import incident_reports as reports
-from surefoot.reports.incident_page import incident_headline, render_incident_markdown
+from surefoot.reports.incident_page import render_headline, render_incident_markdown
 from surefoot.reports.message_templates import render_message_draft
-from surefoot.rollout import add_note, close_incident, lift_hold
+from surefoot.rollout import add_incident_note, close_incident, lift_evidence_hold
 from surefoot.settings import Settings, read_settings
 
-IncidentArgument = Annotated[str, typer.Argument(help="Id of the incident, or how it begins.")]
-LatestArgument = Annotated[str, typer.Argument(help="Id of the incident, or how it begins; the latest without it.")]
-ReasonArgument = Annotated[str, typer.Argument(help="Why.")]
-app = typer.Typer(no_args_is_help=True, help="List, show, note and close incidents: each rollback has one.")
+_IncidentArgument = Annotated[str, typer.Argument(help="Id of the incident, or how it begins.")]
+_LatestArgument = Annotated[str, typer.Argument(help="Id of the incident, or how it begins; the latest without it.")]
+_ReasonArgument = Annotated[str, typer.Argument(help="Why.")]
+_app = typer.Typer(no_args_is_help=True, help="List, show, note and close incidents: each rollback has one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _find(journal: Journal, begins: str) -> _Found:
     return found[-1]
 
 
-@app.command("list")
+@_app.command("list")
 def list_incidents(
     model: Annotated[str, typer.Option(help="Only of this registered model.")] = "",
     still_open: Annotated[bool, typer.Option("--open", help="Only those that no person has closed.")] = False,
@@ -113,7 +113,7 @@ def list_incidents(
     print_table(table)
 
 
-@app.command()
+@_app.command()
 def stats(
     model: Annotated[str, typer.Option(help="Only of this registered model.")] = "",
     plot: Annotated[Path | None, typer.Option(help="Draw the times of all incidents into this PNG file.")] = None,
@@ -134,9 +134,9 @@ def stats(
         for name in sorted({*by_model, *drills})
     ]
     if plot is not None:
-        from surefoot.reports.incident_statistics_plot import incident_statistics_png  # noqa: PLC0415 - Matplotlib
+        from surefoot.reports.incident_statistics_plot import draw_incident_statistics_png  # noqa: PLC0415 - Matplotlib
 
-        plot.write_bytes(incident_statistics_png(by_model, drills))
+        plot.write_bytes(draw_incident_statistics_png(by_model, drills))
     if json_:
         print_json({"models": [as_json(one) for one in found]})
         return
@@ -155,9 +155,9 @@ def stats(
         console.print(f"drawn into {plot}", markup=False)
 
 
-@app.command()
+@_app.command()
 def show(
-    incident: LatestArgument = "",
+    incident: _LatestArgument = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the whole report as Markdown.")] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -188,7 +188,7 @@ def show(
 def _print_report(config: Settings, found: _Found, report: IncidentReport) -> None:
     """Print the short form of a report."""
     console.print(
-        f"[bold]{escape(incident_headline(report))}[/bold]  incident {found.incident.name}, {_state(found.incident)}"
+        f"[bold]{escape(render_headline(report))}[/bold]  incident {found.incident.name}, {_state(found.incident)}"
     )
     console.print(f"  {colour_outcome_words(' '.join(found.incident.opened.reason.split()))}")
     table = Table("when (UTC)", "moment", "what", "by", box=None, padding=(0, 2))
@@ -223,13 +223,13 @@ def _print_report(config: Settings, found: _Found, report: IncidentReport) -> No
         console.print(f"report: {page}", markup=False)
 
 
-@app.command()
-def triage(incident: LatestArgument = "", json_: JsonOption = False) -> None:
+@_app.command()
+def triage(incident: _LatestArgument = "", json_: JsonOption = False) -> None:
     """Look for the cause of an incident again: both versions are asked about requests from before and after it."""
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
-        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
+        require_allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
         triaged = reports.triage_incident(config, ports, found.model, found.incident.name)
         reports.write_report(config, ports, found.model, found.incident.name)
     if json_:
@@ -242,9 +242,9 @@ def triage(incident: LatestArgument = "", json_: JsonOption = False) -> None:
         console.print(f"would {'tell it' if triaged.cause is Cause.UNKNOWN else 'confirm it'}: {line}", markup=False)
 
 
-@app.command()
+@_app.command()
 def draft(
-    incident: LatestArgument = "",
+    incident: _LatestArgument = "",
     to: Annotated[str, typer.Option(help="Who is told: users, support, management, or a template of yours.")] = "users",
 ) -> None:
     """Draft a message about an incident, from a template in configs/messages/ or a built-in one."""
@@ -255,15 +255,15 @@ def draft(
     print(render_message_draft(report, to, config.project), end="")  # noqa: T201 - standard output is the interface
 
 
-@app.command()
-def note(incident: IncidentArgument, text: Annotated[str, typer.Argument(help="What was observed or done.")]) -> None:
+@_app.command()
+def note(incident: _IncidentArgument, text: Annotated[str, typer.Argument(help="What was observed or done.")]) -> None:
     """Add a note to an incident: an observation, or something that was done about it."""
     _add(incident, NoteKind.NOTE, text, "")
 
 
-@app.command()
+@_app.command()
 def feedback(
-    incident: IncidentArgument,
+    incident: _IncidentArgument,
     text: Annotated[str, typer.Argument(help="What a user says of the rollback.")],
     source: Annotated[str, typer.Option("--from", help="Who says it.")] = "",
 ) -> None:
@@ -271,9 +271,9 @@ def feedback(
     _add(incident, NoteKind.FEEDBACK, text, source)
 
 
-@app.command("told")
+@_app.command("told")
 def record_notified_people(
-    incident: IncidentArgument,
+    incident: _IncidentArgument,
     text: Annotated[str, typer.Argument(help="What they were told.")],
     whom: Annotated[str, typer.Option("--whom", help="Who was told.")] = "",
 ) -> None:
@@ -286,15 +286,15 @@ def _add(incident: str, kind: NoteKind, text: str, source: str) -> None:
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
-        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
-        add_note(ports, found.model, IncidentNoted(found.incident.name, kind, text.strip(), source.strip()))
+        require_allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
+        add_incident_note(ports, found.model, IncidentNoted(found.incident.name, kind, text.strip(), source.strip()))
         reports.write_report(config, ports, found.model, found.incident.name)
     console.print(f"added to incident {found.incident.name} of {found.model}", markup=False)
 
 
-@app.command()
+@_app.command()
 def close(
-    incident: IncidentArgument,
+    incident: _IncidentArgument,
     reason: Annotated[str, typer.Argument(help="Why it is over.")],
     cause: Annotated[str, typer.Option(help="What caused it, as far as you know.")] = "",
     false_alarm: Annotated[bool, typer.Option("--false-alarm", help="Nothing was wrong with the version.")] = False,
@@ -303,7 +303,7 @@ def close(
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
-        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
+        require_allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
         event = IncidentClosed(found.incident.name, cause.strip(), reason.strip(), false_alarm)
         close_incident(ports, found.model, event)
         reports.write_report(config, ports, found.model, found.incident.name)
@@ -312,14 +312,14 @@ def close(
         console.print(f"its evidence is kept until 'surefoot incident release {found.incident.name}'")
 
 
-@app.command()
-def release(incident: IncidentArgument, reason: ReasonArgument) -> None:
+@_app.command()
+def release(incident: _IncidentArgument, reason: _ReasonArgument) -> None:
     """Lift the hold on an incident's evidence, so that it expires as everything else does."""
     config = read_settings()
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         found = _find(ports.journal, incident)
-        allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
-        lift_hold(ports, found.model, found.incident.name, reason.strip())
+        require_allowed_actor(config, Action.MANAGE_INCIDENTS, found.model)
+        lift_evidence_hold(ports, found.model, found.incident.name, reason.strip())
         reports.write_report(config, ports, found.model, found.incident.name)
     console.print(f"the evidence of incident {found.incident.name} of {found.model} may expire now", markup=False)
 
@@ -363,5 +363,5 @@ def _name(journal: Journal, begins: str) -> tuple[str, str]:
 
 def register(commands: typer.Typer) -> None:
     """Add the group of commands."""
-    incident_review.register(app, _name)
-    commands.add_typer(app, name="incident")
+    incident_review.register(_app, _name)
+    commands.add_typer(_app, name="incident")

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
@@ -21,7 +21,7 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.incidents import incident_reports as reports
-from surefoot.rollout import Ports, add_note
+from surefoot.rollout import Ports, add_incident_note
 from surefoot.settings import read_settings
 
 
@@ -34,7 +34,7 @@ def playbook(
     """Print what to do now, step by step, from the state of the model; done steps are recorded."""
     config = read_settings()
     if done:
-        allowed_actor(config, Action.MANAGE_INCIDENTS, model)
+        require_allowed_actor(config, Action.MANAGE_INCIDENTS, model)
     policy = wiring.read_policies(config).get(model)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         ledger = ports.ledger(model)
@@ -79,7 +79,7 @@ def _record(ports: Ports, ledger: Ledger, policy: Policy | None, done: str, note
         raise NotFound(
             f"there is no step '{done}' to be done; steps: {', '.join(names) or 'none, no incident is open'}"
         )
-    add_note(ports, ledger.model, IncidentNoted(incident.name, NoteKind.STEP, note.strip() or "done", done))
+    add_incident_note(ports, ledger.model, IncidentNoted(incident.name, NoteKind.STEP, note.strip() or "done", done))
 
 
 def _print_steps(model: str, steps: tuple[PlaybookStep, ...], now: float) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from surefoot import wiring
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
@@ -59,11 +59,11 @@ def promote(
         return _try(config, model, version, reason, force=force, ticket=ticket, quiet=json_)
     if override_freeze and reason == _DEFAULT_REASON:
         raise Rejected("--override-freeze needs a reason: say it with --reason")
-    actor = allowed_actor(config, Action.PROMOTE, model)
+    actor = require_allowed_actor(config, Action.PROMOTE, model)
     if override_freeze:
-        allowed_actor(config, Action.OVERRIDE_FREEZE, model)
+        require_allowed_actor(config, Action.OVERRIDE_FREEZE, model)
     if force:
-        allowed_actor(config, Action.RELEASE, model)
+        require_allowed_actor(config, Action.RELEASE, model)
     with (
         replay_progress_bar(quiet=json_) as report,
         wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S, report) as ports,
@@ -145,7 +145,7 @@ def _prefect_problem(config: Settings) -> str:
 
 def _flow_run(config: Settings, actor: str, model: str, version: str) -> str | None:
     """Start the promote deployment; None when Prefect does not answer."""
-    proof = wiring.run_proof(config, RunOrder("promote", model, version), actor)
+    proof = wiring.prove_run_request(config, RunOrder("promote", model, version), actor)
     # One key for all attempts: a request whose answer was lost must not start a second run.
     body = {"parameters": {"model": model, "version": version, **proof}, "idempotency_key": uuid.uuid4().hex}
     deadline = time.monotonic() + _PREFECT_TIMEOUT_S

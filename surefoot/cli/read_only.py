@@ -11,25 +11,25 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters.access.roles_file import roles_file_problems
-from surefoot.adapters.approvals.approval_files_check import approval_notes, find_approval_problems
-from surefoot.adapters.config.fallback_table import read_fallback
+from surefoot.adapters.approvals.approval_files_check import find_approval_problems, list_missing_approval_tools
 from surefoot.adapters.config.notify_file import NOTIFY_FILE
+from surefoot.adapters.config.policy_fallback import read_fallback_answer
 from surefoot.adapters.config.policy_file import find_line, read_policy
 from surefoot.adapters.config.policy_folder import (
-    declared_model,
-    duplicate_sentence,
+    duplicate_policy_message,
     find_policy_file,
     list_policy_files,
     policy_files_by_model,
-    read_policy_of,
+    read_declared_model,
+    read_model_policy,
 )
 from surefoot.adapters.datalayer.table_policy_check import TableCheckReport, check_tables
 from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
-from surefoot.adapters.freeze.freeze_calendar import calendar_problem, read_open_window
+from surefoot.adapters.freeze.freeze_calendar import find_calendar_problem, read_open_window
 from surefoot.adapters.notify.notify_file_check import NotifyFileReport, check_notify_file
 from surefoot.adapters.predictions.erasure.erasure_check import find_erasure_problem
-from surefoot.adapters.signing.signing_keys import find_signing_key_problems, signing_notes
+from surefoot.adapters.signing.signing_keys import find_signing_key_problems, missing_signing_library_notes
 from surefoot.cli.printing import plan_output
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.journal_output import entry_json, print_history
@@ -47,10 +47,10 @@ from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.governance.artifact_trust import ArtifactContents
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
-from surefoot.core.policy.schema import file_schema, policy_schema
+from surefoot.core.policy.schema import policy_schema, settings_file_schema
 from surefoot.core.ports import Journal
 from surefoot.incidents.incident_cases import check_policy_on_cases
-from surefoot.rollout import journal_behind_gateway_message
+from surefoot.rollout import describe_journal_behind_gateway
 from surefoot.rollout.decisions.promotion_checks import check_signature, collect_provenance
 from surefoot.settings import Settings, read_settings
 
@@ -81,7 +81,7 @@ def lint(
     wrong, blind = 0, 0
     found: list[dict[str, object]] = []
     for file in files:
-        name = declared_model(file)
+        name = read_declared_model(file)
         policy, expectations, problems = _examined(file, project / "expectations")
         problems = _duplicates(configs, file) + problems
         tables = check_tables(policy, project) if policy is not None else TableCheckReport()
@@ -136,7 +136,7 @@ def lint(
 
 def _lint_other_files(configs: Path, *, silent: bool) -> dict[str, dict[str, list[str]]]:
     """Check the calendar of freezes and the file of roles, and print what is wrong; the same as JSON."""
-    calendar = calendar_problem(configs)
+    calendar = find_calendar_problem(configs)
     found = {"freeze": [calendar] if calendar else [], "roles": roles_file_problems(configs)}
     for problem in () if silent else (one for problems in found.values() for one in problems):
         console.print(f"[red]{escape(problem)}[/red]")
@@ -145,7 +145,11 @@ def _lint_other_files(configs: Path, *, silent: bool) -> dict[str, dict[str, lis
 
 def _host_notes(policy: Policy) -> list[str]:
     """What this host lacks for a policy."""
-    return [*plan_output.missing_engine_notes(policy), *approval_notes(policy), *signing_notes(policy)]
+    return [
+        *plan_output.describe_missing_dependencies(policy),
+        *list_missing_approval_tools(policy),
+        *missing_signing_library_notes(policy),
+    ]
 
 
 def _policy_path(configs: Path, named: str) -> Path:
@@ -155,10 +159,10 @@ def _policy_path(configs: Path, named: str) -> Path:
 
 def _duplicates(configs: Path, file: Path) -> list[str]:
     """Say that another file is a policy of the same model."""
-    model = declared_model(file)
+    model = read_declared_model(file)
     others = [one for one in policy_files_by_model(configs).get(model, []) if one.resolve() != file.resolve()]
     return (
-        [duplicate_sentence(model, [others[0], file])]
+        [duplicate_policy_message(model, [others[0], file])]
         if others and file.resolve().is_relative_to(configs.resolve())
         else []
     )
@@ -197,7 +201,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
         return None, 0, [str(error)]
     if policy is not None:
         try:
-            read_fallback(suites.parent, policy)
+            read_fallback_answer(suites.parent, policy)
         except FallbackInvalid as error:
             problems += [f"{file}:{find_line(file, ('fallback', 'table'))}: {error}"]
         problems += find_approval_problems(file, policy)
@@ -208,11 +212,11 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
     if not path.is_file():
         return policy, 0, [*problems, f"there is no suite {path}"]
     if policy is not None and policy.corners is not None:
-        from surefoot.wiring.corner_columns import find_corner_problems  # noqa: PLC0415 - only corners read the log here
+        from surefoot.wiring.policy_column_checks import find_corner_problems  # noqa: PLC0415 - only corners read the log here
 
         problems += find_corner_problems(file, policy, path)
     if policy is not None and policy.log.encrypted:
-        from surefoot.wiring.corner_columns import find_encrypted_expectations  # noqa: PLC0415 - same
+        from surefoot.wiring.policy_column_checks import find_encrypted_expectations  # noqa: PLC0415 - same
 
         line = find_line(file, ("log", "encrypt"))
         problems += [f"{file}:{line}: {problem}" for problem in find_encrypted_expectations(policy, path)]
@@ -225,7 +229,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
 def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Version to promote.")]) -> None:
     """Say what a promotion would do, step by step, without doing any of it."""
     config = read_settings()
-    _, policy = read_policy_of(config.configs, model)
+    _, policy = read_model_policy(config.configs, model)
     registry = wiring.make_registry(config, 5.0)
     candidate = registry.resolve(model, version)
     champion = registry.alias(model, "champion")
@@ -273,7 +277,7 @@ def schema(
     notify: Annotated[bool, typer.Option("--notify", help="Of configs/notify.yaml instead of a policy.")] = False,
 ) -> None:
     """Print the JSON Schema of a policy file, for editors."""
-    print_json(file_schema(NotifyConfig) if notify else policy_schema())
+    print_json(settings_file_schema(NotifyConfig) if notify else policy_schema())
 
 
 def history(
@@ -307,7 +311,7 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
     for name, generation in generations.items():
         head = len(journal.read(name)) if name in known else 0
         if generation > head and model in (None, name):
-            raise JournalTampered(journal_behind_gateway_message(name, head, generation))
+            raise JournalTampered(describe_journal_behind_gateway(name, head, generation))
     for name in [model] if model else known:
         entries = journal.read(name)
         if not entries:
@@ -347,7 +351,7 @@ def _event(entry: Entry) -> Event:
 def _generations(config: Settings) -> tuple[dict[str, int], str]:
     """The generation that the gateway serves of each model, which is an entry's number; and why that cannot be said."""
     try:
-        with wiring.open_traffic(config) as traffic:
+        with wiring.open_gateway_traffic(config) as traffic:
             return traffic.generations(), ""
     except SurefootError as error:
         return {}, str(error)

@@ -1,4 +1,4 @@
-"""Define the commands that start or stop Surefoot's servers."""
+"""Define the commands `up`, `down`, `gateway` and `controller`, which start or stop servers."""
 
 import os
 import time
@@ -123,7 +123,7 @@ def gateway(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import_libraries_early()
     count = workers or min(4, len(os.sched_getaffinity(0)))
-    memory = model_memory or wiring.model_memory_mb(count)
+    memory = model_memory or wiring.compute_model_memory_mb(count)
     make = partial(wiring.build_gateway, config, memory)
     address = config.listen_address
     Supervisor(config.home / "gateway", address, count, make, model_host.run_model_host, config.tls).run()

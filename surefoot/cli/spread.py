@@ -1,4 +1,4 @@
-"""Define the command `spread`, which measures values for a policy's `expect:`."""
+"""Define the command `spread`, which measures the `expect:` values of a policy's gates as YAML."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_folder import read_model_policy
 from surefoot.adapters.evidence.champion_history import measure_champion_history
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
@@ -33,7 +33,7 @@ def spread(
 ) -> None:
     """Measure what `lint` and `plan` count on, on logged requests, as lines to paste under `expect:`."""
     config = read_settings()
-    _, policy = read_policy_of(config.configs, model)
+    _, policy = read_model_policy(config.configs, model)
     registry = wiring.make_registry(config, 5.0)
     number = registry.alias(model, "champion")
     if number is None:
@@ -51,7 +51,7 @@ def spread(
     versions = f"version {number}" + (f" and version {other.number}" if other.digest != champion.digest else "")
     when = f"{format_utc_time(since)} to {format_utc_time(until)} UTC"
     console.print(f"# measured on the requests of {when}, with {versions}", markup=False)
-    console.print("\n".join(expect_yaml_lines(found)), markup=False)
+    console.print("\n".join(format_expect_yaml_lines(found)), markup=False)
 
 
 def measure_gate_expectations(
@@ -98,10 +98,10 @@ def measure_gate_expectations(
     return found
 
 
-def expect_yaml_lines(found: Sequence[ExpectValue]) -> list[str]:
+def format_expect_yaml_lines(found: Sequence[ExpectValue]) -> list[str]:
     """YAML lines to paste; what could not be measured is a comment with its reason."""
     said = [
-        f"  {one.gate}: {{ expect: {{ {one.key}: {yaml_number(one.value)} }} }} # {one.note}"
+        f"  {one.gate}: {{ expect: {{ {one.key}: {format_yaml_number(one.value)} }} }} # {one.note}"
         if one.key
         else f"  # {one.gate}: {one.note}"
         for one in found
@@ -109,7 +109,7 @@ def expect_yaml_lines(found: Sequence[ExpectValue]) -> list[str]:
     return ["gates:", *said]
 
 
-def yaml_number(value: float) -> str:
+def format_yaml_number(value: float) -> str:
     """A number with three digits that count and no exponent, which YAML would take for a text."""
     return format(Decimal(f"{value:.3g}"), "f")
 

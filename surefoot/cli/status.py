@@ -12,7 +12,7 @@ from rich.text import Text
 
 from surefoot import wiring
 from surefoot.adapters import flow_progress
-from surefoot.cli.connect.connected_servers import look_at_connected, pool_problems
+from surefoot.cli.connect.connected_servers import check_connected_servers, find_work_pool_problems
 from surefoot.cli.local import prefect_server, processes, stack
 from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.printing.status_output import print_status, status_json
@@ -26,9 +26,9 @@ from surefoot.status_page.model_status import (
     FLOW_START_TIMEOUT_S,
     MAX_MISSED_TICKS,
     REGISTRY_TIMEOUT_S,
-    look_at_model,
+    read_model_status,
 )
-from surefoot.wiring.telemetry.journal_delivery import receiver_states
+from surefoot.wiring.telemetry.journal_delivery import list_receiver_states
 
 _WATCH_S = 2.0
 """Time between two looks of `--watch` [s]."""
@@ -75,9 +75,9 @@ def _follow(config: Settings, model: str | None) -> int:
 
 def _show(config: Settings, model: str | None, *, json_: bool) -> int:
     """Look once, and print what was found."""
-    running = stack.running_services(config)
+    running = stack.check_running_services(config)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
-        servers = look_at_connected(config, _PREFECT_TIMEOUT_S)
+        servers = check_connected_servers(config, _PREFECT_TIMEOUT_S)
         usable = {**running, **{one.name: not one.problem for one in servers}}
         general = [*_parts(running), *(one.problem for one in servers if one.problem)]
         general += [*_schedules(config, usable), *_ticks(config, running), *_policies(config)]
@@ -97,7 +97,7 @@ def _show(config: Settings, model: str | None, *, json_: bool) -> int:
             for line in general:
                 console.print(f"[magenta]{escape(line)}[/magenta]")
         for name in [model] if model else known:
-            one = look_at_model(config, ports, name, registry=usable.get("mlflow", True))
+            one = read_model_status(config, ports, name, registry=usable.get("mlflow", True))
             wrong = wrong or bool(one.trouble)
             if json_:
                 plain = status_json(one.ledger, one.live, one.aliases)
@@ -131,7 +131,7 @@ def _schedules(config: Settings, usable: dict[str, bool]) -> list[str]:
         return []
     try:
         paused = prefect_server.describe_paused_flows(config, _PREFECT_TIMEOUT_S)
-        return [*paused, *pool_problems(config, _PREFECT_TIMEOUT_S)]
+        return [*paused, *find_work_pool_problems(config, _PREFECT_TIMEOUT_S)]
     except Unavailable as error:
         return [str(error)]
 
@@ -139,7 +139,7 @@ def _schedules(config: Settings, usable: dict[str, bool]) -> list[str]:
 def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     """Scheduled flows that have not come for more than two ticks."""
     found = []
-    started = max(map(processes.started_at, config.processes.values()), default=0.0)
+    started = max(map(processes.compute_process_start_time, config.processes.values()), default=0.0)
     for name, purpose in prefect_server.PAUSED_FLOW_EFFECTS.items():
         last = flow_progress.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
@@ -150,7 +150,7 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
 
 
 def _policies(config: Settings) -> list[str]:
-    return [f"policy of {model} is wrong: {error}" for model, error in wiring.broken_policies(config).items()]
+    return [f"policy of {model} is wrong: {error}" for model, error in wiring.find_broken_policies(config).items()]
 
 
 def _notifier(config: Settings) -> list[str]:
@@ -175,7 +175,7 @@ def _notifier(config: Settings) -> list[str]:
 def _telemetry(config: Settings) -> list[str]:
     """Receivers of lineage events and spans that take nothing, or have refused something."""
     try:
-        states = receiver_states(config)
+        states = list_receiver_states(config)
     except SurefootError as error:
         return [f"how far telemetry was delivered cannot be read: {error}"]
     found = []

@@ -1,4 +1,4 @@
-"""Open requested rollouts, and answer a moved champion, as soon as a webhook arrives.
+"""Open rollouts of requested candidates, and react to a moved champion alias, after a webhook.
 
 That is done in a process of its own. `reconcile` does the same a few seconds later, and whatever else is due; without
 a webhook it does so at its tick.
@@ -21,7 +21,7 @@ from surefoot.rollout import (
     journal_model_drift,
     next_step,
     open_requested_rollout,
-    policy_reaction,
+    read_drift_reaction,
 )
 from surefoot.settings import Settings, read_settings
 from surefoot.telemetry.json_log import write_log_lines
@@ -58,7 +58,7 @@ class CandidateOpener:
         self._running.append((free, process))
 
 
-def open_candidates(config: Settings, models: Sequence[str]) -> list[str]:
+def open_candidate_rollouts(config: Settings, models: Sequence[str]) -> list[str]:
     """Open what the registry asks for, as `reconcile` does; what was opened, or kept it from that.
 
     Args:
@@ -71,15 +71,15 @@ def open_candidates(config: Settings, models: Sequence[str]) -> list[str]:
             if (policy := policies.get(model)) is None:
                 continue
             try:
-                facts = wiring.policy_facts(config, model, policy)
-                wish = partial(wiring.candidate_promotion, config, model)
+                facts = wiring.hash_policy_files(config, model, policy)
+                wish = partial(wiring.build_candidate_promotion_request, config, model)
                 found = open_requested_rollout(ports, model, ports.registry.view(model), wish, facts)
             except SurefootError as error:  # `reconcile` tries again
                 said.append(f"{model}: {error}")
                 continue
             said += [f"{model}: {line}" for line in found.lines]
             said += [f"{model}: version {found.number} is opened"] if found.number else []
-            said += _answer_drift(ports, model, DriftRule(policy_reaction(policy), wish))
+            said += _answer_drift(ports, model, DriftRule(read_drift_reaction(policy), wish))
     return said
 
 
@@ -100,7 +100,7 @@ def main() -> None:
     config = read_settings()
     write_log_lines(config.log_format, sys.stdout, force=True)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for line in open_candidates(config, sys.argv[1:]):
+    for line in open_candidate_rollouts(config, sys.argv[1:]):
         _log.info("%s", line)
 
 

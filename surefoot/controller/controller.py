@@ -1,4 +1,4 @@
-"""Run the controller, which skips each scheduled Prefect run that has no work.
+"""Run the controller, which skips scheduled flow runs without work and marks dead runs as crashed.
 
 The controller never acts on a model. A tick that it leaves, or that it does not come to, is run by the scheduler's
 worker as it always was: with the controller gone nothing is missed, it only costs more.
@@ -17,11 +17,11 @@ from surefoot.controller.candidate_opener import CandidateOpener
 from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.flow_scheduler import ScheduledRun, Scheduler
-from surefoot.controller.form_choices import OfferedChoices
+from surefoot.controller.form_choices import OfferedChoicesCache
 from surefoot.controller.notifier import Notifier
 from surefoot.controller.work_backoff import Backoff
 from surefoot.core.errors import SurefootError
-from surefoot.rollout.reconcile import SILENCE_S
+from surefoot.rollout.reconcile import RUN_SILENCE_S
 from surefoot.status_page.programs.wake_signal import WakeSignal
 
 LEAD_TIME_S = 2.0
@@ -30,7 +30,7 @@ _HORIZON_S = 150.0
 """How far ahead ticks are read [s]."""
 MAX_SLEEP_S = 60.0
 """How long the controller sleeps at most [s]: a person may have changed a schedule."""
-MAX_PENDING_S = 300.0
+MAX_RUN_START_S = 300.0
 """How long the process of a run may take to start [s]: an interpreter with all imports, on a busy machine."""
 RETRY_DELAY_S = 5.0
 """How long it waits for a scheduler that does not answer [s]."""
@@ -60,7 +60,7 @@ class Controller:
     signal: WakeSignal | None = None
     opener: CandidateOpener | None = None
     _backoffs: dict[str, Backoff] = field(default_factory=dict)
-    _offered: OfferedChoices = field(default_factory=OfferedChoices)
+    _offered: OfferedChoicesCache = field(default_factory=OfferedChoicesCache)
     _trouble: str = ""
     _clear: bool = False
     _next_due: float = 0.0
@@ -156,9 +156,9 @@ class Controller:
 
         Prefect says RUNNING for ever of a run whose worker, or server, could not be told how it ended.
         """
-        old = [run.id for run in begun if run.running and run.since < now - SILENCE_S]
-        dead = list(self.scheduler.silent_runs(old, now - SILENCE_S)) if old else []
-        dead += [run.id for run in begun if not run.running and run.since < now - MAX_PENDING_S]
+        old = [run.id for run in begun if run.running and run.since < now - RUN_SILENCE_S]
+        dead = list(self.scheduler.silent_runs(old, now - RUN_SILENCE_S)) if old else []
+        dead += [run.id for run in begun if not run.running and run.since < now - MAX_RUN_START_S]
         if dead:
             _log.warning("%d runs whose process is gone are marked as crashed", len(dead))
             self.scheduler.mark_crashed(dead)

@@ -19,7 +19,7 @@ from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK
-from surefoot.incidents.incident_reports import find_incident_work
+from surefoot.incidents.incident_reports import describe_incident_work
 from surefoot.incidents.notifications import unjournalled_deliveries
 from surefoot.rollout import (
     DRILL_RETRY_S,
@@ -33,22 +33,22 @@ from surefoot.rollout import (
     checkpoints_to_check,
     end_cancelled_rollouts,
     end_withdrawn_rollout,
-    ended_outcomes,
-    is_count_due,
+    find_wanted_change,
+    is_answer_count_due,
     is_exposure_list_due,
     is_fallback_check_due,
     is_live_drill_overdue,
-    is_rehearsal_due,
+    is_rollback_drill_due,
     journal_model_drift,
+    list_ended_outcomes,
+    list_pending_restores,
     next_evaluation_time,
     next_step,
     open_requested_rollout,
-    pending_tables,
-    policy_reaction,
-    wanted_change,
+    read_drift_reaction,
 )
-from surefoot.rollout.dry_run import ChangeWanted
-from surefoot.rollout.reconcile import SILENCE_S, bake_action
+from surefoot.rollout.dry_run import WantedChange
+from surefoot.rollout.reconcile import RUN_SILENCE_S, next_bake_action
 
 FULL_CHECK_INTERVAL_S = 3600.0
 """How often `reconcile` runs whatever a look says [s]: it draws MLflow runs again that were edited or deleted."""
@@ -110,7 +110,7 @@ class DueWork:
                 self._looks[model] = head, math.inf if due is None else due
                 continue
             try:
-                action = bake_action(ledger, now)
+                action = next_bake_action(ledger, now)
             except SurefootError as error:  # the flow fails of it, where a person sees it
                 wanted[f"{model}: {error}"] = head
                 continue
@@ -131,13 +131,13 @@ class DueWork:
         self._standbys.send_all(ports, self.snapshot)
         self._standbys.send_fallbacks(ports, self.snapshot, policies)
         runs = self.scheduler.promote_runs()
-        since = time.time() - SILENCE_S
+        since = time.time() - RUN_SILENCE_S
         started = [run.id for run in runs if run.started is not None and run.started < since]
         for run in self.scheduler.silent_runs(started, since) if started else ():
             wanted[f"flow run {run} is dead"] = ""
         if opened := [model for model, ledger in ports.ledgers.items() if ledger.open]:
             cancelled = self.scheduler.cancelled_runs(opened)
-            if said := wanted_change(partial(end_cancelled_rollouts, runs=cancelled), looking):
+            if said := find_wanted_change(partial(end_cancelled_rollouts, runs=cancelled), looking):
                 wanted[said] = ""
         busy = {run.model for run in runs}
         for model in sorted(models):
@@ -174,19 +174,19 @@ class DueWork:
     def _of_model(self, ports: CachedPorts, model: str, policy: Policy | None, *, driven: bool) -> str:
         """What is to be done about one model, in the order of the flow."""
         ledger = ports.ledger(model)
-        if policy is not None and (said := wanted_change(partial(_adopt, model=model), ports)):
+        if policy is not None and (said := find_wanted_change(partial(_adopt, model=model), ports)):
             return said
         view = ports.registry.view(model)
-        if said := wanted_change(partial(end_withdrawn_rollout, model=model, view=view), ports):
+        if said := find_wanted_change(partial(end_withdrawn_rollout, model=model, view=view), ports):
             return said
         if policy is not None and candidate_requests(view):
-            facts = wiring.policy_facts(self.snapshot.config, model, policy)
-            if said := wanted_change(partial(_open, model=model, view=view, facts=facts), ports):
+            facts = wiring.hash_policy_files(self.snapshot.config, model, policy)
+            if said := find_wanted_change(partial(_open, model=model, view=view, facts=facts), ports):
                 return said
         if (step := next_step(ledger, driven=driven)) is not NextStep.NOTHING:
             return f"rollout {ledger.open} needs {step}{_stepping(ledger)}"
-        rule = DriftRule(policy_reaction(policy), partial(_promote_adopted, waits=bool(ledger.open)))
-        return wanted_change(partial(journal_model_drift, model=model, rule=rule), ports)
+        rule = DriftRule(read_drift_reaction(policy), partial(_promote_adopted, waits=bool(ledger.open)))
+        return find_wanted_change(partial(journal_model_drift, model=model, rule=rule), ports)
 
     def _to_count(self, ports: CachedPorts) -> _DueRuns:
         """Models of which a rollout has ended, so that what versions answered is to be counted or listed."""
@@ -194,14 +194,14 @@ class DueWork:
         return {
             f"{model}: what versions answered is to be counted": self.snapshot.heads[model]
             for model, ledger in ports.ledgers.items()
-            if is_count_due(ledger, now) or is_exposure_list_due(ledger, now)
+            if is_answer_count_due(ledger, now) or is_exposure_list_due(ledger, now)
         }
 
     def _incidents(self, ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
         """Models of which an incident is to be opened or reported, or of which people were told something."""
         wanted: _DueRuns = {}
         for model, ledger in ports.ledgers.items():
-            if work := find_incident_work(ledger, policies[model].playbook if model in policies else NO_PLAYBOOK):
+            if work := describe_incident_work(ledger, policies[model].playbook if model in policies else NO_PLAYBOOK):
                 wanted[f"{model}: {work}"] = self.snapshot.heads[model]
         for message, model in unjournalled_deliveries(self.snapshot.config):
             wanted[f"{model}: what people were told is to be journalled"] = message
@@ -225,21 +225,21 @@ class DueWork:
     def _ended(self, model: str, head: object, ledger: Ledger) -> Mapping[str, list[str]]:
         known = self._outcomes.get(model)
         if known is None or known[0] != head:
-            known = self._outcomes[model] = head, ended_outcomes(ledger)
+            known = self._outcomes[model] = head, list_ended_outcomes(ledger)
         return known[1]
 
     def _to_import(self, policies: Mapping[str, Policy]) -> _DueRuns:
         """Models whose sources of evidence were not read for some minutes; one that fails is asked as seldom."""
         now = time.time()
         return {
-            f"{model}: evidence is to be imported": now // wiring.IMPORT_EVERY_S
+            f"{model}: evidence is to be imported": now // wiring.IMPORT_INTERVAL_S
             for model, policy in policies.items()
             if policy.evidence is not None and wiring.is_import_due(self.snapshot.config, model, now)
         }
 
     def _to_compact(self) -> _DueRuns:
         wanted: _DueRuns = {}
-        for model in wiring.logged_models(self.snapshot.config):
+        for model in wiring.list_logged_models(self.snapshot.config):
             if closed := wiring.closed_segments(self.snapshot.config, model):
                 wanted[f"{model}: segments to compact"] = closed
         return wanted
@@ -261,7 +261,7 @@ def _tables(ports: CachedPorts) -> _DueRuns:
     wanted: _DueRuns = {}
     now = ports.clock.now()
     for model, ledger in ports.ledgers.items():
-        for due in pending_tables(ledger):
+        for due in list_pending_restores(ledger):
             wanted[f"{model}: table {due.name} is to be restored"] = due.rollout
         for kept in checkpoints_to_check(ledger, now):
             wanted[f"{model}: the checkpoint of table {kept.event.name} is to be proved"] = kept.tried_at
@@ -278,7 +278,7 @@ def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
     }
     for model, policy in policies.items():
         ledger = ports.ledger(model)
-        if is_rehearsal_due(ledger, policy, now):
+        if is_rollback_drill_due(ledger, policy, now):
             # The run that rehearses it journals the result at its end: it is asked for once, and again after hours.
             asked = OneTimeWork((ledger.drills.last_at, now // DRILL_RETRY_S))
             wanted[f"{model}: the rollback is to be rehearsed"] = asked
@@ -301,7 +301,7 @@ def _adopt(ports: Ports, model: str) -> None:
 
 def _promote_adopted(wish: CandidateRequest, *, waits: bool) -> PromotionRequest:
     """Say that the version on which alias champion was set is to be promoted."""
-    raise ChangeWanted(f"version {wish.number} is to be adopted{_WAITS if waits else ''}")
+    raise WantedChange(f"version {wish.number} is to be adopted{_WAITS if waits else ''}")
 
 
 def _open(ports: Ports, model: str, view: RegistryView, facts: object) -> None:
@@ -309,6 +309,6 @@ def _open(ports: Ports, model: str, view: RegistryView, facts: object) -> None:
     ledger = ports.ledger(model)
 
     def request(wish: CandidateRequest) -> PromotionRequest:
-        raise ChangeWanted(f"version {wish.number} is asked for{_WAITS if ledger.open else ''}")
+        raise WantedChange(f"version {wish.number} is asked for{_WAITS if ledger.open else ''}")
 
     open_requested_rollout(ports, model, view, request, facts)

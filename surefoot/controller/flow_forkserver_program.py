@@ -24,12 +24,12 @@ from typing import NoReturn
 from surefoot.adapters.mlflow.model_host import run_model_host
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
 from surefoot.adapters.replay.version_processes import use_forkserver
-from surefoot.controller.forked_run import SOCKET_NAME, socket_address
+from surefoot.controller.forked_run import FORKSERVER_SOCKET_NAME, socket_address
 from surefoot.models.forking.forkserver import Forkserver
 
 _ANSWERED_S = 5.0
 """How long a client may take to send its request [s]."""
-MODEL_HOST = "surefoot.adapters.mlflow.model_host"
+MODEL_HOST_MODULE = "surefoot.adapters.mlflow.model_host"
 """Where this module is among those that are imported, each run has a forkserver of model processes from its start."""
 _reply: list[tuple[socket.socket, int]] = []
 """Where this process says its exit code, once it is the process of a run."""
@@ -47,7 +47,7 @@ def main() -> None:
     home, modules = Path(os.environ["SUREFOOT_HOME"]), sys.argv[1:]
     for module in modules:
         importlib.import_module(module)
-    hosts_models = MODEL_HOST in modules
+    hosts_models = MODEL_HOST_MODULE in modules
     if hosts_models:
         import_libraries_early()
     stamp = _newest_source()
@@ -55,10 +55,10 @@ def main() -> None:
     gc.freeze()  # what is shared with the processes of runs stays shared
     signal.signal(signal.SIGCHLD, _reap)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    (home / SOCKET_NAME).unlink(missing_ok=True)
+    (home / FORKSERVER_SOCKET_NAME).unlink(missing_ok=True)
     with socket_address(home) as address:
         listening.bind(address)
-    (home / SOCKET_NAME).chmod(0o600)
+    (home / FORKSERVER_SOCKET_NAME).chmod(0o600)
     listening.listen(64)
     while True:
         ready, _, _ = select.select([listening, sys.stdin], [], [])

@@ -1,4 +1,4 @@
-"""Define the interface to the flow scheduler, which is Prefect."""
+"""Define the interface to the flow scheduler Prefect, and the names of its states and tags."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -7,14 +7,14 @@ from typing import Protocol
 
 from surefoot.rollout import CancelledRun
 
-NOTHING_TO_DO = "Nothing to do"
+NOTHING_TO_DO_STATE = "Nothing to do"
 """Name of the last state of a scheduled run that found nothing to do; such runs are taken off the list."""
 
 ROLLOUT_TAG_PREFIX = "rollout:"
 """Begins the tag that says which rollout a flow run drives."""
 
 
-def rollout_of_tags(tags: Iterable[str]) -> str:
+def find_rollout_in_tags(tags: Iterable[str]) -> str:
     """Id of the rollout that a flow run drives, from its tags; empty when none says so."""
     found = (tag.removeprefix(ROLLOUT_TAG_PREFIX) for tag in tags if tag.startswith(ROLLOUT_TAG_PREFIX))
     return next(found, "")

@@ -1,4 +1,4 @@
-"""Ask the forkserver to run a Python module, and wait for its end.
+"""Ask the forkserver over its socket to run a Python module, and wait for the exit code.
 
 A worker starts this in the place of `python -m MODULE`, and supervises it as before: it lives as long as the run,
 passes signals on, and ends with its exit code. Without a forkserver it becomes `python -m MODULE`.
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-SOCKET_NAME = "flows.sock"
+FORKSERVER_SOCKET_NAME = "flows.sock"
 """Socket of the forkserver, in the home."""
 _REPLY_S = 10.0
 """How long the forkserver may take to fork [s]: it does nothing else."""
@@ -28,7 +28,7 @@ def socket_address(home: Path) -> Iterator[str]:
     """Address of the forkserver's socket: through a descriptor, for the path of a socket must be short."""
     folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{folder}/{SOCKET_NAME}"
+        yield f"/proc/self/fd/{folder}/{FORKSERVER_SOCKET_NAME}"
     finally:
         os.close(folder)
 

@@ -1,21 +1,21 @@
-"""List managed models and their versions as choices in the forms of Prefect."""
+"""List managed models and their versions as choices in the forms of Prefect deployments."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-FORMS = ("promote", "approve", "rollback", "drill")
+FORM_DEPLOYMENTS = ("promote", "approve", "rollback", "drill")
 """Deployments that people start from a form."""
-MOST_VERSIONS = 200
+_MOST_VERSIONS = 200
 """Versions of one model that a form offers, the newest first [count]."""
 _VERSION_FIELDS = ("version", "to")
 """Parameters that name a version."""
 
-Choices = Mapping[str, Sequence[str]]
+_Choices = Mapping[str, Sequence[str]]
 """Managed model -> its versions in the registry, as far as these are known."""
 
 
-def schema_with_choices(schema: Mapping[str, object], choices: Choices) -> dict[str, object]:
+def add_choices_to_schema(schema: Mapping[str, object], choices: _Choices) -> dict[str, object]:
     """A deployment's schema of parameters whose models and versions are chosen from a list.
 
     Args:
@@ -23,7 +23,7 @@ def schema_with_choices(schema: Mapping[str, object], choices: Choices) -> dict[
         choices: What there is to choose from; a list that would be empty is left out, so that anything can be typed.
     """
     made = copy.deepcopy(dict(schema))
-    numbers = {number for known in choices.values() for number in known[:MOST_VERSIONS]}
+    numbers = {number for known in choices.values() for number in known[:_MOST_VERSIONS]}
     versions = sorted(numbers, key=lambda number: (len(number), number), reverse=True)
     for name, found in _properties(made).items():
         for place in _text_places(found):
@@ -48,7 +48,7 @@ def _text_places(found: dict[str, object]) -> list[dict[str, object]]:
 
 
 @dataclass
-class OfferedChoices:
+class OfferedChoicesCache:
     """Remembers what the forms offer, so that Prefect is asked only about news.
 
     Attributes:
@@ -59,7 +59,7 @@ class OfferedChoices:
     _last: dict[str, tuple[str, ...]] | None = None
     _at: float = field(default=0.0)
 
-    def is_new(self, choices: Choices, now: float) -> bool:
+    def is_new(self, choices: _Choices, now: float) -> bool:
         """Whether these choices have to be offered.
 
         Args:
@@ -68,10 +68,10 @@ class OfferedChoices:
         """
         return self._last != _frozen(choices) or now - self._at > self.interval
 
-    def remember(self, choices: Choices, now: float) -> None:
+    def remember(self, choices: _Choices, now: float) -> None:
         """Note that these choices are offered since a time [monotonic seconds]."""
         self._last, self._at = _frozen(choices), now
 
 
-def _frozen(choices: Choices) -> dict[str, tuple[str, ...]]:
+def _frozen(choices: _Choices) -> dict[str, tuple[str, ...]]:
     return {model: tuple(versions) for model, versions in choices.items()}

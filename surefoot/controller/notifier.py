@@ -58,7 +58,7 @@ class Notifier:
 
     def _run(self) -> None:
         with wiring.open_journal(self._config) as journal, notifications.open_outbox(self._config) as outbox:
-            queue = notifications.MessageQueue(self._config, journal, outbox)
+            queue = notifications.NotificationQueue(self._config, journal, outbox)
             while not self._stopped:
                 try:
                     self.round(queue, outbox)
@@ -70,7 +70,7 @@ class Notifier:
                 self._wake.wait(_LOOK_EVERY_S)
                 self._wake.clear()
 
-    def round(self, queue: notifications.MessageQueue, outbox: Outbox) -> None:
+    def round(self, queue: notifications.NotificationQueue, outbox: Outbox) -> None:
         """Queue what is new, and start the threads of receivers that have something due.
 
         Raises:

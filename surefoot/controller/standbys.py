@@ -10,7 +10,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.served_versions.fallback_version import choose_fallback_version
 from surefoot.core.served_versions.service_summary import last_served_at
-from surefoot.rollout import is_rollback_target, wanted_standby
+from surefoot.rollout import choose_standby, is_rollback_target
 
 
 @dataclass
@@ -28,7 +28,7 @@ class StandbySender:
                 continue
             served = partial(self._last_served, ports, snapshot.heads, model)
             try:
-                standby = wanted_standby(ledger, ledger.split.champion, ports.clock.now(), served)
+                standby = choose_standby(ledger, ledger.split.champion, ports.clock.now(), served)
                 back = is_rollback_target(ledger, ledger.split)
                 mark = (ledger.split.generation, standby, back, snapshot.marks.get(model, (None, None))[1])
                 if self._named.get(model) == mark:

@@ -1,4 +1,4 @@
-"""Read what the controller needs at a tick, and reread only what has changed."""
+"""Read journal, registry, gateway and policies at each controller tick; reread only what has changed."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Choose the work for which flows start now, and retry unfinished work later."""
+"""Choose the work for which flows start at a tick, and wait longer before each retry."""
 
 from dataclasses import dataclass
 

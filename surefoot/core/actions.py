@@ -1,4 +1,4 @@
-"""Define the actions from which the state machine chooses the next step of a rollout."""
+"""Define the actions of the state machine: effects, gate evaluations, events, checkpoints and waits."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Assign each request to the champion or the candidate by a salted hash."""
+"""Assign each request to the champion's or the candidate's arm by a salted hash."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from surefoot.core.domain import Arm, Split
 _BELOW_100 = math.nextafter(100.0, 0.0)
 
 
-def assignment_bucket(salt: str, key: str) -> float:
+def compute_assignment_bucket(salt: str, key: str) -> float:
     """Hash a key to a percentage from 0 to 100; the candidate gets the keys below its weight.
 
     The salt and the key are hashed with a NUL between them, so that no salt can finish another one's keys. A
@@ -29,7 +29,7 @@ def assignment_bucket(salt: str, key: str) -> float:
     return min(hashed / 2**64 * 100.0, _BELOW_100)  # the topmost hashes would round up to 100
 
 
-def describe_share(weight: float, units: Sequence[str]) -> str:
+def describe_candidate_share(weight: float, units: Sequence[str]) -> str:
     """Say which units are the candidate's: those that are listed, and a share of the others.
 
     Args:
@@ -52,6 +52,6 @@ def assign_arm(split: Split, key: str, unit: str | None = None) -> Arm:
     """
     if split.lists(unit):
         return Arm.CANDIDATE
-    if split.candidate is not None and split.weight and assignment_bucket(split.salt, key) < split.weight:
+    if split.candidate is not None and split.weight and compute_assignment_bucket(split.salt, key) < split.weight:
         return Arm.CANDIDATE
     return Arm.CHAMPION

@@ -1,4 +1,4 @@
-"""Convert JSON values of the same meaning, such as 7 and "7", to one text."""
+"""Convert JSON values of the same meaning, such as 7 and "7", to one text, and name data slices."""
 
 import json
 import math
@@ -92,13 +92,13 @@ def canonical_text_of_json(token: str | None) -> str | None:
         return canonical_text(token)
 
 
-def slice_name(column: str, value: object) -> str:
+def format_slice_name(column: str, value: object) -> str:
     """A slice as people and policies name it, such as "night=true"; empty where no column is told apart."""
     text = canonical_text(value)
     return f"{column}={MISSING_SLICE_NAME if text is None else text}" if column else ""
 
 
-def canonical_slice(written: str) -> str:
+def canonical_slice_name(written: str) -> str:
     """A slice as a person wrote it, in the spelling that evidence has: "night=True" is "night=true"."""
     column, _, value = written.partition("=")
-    return slice_name(column, value)
+    return format_slice_name(column, value)

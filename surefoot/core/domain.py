@@ -1,4 +1,4 @@
-"""Define shared value types for versions, stages, verdicts and traffic."""
+"""Define shared value types: versions, stages, evidence, traffic splits, verdicts and their figures."""
 
 import re
 from collections.abc import Mapping

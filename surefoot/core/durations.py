@@ -5,7 +5,7 @@ import math
 MINUTE_S, HOUR_S, DAY_S, YEAR_S = 60, 3600, 86400, 31_557_600
 """Lengths of the units that people count in [seconds]."""
 DURATION_UNITS = ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "min"), (1, "s"))
-MIN_SECONDS_IN_YEARS = 2 * YEAR_S
+MIN_DURATION_SHOWN_IN_YEARS_S = 2 * YEAR_S
 """From here on only years are told [seconds]."""
 
 
@@ -24,7 +24,7 @@ def format_duration(seconds: float) -> str:
         return f"{seconds * 1000.0:.0f} ms" if seconds * 1000.0 >= 0.5 else ("0 s" if seconds == 0.0 else "under 1 ms")  # noqa: PLR2004 - a half rounds up
     if seconds < 10.0:  # noqa: PLR2004 - one decimal says more than a second there
         return f"{round(seconds, 1):g} s"
-    if seconds >= MIN_SECONDS_IN_YEARS:
+    if seconds >= MIN_DURATION_SHOWN_IN_YEARS_S:
         return f"{seconds / YEAR_S:,.0f} years"
     step = HOUR_S if seconds >= DAY_S else MINUTE_S if seconds >= HOUR_S else 1
     left = round(seconds / step) * step
@@ -36,14 +36,14 @@ def format_duration(seconds: float) -> str:
     return " ".join(parts)
 
 
-def format_estimate(seconds: float) -> str:
+def format_estimated_duration(seconds: float) -> str:
     """An estimated length of time in one unit, of which there are at least two, such as "40 h" or "132 d".
 
     Args:
         seconds: The length [seconds].
     """
     for size, unit in DURATION_UNITS:
-        if MIN_SECONDS_IN_YEARS > seconds >= 2 * size:
+        if MIN_DURATION_SHOWN_IN_YEARS_S > seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
     return format_duration(seconds)
 

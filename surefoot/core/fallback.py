@@ -1,4 +1,4 @@
-"""Define a model's fallback, which answers when no version can."""
+"""Define the fallback of a model: a constant, a table or a version that answers when no other version can."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,5 +77,5 @@ class FallbackVersion:
 
 FAILOVER_TIME_LIMIT_S = 1.0
 """Longest that a version may take for a request that another one can answer, or that others have failed [s]."""
-PYFUNC_FALLBACK = "pyfunc"
+PYFUNC_FALLBACK_KIND = "pyfunc"
 """Kind of a fallback that is an MLflow version, asked in a process of its own."""

@@ -1,4 +1,4 @@
-"""Define the ports, which are Surefoot's interfaces to the outside world."""
+"""Define the interfaces to the outside world (ports), such as registry, traffic engine, output tables and clock."""
 
 from typing import Protocol
 

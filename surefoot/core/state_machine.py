@@ -22,7 +22,7 @@ from surefoot.core.journal.events import (
 )
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.rollback.bundle_effects import forward_config_effects
+from surefoot.core.rollback.config_file_effects import promotion_config_effects
 from surefoot.core.rollback.rollback_effects import (
     alternative_rollback_target,
     rollback_effects,
@@ -87,7 +87,7 @@ def _forward(ledger: Ledger, rollout: Rollout, policy: Policy, now: float) -> Ac
 
 def _shift_traffic(rollout: Rollout, policy: Policy) -> Action | None:
     """Write the candidate's files and give it its share before its gates are judged; None where that is done."""
-    if first := _next(rollout, forward_config_effects(rollout)):
+    if first := _next(rollout, promotion_config_effects(rollout)):
         return first
     weight, mirror = 0.0, 0.0
     if rollout.stage is Stage.RAMPING:
@@ -100,7 +100,7 @@ def _shift_traffic(rollout: Rollout, policy: Policy) -> Action | None:
 
 def _promote(ledger: Ledger, rollout: Rollout, policy: Policy) -> Action:
     """Checkpoint the tables, then move aliases and traffic."""
-    if written := _next(rollout, forward_config_effects(rollout)):  # where no ramp has
+    if written := _next(rollout, promotion_config_effects(rollout)):  # where no ramp has
         return written
     table = next_checkpoint(ledger, rollout, policy)
     if table is not None and not isinstance(table, str):

@@ -1,4 +1,4 @@
-"""Edit the demo's policy for an engine other than the gateway."""
+"""Choose the demo's serving engine, and adapt the demo's policy to an engine other than the gateway."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from surefoot.adapters.config.strict_yaml import Document, load_yaml
+from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
 from surefoot.core.errors import Rejected
 from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineAbilities, EngineName
 
@@ -14,7 +14,7 @@ DEMO_ENGINES = (EngineName.GATEWAY, EngineName.HAPROXY, EngineName.ALIAS)
 """Engines that the demo can be played with: those that run on one machine without a cluster."""
 HAPROXY_BACKEND = "flights"
 """Backend of the demo's HAProxy, whose servers are named v1, v2 and so on."""
-ALIAS_LOOK_S = 0.25
+ALIAS_POLL_INTERVAL_S = 0.25
 """Seconds between two looks of the demo's application at the alias: hours of the replay, as between two batches."""
 _MEASURED_BY_GATEWAY = frozenset({"latency", "resource", "gauge"})
 """Metrics of requests that only the gateway measures."""
@@ -53,7 +53,7 @@ def adapt_policy(file: Path, engine: EngineName, runtime_address: str) -> tuple[
     Raises:
         PolicyInvalid: The file is no YAML that means one thing only.
     """
-    policy: dict[str, Any] = load_yaml(file, Document())
+    policy: dict[str, Any] = load_yaml(file, YamlDocument())
     able, left_out = ENGINES[engine], list[str]()
     traffic = {**policy.get("traffic", {}), "engine": str(engine), "candidate_errors_reach_callers": True}
     if engine is EngineName.HAPROXY:

@@ -1,4 +1,4 @@
-"""Start what answers callers in the demo when the gateway does not."""
+"""Start the processes that answer callers in the demo without the gateway: applications and HAProxy."""
 
 import contextlib
 import shutil
@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.serving_engines.engine_abilities import EngineName
-from surefoot.demo.engine_policy import ALIAS_LOOK_S, HAPROXY_BACKEND
+from surefoot.demo.engine_policy import ALIAS_POLL_INTERVAL_S, HAPROXY_BACKEND
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 10.0
@@ -37,7 +37,7 @@ backend {backend}
 """
 
 
-def find_haproxy() -> str:
+def _find_haproxy() -> str:
     """Path of HAProxy.
 
     Raises:
@@ -69,7 +69,7 @@ class EngineProcesses:
             Rejected: HAProxy is needed and not installed.
         """
         self._model = model
-        self._program = find_haproxy() if engine is EngineName.HAPROXY else ""
+        self._program = _find_haproxy() if engine is EngineName.HAPROXY else ""
         names = [str(number) for number in range(1, versions + 1)] if self._program else [""]
         port, *own = _free_ports(1 + len(names) if self._program else 1)
         self._port, self._applications = port, dict(zip(names, own or [port], strict=True))
@@ -87,7 +87,7 @@ class EngineProcesses:
             )
         return (
             f"callers ask an application at {self.url}; it answers with models:/{self._model}@champion, and looks at"
-            f" that alias every {ALIAS_LOOK_S:g} s"
+            f" that alias every {ALIAS_POLL_INTERVAL_S:g} s"
         )
 
     def start_router(self, logs: Path, environment: Mapping[str, str]) -> None:

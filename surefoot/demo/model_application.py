@@ -1,4 +1,4 @@
-"""Serve a version of a model, or the one that an alias points to, as applications do.
+"""Serve a model version over HTTP in the demo: one of a fixed number, or the one that an alias points to.
 
 With `--version N` it serves that version for ever, as one server behind HAProxy. With `--alias NAME` it looks at the
 alias again and again, and serves the version that the alias points to.
@@ -18,11 +18,11 @@ import orjson
 import pandas as pd
 import uvicorn
 
-from surefoot.demo.engine_policy import ALIAS_LOOK_S
+from surefoot.demo.engine_policy import ALIAS_POLL_INTERVAL_S
 from surefoot.demo.flight_requests import FEATURES, NUMBER_FEATURES
 from surefoot.gateway.http import asgi
 
-VERSION_HEADER = "x-model-version"
+_VERSION_HEADER = "x-model-version"
 """Header of each answer, also of a failure: number of the version that was asked."""
 _MAX_BATCH = 32
 _MAX_BODY_BYTES = 1 << 20
@@ -44,7 +44,7 @@ class LoadedVersion:
         return [one.tolist() for one in self.model.predict(frame)]
 
 
-class ModelVersions:
+class _ModelVersions:
     """Loads versions of one model, and keeps what it has loaded.
 
     Attributes:
@@ -65,7 +65,7 @@ class ModelVersions:
     def follow(self) -> None:
         """Look at the alias for ever; while the registry does not answer, what was loaded last goes on answering."""
         while True:
-            time.sleep(ALIAS_LOOK_S)
+            time.sleep(ALIAS_POLL_INTERVAL_S)
             with contextlib.suppress(Exception):  # an application that answers is worth more than a look
                 number = self._pointed_to()
                 if number != self.current.number:
@@ -91,10 +91,10 @@ class Answer:
     error: str = ""
 
 
-class RequestBatches:
+class _RequestBatches:
     """Asks the model for all requests that wait, together; when that fails, for each of them alone."""
 
-    def __init__(self, versions: ModelVersions) -> None:
+    def __init__(self, versions: _ModelVersions) -> None:
         """Answer by the current one of these versions."""
         self._versions = versions
         self._waiting: list[tuple[dict[str, object], asyncio.Future[Answer]]] = []
@@ -130,7 +130,7 @@ def answer_rows(version: LoadedVersion, rows: list[dict[str, object]]) -> list[A
         return [answer for row in rows for answer in answer_rows(version, [row])]
 
 
-def make_app(batches: RequestBatches) -> Any:
+def _make_app(batches: _RequestBatches) -> Any:
     """The ASGI application: GET answers that it runs, POST takes one row as `dataframe_records`."""
 
     async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -144,13 +144,13 @@ def make_app(batches: RequestBatches) -> Any:
         answer = await batches.ask(row)
         failed = {"error": answer.error} if answer.error else None
         reply = asgi.Response.json(failed or {"predictions": [answer.prediction]}, 500 if failed else 200)
-        reply.headers[VERSION_HEADER] = answer.version
+        reply.headers[_VERSION_HEADER] = answer.version
         await reply.send(send)
 
     return app
 
 
-def _load_in_time(uri: str, model: str, version: str, alias: str) -> ModelVersions:
+def _load_in_time(uri: str, model: str, version: str, alias: str) -> _ModelVersions:
     """The versions; a registry that does not know the version yet is asked again.
 
     Raises:
@@ -159,7 +159,7 @@ def _load_in_time(uri: str, model: str, version: str, alias: str) -> ModelVersio
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return ModelVersions(uri, model, version, alias)
+            return _ModelVersions(uri, model, version, alias)
         except Exception:
             if time.monotonic() > deadline:
                 raise
@@ -180,7 +180,7 @@ def main() -> None:
     if options.alias:
         threading.Thread(target=versions.follow, name="alias", daemon=True).start()
     uvicorn.run(
-        make_app(RequestBatches(versions)), host="127.0.0.1", port=options.port, access_log=False,
+        _make_app(_RequestBatches(versions)), host="127.0.0.1", port=options.port, access_log=False,
         log_level="warning", lifespan="off", timeout_keep_alive=75,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Train and register the model versions of the demo."""
+"""Train and register the demo's model versions, and move stages and aliases to them."""
 
 import contextlib
 import io

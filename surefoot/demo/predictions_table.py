@@ -1,4 +1,4 @@
-"""Maintain the demo's output table of predictions, which a rollback restores."""
+"""Maintain the demo's output table of predictions, and make the project whose policy names the table."""
 
 import contextlib
 import sqlite3
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.demo.release_manager import add_approval_step
+from surefoot.demo.demo_approval import add_approval_step
 
-URL_VARIABLE = "FLIGHTS_PREDICTIONS_URL"
+TABLE_URL_VARIABLE = "FLIGHTS_PREDICTIONS_URL"
 """Environment variable with the URL of the table's database, for the processes of the stack."""
 _POLICY_SECTION = f"""
 data_layer: # what the nightly job writes goes back with the version that answered
-  - {{ name: predictions, kind: sql, url_variable: {URL_VARIABLE}, table: predictions, valid_from: written_at,
+  - {{ name: predictions, kind: sql, url_variable: {TABLE_URL_VARIABLE}, table: predictions, valid_from: written_at,
       version_column: model_version, key: [request] }}
 """
 

@@ -18,7 +18,7 @@ from surefoot.demo.predictions_table import PredictionsTable
 from surefoot.demo.traffic_replay import CallerCounts, TrafficReplay
 
 REPLAY_START, JULY_START = midnight("2013-06-01"), midnight("2013-07-01")
-FEED_CHANGES_AT = midnight("2013-07-06")
+FEATURE_GAPS_BEGIN_AT = midnight("2013-07-06")
 """The upstream feature service stops filling gaps on this day: requests carry the gaps that the data really has."""
 EVERY_NTH_FLIGHT = 3
 """Every third flight is replayed; the whole year tells the same story three times as slowly."""

@@ -1,4 +1,4 @@
-"""Prepare copies of production at each rollout stage for rollback drills."""
+"""Prepare a session of rollback drills, with a copy of production at each rollout stage."""
 
 import json
 import os
@@ -15,14 +15,14 @@ import pandas as pd
 
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.errors import Rejected, Unavailable
-from surefoot.drills.fault_plans import FaultPlan, TrafficFacts, choose_plan
+from surefoot.drills.fault_plans import FaultPlan, TrafficFacts, choose_fault_plan
 from surefoot.drills.misbehaviour import TypicalInputs
 from surefoot.drills.registration_request import TYPICAL_INPUTS_FILE, RegistrationRequest
 from surefoot.drills.run_drill import DrillOutcome, run_single_drill
 from surefoot.drills.staging_twin import make_twin
 from surefoot.drills.tabletop import Tabletop
-from surefoot.drills.twin_sources import TwinSource, find_source
-from surefoot.drills.twin_stages import StageBuilder, TwinStage
+from surefoot.drills.twin_sources import TwinSource, find_twin_source
+from surefoot.drills.twin_stages import TwinStage, TwinStageBuilder
 from surefoot.settings import Settings
 
 _SAMPLE = 5000
@@ -50,7 +50,7 @@ class DrillSession:
 
     def plan(self, fault: DrillFault, seed: str) -> FaultPlan:
         """What happens in a drill; the same for the same seed."""
-        return choose_plan(fault, self.facts, seed)
+        return choose_fault_plan(fault, self.facts, seed)
 
     def play(
         self, plan: FaultPlan, name: str, tell: _Tell, person: Tabletop | None = None, *, keep: bool = False
@@ -73,7 +73,7 @@ class DrillSession:
 
 
 @contextmanager
-def open_session(
+def open_drill_session(
     config: Settings | None, project: Path, model: str, cache: Path, tell: _Tell, *, keep: bool = False
 ) -> Iterator[DrillSession]:
     """Prepare the twins in a temporary folder, which is removed at the end.
@@ -92,13 +92,13 @@ def open_session(
     """
     folder = Path(tempfile.mkdtemp(prefix="surefoot-drill-"))
     try:
-        yield prepare_session(find_source(config, project, model, folder), folder, cache, tell)
+        yield prepare_drill_session(find_twin_source(config, project, model, folder), folder, cache, tell)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def prepare_session(source: TwinSource, folder: Path, cache: Path, tell: _Tell) -> DrillSession:
+def prepare_drill_session(source: TwinSource, folder: Path, cache: Path, tell: _Tell) -> DrillSession:
     """Register the versions, promote one in a twin, and keep a copy of each stage.
 
     Args:
@@ -115,7 +115,7 @@ def prepare_session(source: TwinSource, folder: Path, cache: Path, tell: _Tell) 
     )
     _register(order, folder / "versions.log")
     traffic = pd.read_parquet(source.traffic)
-    stages = StageBuilder(folder, source.project, source.model, source.policy, traffic, tell).build(base)
+    stages = TwinStageBuilder(folder, source.project, source.model, source.policy, traffic, tell).build(base)
     facts = TrafficFacts(
         _read_usual(folder / "versions" / TYPICAL_INPUTS_FILE), traffic.head(_SAMPLE), source.groups, len(stages)
     )

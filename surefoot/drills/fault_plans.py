@@ -1,4 +1,4 @@
-"""Choose the details of a drill's fault, for example when it starts."""
+"""Choose the plan of a drill's fault, for example when the fault begins and what it changes."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ class TrafficFacts:
     stages: int
 
 
-def choose_plan(fault: DrillFault, facts: TrafficFacts, seed: str) -> FaultPlan:
+def choose_fault_plan(fault: DrillFault, facts: TrafficFacts, seed: str) -> FaultPlan:
     """The plan of a drill; the same for the same seed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Define the MLflow model that misbehaves in a drill as a fault file says."""
+"""Define the MLflow model that misbehaves in a drill, in the way that a fault file describes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Define how a drill's faulty version misbehaves, and on which inputs."""
+"""Define how a drill's faulty version misbehaves, and which inputs of the model are typical."""
 
 import json
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ from surefoot.exposure import write_due_exposure
 from surefoot.incidents.incident_reports import update_incident_reports
 from surefoot.rollout import Ports, drive_rollout, is_exposure_list_due
 
-OPERATOR = "operator"
+_OPERATOR = "operator"
 """What took the version back, where no gate and not the gateway did."""
 _MOST_REQUESTS = 6000
 """Requests after the onset after which an operator takes the version back [count]."""
@@ -68,7 +68,7 @@ class DrillOutcome:
 
 
 @dataclass
-class DrillRun:
+class _DrillRun:
     """One drill under way.
 
     Attributes:
@@ -112,7 +112,7 @@ def run_single_drill(
     """
     twin = stage.twin.copy_to(folder)
     callers = TwinCallers(twin, traffic, stage.place)
-    run = DrillRun(twin, plan, callers, tell, person)
+    run = _DrillRun(twin, plan, callers, tell, person)
     try:
         twin.start()
         callers.send(plan.onset)
@@ -126,7 +126,7 @@ def run_single_drill(
         twin.stop()
 
 
-def _begin(run: DrillRun) -> None:
+def _begin(run: _DrillRun) -> None:
     """Let the fault begin."""
     fault = run.plan.fault
     if fault is DrillFault.CORRUPTED_ARTIFACT:
@@ -140,7 +140,7 @@ def _begin(run: DrillRun) -> None:
     run.tell(run.plan.what)
 
 
-def _until_taken_back(run: DrillRun) -> None:
+def _until_taken_back(run: _DrillRun) -> None:
     """Send requests, and look as often as flows would, until the version is taken back; at last by an operator."""
     fault = run.plan.fault
     harm = fault in HARM_FAULTS
@@ -170,14 +170,14 @@ def _until_taken_back(run: DrillRun) -> None:
     _by_operator(run)
 
 
-def _callers(run: DrillRun) -> str:
+def _callers(run: _DrillRun) -> str:
     """What callers have seen, as a sentence."""
     seen = run.callers.seen
     by = ", ".join(f"{count:,} by version {number}" for number, count in sorted(seen.by_version.items()))
     return f"callers: {seen.sent:,} requests, {seen.failed:,} failed; answered {by or 'by none'}"
 
 
-def _tick(run: DrillRun, ports: Ports) -> None:
+def _tick(run: _DrillRun, ports: Ports) -> None:
     """What the flows do; what cannot be done now is done at a later tick."""
     try:
         drive_rollout(ports, run.twin.model, until=lambda now: not now.open, wait=False, patience=0.0)
@@ -185,7 +185,7 @@ def _tick(run: DrillRun, ports: Ports) -> None:
         run.tell(str(error)[:200])
 
 
-def _by_operator(run: DrillRun) -> None:
+def _by_operator(run: _DrillRun) -> None:
     """Take the version back as an operator does: by the command, in a process of its own."""
     run.by_operator = True
     run.tell(f"{run.why_operator}: an operator types 'surefoot rollback'")
@@ -199,7 +199,7 @@ def _by_operator(run: DrillRun) -> None:
         run.tell((done.stderr.strip().splitlines() or ["it failed"])[-1][:200])
 
 
-def _end_tool_fault(run: DrillRun) -> None:
+def _end_tool_fault(run: _DrillRun) -> None:
     """The tool answers again; the fault of the version stays, as its bytes do, unless it is one of its process."""
     run.callers.labels = True
     if run.plan.version.mode in _UNDER_LOAD:
@@ -211,7 +211,7 @@ def _end_tool_fault(run: DrillRun) -> None:
             time.sleep(0.1)
 
 
-def _explained(run: DrillRun) -> DrillOutcome:
+def _explained(run: _DrillRun) -> DrillOutcome:
     """Bring the rollback to its end, have the incident opened, triaged and reported, and say how it went."""
     config, model = run.twin.config, run.twin.model
     with run.twin.ports() as ports:
@@ -219,7 +219,7 @@ def _explained(run: DrillRun) -> DrillOutcome:
             _tick(run, ports)
             run.callers.send(_AFTER_RETURN)
             with suppress(Unavailable):
-                ledger = wiring.journal_counts(config, ports, model)
+                ledger = wiring.record_answer_counts(config, ports, model)
                 if is_exposure_list_due(ledger, ports.clock.now()):
                     write_due_exposure(config, ports, model)
                 update_incident_reports(config, ports, model)
@@ -244,7 +244,7 @@ def _explained(run: DrillRun) -> DrillOutcome:
         problems.append(f"callers saw errors: {run.callers.seen.first_failure}")
     if run.by_operator and run.person is None:
         problems.append(f"no gate took the version back: a person had to; {run.why_operator}")
-    gate = "" if decided is None else decided[1].gate or OPERATOR
+    gate = "" if decided is None else decided[1].gate or _OPERATOR
     result = DrillResult(
         fault=run.plan.fault,
         detected=decided is not None and not run.by_operator,
@@ -280,14 +280,14 @@ def _restore_ms(entries: tuple[Entry, ...], decided: Entry) -> float | None:
     return None
 
 
-def _requests(run: DrillRun, until: float) -> int:
+def _requests(run: _DrillRun, until: float) -> int:
     """Requests that the version was asked from the onset until the decision."""
     sql = 'SELECT count(*) FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3'
     ((count,),) = PredictionLog(run.twin.config.log).query_rows(run.twin.model, sql, (FAULTY, run.onset, until))
     return int(str(count))
 
 
-def _fill_log(run: DrillRun) -> None:
+def _fill_log(run: _DrillRun) -> None:
     """Let the gateway write no more into its prediction log; its routes and the journal are smaller than that."""
     log = run.twin.config.log / model_file_name(run.twin.model)
     while (size := max(_newest(log).stat().st_size, 0)) < _LEAST_LOG_BYTES:

@@ -1,4 +1,4 @@
-"""Build and run an isolated copy of production for rollback drills."""
+"""Build and run a staging twin, which is an isolated copy of production for rollback drills."""
 
 import ctypes
 import gc
@@ -27,7 +27,7 @@ from surefoot.drills.misbehaviour import FAULT_FILE_VARIABLE, Misbehaviour
 from surefoot.rollout import Ports
 from surefoot.settings import Settings
 
-NOT_A_SERVER = "http://127.0.0.1:9"
+_NOT_A_SERVER = "http://127.0.0.1:9"
 """Address of a server that is down: nothing listens on the port of 'discard'."""
 _START_TIMEOUT_S = 120.0
 """How long the gateway may take to answer for the first time [seconds]."""
@@ -138,7 +138,7 @@ class StagingTwin:
         """
         before = os.environ.get(FAULT_FILE_VARIABLE)
         os.environ[FAULT_FILE_VARIABLE] = str(self.fault_file)  # for versions that are asked again about their requests
-        config = self.config if registry else replace(self.config, mlflow=NOT_A_SERVER)
+        config = self.config if registry else replace(self.config, mlflow=_NOT_A_SERVER)
         try:
             with (
                 fresh_forkserver(),
@@ -193,7 +193,7 @@ def make_twin(folder: Path, project: Path, model: str) -> StagingTwin:
         home=folder,
         project=project,
         mlflow=f"sqlite:///{folder / 'mlflow.db'}",
-        prefect=NOT_A_SERVER,
+        prefect=_NOT_A_SERVER,
         gateway=f"http://127.0.0.1:{port}",
         token=token.read_text(encoding="utf-8"),
         clock=f"replay:{folder / 'clock'}",

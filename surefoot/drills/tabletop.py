@@ -8,9 +8,9 @@ from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.journal.ledger import Ledger
 
-ROLL_BACK = "rollback"
+_ROLL_BACK = "rollback"
 """What a person types to take the version back; everything else is recorded, and time goes on."""
-WAIT = "wait"
+_WAIT = "wait"
 """What counts where a person types nothing."""
 _LATEST = 4
 """Entries of the journal that are shown at each step, the latest [count]."""
@@ -53,13 +53,13 @@ class Tabletop:
         for line in self._news(entries):
             self.show(f"    {line}")
         self.show(f"    {callers}")
-        return self.ask(f"What do you do? '{ROLL_BACK}' takes the version back, Enter waits.", where) == ROLL_BACK
+        return self.ask(f"What do you do? '{_ROLL_BACK}' takes the version back, Enter waits.", where) == _ROLL_BACK
 
     def ask(self, question: str, where: str) -> str:
         """Ask a question, and record answer and time."""
         self.show(question)
         began = self.clock()
-        typed = " ".join(self.read().split())[:_LONGEST_ANSWER] or WAIT
+        typed = " ".join(self.read().split())[:_LONGEST_ANSWER] or _WAIT
         took = self.clock() - began
         self.decided_s.append(took)
         self.notes.append(f"{where}: '{typed}' after {took:.1f} s")

@@ -1,4 +1,4 @@
-"""Send requests and labels to a drill's copy of production (its twin), as callers would."""
+"""Send requests, which a fault may change, and labels to a drill's copy of production (its twin)."""
 
 import http.client
 import math

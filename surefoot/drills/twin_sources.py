@@ -1,4 +1,4 @@
-"""Find and copy what a drill's copy of production is made from."""
+"""Collect the model, policy and requests from which a twin, a copy of production for drills, is built."""
 
 import shutil
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import pandas as pd
 import yaml
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_folder import read_model_policy
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
-from surefoot.column_encryption import open_column_decryptor
+from surefoot.column_encryption import build_column_decryptor
 from surefoot.core.domain import Version
 from surefoot.core.errors import NotFound, Rejected, SurefootError
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.policy_types import Policy, SlicedGate
-from surefoot.core.policy.steps import without_approvals
+from surefoot.core.policy.steps import remove_approval_steps
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import make_artifact_cache
 
-DEMO_MODEL = "flights-late"
+_DEMO_MODEL = "flights-late"
 """The model whose versions and requests can be made from public data, without any server."""
 _LEFT_OUT = ("data_layer", "bundle", "fallback", "drill", "playbook", "serving", "ticket", "artifacts", "provenance")
 """Sections of a policy that act on something outside of the gateway, or that a twin must not wait for.
@@ -65,7 +65,7 @@ class TwinSource:
         return tuple(dict.fromkeys(column for gate in sliced for column in gate.by))
 
 
-def find_source(config: Settings | None, project: Path, model: str, folder: Path) -> TwinSource:
+def find_twin_source(config: Settings | None, project: Path, model: str, folder: Path) -> TwinSource:
     """What a twin of a model is made from.
 
     Args:
@@ -79,11 +79,11 @@ def find_source(config: Settings | None, project: Path, model: str, folder: Path
         Rejected: The model has no champion, and is not the model of the demo; or its log has too few requests.
     """
     source = config.project if config is not None else project
-    policy = copy_project(source, folder / "project", model)
+    policy = copy_policy_and_suite(source, folder / "project", model)
     traffic = folder / "traffic.parquet"
     ledger = _ledger(config, model) if config is not None else None
     if config is None or ledger is None or ledger.champion is None:
-        if model != DEMO_MODEL:
+        if model != _DEMO_MODEL:
             raise Rejected(f"{model} has no champion here: a drill rehearses the rollback of a model that is served")
         return TwinSource(model, folder / "project", policy, "", traffic)
     frame = _logged(config, model)
@@ -95,7 +95,7 @@ def find_source(config: Settings | None, project: Path, model: str, folder: Path
     return TwinSource(model, folder / "project", policy, str(good), traffic, ledger.champion, ledger.target())
 
 
-def copy_project(source: Path, folder: Path, model: str) -> Policy:
+def copy_policy_and_suite(source: Path, folder: Path, model: str) -> Policy:
     """Copy the policy and the suite of a model, without what acts on something outside of the gateway.
 
     Raises:
@@ -103,7 +103,7 @@ def copy_project(source: Path, folder: Path, model: str) -> Policy:
         PolicyInvalid: The policy is broken.
         Rejected: The model's engine is not rehearsed.
     """
-    value, policy = read_policy_of(source / "configs", model)
+    value, policy = read_model_policy(source / "configs", model)
     if not policy.traffic.engine_choice.abilities.drills:
         raise Rejected(
             f"{model} is served by engine '{policy.traffic.engine}': only the gateway's rollback is rehearsed"
@@ -114,7 +114,7 @@ def copy_project(source: Path, folder: Path, model: str) -> Policy:
     (folder / "configs").mkdir(parents=True)
     (folder / "expectations").mkdir()
     shutil.copy(suite, folder / "expectations" / suite.name)
-    kept = {key: item for key, item in without_approvals(value).items() if key not in _LEFT_OUT}
+    kept = {key: item for key, item in remove_approval_steps(value).items() if key not in _LEFT_OUT}
     if isinstance(corners := kept.get("corners"), dict):
         kept["corners"] = {key: item for key, item in corners.items() if key not in _EXTRAPOLATED}
     (folder / "configs" / f"{model_file_name(model)}.yaml").write_text(
@@ -130,7 +130,7 @@ def _ledger(config: Settings, model: str) -> Ledger:
 
 def _logged(config: Settings, model: str) -> pd.DataFrame:
     """Requests of production with their labels, as a table that the callers of a twin play."""
-    if open_column_decryptor(config.log, model) is not None:
+    if build_column_decryptor(config.log, model) is not None:
         raise Rejected(f"the log of {model} has encrypted columns, which a twin does not read: give requests in a file")
     now = wiring.make_clock(config).now()
     found = PredictionLog(config.log).read_requests(model, now - _PERIOD_S, now, limit=_MOST_ROWS)

@@ -1,4 +1,4 @@
-"""Promote a version in a copy of production, and keep a copy of each stage."""
+"""Promote a version in a twin (a copy of production for drills), and save the twin at each stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class TwinStage:
 
 
 @dataclass
-class StageBuilder:
+class TwinStageBuilder:
     """Builds a twin, promotes the candidate in it, and keeps a copy of each stage.
 
     Attributes:

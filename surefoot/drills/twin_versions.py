@@ -1,4 +1,4 @@
-"""Register a good and a faulty version for a drill in a copy of production."""
+"""Register a good and a faulty version in a twin, the copy of production in which a drill runs."""
 
 import json
 import logging

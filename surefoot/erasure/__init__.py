@@ -1,5 +1,5 @@
 """Remove a person's records from everything that an installation keeps, on record."""
 
-from surefoot.erasure.forget_unit import ForgetRequest, ReplaceInServer, forget_unit
+from surefoot.erasure.forget_unit import ForgetRequest, ServerTextReplacer, forget_unit
 
-__all__ = ["ForgetRequest", "ReplaceInServer", "forget_unit"]
+__all__ = ["ForgetRequest", "ServerTextReplacer", "forget_unit"]

@@ -1,4 +1,4 @@
-"""Remove a model's records of one customer or other unit."""
+"""Remove the records of one unit, such as a customer, from the logs, tables and reports of a model."""
 
 import fcntl
 import hashlib
@@ -9,21 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surefoot import wiring
-from surefoot.adapters.evidence_store.stored_erasure import erase_from_store
-from surefoot.adapters.predictions.erasure.erased_requests import (
-    ErasedRequests,
-    FoundRequests,
-    find_feature_texts,
-    find_unit_requests,
-    only_in_requests,
-)
+from surefoot.adapters.evidence_store.evidence_erasure import erase_from_evidence_store
 from surefoot.adapters.predictions.erasure.erasure_record import (
+    ErasureProgressReport,
     ErasureRecord,
-    ErasureReport,
-    record_file,
-    unfinished_records,
+    erasure_record_path,
+    read_unfinished_records,
 )
 from surefoot.adapters.predictions.erasure.log_erasure import erase_from_log
+from surefoot.adapters.predictions.erasure.requests_to_erase import (
+    RequestsToErase,
+    UnitRequests,
+    find_feature_texts,
+    find_texts_only_in_requests,
+    find_unit_requests,
+)
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.table_publication import remove_unfinished_files
 from surefoot.core.erasure.erasure_events import ErasureIntended, UnitForgotten
@@ -32,19 +32,19 @@ from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import Event, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.naming.model_names import model_file_name
-from surefoot.erasure.exposed_rows import erase_from_exposure_files, find_exposed_requests
-from surefoot.erasure.quoting_texts import (
-    NamePatterns,
+from surefoot.erasure.exposure_files import erase_from_exposure_files, find_exposed_requests
+from surefoot.erasure.text_erasure import (
+    ErasedNamePatterns,
     erase_from_texts,
-    journal_entries_that_quote,
-    quoted_texts,
+    find_quoted_texts,
+    find_quoting_journal_entries,
 )
-from surefoot.exposure import known_policies, unit_spellings
+from surefoot.exposure import list_policies_ever_in_force, list_unit_spellings
 from surefoot.incidents.incident_reports import write_report
 from surefoot.rollout import Ports, retry_on_conflict
 from surefoot.settings import Settings
 
-ReplaceInServer = Callable[[Callable[[str], tuple[str, int]]], int]
+ServerTextReplacer = Callable[[Callable[[str], tuple[str, int]]], int]
 """Replaces names in every page of a server by a function of the text; gives how many places were changed [count]."""
 _MAX_ROUNDS = 5
 """How often the log is looked through for requests that came meanwhile [count]."""
@@ -73,8 +73,8 @@ def forget_unit(
     ports: Ports,
     model: str,
     wanted: ForgetRequest | None,
-    report: ErasureReport = lambda _place, _done, _total: None,
-    servers: Mapping[str, ReplaceInServer] | None = None,
+    report: ErasureProgressReport = lambda _place, _done, _total: None,
+    servers: Mapping[str, ServerTextReplacer] | None = None,
 ) -> list[UnitForgotten]:
     """Finish erasures of a model that were killed, then remove the records of a unit.
 
@@ -95,13 +95,13 @@ def forget_unit(
         Conflict: Another process erases or compacts.
         SurefootError: Something cannot be read or written; the next call goes on from there.
     """
-    if not ports.journal.read(model) and model not in wiring.logged_models(config):
+    if not ports.journal.read(model) and model not in wiring.list_logged_models(config):
         raise NotFound(f"nothing of {model} is in the journal or in the log: check the name")
     folder = config.home / "erasure" / model_file_name(model)
     with _hold_erasures(folder):
         remove_unfinished_files(folder)
         doing = _Erasing(config, ports, model, report, servers or {})
-        done = [_finish(doing, record) for record in unfinished_records(folder)]
+        done = [_finish(doing, record) for record in read_unfinished_records(folder)]
         if wanted is not None:
             record = _begin(config, ports.journal.read(model), model, wanted, folder)
             done.append(_finish(doing, record))
@@ -125,13 +125,13 @@ def _begin(
 ) -> ErasureRecord:
     """Find what is to be removed and write it down; nothing is removed yet."""
     ledger = fold_entries(model, entries)
-    policies = tuple(known_policies(config, ledger))
-    spellings = unit_spellings(config, policies, wanted.unit) if wanted.unit else ()
+    policies = tuple(list_policies_ever_in_force(config, ledger))
+    spellings = list_unit_spellings(config, policies, wanted.unit) if wanted.unit else ()
     columns = tuple(dict.fromkeys(policy.unit for policy in policies if policy.unit)) if wanted.unit else ()
     found = find_unit_requests(PredictionLog(config.log), model, spellings, columns, wanted.requests).times
     listed = find_exposed_requests(config.home, model, spellings, wanted.requests)
     times = dict.fromkeys(wanted.requests, float("inf")) | listed | dict(found)
-    held = _held_requests(ledger, FoundRequests(times))
+    held = _held_requests(ledger, UnitRequests(times))
     if held and not wanted.pseudonymise:
         names = ", ".join(dict.fromkeys(name for some in held.values() for name in some))
         raise Rejected(
@@ -139,24 +139,24 @@ def _begin(
             f" incident release', or give --pseudonymise"
         )
     log, key = PredictionLog(config.log), _erasure_key(config)
-    quoted = quoted_texts(config.home, model, entries, find_feature_texts(log, model, times))
-    values = only_in_requests(log, model, times, quoted)
+    quoted = find_quoted_texts(config.home, model, entries, find_feature_texts(log, model, times))
+    values = find_texts_only_in_requests(log, model, times, quoted)
     requests = {one: _keyed_digest(key, f"request {one}") if one in held else None for one in times}
     unit = _keyed_digest(key, f"unit {wanted.unit}" if wanted.unit else f"requests {sorted(wanted.requests)}")
     erasure = secrets.token_hex(6)
     record = ErasureRecord(
-        record_file(folder, erasure),
+        erasure_record_path(folder, erasure),
         erasure,
         unit,
         wanted.reason,
-        ErasedRequests(spellings, columns, requests, f"forgotten-{unit}", values),
+        RequestsToErase(spellings, columns, requests, f"forgotten-{unit}", values),
         tuple(dict.fromkeys(name for some in held.values() for name in some)),
     )
     record.save()
     return record
 
 
-def _held_requests(ledger: Ledger, found: FoundRequests) -> dict[str, list[str]]:
+def _held_requests(ledger: Ledger, found: UnitRequests) -> dict[str, list[str]]:
     """Incidents that hold each request as evidence, by request; requests that no incident holds are left out."""
     held: dict[str, list[str]] = {}
     for one in ledger.incidents.known.values():
@@ -182,8 +182,8 @@ class _Erasing:
     config: Settings
     ports: Ports
     model: str
-    report: ErasureReport
-    servers: Mapping[str, ReplaceInServer]
+    report: ErasureProgressReport
+    servers: Mapping[str, ServerTextReplacer]
 
 
 def _finish(doing: _Erasing, record: ErasureRecord) -> UnitForgotten:
@@ -200,7 +200,7 @@ def _finish(doing: _Erasing, record: ErasureRecord) -> UnitForgotten:
         )
         retry_on_conflict(lambda: ports.append(ports.ledger(model), intended))
     if ports.ledger(model).champion is not None:
-        wiring.journal_counts(config, ports, model, always=True)  # what is removed can never be counted again
+        wiring.record_answer_counts(config, ports, model, always=True)  # what is removed can never be counted again
     folder = config.log / model_file_name(model)
     for place in ("evidence", "exposure", "corrections", "incidents"):
         remove_unfinished_files(config.home / place / model_file_name(model))
@@ -208,19 +208,19 @@ def _finish(doing: _Erasing, record: ErasureRecord) -> UnitForgotten:
         erase_from_log(folder, record, report)
         if not _add_new_requests(config, model, record):
             break
-    erase_from_store(wiring.open_evidence_store(config, model), folder, record, report)
+    erase_from_evidence_store(wiring.open_evidence_store(config, model), folder, record, report)
     erase_from_exposure_files(config.home, model, record, report)
     for incident in erase_from_texts(config.home, model, record, report):
         if incident in ports.ledger(model).incidents.known:
             write_report(config, ports, model, incident)
-    patterns = NamePatterns(record.erased)
+    patterns = ErasedNamePatterns(record.erased)
     for place, replace_names in doing.servers.items():
         report(place, 0, 1)
         record.count(place, "", replace_names(patterns.replace_in))
         report(place, 1, 1)
     entries = ports.journal.read(model)
     removed, pseudonymised = record.totals()
-    quoted = journal_entries_that_quote(entries, record.erased)
+    quoted = find_quoting_journal_entries(entries, record.erased)
     event = UnitForgotten(
         record.erasure, record.unit, removed, pseudonymised, dict(record.replaced), dict(record.digests), quoted
     )

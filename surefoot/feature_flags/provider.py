@@ -1,4 +1,4 @@
-"""Answer feature flags of OpenFeature with the version that serves a customer."""
+"""Answer OpenFeature flags with the model version that serves a customer."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openfeature.flag_evaluation import FlagValueType
 
 _TIME_TO_LIVE_S = 10.0
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Answer:
     reason: Reason
     generation: int
 
-    def details(self, value: T) -> FlagResolutionDetails[T]:
+    def details(self, value: _T) -> FlagResolutionDetails[_T]:
         """The same with a flag's value, in OpenFeature's words; its `version` is the generation of the split."""
         told = {"version": str(self.generation), "digest": self.version.digest}
         return FlagResolutionDetails(value, reason=self.reason, variant=self.arm.value, flag_metadata=told)

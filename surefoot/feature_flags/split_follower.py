@@ -1,4 +1,4 @@
-"""Track in a thread the traffic splits that the controller streams."""
+"""Keep traffic splits up to date in a thread that follows the stream of splits from the controller."""
 
 import json
 import ssl

@@ -15,7 +15,11 @@ from surefoot.backtest.case_backtest import CaseRecords, CaseResult, backtest_ca
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.review.incident_case import CaseKind, IncidentCase
 from surefoot.core.incidents.review.policy_change import PolicyChange
-from surefoot.core.incidents.review.policy_change_ranking import BacktestedPolicy, describe_outcome, find_case_problem
+from surefoot.core.incidents.review.policy_change_ranking import (
+    BacktestedPolicy,
+    describe_backtest_outcome,
+    find_case_problem,
+)
 
 _YEAR_S = 365.25 * 86400.0
 
@@ -98,7 +102,7 @@ def _write_against_itself(stored: StoredCase, file: Path) -> None:
         raise Rejected(f"{stored.records} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def backtested_policy(change: PolicyChange | None, case: IncidentCase, found: CaseResult) -> BacktestedPolicy:
+def summarise_backtest(change: PolicyChange | None, case: IncidentCase, found: CaseResult) -> BacktestedPolicy:
     """The result of a back-test, in the form that reviews compare and describe."""
     years = max(case.onset - case.opened, 0.0) / _YEAR_S if case.kind is CaseKind.WATCH else 0.0
     return BacktestedPolicy(
@@ -107,7 +111,7 @@ def backtested_policy(change: PolicyChange | None, case: IncidentCase, found: Ca
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedCase:
+class CaseCheckResult:
     """The result of a back-test of a policy on one incident case.
 
     Attributes:
@@ -123,7 +127,7 @@ class CheckedCase:
     problem: str
 
 
-def check_policy_on_cases(project: Path, policy: Path) -> list[CheckedCase]:
+def check_policy_on_cases(project: Path, policy: Path) -> list[CaseCheckResult]:
     """Back-test a policy file on every case of its model.
 
     Raises:
@@ -134,7 +138,7 @@ def check_policy_on_cases(project: Path, policy: Path) -> list[CheckedCase]:
     for folder in list_case_folders(project, read.model):
         stored = read_case(folder)
         with CaseBacktester(stored) as player:
-            played = backtested_policy(None, stored.case, player.play(policy))
-        said, problem = describe_outcome(stored.case, played), find_case_problem(stored.case, played)
-        made.append(CheckedCase(folder, played, said, problem))
+            played = summarise_backtest(None, stored.case, player.play(policy))
+        said, problem = describe_backtest_outcome(stored.case, played), find_case_problem(stored.case, played)
+        made.append(CaseCheckResult(folder, played, said, problem))
     return made

@@ -1,4 +1,4 @@
-"""Write incident reports, and keep the evidence that they rest on."""
+"""Write reports of incidents, determine their causes, and hold their evidence so that it does not expire."""
 
 import hashlib
 import secrets
@@ -15,7 +15,7 @@ from surefoot.adapters.served_answers.answers_over_time import (
     read_answered_period,
 )
 from surefoot.adapters.served_answers.decision_costs import find_cost_gate, measure_decision_costs
-from surefoot.adapters.served_answers.served_answer_counts import primary_loss_gate
+from surefoot.adapters.served_answers.served_answer_counts import find_primary_loss_gate
 from surefoot.adapters.served_answers.triage.request_traces import RequestTracer
 from surefoot.adapters.served_answers.triage.trace_file import encode_traces, read_traces
 from surefoot.adapters.served_answers.triage.triage_facts import TriageQuery, measure_triage_facts
@@ -109,7 +109,7 @@ def _brought_up_to_date(config: Settings, ports: Ports, model: str, name: str, p
     return done
 
 
-def find_incident_work(ledger: Ledger, playbook: Playbook = NO_PLAYBOOK) -> str:
+def describe_incident_work(ledger: Ledger, playbook: Playbook = NO_PLAYBOOK) -> str:
     """What `update_incident_reports` would do, in words; empty for nothing.
 
     Args:
@@ -158,7 +158,7 @@ def triage_incident(config: Settings, ports: Ports, model: str, name: str) -> In
         # A version that fails everything gives its last answer long before it is taken back.
         until=max(answered.last, line.at(Moment.DECIDED) or 0.0) if answered else incident.at,
         now=ports.clock.now(),
-        gate=primary_loss_gate(policy),
+        gate=find_primary_loss_gate(policy),
         too_slow=_deciding_metric(events, incident) in _SPEED_METRICS,
         too_large=_deciding_metric(events, incident) in _MEMORY_METRICS,
     )

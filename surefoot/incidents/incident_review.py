@@ -1,4 +1,4 @@
-"""Review an incident: find the policy change that does best in back-tests."""
+"""Review an incident: find the policy change that does best in back-tests, and write it to the policy file."""
 
 import tempfile
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from surefoot import wiring
 from surefoot.adapters.config.incident_cases import StoredCase, case_folder, read_case, write_case
-from surefoot.adapters.config.policy_edit import edit_policy_text, policy_diff, read_policy_text
+from surefoot.adapters.config.policy_edit import diff_policy_texts, edit_policy_text, read_policy_text
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -20,7 +20,7 @@ from surefoot.core.incidents.review.policy_change import (
     Detection,
     PolicyChange,
     combine_changes,
-    list_other_gates,
+    list_added_gate_changes,
     list_policy_changes,
 )
 from surefoot.core.incidents.review.policy_change_ranking import (
@@ -29,8 +29,8 @@ from surefoot.core.incidents.review.policy_change_ranking import (
     PATCH,
     BacktestedPolicy,
     IncidentReview,
-    choose_change,
-    is_within_budget,
+    choose_policy_change,
+    is_within_false_alarm_budget,
     rank_by_detection,
 )
 from surefoot.core.incidents.timeline import Moment
@@ -42,10 +42,10 @@ from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.planning import false_alarms_a_year
 from surefoot.core.policy.policy_types import Policy
 from surefoot.incidents import incident_reports
-from surefoot.incidents.incident_cases import CaseBacktester, backtested_policy
+from surefoot.incidents.incident_cases import CaseBacktester, summarise_backtest
 from surefoot.settings import Settings
 
-DRAWS = 10
+FALSE_ALARM_TRIALS = 10
 """Rollouts of the good version against itself in which a proposal is tried [count]."""
 _LOOKS_AFTER = 3.0
 """Looks after the decision that are recorded: a slower policy is told apart from one that stops nothing [count]."""
@@ -56,7 +56,7 @@ _HEALTHY_S = 28 * 86400.0
 
 
 def review_incident(
-    config: Settings, entries: Sequence[Entry], model: str, name: str, draws: int = DRAWS
+    config: Settings, entries: Sequence[Entry], model: str, name: str, draws: int = FALSE_ALARM_TRIALS
 ) -> IncidentReview:
     """Record the incident as a case, back-test changes of the policy on it, and choose the best.
 
@@ -87,12 +87,12 @@ def review_incident(
     if not known:
         decided = report.timeline.at(Moment.DECIDED) or report.incident.at
         stored = write_case(folder, replace(stored.case, stop_by=max(decided, in_force.stopped_at or decided)))
-    proposed = choose_change(in_force, tried, budget)
+    proposed = choose_policy_change(in_force, tried, budget)
     diff, after = "", policy
     if proposed is not None and proposed.change is not None:
         text = edit_policy_text(read_policy_text(before), proposed.change.edits)
         _, after = read_policy(_write_policy(folder / AFTER, model, text))
-        diff = policy_diff(str(file.relative_to(config.project)), read_policy_text(before), text)
+        diff = diff_policy_texts(str(file.relative_to(config.project)), read_policy_text(before), text)
         (folder / PATCH).write_text(diff, encoding="utf-8")
     bounds = (false_alarms_a_year(policy), false_alarms_a_year(after))
     return IncidentReview(
@@ -224,7 +224,7 @@ def _try_changes(
     Returns:
         What the policy in force makes of the case, what each change does, and changes that make no valid policy.
     """
-    in_force = backtested_policy(None, player.stored.case, player.play(before))
+    in_force = summarise_backtest(None, player.stored.case, player.play(before))
     tried: list[BacktestedPolicy] = []
     refused: list[tuple[str, str]] = []
     for change in changes:
@@ -232,7 +232,7 @@ def _try_changes(
     ranked = rank_by_detection(in_force, tried)
     if ranked and ranked[0].requests == 0:
         return in_force, tried, refused
-    for change in list_other_gates(policy, found):
+    for change in list_added_gate_changes(policy, found):
         _try_change(player, before, change, tried, refused)
     best = [one.change for one in rank_by_detection(in_force, tried) if one.change is not None]
     pair = next((combine_changes(best[0], two) for two in best[1:] if _are_apart(best[0], two)), None)
@@ -258,7 +258,7 @@ def _try_change(
         with tempfile.TemporaryDirectory() as folder:
             text = edit_policy_text(read_policy_text(before), change.edits)
             file = _write_policy(Path(folder), player.stored.case.model, text)
-            tried.append(backtested_policy(change, player.stored.case, player.play(file)))
+            tried.append(summarise_backtest(change, player.stored.case, player.play(file)))
     except Rejected as error:
         refused.append((change.words, str(error)))
 
@@ -282,6 +282,6 @@ def _with_costs(
             alarms = player.backtest_against_itself(_write_policy(Path(folder), player.stored.case.model, text), draws)
         counted = replace(one, false_alarms=alarms, trials=float(draws))
         made[made.index(one)] = counted
-        if is_within_budget(counted, budget):
+        if is_within_false_alarm_budget(counted, budget):
             break
     return made

@@ -6,7 +6,7 @@ from pathlib import Path
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.incident_events import MessageDrafted
 from surefoot.core.incidents.incident_report import IncidentReport
-from surefoot.core.incidents.playbook import AUDIENCES
+from surefoot.core.incidents.playbook import MESSAGE_AUDIENCES
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.reports.message_templates import render_message_draft
@@ -26,7 +26,7 @@ def due_drafts(ledger: Ledger, incident: str, playbook: Playbook) -> tuple[str, 
         incident: Id of the incident.
         playbook: Who is told, as the policy says now.
     """
-    audiences = tuple(dict.fromkeys((*AUDIENCES, *playbook.send)))
+    audiences = tuple(dict.fromkeys((*MESSAGE_AUDIENCES, *playbook.send)))
     return ledger.incidents.known[incident].due_drafts(audiences)
 
 

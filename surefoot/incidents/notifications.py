@@ -1,4 +1,4 @@
-"""Queue notifications for journal entries, and deliver them with retries."""
+"""Queue notifications in an outbox, deliver them with retries, send heartbeats, and report delivery problems."""
 
 import contextlib
 import json
@@ -12,20 +12,20 @@ from surefoot import wiring
 from surefoot.adapters.config.notify_file import NOTIFY_FILE, read_notify_config
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.adapters.notify.apprise_sender import MAX_BATCH, OutgoingMessage, send_messages
+from surefoot.adapters.notify.apprise_sender import MAX_BATCH_MESSAGES, OutgoingMessage, send_messages
 from surefoot.adapters.notify.heartbeat import call_heartbeat
 from surefoot.adapters.notify.outbox import DeliveryState, Outbox, QueuedMessage
 from surefoot.adapters.notify.secret_address import resolve_address
 from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
 from surefoot.core.incidents.incident_events import IncidentNoted, NoteKind
 from surefoot.core.journal.ledger import Ledger, fold_entries
-from surefoot.core.notify.journal_messages import messages_of_entries
-from surefoot.core.notify.message import Message, Severity, message_id
-from surefoot.core.notify.reminders import due_reminders, restored_message
+from surefoot.core.notify.journal_messages import derive_entry_messages
+from surefoot.core.notify.message import Message, Severity, derive_message_id
+from surefoot.core.notify.reminders import derive_due_reminders, derive_restored_message
 from surefoot.core.notify.routing import choose_receivers
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK
-from surefoot.rollout import Ports, add_note
+from surefoot.rollout import Ports, add_incident_note
 from surefoot.settings import Settings
 
 _ACTOR = "notifier"
@@ -42,7 +42,7 @@ def open_outbox(config: Settings) -> Iterator[Outbox]:
         outbox.close()
 
 
-class MessageQueue:
+class NotificationQueue:
     """Reads new journal entries, and queues the notifications that they require."""
 
     def __init__(self, config: Settings, journal: SqlJournal, outbox: Outbox) -> None:
@@ -87,7 +87,7 @@ class MessageQueue:
         if head <= seen:
             return []
         entries = [entry for entry in self._journal.read(model, after=seen) if entry.seq <= head]
-        return list(messages_of_entries(self._ledger(model, head), entries))
+        return list(derive_entry_messages(self._ledger(model, head), entries))
 
     def _due(self, model: str, first: int, seen: int, head: int, oldest: float, now: float) -> Iterator[Message]:
         """Messages that time asks for, or several entries together."""
@@ -95,9 +95,9 @@ class MessageQueue:
             if incident.seq <= first:
                 continue
             if incident.closed is None:
-                yield from due_reminders(model, incident, self._playbooks.get(model, NO_PLAYBOOK), now, oldest)
+                yield from derive_due_reminders(model, incident, self._playbooks.get(model, NO_PLAYBOOK), now, oldest)
             if incident.changed > seen:
-                found = restored_message(model, self._journal.read(model), incident)
+                found = derive_restored_message(model, self._journal.read(model), incident)
                 if found is not None:
                     yield found
 
@@ -106,7 +106,7 @@ class MessageQueue:
         if messages and model not in self._first:
             self._first[model] = self._journal.read(model)[0].hash
         rows = [
-            (message_id(self._first[model], model, one, receiver), receiver, one)
+            (derive_message_id(self._first[model], model, one, receiver), receiver, one)
             for one in messages
             for receiver in choose_receivers(routes, model, one)
         ]
@@ -131,7 +131,7 @@ def deliver_batch(
     Raises:
         SurefootError: The outbox cannot be used.
     """
-    batch = outbox.claim(receiver, time.time(), MAX_BATCH, due_only=due_only)
+    batch = outbox.claim(receiver, time.time(), MAX_BATCH_MESSAGES, due_only=due_only)
     if not batch:
         return {}
     try:
@@ -160,7 +160,7 @@ def _address(config: Settings, routes: NotifyConfig, receiver: str) -> str:
     return resolve_address(routes.receivers[receiver], config.project)
 
 
-def send_test(config: Settings, routes: NotifyConfig, receiver: str) -> str:
+def send_test_notification(config: Settings, routes: NotifyConfig, receiver: str) -> str:
     """Send a test message at once; why it was not delivered, or nothing.
 
     Raises:
@@ -217,7 +217,7 @@ def journal_deliveries(config: Settings, ports: Ports, model: str) -> list[str]:
             if not told:
                 text = f"{one.title} (message {one.id} through receiver {one.receiver})"
                 note = IncidentNoted(one.incident, NoteKind.MESSAGE, text, one.whom or f"receiver {one.receiver}")
-                add_note(replace(ports, actor=_ACTOR), model, note)
+                add_incident_note(replace(ports, actor=_ACTOR), model, note)
                 done.append(f"incident {one.incident}: {one.whom or one.receiver} was told")
             outbox.mark_journalled([one.id])
     return done

@@ -1,4 +1,4 @@
-"""Encode tables in Arrow's stream format to pass them between processes."""
+"""Encode and decode tables in Arrow's stream format, to pass them between processes."""
 
 from typing import TYPE_CHECKING
 

@@ -12,7 +12,7 @@ from surefoot.models.model_protocols import TableColumn
 from surefoot.models.model_server import PREDICT_TABLE_REQUEST
 from surefoot.models.rows.answer_checks import check_answers
 
-Value = TypeVar("Value")
+_Value = TypeVar("_Value")
 
 _log = logging.getLogger(__name__)
 _MAX_RESTARTS = 40
@@ -129,7 +129,7 @@ class ChildProcessScorer:
     def _ask(self, verb: str, arguments: list[object], rows: int) -> object:
         return self._run(lambda process, patience: process.call(verb, arguments, patience), rows)
 
-    def _run(self, ask: Callable[[ModelProcess, float], Value], rows: int) -> Value:
+    def _run(self, ask: Callable[[ModelProcess, float], _Value], rows: int) -> _Value:
         """Ask the process, given the longest wait for so many rows [s]; one that is gone is started again next time."""
         with self._lock:
             process = self._running()

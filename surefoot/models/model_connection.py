@@ -42,7 +42,7 @@ class ModelConnection(asyncio.Protocol):
         if self._gone or self._transport is None:
             raise process_messages.PeerClosed("it has closed")
         self._answer = self._loop.create_future()
-        message = process_messages.frame_header(len(body)) + body
+        message = process_messages.encode_message_header(len(body)) + body
         # At once, not when the loop comes round to it: nothing is being written, for there is one question at a time.
         with contextlib.suppress(BlockingIOError):
             message = message[self._end.send(message) :]
@@ -60,7 +60,7 @@ class ModelConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Collect a message; hand it over when it is whole."""
         self._received += data
-        if (whole := process_messages.complete_frame(self._received)) is None:
+        if (whole := process_messages.decode_complete_message(self._received)) is None:
             return
         self._received.clear()
         if self._answer is not None and not self._answer.done():

@@ -1,4 +1,4 @@
-"""Start a model in its own process, so that a crash spares the gateway."""
+"""Start a model in its own process, spawned or forked, so that its crash does not end the gateway."""
 
 import contextlib
 import logging
@@ -83,7 +83,7 @@ def spawn_process(command: Sequence[str]) -> StartProcess:
     return start
 
 
-class ForksProcesses(Protocol):
+class ProcessForker(Protocol):
     """A forkserver."""
 
     def fork(self, arguments: Sequence[str], descriptor: int) -> StartedProcess:
@@ -91,7 +91,7 @@ class ForksProcesses(Protocol):
         ...
 
 
-def fork_process(forkserver: ForksProcesses, arguments: Sequence[str], otherwise: StartProcess) -> StartProcess:
+def fork_process(forkserver: ProcessForker, arguments: Sequence[str], otherwise: StartProcess) -> StartProcess:
     """Give a start function that forks, which takes a tenth of the time; without a forkserver it runs the program."""
 
     def start(descriptor: int) -> StartedProcess:

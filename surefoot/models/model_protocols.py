@@ -1,4 +1,4 @@
-"""Define the interfaces of a loaded model for direct and asynchronous calls."""
+"""Define the interfaces of a loaded model (Model for direct, Predictor for asynchronous calls) and their types."""
 
 import threading
 from collections.abc import Callable

@@ -20,12 +20,12 @@ class PeerSilent(PeerClosed):
     """The other side has sent nothing for longer than the time limit."""
 
 
-def frame_header(length: int) -> bytes:
+def encode_message_header(length: int) -> bytes:
     """Give the header of a message of so many bytes."""
     return _LENGTH.pack(length)
 
 
-def complete_frame(received: bytearray) -> bytes | None:
+def decode_complete_message(received: bytearray) -> bytes | None:
     """Give the received message, or None while part of it is missing.
 
     Raises:

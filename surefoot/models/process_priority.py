@@ -1,4 +1,4 @@
-"""Lower the priority of this process, so that others preempt it at once.
+"""Lower the priority of this process and shorten its time slice, so that others preempt it at once.
 
 Niceness says how large a share of the processor a process gets, not how soon another one gets it back: that one waits
 until the current time slice is over, some milliseconds, which is many requests. Linux from 6.12 on lets a process ask

@@ -1,4 +1,4 @@
-"""Plot each gate's evidence in a rollout over time, against its limit."""
+"""Draw a PNG plot of each gate's evidence over time in a rollout, against the accepted limit."""
 
 import datetime as dt
 import itertools
@@ -16,10 +16,10 @@ from surefoot.reports.plot_style import (
     OUTCOME_COLOURS,
     OUTCOME_MARKERS,
     TEXT_COLOUR,
+    draw_literal_text,
+    encode_png,
     finite_or_none,
-    literal_text,
     new_figure,
-    png_bytes,
     shorten_text,
 )
 
@@ -40,7 +40,7 @@ _LETTER = 0.0125
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 
-def evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
+def draw_evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
     """Draw one row for each gate: estimate and interval over time against the accepted margin, and the e-values.
 
     Args:
@@ -58,8 +58,8 @@ def evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
         "line: estimate, candidate against champion; band: what it may be; shaded: what the owner accepts",
     )
     if not gates:
-        literal_text(figure, LEFT_MARGIN, 0.3, "no gate has given a number at two looks", color=MUTED_COLOUR)
-        return png_bytes(figure)
+        draw_literal_text(figure, LEFT_MARGIN, 0.3, "no gate has given a number at two looks", color=MUTED_COLOUR)
+        return encode_png(figure)
     start, end = looks[0][0], looks[-1][0]
     size, unit = next((row for row in _UNITS if end - start >= 2.0 * row[0]), _UNITS[-1])
     when = dt.datetime.fromtimestamp(start, dt.UTC).strftime("%Y-%m-%d %H:%M")
@@ -68,10 +68,12 @@ def evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
         tall = (_ROW - 0.62) / height
         last = told[-1][1].verdict
         middle = bottom + 0.66 * tall
-        literal_text(figure, LEFT_MARGIN, middle, shorten_text(gate, 16), weight="bold", va="bottom")
-        literal_text(figure, LEFT_MARGIN, middle, shorten_text(last.metric, 20), size=8.5, color=MUTED_COLOUR, va="top")
-        literal_text(figure, LEFT_MARGIN, middle - 0.2 * tall, last.role, size=8.5, color=MUTED_COLOUR, va="top")
-        literal_text(
+        draw_literal_text(figure, LEFT_MARGIN, middle, shorten_text(gate, 16), weight="bold", va="bottom")
+        draw_literal_text(
+            figure, LEFT_MARGIN, middle, shorten_text(last.metric, 20), size=8.5, color=MUTED_COLOUR, va="top"
+        )
+        draw_literal_text(figure, LEFT_MARGIN, middle - 0.2 * tall, last.role, size=8.5, color=MUTED_COLOUR, va="top")
+        draw_literal_text(
             figure, LEFT_MARGIN, bottom + 0.06 * tall, last.outcome, weight="bold", color=OUTCOME_COLOURS[last.outcome]
         )
         times = [(at - start) / size for at, _ in told]
@@ -86,7 +88,7 @@ def evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
         if number == len(gates) - 1:
             axes.set_xlabel(f"{unit} since {when} UTC", color=MUTED_COLOUR, size=8.5)
             beside.set_xlabel(unit, color=MUTED_COLOUR, size=8.5)
-    return png_bytes(figure)
+    return encode_png(figure)
 
 
 def _gates(looks: _GateLooks) -> Mapping[str, list[tuple[float, GateJudged]]]:

@@ -11,7 +11,7 @@ from surefoot.core.incidents.report_deadlines import report_deadlines
 from surefoot.core.incidents.timeline import Moment
 from surefoot.core.triage.triage import Cause
 from surefoot.reports.incident_plots import draw_incident_plots
-from surefoot.reports.page_templates import page_template
+from surefoot.reports.page_templates import load_page_template
 
 _SPANS = (
     (Moment.ONSET, Moment.DETECTED),
@@ -24,7 +24,7 @@ _SPANS = (
 """Parts of the time to detect and to restore."""
 
 
-def incident_headline(report: IncidentReport) -> str:
+def render_headline(report: IncidentReport) -> str:
     """What the incident is, in one line."""
     bad, good = report.incident.version.number, report.good.number if report.good else ""
     if not report.incident.rollback:
@@ -40,12 +40,14 @@ def render_incident_html(report: IncidentReport) -> str:
     Law: every text of the report is escaped; the page names no address outside itself.
     """
     plots = draw_incident_plots(report)
-    return page_template("incident.html").render(**_values(report), plots=plots, data=_data_address)
+    return load_page_template("incident.html").render(**_values(report), plots=plots, data=_data_address)
 
 
 def render_incident_markdown(report: IncidentReport) -> str:
     """The same report as Markdown, without plots; no text of the report can end a cell of its table."""
-    return page_template("incident.md").render(**_values(report), line=markdown_line, cell=markdown_cell)
+    return load_page_template("incident.md").render(
+        **_values(report), line=escape_markdown_line, cell=escape_markdown_cell
+    )
 
 
 def _values(report: IncidentReport) -> dict[str, object]:
@@ -61,13 +63,13 @@ def _values(report: IncidentReport) -> dict[str, object]:
     return {
         "report": report,
         "incident": report.incident,
-        "headline": incident_headline(report),
+        "headline": render_headline(report),
         "state": _state(report),
         "spans": spans,
         "clocks": report_deadlines(aware),
         "facts": _facts(report, aware),
         "time": format_time,
-        "duration": format_span,
+        "duration": format_optional_duration,
         "count": "{:,}".format,
         "money": "{:,.2f}".format,
     }
@@ -93,13 +95,13 @@ def _facts(report: IncidentReport, aware: float) -> list[tuple[str, str]]:
         ("Provider became aware", f"{format_time(aware)} UTC"),
         ("Kind of harm", "for a person to judge"),
         ("Persons affected", units),
-        ("Suspected cause", closed.cause if closed and closed.cause else suspected_cause(report)),
+        ("Suspected cause", closed.cause if closed and closed.cause else describe_suspected_cause(report)),
         ("Corrective action", corrected),
         ("Persons told", "; ".join(f"{one.source or 'not named'}: {one.text}" for one in told) or "none yet"),
     ]
 
 
-def suspected_cause(report: IncidentReport) -> str:
+def describe_suspected_cause(report: IncidentReport) -> str:
     """The cause that was found, or why the incident was opened while none is known."""
     triaged = report.incident.triaged
     if triaged is None or triaged.cause is Cause.UNKNOWN:
@@ -112,7 +114,7 @@ def format_time(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def format_span(seconds: float | None) -> str:
+def format_optional_duration(seconds: float | None) -> str:
     """A time in words."""
     return "not known" if seconds is None else format_duration(seconds)
 
@@ -122,11 +124,11 @@ def _data_address(picture: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(picture).decode("ascii")
 
 
-def markdown_line(text: str) -> str:
+def escape_markdown_line(text: str) -> str:
     """A text as one line of Markdown, in which it is no HTML."""
     return html.escape(" ".join(str(text).split()), quote=False)
 
 
-def markdown_cell(text: str) -> str:
+def escape_markdown_cell(text: str) -> str:
     """A text as one cell of a Markdown table."""
-    return markdown_line(text).replace("|", "\\|")
+    return escape_markdown_line(text).replace("|", "\\|")

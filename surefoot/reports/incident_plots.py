@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.incidents.incident_report import GateEvaluationRow, IncidentReport, VersionTraffic
 from surefoot.core.incidents.timeline import Moment
-from surefoot.reports.plot_style import DARK, LIGHT, Plot, Theme, axis_day, clean_date_axes, finite_or_none
+from surefoot.reports.plot_style import (
+    DARK_THEME,
+    LIGHT_THEME,
+    Plot,
+    PlotTheme,
+    finite_or_none,
+    simplify_date_axes,
+    to_axis_day,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,12 +53,12 @@ def draw_incident_plots(report: IncidentReport) -> tuple[Plot, ...]:
     return tuple(plots)
 
 
-def _plot(title: str, said: str, report: IncidentReport, draw: "Callable[[Axes, Theme], None]") -> Plot:
+def _plot(title: str, said: str, report: IncidentReport, draw: "Callable[[Axes, PlotTheme], None]") -> Plot:
     """One plot in both themes."""
-    return Plot(title, f"{title}: {said}", *(_svg(report, theme, draw) for theme in (LIGHT, DARK)))
+    return Plot(title, f"{title}: {said}", *(_svg(report, theme, draw) for theme in (LIGHT_THEME, DARK_THEME)))
 
 
-def _svg(report: IncidentReport, theme: Theme, draw: "Callable[[Axes, Theme], None]") -> bytes:
+def _svg(report: IncidentReport, theme: PlotTheme, draw: "Callable[[Axes, PlotTheme], None]") -> bytes:
     """Draw one plot; equal input gives equal bytes, so that a report that is written again is the same."""
     import matplotlib as mpl  # noqa: PLC0415 - costs half a second, and most commands draw nothing
     from matplotlib.figure import Figure  # noqa: PLC0415 - same
@@ -61,7 +69,7 @@ def _svg(report: IncidentReport, theme: Theme, draw: "Callable[[Axes, Theme], No
         draw(axes, theme)
         axes.set_xlim(*_window(report))
         _mark(axes, theme, report)
-        clean_date_axes(axes, theme)
+        simplify_date_axes(axes, theme)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "surefoot"})
     return buffer.getvalue()
@@ -76,17 +84,17 @@ def _window(report: IncidentReport) -> tuple[float, float]:
         else [*moments, *(look.at for look in report.looks)]
     )
     room = 0.03 * (max(times) - min(times)) or 60.0
-    return axis_day(min(times) - room), axis_day(max(times) + room)
+    return to_axis_day(min(times) - room), to_axis_day(max(times) + room)
 
 
-def _mark(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
+def _mark(axes: "Axes", theme: PlotTheme, report: IncidentReport) -> None:
     """A line at each moment that matters, with its name where it does not cover the one before."""
     low, high = axes.get_xlim()
     left = -1.0
     for row in report.timeline.rows:
         if row.moment not in _MARKED:
             continue
-        place = axis_day(row.at)
+        place = to_axis_day(row.at)
         if not low <= place <= high:
             continue
         axes.axvline(place, color=theme.quiet, lw=0.9, ls=(0, (2, 2)), zorder=1)
@@ -107,9 +115,9 @@ def _mark(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
             left = share
 
 
-def _evidence(axes: "Axes", theme: Theme, looks: Sequence[GateEvaluationRow]) -> None:
+def _evidence(axes: "Axes", theme: PlotTheme, looks: Sequence[GateEvaluationRow]) -> None:
     """Estimate and interval of each look, and what the owner accepts."""
-    times = [axis_day(look.at) for look in looks]
+    times = [to_axis_day(look.at) for look in looks]
     verdicts = [look.verdict for look in looks]
     middles = [float(v.estimate or 0.0) for v in verdicts]
     lows = [
@@ -142,34 +150,36 @@ def _shares(traffic: Sequence[VersionTraffic], bad: str) -> dict[float, float]:
     return {at: 100.0 * own[at] / count for at, count in sorted(total.items())}
 
 
-def _traffic(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
+def _traffic(axes: "Axes", theme: PlotTheme, report: IncidentReport) -> None:
     """Share of the version that was taken back, below that of the other one."""
     bad = report.incident.version.number
     shares = _shares(report.traffic, bad)
-    times, values = [axis_day(at) for at in shares], list(shares.values())
+    times, values = [to_axis_day(at) for at in shares], list(shares.values())
     axes.fill_between(times, 0.0, values, color=theme.bad, alpha=0.75, lw=0.0, step="post", zorder=2)
     axes.fill_between(times, values, 100.0, color=theme.good, alpha=0.35, lw=0.0, step="post", zorder=2)
     axes.set_ylim(0.0, 100.0)
 
 
-def _errors(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
+def _errors(axes: "Axes", theme: PlotTheme, report: IncidentReport) -> None:
     """Share of failed requests of each version."""
     _lines(axes, theme, report, lambda row: 100.0 * row.failed / row.answers if row.answers else None)
     axes.set_ylim(bottom=0.0)
 
 
-def _latency(axes: "Axes", theme: Theme, report: IncidentReport) -> None:
+def _latency(axes: "Axes", theme: PlotTheme, report: IncidentReport) -> None:
     """Latency of each version."""
     _lines(axes, theme, report, lambda row: row.latency_ms)
     axes.set_ylim(bottom=0.0)
 
 
-def _lines(axes: "Axes", theme: Theme, report: IncidentReport, value: Callable[[VersionTraffic], float | None]) -> None:
+def _lines(
+    axes: "Axes", theme: PlotTheme, report: IncidentReport, value: Callable[[VersionTraffic], float | None]
+) -> None:
     """One line a version."""
     bad = report.incident.version.number
     for version in sorted({row.version for row in report.traffic}):
         drawn = [
-            (axis_day(row.at), found)
+            (to_axis_day(row.at), found)
             for row in report.traffic
             if row.version == version
             if (found := value(row)) is not None

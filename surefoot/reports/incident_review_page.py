@@ -1,16 +1,22 @@
-"""Render the review of an incident and its proposed policy change as Markdown."""
+"""Render the review of an incident as a Markdown page, with the proposed policy change, its gain and its costs."""
 
 from surefoot.core.durations import format_duration
 from surefoot.core.incidents.review.policy_change_ranking import (
     BacktestedPolicy,
     IncidentReview,
-    allowed_false_alarms,
-    describe_outcome,
+    compute_allowed_false_alarms,
+    describe_backtest_outcome,
     format_utc,
 )
 from surefoot.core.incidents.timeline import Moment
-from surefoot.reports.incident_page import format_span, format_time, markdown_cell, markdown_line, suspected_cause
-from surefoot.reports.page_templates import page_template
+from surefoot.reports.incident_page import (
+    describe_suspected_cause,
+    escape_markdown_cell,
+    escape_markdown_line,
+    format_optional_duration,
+    format_time,
+)
+from surefoot.reports.page_templates import load_page_template
 
 
 def render_incident_review(review: IncidentReview) -> str:
@@ -18,7 +24,7 @@ def render_incident_review(review: IncidentReview) -> str:
     report, case = review.report, review.case
     rows = {row.moment: row for row in report.timeline.rows}
     found, sign = rows.get(Moment.DETECTED), rows.get(Moment.FIRST_SIGN)
-    text = page_template("incident_review.md").render(
+    text = load_page_template("incident_review.md").render(
         review=review,
         case=case,
         in_force=review.in_force,
@@ -26,17 +32,17 @@ def render_incident_review(review: IncidentReview) -> str:
         draws=int(review.proposed.trials) if review.proposed else 0,
         detected=f"{format_utc(found.at)}: {found.text}" if found else "The journal does not say what detected it.",
         first_sign={"time": format_utc(sign.at), "text": sign.text} if sign else None,
-        cause=suspected_cause(report) if report.incident.triaged else "",
-        detect=format_span(report.timeline.time_to_detect),
-        restore=format_span(report.timeline.time_to_restore),
-        outcome=lambda one: describe_outcome(case, one),
+        cause=describe_suspected_cause(report) if report.incident.triaged else "",
+        detect=format_optional_duration(report.timeline.time_to_detect),
+        restore=format_optional_duration(report.timeline.time_to_restore),
+        outcome=lambda one: describe_backtest_outcome(case, one),
         gain=describe_gain(review),
         later=_later(review, found.at if found else None),
         costs=describe_costs(review),
         rows=[_row(one) for one in (review.in_force, *review.tried)],
         stop_by=format_utc(case.stop_by),
-        line=markdown_line,
-        cell=markdown_cell,
+        line=escape_markdown_line,
+        cell=escape_markdown_cell,
     )
     return text.strip() + "\n"
 
@@ -64,7 +70,7 @@ def describe_costs(review: IncidentReview) -> list[str]:
     if one is None or one.change is None:
         return []
     before, after = review.bake_alarms
-    allowed = allowed_false_alarms(review.budget, one.trials)
+    allowed = compute_allowed_false_alarms(review.budget, one.trials)
     if review.is_watch:
         bound = (
             f"Bound: at most {review.budget:g} false alarms a year of the watch, as before: what a look may spend"

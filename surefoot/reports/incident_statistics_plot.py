@@ -1,4 +1,4 @@
-"""Plot how long detection and restoration took in incidents and drills."""
+"""Draw a PNG plot of how long detection and restoration took in incidents and drills."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,9 @@ from surefoot.reports.plot_style import (
     MUTED_COLOUR,
     OUTCOME_COLOURS,
     TEXT_COLOUR,
-    literal_text,
+    draw_literal_text,
+    encode_png,
     new_figure,
-    png_bytes,
 )
 
 _HEIGHT = 4.6
@@ -21,7 +21,7 @@ _SHORTEST_S = 0.001
 _TICKS = {0.001: "1 ms", 1.0: "1 s", 60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 864000.0: "10 d", 8640000.0: "100 d"}
 
 
-def incident_statistics_png(
+def draw_incident_statistics_png(
     incidents: Mapping[str, Sequence[Incident]], drills: Mapping[str, Sequence[TimedDrill]] | None = None
 ) -> bytes:
     """Each incident as two marks over the time of its opening: how long it took to detect, and to restore.
@@ -37,8 +37,8 @@ def incident_statistics_png(
     legend = "time from the onset to the detection, and from there until traffic was back"
     figure = new_figure(_HEIGHT, f"Incidents of {models}", legend)
     if not found and not rehearsed:
-        literal_text(figure, LEFT_MARGIN, 0.4, "no incident has a report yet", color=MUTED_COLOUR)
-        return png_bytes(figure)
+        draw_literal_text(figure, LEFT_MARGIN, 0.4, "no incident has a report yet", color=MUTED_COLOUR)
+        return encode_png(figure)
     axes = figure.add_axes((0.09, 0.14, 0.88, 0.66))
     days = [one.at / 86400.0 for one in found]
     marks = (
@@ -66,7 +66,7 @@ def incident_statistics_png(
         axes.spines[side].set_visible(False)
     axes.grid(axis="y", color=MUTED_COLOUR, alpha=0.25, lw=0.6)
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False, fontsize=9.5)
-    return png_bytes(figure)
+    return encode_png(figure)
 
 
 def _restore_times(drills: Mapping[str, Sequence[TimedDrill]]) -> list[tuple[float, float]]:

@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, sel
 
 
 @cache
-def page_template(name: str) -> Template:
+def load_page_template(name: str) -> Template:
     """A template of this package, by the name of its file."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(

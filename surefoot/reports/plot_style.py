@@ -1,4 +1,4 @@
-"""Define the common style of all plots, and encode a figure as PNG."""
+"""Define the style and the drawing functions that all plots share, and encode a figure as PNG."""
 
 import io
 import math
@@ -29,7 +29,7 @@ LEFT_MARGIN = 0.025
 
 
 @dataclass(frozen=True, slots=True)
-class Theme:
+class PlotTheme:
     """Colours of a plot.
 
     Attributes:
@@ -47,8 +47,8 @@ class Theme:
     accepted: str
 
 
-LIGHT = Theme("#1C1D20", "#5D6068", "#C04A00", "#00659A", "#DCEBF5")
-DARK = Theme("#E9E8E4", "#A3A6AE", "#FF9D70", "#6FB8E6", "#1D3444")
+LIGHT_THEME = PlotTheme("#1C1D20", "#5D6068", "#C04A00", "#00659A", "#DCEBF5")
+DARK_THEME = PlotTheme("#E9E8E4", "#A3A6AE", "#FF9D70", "#6FB8E6", "#1D3444")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +85,17 @@ def new_figure(height: float, title: str, legend: str) -> "Figure":
     from matplotlib.figure import Figure  # noqa: PLC0415 - costs half a second, and most runs draw nothing
 
     figure = Figure(figsize=(PAGE_WIDTH_INCHES, height), dpi=PLOT_DPI, facecolor="white")
-    literal_text(figure, LEFT_MARGIN, 1.0 - 0.3 / height, shorten_text(title, 80), size=13, weight="bold")
-    literal_text(figure, LEFT_MARGIN, 1.0 - 0.56 / height, legend, size=9, color=MUTED_COLOUR)
+    draw_literal_text(figure, LEFT_MARGIN, 1.0 - 0.3 / height, shorten_text(title, 80), size=13, weight="bold")
+    draw_literal_text(figure, LEFT_MARGIN, 1.0 - 0.56 / height, legend, size=9, color=MUTED_COLOUR)
     return figure
 
 
-def literal_text(figure: "Figure", x: float, y: float, text: str, **style: object) -> None:
+def draw_literal_text(figure: "Figure", x: float, y: float, text: str, **style: object) -> None:
     """Text as it is written: a dollar sign of a slice's name is no formula."""
     figure.text(x, y, text, **{"size": 10.5, "color": TEXT_COLOUR, "va": "center", **style}, parse_math=False)  # type: ignore[arg-type]
 
 
-def png_bytes(figure: "Figure") -> bytes:
+def encode_png(figure: "Figure") -> bytes:
     """The image; equal input gives equal bytes, so that projecting twice changes nothing."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - same half second
 
@@ -105,12 +105,12 @@ def png_bytes(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def axis_day(at: float) -> float:
+def to_axis_day(at: float) -> float:
     """A time as an axis of dates counts it [days since 1970]."""
     return at / 86400.0
 
 
-def clean_date_axes(axes: "Axes", theme: Theme) -> None:
+def simplify_date_axes(axes: "Axes", theme: PlotTheme) -> None:
     """Few ticks with short dates, no box."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - same half second
 

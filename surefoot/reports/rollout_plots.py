@@ -1,4 +1,4 @@
-"""Draw the inline SVG plots of a rollout's gates and traffic split."""
+"""Draw a rollout's inline SVG plots: the gates' estimates, the values of both versions and the traffic split."""
 
 import io
 import itertools
@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict
 from surefoot.core.journal.events import GateJudged
-from surefoot.reports.plot_style import LIGHT, OUTCOME_MARKERS, Theme, axis_day, clean_date_axes, finite_or_none
+from surefoot.reports.plot_style import (
+    LIGHT_THEME,
+    OUTCOME_MARKERS,
+    PlotTheme,
+    finite_or_none,
+    simplify_date_axes,
+    to_axis_day,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,15 +32,15 @@ _ARMS = (
 )
 """Figures that tell the same of the candidate and of the champion."""
 _VARIABLES = {
-    LIGHT.text: "var(--ink)",
-    LIGHT.quiet: "var(--soft)",
-    LIGHT.bad: "var(--plot-candidate)",
-    LIGHT.good: "var(--plot-champion)",
-    LIGHT.accepted: "var(--plot-accepted)",
+    LIGHT_THEME.text: "var(--ink)",
+    LIGHT_THEME.quiet: "var(--soft)",
+    LIGHT_THEME.bad: "var(--plot-candidate)",
+    LIGHT_THEME.good: "var(--plot-champion)",
+    LIGHT_THEME.accepted: "var(--plot-accepted)",
 }
 """Colours of a plot by the variable of the page's style, which knows light and dark."""
 
-Look = tuple[float, GateJudged]
+TimedGateEvaluation = tuple[float, GateJudged]
 """(time of the look [Unix seconds], what was said)."""
 
 
@@ -52,7 +59,7 @@ class InlinePlot:
     svg: str
 
 
-def draw_gate_band(gate: str, looks: Sequence[Look]) -> InlinePlot | None:
+def draw_gate_estimates(gate: str, looks: Sequence[TimedGateEvaluation]) -> InlinePlot | None:
     """Estimate and interval of one gate at each look against what its owner accepts; None before two numbers."""
     drawn = [look for look in looks if finite_or_none(look[1].verdict.estimate) is not None]
     if len(drawn) < _FEWEST_LOOKS:
@@ -67,7 +74,7 @@ def draw_gate_band(gate: str, looks: Sequence[Look]) -> InlinePlot | None:
     return InlinePlot(title, f"{title}: {said}{limit}; {last.outcome}", svg)
 
 
-def draw_both_versions(gate: str, looks: Sequence[Look]) -> InlinePlot | None:
+def draw_version_values(gate: str, looks: Sequence[TimedGateEvaluation]) -> InlinePlot | None:
     """What one gate measured of candidate and champion at each look; None where it tells no such numbers."""
     for candidate, champion in _ARMS:
         drawn = [
@@ -89,7 +96,7 @@ def draw_both_versions(gate: str, looks: Sequence[Look]) -> InlinePlot | None:
     return InlinePlot(title, f"{title}: {said}", svg)
 
 
-def draw_split(splits: Sequence[tuple[float, float]], until: float) -> InlinePlot | None:
+def draw_traffic_split(splits: Sequence[tuple[float, float]], until: float) -> InlinePlot | None:
     """The candidate's share of the units over time.
 
     Args:
@@ -109,7 +116,7 @@ def _figure(verdict: Verdict, kind: FigureKind) -> float | None:
     return next((finite_or_none(one.value) for one in verdict.figures if one.kind is kind), None)
 
 
-def _svg(draw: "Callable[[Axes, Theme], None]", window: tuple[float, float]) -> str:
+def _svg(draw: "Callable[[Axes, PlotTheme], None]", window: tuple[float, float]) -> str:
     """Draw one plot; equal input gives equal text."""
     import matplotlib as mpl  # noqa: PLC0415 - costs half a second, and most commands draw nothing
     from matplotlib.figure import Figure  # noqa: PLC0415 - same
@@ -117,10 +124,10 @@ def _svg(draw: "Callable[[Axes, Theme], None]", window: tuple[float, float]) -> 
     with mpl.rc_context({"svg.hashsalt": "surefoot", "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure = Figure(figsize=_SIZE, facecolor="none")
         axes = figure.add_axes((0.095, 0.2, 0.885, 0.66), facecolor="none")
-        draw(axes, LIGHT)
+        draw(axes, LIGHT_THEME)
         room = 0.02 * (window[1] - window[0]) or 60.0
-        axes.set_xlim(axis_day(window[0] - room), axis_day(window[1] + room))
-        clean_date_axes(axes, LIGHT)
+        axes.set_xlim(to_axis_day(window[0] - room), to_axis_day(window[1] + room))
+        simplify_date_axes(axes, LIGHT_THEME)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
@@ -130,9 +137,9 @@ def _svg(draw: "Callable[[Axes, Theme], None]", window: tuple[float, float]) -> 
     return text
 
 
-def _band(axes: "Axes", theme: Theme, looks: Sequence[Look]) -> None:
+def _band(axes: "Axes", theme: PlotTheme, looks: Sequence[TimedGateEvaluation]) -> None:
     """Estimate, interval and margin, each stage with evidence of its own; the scale is the owner's."""
-    times = [axis_day(at) for at, _ in looks]
+    times = [to_axis_day(at) for at, _ in looks]
     verdicts = [event.verdict for _, event in looks]
     middles = [float(one.estimate or 0.0) for one in verdicts]
     lows = [_number(one.lower, middle) for one, middle in zip(verdicts, middles, strict=True)]
@@ -169,9 +176,9 @@ def _number(value: float | None, otherwise: float) -> float:
     return otherwise if found is None else found
 
 
-def _two_lines(axes: "Axes", theme: Theme, drawn: Sequence[tuple[float, float, float]]) -> None:
+def _two_lines(axes: "Axes", theme: PlotTheme, drawn: Sequence[tuple[float, float, float]]) -> None:
     """One line a version, told apart by marker and by words as well as by colour."""
-    times = [axis_day(at) for at, _, _ in drawn]
+    times = [to_axis_day(at) for at, _, _ in drawn]
     for column, colour, marker, name in ((1, theme.bad, "o", "candidate"), (2, theme.good, "s", "champion")):
         values = [row[column] for row in drawn]
         axes.plot(times, values, color=colour, lw=1.5, marker=marker, ms=3.0, label=name)
@@ -187,8 +194,8 @@ def _two_lines(axes: "Axes", theme: Theme, drawn: Sequence[tuple[float, float, f
     )
 
 
-def _shares(axes: "Axes", theme: Theme, splits: Sequence[tuple[float, float]], end: float) -> None:
-    times = [axis_day(at) for at, _ in splits] + [axis_day(end)]
+def _shares(axes: "Axes", theme: PlotTheme, splits: Sequence[tuple[float, float]], end: float) -> None:
+    times = [to_axis_day(at) for at, _ in splits] + [to_axis_day(end)]
     values = [share for _, share in splits] + [splits[-1][1]]
     axes.fill_between(times, 0.0, values, color=theme.bad, alpha=0.55, lw=0.0, step="post", zorder=2)
     axes.step(times, values, where="post", color=theme.bad, lw=1.5, zorder=3)

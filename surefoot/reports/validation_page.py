@@ -1,7 +1,7 @@
 """Render the report on one data validation as a self-contained HTML page."""
 
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
-from surefoot.reports.page_templates import page_template
+from surefoot.reports.page_templates import load_page_template
 
 
 def render_validation_page(report: ValidationReport) -> str:
@@ -10,7 +10,7 @@ def render_validation_page(report: ValidationReport) -> str:
     Law: every text of the report is escaped; the page names no address outside itself.
     """
     rows = report.expectations
-    return page_template("validation.html").render(
+    return load_page_template("validation.html").render(
         report=report,
         blocking=[row for row in rows if not row.held and row.severity == "critical"],
         warned=[row for row in rows if not row.held and row.severity != "critical"],

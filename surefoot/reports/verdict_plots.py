@@ -1,4 +1,4 @@
-"""Plot the verdicts of a rollout, overall and for each data slice."""
+"""Draw PNG plots of a rollout's verdicts, and of how much worse the candidate is on each data slice."""
 
 import math
 import textwrap
@@ -14,10 +14,10 @@ from surefoot.reports.plot_style import (
     OUTCOME_COLOURS,
     OUTCOME_MARKERS,
     TEXT_COLOUR,
+    draw_literal_text,
+    encode_png,
     finite_or_none,
-    literal_text,
     new_figure,
-    png_bytes,
     shorten_text,
 )
 
@@ -32,7 +32,7 @@ _HEAD, _FOOT, _PANEL, _LINE = 0.85, 0.2, 1.0, 0.2  # heights [inch]
 _PLOT, _RIGHT = 0.21, 0.79  # where names, pictures and outcomes begin [share of the width]
 
 
-def verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
+def draw_verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
     """One panel a gate: estimate and interval against what the owner accepts, each in its own unit.
 
     Args:
@@ -56,16 +56,16 @@ def verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
         _panel(figure, verdict, top / height, _PANEL / height)
     for verdict, lines in told:
         top -= _LINE
-        literal_text(figure, LEFT_MARGIN, top / height, verdict.gate, weight="bold")
-        literal_text(
+        draw_literal_text(figure, LEFT_MARGIN, top / height, verdict.gate, weight="bold")
+        draw_literal_text(
             figure, _PLOT, top / height, verdict.outcome, weight="bold", color=OUTCOME_COLOURS[verdict.outcome]
         )
         for number, line in enumerate(lines, start=1):
-            literal_text(figure, _PLOT, (top - _LINE * number) / height, line, size=9)
+            draw_literal_text(figure, _PLOT, (top - _LINE * number) / height, line, size=9)
         top -= _LINE * (len(lines) + 0.5)
     if not verdicts:
-        literal_text(figure, LEFT_MARGIN, 0.2, "no gate was judged", color=MUTED_COLOUR)
-    return png_bytes(figure)
+        draw_literal_text(figure, LEFT_MARGIN, 0.2, "no gate was judged", color=MUTED_COLOUR)
+    return encode_png(figure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class _Slice:
         return Outcome.PASS if self.upper <= self.margin else Outcome.INCONCLUSIVE
 
 
-def slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
+def draw_slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
     """A forest plot of slices: how much worse the candidate is on each, against what the owner accepts.
 
     Args:
@@ -103,8 +103,8 @@ def slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> byt
     note = f"the worst {MAX_SLICES} slices; {hidden} more are not shown" if hidden else f"{len(found)} slices"
     figure = new_figure(height, title, f"{note}; worst first; shaded: what the owner accepts")
     if not shown:
-        literal_text(figure, LEFT_MARGIN, 0.35, "no slice could be judged", color=MUTED_COLOUR)
-        return png_bytes(figure)
+        draw_literal_text(figure, LEFT_MARGIN, 0.35, "no slice could be judged", color=MUTED_COLOUR)
+        return encode_png(figure)
     axes = figure.add_axes((0.24, 0.7 / height, 0.5, 1.0 - (_HEAD + 0.7 + _FOOT / 2) / height))
     _scale(axes, [value for row in shown for value in (row.lower, row.upper, row.margin, row.difference)])
     low, high = axes.get_xlim()
@@ -123,7 +123,7 @@ def slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> byt
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_yticks(range(len(shown)), [shorten_text(row.name, 28) for row in shown], size=9.5, parse_math=False)
     axes.set_xlabel("candidate minus champion: right is worse", color=MUTED_COLOUR, size=9.5)
-    return png_bytes(figure)
+    return encode_png(figure)
 
 
 def _slice(row: Mapping[str, object]) -> _Slice | None:
@@ -138,18 +138,18 @@ def _slice(row: Mapping[str, object]) -> _Slice | None:
 def _panel(figure: "Figure", verdict: Verdict, bottom: float, height: float) -> None:
     """One gate: name on the left, picture in the middle, outcome on the right."""
     colour, middle = OUTCOME_COLOURS[verdict.outcome], bottom + 0.62 * height
-    literal_text(figure, LEFT_MARGIN, middle, verdict.gate, weight="bold", va="bottom")
-    literal_text(
+    draw_literal_text(figure, LEFT_MARGIN, middle, verdict.gate, weight="bold", va="bottom")
+    draw_literal_text(
         figure, LEFT_MARGIN, middle, f"{verdict.metric} ({verdict.role})", size=8.5, color=MUTED_COLOUR, va="top"
     )
-    literal_text(figure, _RIGHT, middle, verdict.outcome, weight="bold", color=colour, va="bottom")
+    draw_literal_text(figure, _RIGHT, middle, verdict.outcome, weight="bold", color=colour, va="bottom")
     estimate, margin = finite_or_none(verdict.estimate) or 0.0, finite_or_none(verdict.margin)
     lower, upper = finite_or_none(verdict.lower), finite_or_none(verdict.upper)
     low, high = estimate if lower is None else lower, estimate if upper is None else upper
     said = f"n = {verdict.n:,}"
     if lower is None or upper is None:
         said += ", no interval"
-    literal_text(figure, _RIGHT, middle, said, size=9, color=MUTED_COLOUR, va="top")
+    draw_literal_text(figure, _RIGHT, middle, said, size=9, color=MUTED_COLOUR, va="top")
     axes = figure.add_axes((_PLOT, bottom + 0.42 * height, _RIGHT - _PLOT - 0.025, 0.4 * height))
     _scale(axes, [estimate, low, high, *([] if margin is None else [margin])])
     if margin is not None:

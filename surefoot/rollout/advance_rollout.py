@@ -1,4 +1,4 @@
-"""Advance a rollout step by step, and journal each change that this makes."""
+"""Advance a rollout by one step or until a condition holds; journal each change (an effect) before applying it."""
 
 from collections.abc import Callable
 
@@ -38,7 +38,7 @@ from surefoot.core.journal.events import (
     SetAlias,
     SetSplit,
 )
-from surefoot.core.journal.ledger import Ledger, Rollout, fold_entries, split_of_effect
+from surefoot.core.journal.ledger import Ledger, Rollout, derive_split_from_effect, fold_entries
 from surefoot.core.journal.served_version_events import RollbackTargetChanged
 from surefoot.core.judging.evidence import Evidence, MissingEvidence
 from surefoot.core.judging.evidence_json import encode_evidence
@@ -48,9 +48,9 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.state_machine import decide_action
-from surefoot.rollout.config_files import config_drift_event, write_config
-from surefoot.rollout.decisions.freezes import calendar_change
-from surefoot.rollout.evidence_requests import evidence_requests, rollback_policy
+from surefoot.rollout.config_files import build_config_drift_event, write_config
+from surefoot.rollout.decisions.freezes import find_calendar_freeze_event
+from surefoot.rollout.evidence_requests import evidence_requests, read_stepped_rollback_policy
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.standby import send_standby
 from surefoot.rollout.recovery.table_restores import checkpoint_table
@@ -68,12 +68,12 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
         Unavailable: The world does not answer; the journal says how far things came.
         Conflict: Somebody else moves this rollout.
     """
-    if (frozen := calendar_change(ports, ledger)) is not None:
+    if (frozen := find_calendar_freeze_event(ports, ledger)) is not None:
         return RecordEvent(frozen), ports.append(ledger, frozen)
     rollout = ledger.rollout
     # The way back needs no policy: one that a newer release cannot read must not stand in its way.
     forward = rollout is not None and rollout.opened.kind == RolloutKind.PROMOTION and not rollout.ending
-    policy = parse_policy(rollout.opened.policy) if rollout and forward else rollback_policy(rollout)
+    policy = parse_policy(rollout.opened.policy) if rollout and forward else read_stepped_rollback_policy(rollout)
     action = decide_action(ledger, policy, ports.clock.now())
     match action:
         case FinishEffect():
@@ -83,7 +83,7 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
         case ApplyEffect():
             if (changed := _other_than_deleted(ports, ledger, action.effect)) is not None:
                 return RecordEvent(changed), ports.append(ledger, changed)
-            return action, journal_and_apply(ports, ledger, action.effect)
+            return action, journal_and_apply_effect(ports, ledger, action.effect)
         case RecordEvent():
             return action, ports.append(ledger, action.event)
         case CheckpointData():
@@ -123,7 +123,7 @@ def _gather(ports: Ports, rollout: Rollout, question: EvidenceRequest) -> Eviden
         return MissingEvidence(Outcome.ERROR, f"the evidence cannot be gathered: {error}")
 
 
-def journal_and_apply(ports: Ports, ledger: Ledger, effect: Effect) -> Ledger:
+def journal_and_apply_effect(ports: Ports, ledger: Ledger, effect: Effect) -> Ledger:
     """Journal the intended change, then make it."""
     started = ports.clock.monotonic()
     ledger = ports.append(ledger, EffectIntended(ledger.open, effect))
@@ -160,7 +160,7 @@ def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exceptio
             raise error
     elif isinstance(settle.effect, SetConfig):
         if back or isinstance(error, NewerWrite) or (rollout and rollout.opened.kind == RolloutKind.ROLLBACK):
-            ledger = ports.append(ledger, config_drift_event(ledger.open, settle.effect, error))
+            ledger = ports.append(ledger, build_config_drift_event(ledger.open, settle.effect, error))
     elif back or (rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK):
         ledger = ports.append(ledger, _left_open(ledger.open, settle.effect, error))
     elif isinstance(error, AliasDrift) and settle.effect.alias == "champion":
@@ -241,7 +241,7 @@ def _left_open(rollout: str, effect: SetAlias, error: Exception) -> DriftFound:
 
 def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bool) -> tuple[bool, float]:
     """Move traffic and read it back; whether it had already moved, and when it was acknowledged."""
-    wanted = split_of_effect(ledger, seq, effect)
+    wanted = derive_split_from_effect(ledger, seq, effect)
     traffic, engine = ports.engine(ledger), ledger.engine.abilities.title
     if look and traffic.settled(ledger.model, wanted):
         return True, ports.clock.monotonic()

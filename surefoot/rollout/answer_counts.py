@@ -1,4 +1,4 @@
-"""Record in the journal how many requests each version has answered."""
+"""Journal how many requests each version has answered; tell when this count or the exposure list is due."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from surefoot.rollout.ports import Ports
 
 _MAX_LOG_DELAY_S = 60.0
 """Age at which every answer to a request is in the log: none takes longer [seconds]."""
-CountServedAnswers = Callable[[float, float, float, float], tuple[VersionCounts, ...]]
+_CountServedAnswers = Callable[[float, float, float, float], tuple[VersionCounts, ...]]
 """Counts what versions answered: requests of (since, until], and labels of requests of (labels since, labels until]."""
 
 
-def is_count_due(ledger: Ledger, now: float) -> bool:
+def is_answer_count_due(ledger: Ledger, now: float) -> bool:
     """Whether a rollout has ended since the last count, and all that was answered before its end is in the log."""
     return bool(ledger.uncounted) and not ledger.open and now >= ledger.ended_at + 2.0 * _MAX_LOG_DELAY_S
 
@@ -23,7 +23,7 @@ def is_exposure_list_due(ledger: Ledger, now: float) -> bool:
 
 
 def journal_answer_counts(
-    ports: Ports, model: str, maturity: float, count: CountServedAnswers, *, always: bool = False
+    ports: Ports, model: str, maturity: float, count: _CountServedAnswers, *, always: bool = False
 ) -> Ledger:
     """Count what each version has answered since the last count, and journal it; each request is counted once.
 
@@ -39,7 +39,7 @@ def journal_answer_counts(
         StaleLedger: Another process has appended to the journal meanwhile.
     """
     ledger, now = ports.ledger(model), ports.clock.now()
-    if not always and not is_count_due(ledger, now):
+    if not always and not is_answer_count_due(ledger, now):
         return ledger
     last = ledger.counted
     since, labels_since = (last.until, last.labels_until) if last else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Start a rollout for a version that the registry marks as candidate."""
+"""Open and end the rollouts that the registry requests by marking a version as candidate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,7 +79,7 @@ def end_withdrawn_rollout(ports: Ports, model: str, view: RegistryView) -> str:
     return reason
 
 
-def needs_fresh_view(ledger: Ledger, view: RegistryView) -> bool:
+def needs_fresh_registry_view(ledger: Ledger, view: RegistryView) -> bool:
     """Whether something would follow from what the registry said a moment ago, so that it is read again first."""
     rollout = ledger.rollout
     withdrawn = rollout is not None and bool(_withdrawal_reason(rollout, view, ledger.model))
@@ -104,7 +104,7 @@ def _promotes(rollout: Rollout, number: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedCandidate:
+class CandidateResult:
     """The result of one model's candidate requests: the version whose rollout was opened, and messages.
 
     Attributes:
@@ -118,7 +118,7 @@ class OpenedCandidate:
 
 def open_requested_rollout(
     ports: Ports, model: str, view: RegistryView, request: Callable[[CandidateRequest], PromotionRequest], facts: object
-) -> OpenedCandidate:
+) -> CandidateResult:
     """Open a rollout for the first candidate request that can be accepted; each refusal is journalled once.
 
     Args:
@@ -132,11 +132,11 @@ def open_requested_rollout(
     lines: list[str] = []
     asked = candidate_requests(view)
     if not asked and (miss := view.similar_alias(_CANDIDATE_ALIAS)):
-        return OpenedCandidate(lines=(miss,))
+        return CandidateResult(lines=(miss,))
     for position, wish in enumerate(asked):
         if _is_settled(ledger, wish):
             if ledger.rollout is not None:
-                return OpenedCandidate(lines=tuple(lines))  # it has what it asks for; the others wait for its end
+                return CandidateResult(lines=tuple(lines))  # it has what it asks for; the others wait for its end
             continue
         mark = canonical_digest(
             {"champion": ledger.champion.digest if ledger.champion else "", "facts": facts, "view": _plain(view)}
@@ -154,7 +154,7 @@ def open_requested_rollout(
             waits = f"; {' and '.join(waiting)} waits" if waiting else ""
             open_promotion(ports, replace(asked_for, reason=f"{asked_for.reason}{waits}", source=wish.source))
         except RolloutInProgress as error:
-            return OpenedCandidate(lines=(*lines, str(error)))
+            return CandidateResult(lines=(*lines, str(error)))
         except Rejected as error:
             reason = clean_reason(str(error)).text
             if known is None or known.reason != reason:
@@ -162,11 +162,11 @@ def open_requested_rollout(
             ledger = ports.append(ports.ledger(model), CandidateRefused(wish.number, wish.source, reason, mark))
             continue
         except SurefootError as error:  # the registry is down, or the version is not ready: the next tick tries again
-            return OpenedCandidate(lines=(*lines, f"version {wish.number} is not opened yet: {error}"))
-        return OpenedCandidate(
+            return CandidateResult(lines=(*lines, f"version {wish.number} is not opened yet: {error}"))
+        return CandidateResult(
             wish.number, (*lines, *(f"{one} waits: version {wish.number} is taken first" for one in waiting))
         )
-    return OpenedCandidate(lines=tuple(lines))
+    return CandidateResult(lines=tuple(lines))
 
 
 def _plain(view: RegistryView) -> dict[str, object]:

@@ -1,9 +1,9 @@
-"""Evaluate a serving champion, and react when it has become worse."""
+"""Evaluate a serving champion at intervals (its watch), and react when it has become worse."""
 
 from dataclasses import dataclass
 from math import floor
 
-from surefoot.core.champion_watch.day_counts import DAY_S, LabelValue
+from surefoot.core.champion_watch.day_counts import DAY_S, BoundedLabelValue
 from surefoot.core.champion_watch.early_signals import SignalReading, compute_champion_signals
 from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import Rejected, StaleLedger
@@ -30,7 +30,7 @@ _LEVEL_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedChampion:
+class _WatchedChampion:
     """A champion that its policy has watched.
 
     Attributes:
@@ -46,7 +46,7 @@ class WatchedChampion:
     watch: Watch
 
 
-def watched_champion(ledger: Ledger) -> WatchedChampion | None:
+def find_watched_champion(ledger: Ledger) -> _WatchedChampion | None:
     """The champion of a model, where it was promoted under a policy that has it watched, and no rollout is open.
 
     Raises:
@@ -60,7 +60,7 @@ def watched_champion(ledger: Ledger) -> WatchedChampion | None:
         if promotion.stage not in {Stage.PROMOTED, Stage.FAST_PROMOTED}:
             continue
         policy = parse_policy(promotion.opened.policy)
-        return None if policy.watch is None else WatchedChampion(rollout, promotion, policy, policy.watch)
+        return None if policy.watch is None else _WatchedChampion(rollout, promotion, policy, policy.watch)
     return None
 
 
@@ -70,7 +70,7 @@ def next_evaluation_time(ledger: Ledger) -> float | None:
     Raises:
         Violation: The policy in the journal cannot be read by this release.
     """
-    watched = watched_champion(ledger)
+    watched = find_watched_champion(ledger)
     if watched is None:
         return None
     began = ledger.watch.at if ledger.watch.rollout == watched.rollout else watched.promotion.entered_at
@@ -84,7 +84,7 @@ def evaluate_champion(ports: Ports, model: str) -> Ledger:
         Rejected: The champion is not watched.
     """
     ledger = ports.ledger(model)
-    watched = watched_champion(ledger)
+    watched = find_watched_champion(ledger)
     if watched is None or ledger.champion is None:
         raise Rejected(
             f"no champion of {model} is watched: its policy had no 'watch' when it was promoted, or a rollout is open"
@@ -92,9 +92,9 @@ def evaluate_champion(ports: Ports, model: str) -> Ledger:
     now, champion, proven = ports.clock.now(), ledger.champion, ledger.target()
     worse: list[Verdict] = []
     if proven is not None:
-        level = watch_thresholds(watched.policy, watched.watch)
+        level = compute_watch_thresholds(watched.policy, watched.watch)
         opened = (watched.promotion.opened.suite_digest, watched.rollout, watched.promotion.opened_at)
-        for question in watch_requests(watched.policy, watched.watch, champion, proven, now, opened):
+        for question in build_watch_evidence_requests(watched.policy, watched.watch, champion, proven, now, opened):
             evidence = ports.evidence_source.gather(question)
             verdict = judge(question.gate, evidence, level)
             judged = ChampionJudged(
@@ -121,31 +121,31 @@ def evaluate_champion(ports: Ports, model: str) -> Ledger:
 
 
 def read_champion_signals(
-    ports: Ports, model: str, watched: WatchedChampion, champion: Version, now: float
+    ports: Ports, model: str, watched: _WatchedChampion, champion: Version, now: float
 ) -> tuple[SignalReading, ...]:
     """Compare the champion with its own past, as of a moment [Unix seconds]."""
     maturity = _label_delay(watched)
     until, matured = floor(now / DAY_S) - 1, floor((now - maturity) / DAY_S) - 1
-    value = watched_label_value(watched.policy)
+    value = _watched_label_value(watched.policy)
     days = ports.count_days(model, champion.number, maturity, watched.watch.ignored, until, value)
     per_year = watched.watch.false_alarms * (1.0 - _LEVEL_SHARE if watched.watch.gates else 1.0)
     return compute_champion_signals(days, until, matured, per_year, value)
 
 
-def watched_label_value(policy: Policy) -> LabelValue | None:
+def _watched_label_value(policy: Policy) -> BoundedLabelValue | None:
     """The value that the first gate on a value follows; None where a policy has none."""
     for gate in policy.gates.values():
         if isinstance(gate, ValueGate):
-            return LabelValue(gate.column, gate.floor, gate.cap, gate.higher_is_better)
+            return BoundedLabelValue(gate.column, gate.floor, gate.cap, gate.higher_is_better)
     return None
 
 
-def _label_delay(watched: WatchedChampion) -> float:
+def _label_delay(watched: _WatchedChampion) -> float:
     """Age at which every gate's labels count [seconds]."""
     return max((gate.maturity for gate in watched.policy.gates.values()), default=0.0)
 
 
-def watch_requests(
+def build_watch_evidence_requests(
     policy: Policy, watch: Watch, champion: Version, proven: Version, now: float, promotion: tuple[str, str, float]
 ) -> tuple[EvidenceRequest, ...]:
     """The requests for evidence on the champion, compared with the proven-good version before it.
@@ -180,7 +180,7 @@ def watch_requests(
     )
 
 
-def watch_thresholds(policy: Policy, watch: Watch) -> DecisionThresholds:
+def compute_watch_thresholds(policy: Policy, watch: Watch) -> DecisionThresholds:
     """Decision thresholds for a watch without an end: at most so many false alarms a year, over all gates."""
     alpha = min(watch.false_alarms * _LEVEL_SHARE, 0.5) / max(len(watch.gates), 1)
     return DecisionThresholds(
@@ -193,7 +193,7 @@ def watch_thresholds(policy: Policy, watch: Watch) -> DecisionThresholds:
 
 
 def _react(
-    ports: Ports, ledger: Ledger, watched: WatchedChampion, worse: list[Verdict], alarms: list[SignalReading]
+    ports: Ports, ledger: Ledger, watched: _WatchedChampion, worse: list[Verdict], alarms: list[SignalReading]
 ) -> Ledger:
     """Open an incident, and take the champion back, where the policy says so."""
     model, champion = ledger.model, ledger.champion
@@ -245,7 +245,7 @@ def _recent(ledger: Ledger, ports: Ports) -> set[tuple[str, str]]:
     return {key for key, at in ledger.watch.incidents.items() if now - at < _REPEAT_S}
 
 
-def _open_incident(ports: Ports, ledger: Ledger, watched: WatchedChampion, trigger: str, reason: str) -> Ledger:
+def _open_incident(ports: Ports, ledger: Ledger, watched: _WatchedChampion, trigger: str, reason: str) -> Ledger:
     """Journal an incident, unless the same trouble of the same champion has one that is not old."""
     champion = ledger.champion
     if champion is None or (watched.rollout, trigger) in _recent(ledger, ports):
@@ -256,7 +256,7 @@ def _open_incident(ports: Ports, ledger: Ledger, watched: WatchedChampion, trigg
     return _append_finding(ports, ledger, opened)
 
 
-def retraining_to_start(ledger: Ledger) -> tuple[str, str] | None:
+def find_retraining_to_start(ledger: Ledger) -> tuple[str, str] | None:
     """The deployment that an incident of the champion's promotion wants started, and a key by which it starts once.
 
     The key is the same for a month, so that trouble that goes on does not train one version after the other.

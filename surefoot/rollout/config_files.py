@@ -1,14 +1,14 @@
-"""Store and write the configuration files that are deployed with a version."""
+"""Store and write the configuration files that are deployed with a version; describe a failed write as drift."""
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown
-from surefoot.core.journal.bundled_files import BundledFile, SetConfig, config_drift_name
+from surefoot.core.journal.bundled_files import BundledFile, SetConfig, format_config_drift_name
 from surefoot.core.journal.events import DriftFound
 from surefoot.core.policy.policy_types import Policy
 from surefoot.rollout.ports import Ports
 
 
-def resolve_bundle(ports: Ports, policy: Policy, candidate: Version) -> tuple[BundledFile, ...]:
+def store_config_bundle(ports: Ports, policy: Policy, candidate: Version) -> tuple[BundledFile, ...]:
     """Store the candidate's configuration files, and the files that they replace, before its rollout is opened.
 
     Raises:
@@ -47,9 +47,9 @@ def write_config(ports: Ports, effect: SetConfig) -> bool:
     return False
 
 
-def config_drift_event(rollout: str, effect: SetConfig, error: Exception) -> DriftFound:
+def build_config_drift_event(rollout: str, effect: SetConfig, error: Exception) -> DriftFound:
     """The event that records that a configuration file could not be written."""
-    return DriftFound(rollout, config_drift_name(effect.name), short_digest(effect.content), str(error))
+    return DriftFound(rollout, format_config_drift_name(effect.name), short_digest(effect.content), str(error))
 
 
 def short_digest(content: str) -> str:

@@ -1,4 +1,4 @@
-"""Run operations without making changes, to tell what they would change."""
+"""Run operations without making changes, to tell what they would change or how a promotion would be judged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ _BEFORE_TRAFFIC = {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING}
 """Stages in which versions are asked about logged requests, and nothing else is done."""
 
 
-class ChangeWanted(Exception):
+class WantedChange(Exception):
     """A use case was about to change something, or to do costly work; the message says what.
 
     It is no SurefootError: a use case handles those, and this one ends it.
@@ -27,7 +27,7 @@ class ChangeWanted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOnlyJournal:
+class _ReadOnlyJournal:
     """A journal that refuses to append."""
 
     journal: Journal
@@ -44,13 +44,13 @@ class ReadOnlyJournal:
         """Refuse.
 
         Raises:
-            ChangeWanted: Always.
+            WantedChange: Always.
         """
-        raise ChangeWanted(f"{model}: {kind}")
+        raise WantedChange(f"{model}: {kind}")
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOnlyRegistry:
+class _ReadOnlyRegistry:
     """A registry that refuses to change, and to download what a version is resolved from."""
 
     registry: Registry
@@ -59,9 +59,9 @@ class ReadOnlyRegistry:
         """Refuse: it downloads the whole artifact.
 
         Raises:
-            ChangeWanted: Always.
+            WantedChange: Always.
         """
-        raise ChangeWanted(f"{model}: version {number} is wanted")
+        raise WantedChange(f"{model}: version {number} is wanted")
 
     def view(self, model: str) -> RegistryView:
         """Everything that the registry says of a model."""
@@ -75,13 +75,13 @@ class ReadOnlyRegistry:
         """Refuse.
 
         Raises:
-            ChangeWanted: Always.
+            WantedChange: Always.
         """
-        raise ChangeWanted(f"{model}: alias {alias} is to point to {number or 'nothing'}")
+        raise WantedChange(f"{model}: alias {alias} is to point to {number or 'nothing'}")
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOnlyTraffic:
+class _ReadOnlyTraffic:
     """An engine that refuses to shift."""
 
     traffic: Traffic
@@ -98,41 +98,41 @@ class ReadOnlyTraffic:
         """Refuse.
 
         Raises:
-            ChangeWanted: Always.
+            WantedChange: Always.
         """
-        raise ChangeWanted(f"{model}: generation {split.generation} is to be served")
+        raise WantedChange(f"{model}: generation {split.generation} is to be served")
 
 
-class NoEvidence:
+class _NoEvidence:
     """Evidence that refuses to be gathered: it reads logs, and loads models."""
 
     def gather(self, question: EvidenceRequest) -> Evidence:
         """Refuse.
 
         Raises:
-            ChangeWanted: Always.
+            WantedChange: Always.
         """
-        raise ChangeWanted(f"{question.model}: a look is due")
+        raise WantedChange(f"{question.model}: a look is due")
 
 
 def _no_trial(model: str, version: Version) -> str:
-    raise ChangeWanted(f"{model}: version {version.number} is to be tried")
+    raise WantedChange(f"{model}: version {version.number} is to be tried")
 
 
 def _read_only(ports: Ports) -> Ports:
-    """The same outside world, which no use case can change: the attempt raises ChangeWanted."""
+    """The same outside world, which no use case can change: the attempt raises WantedChange."""
     return replace(
         ports,
-        journal=ReadOnlyJournal(ports.journal),
-        registry=ReadOnlyRegistry(ports.registry),
-        traffic=ReadOnlyTraffic(ports.traffic),
-        other_engine=lambda choice: ReadOnlyTraffic(ports.other_engine(choice)),
-        evidence_source=NoEvidence(),
+        journal=_ReadOnlyJournal(ports.journal),
+        registry=_ReadOnlyRegistry(ports.registry),
+        traffic=_ReadOnlyTraffic(ports.traffic),
+        other_engine=lambda choice: _ReadOnlyTraffic(ports.other_engine(choice)),
+        evidence_source=_NoEvidence(),
         trial=_no_trial,
     )
 
 
-def wanted_change(use_case: Callable[[Ports], object], ports: Ports) -> str:
+def find_wanted_change(use_case: Callable[[Ports], object], ports: Ports) -> str:
     """The first change that an operation would make, in words; empty when it would change nothing.
 
     Args:
@@ -144,13 +144,13 @@ def wanted_change(use_case: Callable[[Ports], object], ports: Ports) -> str:
     """
     try:
         use_case(_read_only(ports))
-    except ChangeWanted as wanted:
+    except WantedChange as wanted:
         return str(wanted)
     return ""
 
 
 @dataclass(frozen=True, slots=True)
-class OverlayJournal:
+class _OverlayJournal:
     """A journal whose new entries are kept in memory alone."""
 
     journal: Journal
@@ -175,7 +175,7 @@ class OverlayJournal:
 
 
 @dataclass(frozen=True, slots=True)
-class _ResolvingRegistry(ReadOnlyRegistry):
+class _ResolvingRegistry(_ReadOnlyRegistry):
     """A registry that refuses to change, and resolves versions."""
 
     def resolve(self, model: str, number: str) -> Version:
@@ -219,13 +219,13 @@ def try_promotion(
     Raises:
         Rejected: The promotion would not be opened, or no version serves yet.
     """
-    journal = OverlayJournal(ports.journal)
+    journal = _OverlayJournal(ports.journal)
     dry = replace(
         ports,
         journal=journal,
         registry=_ResolvingRegistry(ports.registry),
-        traffic=ReadOnlyTraffic(ports.traffic),
-        other_engine=lambda choice: ReadOnlyTraffic(ports.other_engine(choice)),
+        traffic=_ReadOnlyTraffic(ports.traffic),
+        other_engine=lambda choice: _ReadOnlyTraffic(ports.other_engine(choice)),
         set_fallback=lambda _model, _fallback: None,
         set_standby=lambda _model, _generation, _standby, *, going_back: None,  # noqa: ARG005 - the port's
     )
@@ -233,7 +233,7 @@ def try_promotion(
         raise Rejected(f"rollout {opened.opened.rollout} of {model} is open ({opened.stage}): try again after its end")
     try:
         open_promotion(dry, request)
-    except ChangeWanted as wanted:
+    except WantedChange as wanted:
         if dry.ledger(model).rollout is None:
             raise Rejected(
                 f"no version of {model} is served yet ({wanted}): 'reconcile' does that within a tick, then try again"

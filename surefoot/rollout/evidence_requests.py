@@ -1,4 +1,4 @@
-"""Build the requests for the evidence that a rollout's gates need next."""
+"""Build the evidence requests that a rollout's gates, also those of a stepped rollback, need next."""
 
 from surefoot.core.actions import (
     JudgeGates,
@@ -13,7 +13,7 @@ from surefoot.core.policy.violations import Violation
 from surefoot.core.state_machine import decide_action
 
 
-def rollback_policy(rollout: Rollout | None) -> Policy | None:
+def read_stepped_rollback_policy(rollout: Rollout | None) -> Policy | None:
     """The policy whose gates judge the steps of a rollback; None where no gate judges them, or it cannot be read."""
     if rollout is None or rollout.opened.stepped is None or rollout.ending:
         return None

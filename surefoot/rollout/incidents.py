@@ -1,4 +1,4 @@
-"""Open an incident for each rolled-back version, and journal how it is handled."""
+"""Open incidents for rolled-back versions and for drift, and journal their notes, closing and evidence holds."""
 
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.errors import NotFound, Rejected
@@ -7,7 +7,7 @@ from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.watch_events import IncidentOpened
-from surefoot.core.registry_drift.drift_events import drift_trigger
+from surefoot.core.registry_drift.drift_events import drift_incident_trigger
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.rollout_commands import retry_on_conflict
 
@@ -51,7 +51,7 @@ def open_drift_incidents(ports: Ports, ledger: Ledger) -> Ledger:
         reason = f"{drift.what} should be {drift.expected}: {drift.seen}"
         if drift.what.startswith("alias "):
             reason += "; MLflow does not record who has moved it"
-        event = IncidentOpened(name, (promoted or [""])[-1], champion, drift_trigger(drift.what), reason)
+        event = IncidentOpened(name, (promoted or [""])[-1], champion, drift_incident_trigger(drift.what), reason)
         ledger = ports.append(ledger, event)
     return ledger
 
@@ -93,7 +93,7 @@ def find_incident(ledger: Ledger, begins: str = "") -> Incident:
     return found[-1]
 
 
-def add_note(ports: Ports, model: str, event: IncidentNoted) -> Ledger:
+def add_incident_note(ports: Ports, model: str, event: IncidentNoted) -> Ledger:
     """Journal a note of an incident, also of one that is closed.
 
     Raises:
@@ -128,7 +128,7 @@ def close_incident(ports: Ports, model: str, event: IncidentClosed) -> Ledger:
     return retry_on_conflict(close)
 
 
-def lift_hold(ports: Ports, model: str, name: str, reason: str) -> Ledger:
+def lift_evidence_hold(ports: Ports, model: str, name: str, reason: str) -> Ledger:
     """Journal that the evidence of an incident may expire as everything else does.
 
     Raises:

@@ -1,20 +1,24 @@
-"""Find where registry, traffic split or files differ from the journal."""
+"""Find, journal and repair differences (drift) of registry, traffic split and files from the journal."""
 
 from dataclasses import replace
 
 from surefoot.core.domain import RegistryView, RolloutKind, Split, Version
 from surefoot.core.errors import AliasDrift, Rejected
-from surefoot.core.journal.bundled_files import config_drift_name
-from surefoot.core.journal.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
+from surefoot.core.journal.bundled_files import format_config_drift_name
+from surefoot.core.journal.events import LIVE_SPLIT_DRIFT_NAME, DriftFound, DriftResolved
 from surefoot.core.journal.ledger import Ledger
-from surefoot.core.registry_drift.drift_events import CHAMPION_DRIFT, SERVED_VERSION, served_version_drift
-from surefoot.core.rollback.bundle_effects import config_files_of
+from surefoot.core.registry_drift.drift_events import (
+    CHAMPION_DRIFT_NAME,
+    SERVED_VERSION_DRIFT_PREFIX,
+    served_version_drift_name,
+)
+from surefoot.core.rollback.config_file_effects import config_files_for_version
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.rollout.config_files import short_digest
 from surefoot.rollout.ports import Ports
 
 
-def journal_behind_gateway_message(model: str, head: int, generation: int, engine: str = "the gateway") -> str:
+def describe_journal_behind_gateway(model: str, head: int, generation: int, engine: str = "the gateway") -> str:
     """What it means that an engine's generation, which is an entry's number, is above the journal's head."""
     return (
         f"the journal of {model} has {head} entries, but {engine} serves what entry {generation} asked for: entries"
@@ -22,7 +26,7 @@ def journal_behind_gateway_message(model: str, head: int, generation: int, engin
     )
 
 
-def pending_alias_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
+def list_pending_alias_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
     """Registry changes of ours that could not be made yet and are repeated."""
     return tuple(drift for drift in ledger.drifts.values() if drift.alias and drift.repeat)
 
@@ -34,7 +38,7 @@ def repeat_alias_changes(ports: Ports, ledger: Ledger) -> Ledger:
         Unavailable: The registry does not answer.
         Conflict: Another process has appended to the journal.
     """
-    for drift in pending_alias_changes(ledger):
+    for drift in list_pending_alias_changes(ledger):
         if drift.alias == "champion" and ledger.champion and ledger.champion.number != drift.number:
             ledger = _resolve(ports, ledger, drift, "a later rollout has decided otherwise")
             continue
@@ -73,7 +77,7 @@ def journal_champion_drift(ports: Ports, ledger: Ledger, view: RegistryView | No
     champion = ledger.champion
     if champion is None or ledger.intent or _sets_aliases_itself(ledger):
         return ledger
-    known = ledger.drifts.get(CHAMPION_DRIFT)
+    known = ledger.drifts.get(CHAMPION_DRIFT_NAME)
     live = ports.registry.alias(ledger.model, "champion") if view is None else view.aliases.get("champion")
     if live == champion.number:
         return ledger if known is None else _resolve(ports, ledger, known, f"it points to version {live}")
@@ -81,7 +85,7 @@ def journal_champion_drift(ports: Ports, ledger: Ledger, view: RegistryView | No
     if known is not None and (known.repeat or known.seen == seen):
         return ledger
     return ports.append(
-        ledger, DriftFound("", CHAMPION_DRIFT, champion.number, seen, "champion", champion.number, live)
+        ledger, DriftFound("", CHAMPION_DRIFT_NAME, champion.number, seen, "champion", champion.number, live)
     )
 
 
@@ -101,15 +105,17 @@ def journal_version_drift(ports: Ports, ledger: Ledger, view: RegistryView) -> L
             ledger = ports.append(ledger, DriftFound("", what, expected, seen))
         elif known is not None and not seen:
             ledger = _resolve(ports, ledger, known, "it is there again")
-    for what in [what for what in ledger.drifts if what.startswith(SERVED_VERSION) and what not in found]:
+    for what in [what for what in ledger.drifts if what.startswith(SERVED_VERSION_DRIFT_PREFIX) and what not in found]:
         ledger = _resolve(ports, ledger, ledger.drifts[what], f"version {champion.number} is served now")
     return ledger
 
 
-def champion_agrees(ledger: Ledger, view: RegistryView) -> bool:
+def is_champion_as_journalled(ledger: Ledger, view: RegistryView) -> bool:
     """Whether a registry says of the champion what the journal says, and no difference of it is open."""
     champion = ledger.champion
-    if champion is None or any(drift.alias or name.startswith(SERVED_VERSION) for name, drift in ledger.drifts.items()):
+    if champion is None or any(
+        drift.alias or name.startswith(SERVED_VERSION_DRIFT_PREFIX) for name, drift in ledger.drifts.items()
+    ):
         return False
     whole = not any(seen for _, seen in _version_differences(champion, view).values())
     return whole and view.aliases.get("champion") == champion.number
@@ -126,8 +132,8 @@ def _version_differences(champion: Version, view: RegistryView) -> dict[str, tup
     tag = view.data_digests.get(number, "")
     edited = "" if gone or tag == champion.data_digest else f"it says {tag or 'nothing'}"
     return {
-        served_version_drift(number): ("in the registry", missing),
-        f"{served_version_drift(number)}, tag surefoot.data_digest": (champion.data_digest or "not set", edited),
+        served_version_drift_name(number): ("in the registry", missing),
+        f"{served_version_drift_name(number)}, tag surefoot.data_digest": (champion.data_digest or "not set", edited),
     }
 
 
@@ -138,7 +144,7 @@ def _sets_aliases_itself(ledger: Ledger) -> bool:
     return back or (rollout is not None and rollout.drifted)
 
 
-def split_mismatch(ledger: Ledger, live: Split | None) -> str:
+def describe_split_mismatch(ledger: Ledger, live: Split | None) -> str:
     """What the engine serves instead of the journal's split, in one clause; empty when they agree."""
     if ledger.split is None or ledger.split.routes_same_as(live):
         return ""
@@ -155,15 +161,15 @@ def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Led
     """
     if ledger.split is None or ledger.open or ledger.intent or ledger.drills.live:
         return ledger
-    if ledger.engine.name is EngineName.ALIAS and CHAMPION_DRIFT in ledger.drifts:
+    if ledger.engine.name is EngineName.ALIAS and CHAMPION_DRIFT_NAME in ledger.drifts:
         return ledger  # the alias is the split: one drift of it is enough
-    known = ledger.drifts.get(LIVE_SPLIT_DRIFT)
+    known = ledger.drifts.get(LIVE_SPLIT_DRIFT_NAME)
     if ledger.split.routes_same_as(live):
         return ledger if known is None else _resolve(ports, ledger, known, _serves(ledger, live))
     seen = _serves(ledger, live)
     if known is not None and known.seen == seen:
         return ledger
-    return ports.append(ledger, DriftFound("", LIVE_SPLIT_DRIFT, _words(ledger.split), seen))
+    return ports.append(ledger, DriftFound("", LIVE_SPLIT_DRIFT_NAME, _words(ledger.split), seen))
 
 
 def journal_config_drift(ports: Ports, ledger: Ledger) -> Ledger:
@@ -175,8 +181,8 @@ def journal_config_drift(ports: Ports, ledger: Ledger) -> Ledger:
     """
     if ledger.champion is None or ledger.open or ledger.intent:
         return ledger
-    for file, (name, content) in config_files_of(ledger, ledger.champion).items():
-        what = config_drift_name(name)
+    for file, (name, content) in config_files_for_version(ledger, ledger.champion).items():
+        what = format_config_drift_name(name)
         known, live = ledger.drifts.get(what), ports.bundled.current_digest(file)
         seen = f"{file} holds {short_digest(live)}"
         if live == content and known is not None:

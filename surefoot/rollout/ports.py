@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from surefoot.core.approvals.version_claims import VersionClaims, VersionFacts
-from surefoot.core.champion_watch.day_counts import DayCounts, LabelValue
+from surefoot.core.champion_watch.day_counts import BoundedLabelValue, DayCounts
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken, Rejected
 from surefoot.core.fallback import FallbackVersion
@@ -25,7 +25,12 @@ def _untried(_model: str, _version: Version) -> str:
 
 
 def _no_days(
-    _model: str, _champion: str, _maturity: float, _ignored: Sequence[str], _until: int, _value: LabelValue | None
+    _model: str,
+    _champion: str,
+    _maturity: float,
+    _ignored: Sequence[str],
+    _until: int,
+    _value: BoundedLabelValue | None,
 ) -> Sequence[DayCounts]:
     return ()
 
@@ -70,7 +75,7 @@ def _no_freeze() -> FreezeBegan | None:
     """Freeze nothing: there is no calendar."""
 
 
-class SetStandby(Protocol):
+class _SetStandby(Protocol):
     """Names the version that answers what the champion fails, of the split of one generation; None names none."""
 
     def __call__(self, model: str, generation: int, standby: Version | None, *, going_back: bool) -> None:
@@ -94,9 +99,11 @@ class Ports:
     actor: str
     trial: Callable[[str, Version], str] = _untried
     """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
-    count_days: Callable[[str, str, float, Sequence[str], int, LabelValue | None], Sequence[DayCounts]] = _no_days
+    count_days: Callable[[str, str, float, Sequence[str], int, BoundedLabelValue | None], Sequence[DayCounts]] = (
+        _no_days
+    )
     """Counts the latest days of a model: (model, champion, maturity of labels, ignored columns, last day, value)."""
-    set_standby: SetStandby = _no_standby
+    set_standby: _SetStandby = _no_standby
     """Names the version that answers what the champion fails."""
     is_deleted: Callable[[str, str], bool] = _not_deleted
     """Whether the registry says within a moment that (model, number) is deleted; False when it says nothing."""

@@ -1,4 +1,4 @@
-"""Reconcile rollouts with what scheduler, registry and gateway now say."""
+"""Reconcile rollouts with the present state of scheduler, registry and gateway, and tell what each one needs next."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ from surefoot.core.state_machine import decide_action
 from surefoot.rollout.advance_rollout import advance_rollout
 from surefoot.rollout.incidents import open_drift_incidents
 from surefoot.rollout.journal_differences import (
-    champion_agrees,
+    describe_split_mismatch,
+    is_champion_as_journalled,
     journal_champion_drift,
     journal_config_drift,
     journal_split_drift,
     journal_version_drift,
     repeat_alias_changes,
-    split_mismatch,
 )
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.drift_reactions import DriftRule, react_to_champion_drift
@@ -34,7 +34,7 @@ MAX_RUNS_WITHOUT_PROGRESS = 3
 """Runs that may end without an entry in the journal before a person has to look [count]."""
 _CANCELLED = frozenset({"CANCELLED", "CANCELLING"})
 """Types of the states of a run that was cancelled, or that is about to be."""
-SILENCE_S = 100.0
+RUN_SILENCE_S = 100.0
 """A flow run that beats every 30 seconds and has been silent this long is dead [seconds]."""
 UNKNOWN_PERSON_ACTOR = "Prefect UI, not identified"
 """Actor of a cancellation: the scheduler records that a run was cancelled, and not who did it."""
@@ -64,7 +64,7 @@ class CancelledRun:
         return f"flow run '{self.name}' was cancelled in Prefect"
 
 
-def is_cancelled_by_person(message: str) -> bool:
+def _is_cancelled_by_person(message: str) -> bool:
     """Whether a run was cancelled from outside: the scheduler gives its own cancels a message of its own.
 
     Args:
@@ -73,7 +73,7 @@ def is_cancelled_by_person(message: str) -> bool:
     return "concurrency limit" not in message.lower()
 
 
-def cancelled_by_person_at(states: Iterable[tuple[str, str, float]]) -> float | None:
+def find_person_cancel_time(states: Iterable[tuple[str, str, float]]) -> float | None:
     """When a person first cancelled a run [Unix seconds of the host]; None where no person has.
 
     Every state counts that the run ever had: the scheduler lets a run that is just starting say RUNNING after a
@@ -82,7 +82,7 @@ def cancelled_by_person_at(states: Iterable[tuple[str, str, float]]) -> float | 
     Args:
         states: Type, message and time of each state of the run, in any order.
     """
-    found = (at for kind, message, at in states if kind in _CANCELLED and is_cancelled_by_person(message))
+    found = (at for kind, message, at in states if kind in _CANCELLED and _is_cancelled_by_person(message))
     return min(found, default=None)
 
 
@@ -151,7 +151,7 @@ def next_step(ledger: Ledger, *, driven: bool) -> NextStep:
     return NextStep.NOTHING if rollout.stage is Stage.BAKING else NextStep.RUN
 
 
-def ended_outcomes(ledger: Ledger) -> dict[str, list[str]]:
+def list_ended_outcomes(ledger: Ledger) -> dict[str, list[str]]:
     """Outcome and reason of each of the latest promotions that has ended, by id of its rollout."""
     promotions = [item for item in ledger.rollouts.items() if item[1].opened.kind == RolloutKind.PROMOTION]
     return {
@@ -161,7 +161,7 @@ def ended_outcomes(ledger: Ledger) -> dict[str, list[str]]:
     }
 
 
-def bake_action(ledger: Ledger, now: float) -> Action:
+def next_bake_action(ledger: Ledger, now: float) -> Action:
     """What is to be done about a rollout that bakes; WaitUntil when no look is due.
 
     Raises:
@@ -208,7 +208,7 @@ def journal_model_drift(
     try:
         live: Split | None = ports.engine(ledger).live(model)
         ledger = repeat_alias_changes(ports, ledger)
-        if view is None or not champion_agrees(ledger, view):
+        if view is None or not is_champion_as_journalled(ledger, view):
             view = ports.registry.view(model)
         ledger = journal_version_drift(ports, journal_champion_drift(ports, ledger, view), view)
         ledger = journal_config_drift(ports, journal_split_drift(ports, ledger, live))
@@ -225,7 +225,7 @@ def journal_model_drift(
     except Conflict as error:  # another process appends: the next tick opens it
         lines.append(f"{model}: {error}")
     lines += [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]
-    mismatch = split_mismatch(ledger, live)
+    mismatch = describe_split_mismatch(ledger, live)
     if mismatch and (ledger.open or ledger.drills.live):  # no drift is journalled while these move the split themselves
         lines.append(f"{model}: {mismatch}")
     return lines

@@ -1,4 +1,4 @@
-"""Handle the commands that start or end rollouts."""
+"""Handle the commands that open or end rollouts (promotions and rollbacks), or adopt a champion."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from surefoot.core.actions import FinishEffect
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
 from surefoot.core.journal.chain import canonical_digest
-from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.event_sentences import describe_rollout
 from surefoot.core.journal.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.served_version_events import VersionReleased
@@ -18,22 +18,22 @@ from surefoot.core.policy.policy_types import Policy
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.core.serving_engines.engine_choice import EngineChoice
 from surefoot.core.stages.hold_events import FreezeOverridden
-from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
-from surefoot.rollout.config_files import resolve_bundle
+from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply_effect
+from surefoot.rollout.config_files import store_config_bundle
 from surefoot.rollout.decisions.promotion_checks import (
     check_artifact,
-    collect_claims,
+    collect_version_claims,
     describe_quarantine,
     refuse_other_champion,
-    refuse_repeated,
+    refuse_repeated_promotion,
 )
-from surefoot.rollout.journal_differences import journal_behind_gateway_message
+from surefoot.rollout.journal_differences import describe_journal_behind_gateway
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.recovery.engine_change import choose_engine
+from surefoot.rollout.recovery.engine_change import record_engine_change
 from surefoot.rollout.recovery.fallback_check import check_fallback_before_rollout
 from surefoot.rollout.recovery.live_drill import (
+    has_live_drill_route,
     has_unconfirmed_live_drill,
-    is_live_drill_route_left,
     take_back_live_drill,
 )
 from surefoot.rollout.recovery.rollback_schedule import resolve_rollback_schedule
@@ -87,12 +87,12 @@ def adopt_champion(ports: Ports, model: str, engine: EngineChoice | None = None)
         Rejected: The registry has no alias `champion` on this model.
         JournalTampered: The gateway serves what an entry asked for that the journal does not have.
     """
-    ledger = choose_engine(ports, ports.ledger(model), engine or ports.wanted_engine(model))
+    ledger = record_engine_change(ports, ports.ledger(model), engine or ports.wanted_engine(model))
     if ledger.champion is None:
         live = ports.engine(ledger).live(model)
         if live is not None and live.generation > ledger.head:
             title = ledger.engine.abilities.title
-            raise JournalTampered(journal_behind_gateway_message(model, ledger.head, live.generation, title))
+            raise JournalTampered(describe_journal_behind_gateway(model, ledger.head, live.generation, title))
         number = ports.registry.alias(model, "champion")
         if number is None:
             miss = ports.registry.view(model).similar_alias("champion")
@@ -104,7 +104,7 @@ def adopt_champion(ports: Ports, model: str, engine: EngineChoice | None = None)
     if ledger.intent and not ledger.open and not has_unconfirmed_live_drill(ledger):
         ledger = carry_out_effect(ports, ledger, FinishEffect(*ledger.intent))
     if not ledger.open and ledger.champion and (ledger.split is None or ports.engine(ledger).live(model) is None):
-        ledger = journal_and_apply(ports, ledger, SetSplit(ledger.champion, None, 0.0))
+        ledger = journal_and_apply_effect(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
 
 
@@ -146,12 +146,12 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             f"the rollout of version {candidate.number} of {policy.model} that this run was to go on with is over, or"
             " is that of other bytes: ask for a new one"
         )
-    refuse_repeated(ledger, candidate, force=request.force)
+    refuse_repeated_promotion(ledger, candidate, force=request.force)
     if stale := ledger.drills.promotion_problem(policy.model, policy.drill, ports.clock.now()):
         raise Rejected(f"version {candidate.number} is not promoted: {stale}")
     if not current:
         refuse_other_champion(ports, ledger)
-    claims = collect_claims(ports, policy, candidate.number, request.ticket)
+    claims = collect_version_claims(ports, policy, candidate.number, request.ticket)
     provenance = check_artifact(ports, policy, candidate)
     if current:
         ledger = _make_room(ports, ledger, current, policy, candidate)
@@ -162,7 +162,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     ledger, fallback_digest = check_fallback_before_rollout(ports, ledger, champion, candidate)
     if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
         ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
-    if is_live_drill_route_left(ledger):
+    if has_live_drill_route(ledger):
         ledger = take_back_live_drill(ports, ledger, f"the promotion of version {candidate.number} begins")
     attempt = len(ledger.attempts(candidate)) + 1
     rollout = _rollout_id(request, candidate, champion, attempt)
@@ -182,7 +182,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             reason=why,
             source=request.source,
             fallback_digest=fallback_digest or request.fallback_digest,
-            bundle=resolve_bundle(ports, policy, candidate),
+            bundle=store_config_bundle(ports, policy, candidate),
             authors=claims.authors,
             ticket=claims.ticket,
             provenance=provenance,
@@ -217,7 +217,7 @@ def _try(ports: Ports, ledger: Ledger) -> None:
 
 def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
     promotion = current.opened.kind == RolloutKind.PROMOTION
-    what = f" of version {current.opened.candidate.number}" if promotion else f", {rollout_headline(current.opened)},"
+    what = f" of version {current.opened.candidate.number}" if promotion else f", {describe_rollout(current.opened)},"
     busy = f"rollout {ledger.open}{what} is {current.stage}"
     if policy.on_new_candidate == "reject":
         raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
@@ -255,7 +255,7 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
     rollout = ledger.rollout
     if not ledger.head:
         raise _unknown(ports, model)
-    if rollout is None and terminal_stage is Stage.ABORTED and is_live_drill_route_left(ledger):
+    if rollout is None and terminal_stage is Stage.ABORTED and has_live_drill_route(ledger):
         return take_back_live_drill(ports, ledger, reason)
     if rollout is None:
         raise TransitionIllegal(

@@ -13,7 +13,7 @@ from surefoot.core.served_versions.version_status import VersionStatus, version_
 
 _SAYS_NOTHING_OF_VERSIONS = frozenset({"GateJudged", "EffectIntended", "EffectDone", "ServiceCounted"})
 """Kinds of entries, most of a journal, that change the outcome of no version."""
-RECENT_ENTRIES = 200
+MAX_RECENT_ENTRIES = 200
 """Latest entries of a model that are kept for its page, whatever they belong to [count]."""
 
 
@@ -81,7 +81,7 @@ class ModelRecord:
                 self.unjudged.append(entry)
             if entry.kind not in _SAYS_NOTHING_OF_VERSIONS:
                 self._about_versions.append(entry)
-        self.recent = [*self.recent, *entries][-RECENT_ENTRIES:]
+        self.recent = [*self.recent, *entries][-MAX_RECENT_ENTRIES:]
 
 
 class JournalView:

@@ -1,4 +1,4 @@
-"""Find out how one model stands: what is served, and what is wrong."""
+"""Read the status of one model: which versions are served, and what is wrong."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.event_sentences import describe_event, describe_failover
-from surefoot.core.journal.events import LIVE_SPLIT_DRIFT
+from surefoot.core.journal.events import LIVE_SPLIT_DRIFT_NAME
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
@@ -19,11 +19,11 @@ from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.reports.incident_page import format_time
 from surefoot.rollout import (
     Ports,
+    describe_journal_behind_gateway,
+    describe_split_mismatch,
+    describe_table_problems,
+    has_live_drill_route,
     is_live_drill_overdue,
-    is_live_drill_route_left,
-    journal_behind_gateway_message,
-    split_mismatch,
-    table_problems,
 )
 from surefoot.settings import Settings
 from surefoot.status_page.wait_notes import describe_waits
@@ -57,7 +57,7 @@ class ModelStatus:
     waits: list[str] = field(default_factory=list)
 
 
-def look_at_model(
+def read_model_status(
     config: Settings, ports: Ports, name: str, *, registry: bool, known: Ledger | None = None
 ) -> ModelStatus:
     """Ask journal, engine and registry about one model; what does not answer becomes a line of the trouble.
@@ -86,8 +86,8 @@ def look_at_model(
         if live is None and not trouble:
             trouble.append(f"{engine} does not serve this model yet: 'reconcile' sees to it once it has a champion")
         if live and live.generation > ledger.head:
-            trouble.append(journal_behind_gateway_message(name, ledger.head, live.generation, engine))
-        elif live and (mismatch := split_mismatch(ledger, live)):
+            trouble.append(describe_journal_behind_gateway(name, ledger.head, live.generation, engine))
+        elif live and (mismatch := describe_split_mismatch(ledger, live)):
             trouble.append(f"{mismatch}: 'surefoot history {name}' shows why")
     except SurefootError as error:
         trouble += [str(error), *_waiting_rollback(ledger)]
@@ -100,12 +100,12 @@ def look_at_model(
     trouble += [
         f"{drift.what} should be {drift.expected}: {drift.seen}"
         for drift in ledger.drifts.values()
-        if not (drift.what == LIVE_SPLIT_DRIFT and live is not None)  # told by what the gateway serves now
+        if not (drift.what == LIVE_SPLIT_DRIFT_NAME and live is not None)  # told by what the gateway serves now
         if not (drift.alias == "champion" and aliases is not None)  # told by what the alias says now
         or ((drift.repeat or ledger.open) and aliases is not None and aliases.get("champion") != drift.number)
     ]
     trouble += [describe_reaction(one) for one in ledger.drift.chosen.values()]
-    trouble += table_problems(ledger)
+    trouble += describe_table_problems(ledger)
     trouble += [*_fallback(ledger), *_overdue(ledger, ports), *_held(ledger)]
     if ledger.drift.adopting:
         notes.append(f"version {ledger.drift.adopting}, on which alias champion was set, is to be promoted")
@@ -126,7 +126,7 @@ def look_at_model(
 
 def _gateway_notes(config: Settings, model: str) -> tuple[list[str], list[str]]:
     """What the gateway says of a model: what is wrong, and what is worth knowing."""
-    with wiring.open_traffic(config) as traffic:
+    with wiring.open_gateway_traffic(config) as traffic:
         killed, told = traffic.kill_switch_reason(), traffic.serving_notes(model)
     wrong = [line for line in told if "cannot be served" in line]
     if killed:
@@ -156,7 +156,7 @@ def _stale_drill(config: Settings, ports: Ports, ledger: Ledger) -> list[str]:
 
 def _live_drill(ledger: Ledger) -> list[str]:
     """That the champion is its own candidate for now, or was left so."""
-    if not is_live_drill_route_left(ledger) or ledger.champion is None:
+    if not has_live_drill_route(ledger) or ledger.champion is None:
         return []
     name = ledger.drills.live.drill if ledger.drills.live is not None else "an earlier one"
     return [

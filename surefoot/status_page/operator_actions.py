@@ -1,4 +1,4 @@
-"""Run the actions that people and programs request over HTTP."""
+"""Run the operator actions that people and programs request over HTTP."""
 
 from enum import StrEnum
 
@@ -21,7 +21,7 @@ from surefoot.settings import Settings
 
 _REGISTRY_TIMEOUT_S = 5.0
 """How long the registry is asked [s]; 'reconcile' repeats what it did not take."""
-DEFAULT_REASON = "operator's decision"
+_DEFAULT_REASON = "operator's decision"
 
 
 class OperatorAction(StrEnum):
@@ -50,7 +50,7 @@ def run_operator_action(config: Settings, model: str, action: OperatorAction, re
         Rejected: There is nothing to abort or to pause, or no version to go back to.
         SurefootError: The journal or the engine does not answer.
     """
-    why = clean_reason(reason.strip() or DEFAULT_REASON).text
+    why = clean_reason(reason.strip() or _DEFAULT_REASON).text
     with wiring.open_ports(config, actor, _REGISTRY_TIMEOUT_S) as ports:
         opened = retry_on_conflict(lambda: _ask(ports, model, action, why)).open
         if action is OperatorAction.PAUSE:

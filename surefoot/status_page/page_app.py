@@ -22,7 +22,7 @@ from surefoot.core.access.roles import Action
 from surefoot.core.errors import Forbidden, NotFound, Rejected, SurefootError
 from surefoot.core.operator_reason import clean_reason
 from surefoot.incidents.incident_reports import report_files
-from surefoot.status_page import page_content, page_metrics, record_pages, sign_in
+from surefoot.status_page import detail_pages, page_content, page_metrics, sign_in
 from surefoot.status_page.operator_actions import OperatorAction, run_operator_action
 from surefoot.status_page.programs.access_api import AccessApi
 from surefoot.status_page.programs.split_stream import SplitStream
@@ -125,7 +125,7 @@ class StatusPage:
         return bool(self._hosts) and host not in self._hosts
 
     def _person(self, request: Request) -> sign_in.Person | None:
-        return sign_in.signed_in(self._secret, request.cookies.get(sign_in.COOKIE, ""), time.time())
+        return sign_in.find_signed_in_person(self._secret, request.cookies.get(sign_in.SESSION_COOKIE, ""), time.time())
 
     async def _page(self, request: Request, template: str, values: Callable[[], dict[str, object]]) -> Response:
         """Make a page, or take it from those that were made for others within the last second."""
@@ -142,7 +142,9 @@ class StatusPage:
             made = self._cache[key] = time.monotonic(), text
         text = made[1]
         if person and not fragment:
-            text = text.replace("__FORM_TOKEN__", sign_in.form_token(self._secret, request.cookies[sign_in.COOKIE]))
+            text = text.replace(
+                "__FORM_TOKEN__", sign_in.form_token(self._secret, request.cookies[sign_in.SESSION_COOKIE])
+            )
         return Response(text, media_type="text/html; charset=utf-8", headers=_HEADERS)
 
     def _render(
@@ -165,7 +167,7 @@ class StatusPage:
         return self._templates.get_template(template).render(shared)
 
     async def _overview(self, request: Request) -> Response:
-        return await self._page(request, "overview.html", lambda: page_content.overview_values(self._store))
+        return await self._page(request, "overview.html", lambda: page_content.gather_overview_values(self._store))
 
     async def _model(self, request: Request) -> Response:
         model = request.path_params["model"]
@@ -175,7 +177,7 @@ class StatusPage:
             request,
             "model.html",
             lambda: {
-                **page_content.model_values(self._store, model, page),
+                **page_content.gather_model_values(self._store, model, page),
                 "notice": told,
                 "allowed": self._allowed(self._person(request), model),
             },
@@ -196,29 +198,29 @@ class StatusPage:
         return await self._page(
             request,
             "rollout.html",
-            lambda: page_content.rollout_values(self._store, model, rollout, everything=everything),
+            lambda: page_content.gather_rollout_values(self._store, model, rollout, everything=everything),
         )
 
     async def _versions(self, request: Request) -> Response:
         model, page = request.path_params["model"], _number(request.query_params.get("page", "1"))
         return await self._page(
-            request, "versions.html", lambda: record_pages.versions_values(self._store, model, page)
+            request, "versions.html", lambda: detail_pages.gather_versions_values(self._store, model, page)
         )
 
     async def _version(self, request: Request) -> Response:
         model, number = request.path_params["model"], request.path_params["number"]
         return await self._page(
-            request, "version.html", lambda: record_pages.version_values(self._store, model, number)
+            request, "version.html", lambda: detail_pages.gather_version_values(self._store, model, number)
         )
 
     async def _drills(self, request: Request) -> Response:
         model = request.path_params["model"]
-        return await self._page(request, "drills.html", lambda: record_pages.drills_values(self._store, model))
+        return await self._page(request, "drills.html", lambda: detail_pages.gather_drills_values(self._store, model))
 
     async def _approval(self, request: Request) -> Response:
         model, rollout = request.path_params["model"], request.path_params["rollout"]
         return await self._page(
-            request, "approval.html", lambda: record_pages.approval_values(self._store, model, rollout)
+            request, "approval.html", lambda: detail_pages.gather_approval_values(self._store, model, rollout)
         )
 
     async def _incident(self, request: Request) -> Response:
@@ -276,13 +278,13 @@ class StatusPage:
         """Exchange the key of a link for a cookie."""
         if self._is_foreign(request):
             return PlainTextResponse("this page is not served under that name", HTTPStatus.MISDIRECTED_REQUEST)
-        cookie = sign_in.open_session(self._secret, request.query_params.get("key", ""), time.time())
+        cookie = sign_in.make_session_cookie(self._secret, request.query_params.get("key", ""), time.time())
         if cookie is None:
             text = "this link is not valid, or older than ten minutes: 'surefoot page' prints a new one"
             return PlainTextResponse(text, HTTPStatus.FORBIDDEN)
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER, headers=_HEADERS)
         answer.set_cookie(
-            sign_in.COOKIE,
+            sign_in.SESSION_COOKIE,
             cookie,
             max_age=int(sign_in.SESSION_LIFE_S),
             secure=request.url.scheme == "https",
@@ -295,18 +297,18 @@ class StatusPage:
     async def _sign_out(self, request: Request) -> Response:
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER, headers=_HEADERS)
         if not self._is_foreign(request):
-            answer.delete_cookie(sign_in.COOKIE, path="/")
+            answer.delete_cookie(sign_in.SESSION_COOKIE, path="/")
         return answer
 
     async def _act(self, request: Request) -> Response:
         """Do what a signed-in person asks for; anything that is not their own form is refused and changes nothing."""
-        person, cookie = self._person(request), request.cookies.get(sign_in.COOKIE, "")
+        person, cookie = self._person(request), request.cookies.get(sign_in.SESSION_COOKIE, "")
         if self._is_foreign(request) or person is None:
             return PlainTextResponse("sign in first: 'surefoot page' prints a link", HTTPStatus.FORBIDDEN)
         if int(request.headers.get("content-length") or _LONGEST_FORM + 1) > _LONGEST_FORM:
             return PlainTextResponse("the form is too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
-        if not sign_in.is_form_token(self._secret, cookie, form.get("form_token", "")):
+        if not sign_in.is_valid_form_token(self._secret, cookie, form.get("form_token", "")):
             return PlainTextResponse("this form was not made for you: load the page again", HTTPStatus.FORBIDDEN)
         model = request.path_params["model"]
         try:
@@ -326,7 +328,7 @@ class StatusPage:
         _log.info("%s of %s asked for by %s: %s", action, model, person.name, told)
         await run_in_threadpool(self._store.reread, model)
         self._cache.clear()
-        where = f"{page_content.model_link(model)}?{urlencode({'told': told[:500]})}"
+        where = f"{page_content.build_model_link(model)}?{urlencode({'told': told[:500]})}"
         return RedirectResponse(where, HTTPStatus.SEE_OTHER, headers=_HEADERS)
 
     async def _failed(self, request: Request, error: Exception) -> Response:
@@ -361,7 +363,7 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 8 else 1  # noqa: PLR2004 - digits of a page
 
 
-def open_page(store: StatusStore, signal: WakeSignal) -> StatusPage:
+def build_status_page(store: StatusStore, signal: WakeSignal) -> StatusPage:
     """Make the application for the address of the settings."""
     host = urlsplit(store.config.page).hostname or "127.0.0.1"
     return StatusPage(store, frozenset({host, "127.0.0.1", "localhost"}), signal)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from surefoot import wiring
-from surefoot.core.assignment import describe_share
+from surefoot.core.assignment import describe_candidate_share
 from surefoot.core.domain import Split
 from surefoot.core.errors import NotFound, SurefootError
 from surefoot.core.journal.events import ChampionAdopted, decode_event
@@ -15,22 +15,28 @@ from surefoot.core.policy.policy_types import Policy
 from surefoot.core.served_versions.version_status import VersionStatus
 from surefoot.incidents.incident_reports import report_files
 from surefoot.reports.incident_page import format_time
-from surefoot.reports.rollout_plots import InlinePlot, Look, draw_both_versions, draw_gate_band, draw_split
+from surefoot.reports.rollout_plots import (
+    InlinePlot,
+    TimedGateEvaluation,
+    draw_gate_estimates,
+    draw_traffic_split,
+    draw_version_values,
+)
 from surefoot.status_page.journal_view import ModelRecord
 from surefoot.status_page.status_store import StatusStore
-from surefoot.status_page.views.drills_view import view_proof
+from surefoot.status_page.views.drills_view import view_rollback_proof
 from surefoot.status_page.views.evidence_needed import evidence_needed
 from surefoot.status_page.views.rollout_view import (
     RolloutView,
-    looks_by_gate,
-    rollout_policy,
-    split_changes,
+    group_evaluations_by_gate,
+    list_split_changes,
+    read_rollout_policy,
     timeline,
     view_rollout,
 )
 from surefoot.status_page.views.version_view import known_versions
 
-ADOPTED_OUTCOME = "Adopted"
+_ADOPTED_OUTCOME = "Adopted"
 """Outcome of a version that served before Surefoot came."""
 PAGE_SIZE = 25
 """Rows of a long table that one page shows [count]."""
@@ -71,19 +77,19 @@ class ModelSummary:
     notes: tuple[str, ...]
 
 
-def model_link(model: str) -> str:
+def build_model_link(model: str) -> str:
     """Address of a model's page."""
     return f"/models/{quote(model, safe='')}"
 
 
-def describe_served(ledger: Ledger, live: Split | None) -> str:
+def _describe_served(ledger: Ledger, live: Split | None) -> str:
     """What answers callers, as one sentence."""
     if live is None:
         champion = ledger.champion
         should = f"version {champion.number} should answer everything, and the engine does not tell" if champion else ""
         return should or "no version is served yet"
     if live.candidate and live.weight:
-        share = describe_share(live.weight, live.units)
+        share = describe_candidate_share(live.weight, live.units)
         return (
             f"version {live.candidate.number} answers {share} of the units, and version {live.champion.number} the rest"
         )
@@ -112,13 +118,13 @@ def summarize_model(store: StatusStore, model: str) -> ModelSummary:
     count = len(status.trouble)
     verdict = "it is well" if not count else "one thing is wrong" if count == 1 else f"{count} things are wrong"
     tone = "bad" if count else "warn" if view else "good"
-    served = describe_served(ledger, status.live)
+    served = _describe_served(ledger, status.live)
     return ModelSummary(
-        model, model_link(model), served, tone, verdict, changed, view, tuple(status.trouble), tuple(status.notes)
+        model, build_model_link(model), served, tone, verdict, changed, view, tuple(status.trouble), tuple(status.notes)
     )
 
 
-def overview_values(store: StatusStore) -> dict[str, object]:
+def gather_overview_values(store: StatusStore) -> dict[str, object]:
     """What the first page shows."""
     store.touch()
     names = store.view.models
@@ -133,11 +139,11 @@ def _summary_or_problem(store: StatusStore, model: str) -> ModelSummary:
         _log.exception("the status page cannot tell how %s stands", model)
         trouble = f"this page cannot tell how it stands ({type(error).__name__}): 'surefoot status {model}'"
         return ModelSummary(
-            model, model_link(model), "not known", "bad", "one thing is wrong", "", None, (trouble,), ()
+            model, build_model_link(model), "not known", "bad", "one thing is wrong", "", None, (trouble,), ()
         )
 
 
-def model_values(store: StatusStore, model: str, page: int) -> dict[str, object]:
+def gather_model_values(store: StatusStore, model: str, page: int) -> dict[str, object]:
     """What the page of one model shows.
 
     Args:
@@ -157,7 +163,7 @@ def model_values(store: StatusStore, model: str, page: int) -> dict[str, object]
     pages = max(1, -(-len(rollouts) // PAGE_SIZE))
     page = min(max(page, 1), pages)
     shown = rollouts[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
-    policy = current_policy(store, model)
+    policy = read_current_policy(store, model)
     known = tuple(ledger.incidents.known.values())[::-1][:PAGE_SIZE]
     incidents = [(one, report_files(store.config, model, one.name)[0].is_file()) for one in known]
     return {
@@ -167,19 +173,19 @@ def model_values(store: StatusStore, model: str, page: int) -> dict[str, object]
         "rollouts": [view_rollout(ledger, one, ledger.now) for one in shown],
         "page": page,
         "pages": pages,
-        "versions": listed_versions(record)[:PAGE_SIZE],
+        "versions": list_version_statuses(record)[:PAGE_SIZE],
         "all_versions": len(known_versions(ledger, record.statuses())),
         "incidents": incidents,
         "timeline": timeline(record.recent, everything=False)[:15],
         "mlflow": store.config.mlflow,
-        "drills": view_proof(ledger, policy.drill if policy else None, store.policy_time()),
+        "drills": view_rollback_proof(ledger, policy.drill if policy else None, store.policy_time()),
         "target": ledger.target(),
         "held": ledger.rollout is not None and ledger.rollout.held is not None,
         "time": format_time,
     }
 
 
-def current_policy(store: StatusStore, model: str) -> Policy | None:
+def read_current_policy(store: StatusStore, model: str) -> Policy | None:
     """The policy in configs/; None where there is none, or it cannot be read, which pages say at their top."""
     try:
         return wiring.read_policies(store.config).get(model)
@@ -187,7 +193,7 @@ def current_policy(store: StatusStore, model: str) -> Policy | None:
         return None
 
 
-def listed_versions(record: ModelRecord) -> list[VersionStatus]:
+def list_version_statuses(record: ModelRecord) -> list[VersionStatus]:
     """Every version that the journal names, those that something happened to last first."""
     found = dict(record.statuses())
     for entry in record.unjudged:
@@ -195,11 +201,11 @@ def listed_versions(record: ModelRecord) -> list[VersionStatus]:
             event = decode_event(entry.kind, entry.data)
             if isinstance(event, ChampionAdopted) and event.champion.number not in found:
                 number, why = event.champion.number, "the registry's champion when Surefoot came"
-                found[number] = VersionStatus(number, ADOPTED_OUTCOME, why, "", entry.at, entry.wall, over=False)
+                found[number] = VersionStatus(number, _ADOPTED_OUTCOME, why, "", entry.at, entry.wall, over=False)
     return sorted(found.values(), key=lambda one: one.at, reverse=True)
 
 
-def rollout_values(store: StatusStore, model: str, rollout: str, *, everything: bool) -> dict[str, object]:
+def gather_rollout_values(store: StatusStore, model: str, rollout: str, *, everything: bool) -> dict[str, object]:
     """What the page of one rollout shows.
 
     Args:
@@ -218,15 +224,15 @@ def rollout_values(store: StatusStore, model: str, rollout: str, *, everything: 
         raise NotFound(f"{model} has no rollout {rollout}")
     with store.view.lock:
         entries = list(record.by_rollout.get(rollout, ()))
-    looks = looks_by_gate(entries)
+    looks = group_evaluations_by_gate(entries)
     latest = sorted(looks, key=lambda gate: looks[gate][-1][0], reverse=True)[:_MOST_PLOTS]
     until = store.policy_time() if not found.stage.is_terminal else entries[-1].at
-    plots = [draw_split(split_changes(entries), until)]
+    plots = [draw_traffic_split(list_split_changes(entries), until)]
     for gate in latest:
         plots += _gate_plots(rollout, gate, looks[gate])
     pages = store.config.prefect_pages
     now, waits = store.policy_time(), not found.stage.is_terminal and found.ending is None
-    policy = rollout_policy(found)
+    policy = read_rollout_policy(found)
     summary = summarize_model(store, model)
     view = summary.rollout if summary.rollout and summary.rollout.id == rollout else None
     return {
@@ -240,18 +246,18 @@ def rollout_values(store: StatusStore, model: str, rollout: str, *, everything: 
         "plots": [one for one in plots if one is not None],
         "timeline": timeline(entries, everything=everything),
         "everything": everything,
-        "link": model_link(model),
+        "link": build_model_link(model),
         "mlflow": f"{store.config.mlflow}/#/models/{quote(model, safe='')}/versions/{found.opened.candidate.number}",
         "prefect": f"{pages}/runs?flow-run.tags=rollout:{rollout}",
     }
 
 
-def _gate_plots(rollout: str, gate: str, looks: Sequence[Look]) -> tuple[InlinePlot | None, ...]:
+def _gate_plots(rollout: str, gate: str, looks: Sequence[TimedGateEvaluation]) -> tuple[InlinePlot | None, ...]:
     """The plots of a gate; the same looks are drawn once."""
     key = rollout, gate
     known = _DRAWN.get(key)
     if known is None or known[0] != len(looks):
         if len(_DRAWN) >= _MOST_DRAWN:
             _DRAWN.clear()
-        known = _DRAWN[key] = len(looks), (draw_gate_band(gate, looks), draw_both_versions(gate, looks))
+        known = _DRAWN[key] = len(looks), (draw_gate_estimates(gate, looks), draw_version_values(gate, looks))
     return known[1]

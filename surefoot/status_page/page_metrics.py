@@ -94,7 +94,7 @@ def _cumulative(values: Sequence[float], buckets: Sequence[float]) -> list[tuple
     return [*counts, ("+Inf", float(len(values)))]
 
 
-def journal_metrics(records: Mapping[str, ModelRecord], heartbeats: Mapping[str, float | None]) -> bytes:
+def export_journal_metrics(records: Mapping[str, ModelRecord], heartbeats: Mapping[str, float | None]) -> bytes:
     """Give every series in Prometheus' text format.
 
     Args:

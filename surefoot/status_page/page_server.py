@@ -15,7 +15,7 @@ from surefoot.core.errors import Rejected
 from surefoot.settings import Settings
 from surefoot.status_page.journal_view import JournalView
 from surefoot.status_page.model_status import REGISTRY_TIMEOUT_S
-from surefoot.status_page.page_app import open_page
+from surefoot.status_page.page_app import build_status_page
 from surefoot.status_page.programs.wake_signal import WakeSignal
 from surefoot.status_page.status_store import StatusStore
 from surefoot.tls_files import make_server_context
@@ -58,7 +58,7 @@ def serve_status_page(config: Settings, signal: WakeSignal | None = None) -> Ite
     ):
         store = StatusStore(config, ports, JournalView(journal))
         options = uvicorn.Config(
-            open_page(store, signal or WakeSignal()).app(),
+            build_status_page(store, signal or WakeSignal()).app(),
             access_log=False,
             log_level="warning",
             log_config=None,

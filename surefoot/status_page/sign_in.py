@@ -1,4 +1,4 @@
-"""Check and sign the links and cookies with which a person signs in."""
+"""Check and sign the links, session cookies and form tokens of people who sign in to the status page."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ import hmac
 import json
 from dataclasses import dataclass
 
-COOKIE = "surefoot_page"
+SESSION_COOKIE = "surefoot_page"
 """Name of the cookie."""
 LINK_LIFE_S = 600.0
 """How long a link that signs in can be used [s]."""
@@ -64,13 +64,13 @@ def make_link_key(secret: str, name: str, now: float) -> str:
     return _issue(secret, "link", Person(name, now + LINK_LIFE_S))
 
 
-def open_session(secret: str, key: str, now: float) -> str | None:
+def make_session_cookie(secret: str, key: str, now: float) -> str | None:
     """Give the cookie for the key of a link; None where it is forged or too old."""
     person = _read(secret, "link", key, now)
     return None if person is None else _issue(secret, "session", Person(person.name, now + SESSION_LIFE_S))
 
 
-def signed_in(secret: str, cookie: str, now: float) -> Person | None:
+def find_signed_in_person(secret: str, cookie: str, now: float) -> Person | None:
     """Find out who a cookie stands for; None where it is forged or too old."""
     return _read(secret, "session", cookie, now)
 
@@ -80,6 +80,6 @@ def form_token(secret: str, cookie: str) -> str:
     return _mac(secret, "form", cookie)
 
 
-def is_form_token(secret: str, cookie: str, token: str) -> bool:
+def is_valid_form_token(secret: str, cookie: str, token: str) -> bool:
     """Whether a form was made for this session."""
     return hmac.compare_digest(token.encode(), form_token(secret, cookie).encode())

@@ -1,4 +1,4 @@
-"""Track journal, gateway and registry while a status page is open."""
+"""Track the state of journal, gateway and registry for the status page while it is open."""
 
 import contextlib
 import logging
@@ -22,9 +22,9 @@ from surefoot.status_page.model_status import (
     FLOW_START_TIMEOUT_S,
     MAX_MISSED_TICKS,
     ModelStatus,
-    look_at_model,
+    read_model_status,
 )
-from surefoot.status_page.page_metrics import journal_metrics
+from surefoot.status_page.page_metrics import export_journal_metrics
 from surefoot.tls_files import make_client_context
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class _ModelLook:
     """A look at one model.
 
     Attributes:
@@ -84,7 +84,7 @@ class StatusStore:
         self.general: list[str] = []
         self._ports = ports
         self._clock = wiring.make_clock(config)
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, _ModelLook] = {}
         self._viewed: dict[str, float] = {}
         self._seen_at = 0.0
         self._wake, self._stopped = threading.Event(), False
@@ -137,7 +137,7 @@ class StatusStore:
         records = {model: record for model in self.view.models if (record := self.view.record(model))}
         heartbeats = {flow: flow_progress.last_heartbeat(self.config.home, flow) for flow in _TICKING_FLOWS}
         with self.view.lock:
-            return journal_metrics(records, heartbeats)
+            return export_journal_metrics(records, heartbeats)
 
     def reread(self, model: str) -> None:
         """Read what an action has just journalled, so that the next page shows it."""
@@ -166,7 +166,7 @@ class StatusStore:
     def _look(self, model: str, *, registry: bool) -> ModelStatus:
         record = self.view.record(model)
         with self._looking:
-            found = look_at_model(
+            found = read_model_status(
                 self.config,
                 self._ports,
                 model,
@@ -176,7 +176,7 @@ class StatusStore:
         before = self._looks.get(model)
         if not registry and before is not None and before.registry:
             found.aliases = before.status.aliases
-        self._looks[model] = Look(time.time(), found, registry)
+        self._looks[model] = _ModelLook(time.time(), found, registry)
         return found
 
     def _run(self) -> None:
@@ -241,6 +241,6 @@ class StatusStore:
                 every = self.config.tick
                 found.append(f"no tick of '{name}' since {format_time(last)} UTC: one every {every} s is due")
         found += [
-            f"policy of {model} is wrong: {error}" for model, error in wiring.broken_policies(self.config).items()
+            f"policy of {model} is wrong: {error}" for model, error in wiring.find_broken_policies(self.config).items()
         ]
         self.general = found

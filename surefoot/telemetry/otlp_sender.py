@@ -10,7 +10,7 @@ from surefoot.core.telemetry.span import Span
 from surefoot.telemetry.otlp_encoding import encode_spans
 from surefoot.telemetry.receiver_http import post_body
 
-HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 """OpenTelemetry's variable for headers of every request, such as a key: `name=value,name=value`."""
 
 
@@ -28,7 +28,7 @@ class SpanSender:
         variables = os.environ if environment is None else environment
         self._url = f"{endpoint.rstrip('/')}/v1/traces"
         self._service = service
-        self._client = httpx.Client(headers=parse_headers(variables.get(HEADERS, "")))
+        self._client = httpx.Client(headers=parse_headers(variables.get(_HEADERS, "")))
 
     def close(self) -> None:
         """Close every connection."""

@@ -4,7 +4,7 @@ import httpx
 
 from surefoot.core.errors import Unavailable
 
-TIMEOUT_S = 10.0
+_TIMEOUT_S = 10.0
 """How long a receiver may take for one answer [s]."""
 _REFUSED = frozenset({400, 413, 415, 422})
 """Answers that say that this very body is not taken, so that sending it again is no use."""
@@ -26,7 +26,7 @@ def post_body(client: httpx.Client, url: str, body: bytes, content_type: str) ->
         Unavailable: The receiver does not answer, or cannot take anything now; the message holds no secret.
     """
     try:
-        answer = client.post(url, content=body, headers={"content-type": content_type}, timeout=TIMEOUT_S)
+        answer = client.post(url, content=body, headers={"content-type": content_type}, timeout=_TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unavailable(f"no answer ({type(error).__name__})") from error
     if answer.is_success:

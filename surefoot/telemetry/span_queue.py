@@ -1,4 +1,4 @@
-"""Queue spans of requests, and send them to a collector from a thread."""
+"""Queue the trace spans of requests, and send them to an OpenTelemetry collector from a thread."""
 
 import contextlib
 import logging

@@ -1,11 +1,11 @@
-"""Open an installation's adapters for journal, registry, gateway and replay."""
+"""Build or open an installation's adapters, such as those for journal, registry, gateway, replay and evidence."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from surefoot.adapters.clock import HostClock, open_clock
+from surefoot.adapters.clock import ClockWithHostTime, build_clock
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.journal.sql_journal import SqlJournal
@@ -22,15 +22,15 @@ from surefoot.models.environments.version_environments import VersionEnvironment
 from surefoot.settings import Settings
 from surefoot.tls_files import make_client_context
 
-BUILD_WAIT_S = 540.0
+ENVIRONMENT_BUILD_WAIT_S = 540.0
 """How long flows and commands wait for an environment; the time limit of the task that opens a rollout is above it."""
 _MIN_MODEL_MEMORY_MB = 4096
 """Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
 
 
-def make_clock(config: Settings) -> HostClock:
+def make_clock(config: Settings) -> ClockWithHostTime:
     """The clock that policies count in."""
-    return open_clock(config.clock)
+    return build_clock(config.clock)
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def read_registry_views(config: Settings, models: Collection[str]) -> Mapping[st
 
 
 @contextmanager
-def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
+def open_gateway_traffic(config: Settings) -> Iterator[GatewayTraffic]:
     """The client of the gateway, which splits live traffic; it is closed at the end."""
     engine = GatewayTraffic(config.gateway, config.token, make_client_context(config.tls))
     try:
@@ -70,7 +70,7 @@ def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
         engine.close()
 
 
-def make_version_processes(config: Settings, build_wait_s: float = BUILD_WAIT_S) -> VersionProcesses:
+def make_version_processes(config: Settings, build_wait_s: float = ENVIRONMENT_BUILD_WAIT_S) -> VersionProcesses:
     """A starter of processes that load versions outside of the gateway, one process each, for replays and checks.
 
     Args:
@@ -78,7 +78,7 @@ def make_version_processes(config: Settings, build_wait_s: float = BUILD_WAIT_S)
         build_wait_s: How long to wait for the environment of a version that is being built [seconds].
     """
     environments = make_environments(config, build_wait_s)
-    return VersionProcesses(make_artifact_cache(config), model_memory_mb(2), environments)
+    return VersionProcesses(make_artifact_cache(config), compute_model_memory_mb(2), environments)
 
 
 def make_environments(config: Settings, wait_s: float) -> Callable[[str], VersionEnvironments | None]:
@@ -98,10 +98,10 @@ def make_replay(
         models: Both versions.
         report: Is told how far they have come; it must not raise.
     """
-    return IncrementalReplay(PredictionLog(config.log), models.start_scorer, evidence_folder(config), report)
+    return IncrementalReplay(PredictionLog(config.log), models.start_scorer, _evidence_folder(config), report)
 
 
-def model_memory_mb(workers: int) -> int:
+def compute_model_memory_mb(workers: int) -> int:
     """Address space of a model's process [MB]; what leaks in every worker leaves half of the host to others."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
     return max(_MIN_MODEL_MEMORY_MB, host // 2 // workers)
@@ -115,9 +115,9 @@ def open_evidence_store(config: Settings, model: str, replaced: Mapping[str, str
         model: Registered model.
         replaced: New name of each file that an erasure has written again, by old name, as the journal says.
     """
-    return EvidenceStore(evidence_folder(config), model, replaced)
+    return EvidenceStore(_evidence_folder(config), model, replaced)
 
 
-def evidence_folder(config: Settings) -> Path:
+def _evidence_folder(config: Settings) -> Path:
     """Folder of all evidence that was counted in the prediction logs."""
     return config.home / "evidence"

@@ -1,4 +1,4 @@
-"""Write predictions made without the gateway to the prediction log."""
+"""Write answers and labels that were recorded without the gateway to the prediction log."""
 
 import os
 import time
@@ -18,7 +18,7 @@ from surefoot.core.naming.model_names import model_file_name
 from surefoot.core.policy.policy_types import Policy
 from surefoot.gateway.log.label_validation import check_label
 from surefoot.gateway.log.prediction_log_writer import SegmentWriter, json_line
-from surefoot.gateway.log.redaction import LogRedactor, open_redactor
+from surefoot.gateway.log.redaction import LogRedactor, build_log_redactor
 from surefoot.settings import Settings
 
 _SAMPLED = 1000
@@ -26,24 +26,24 @@ _SAMPLED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class SplitPeriod:
+class _SplitPeriod:
     """A split and when it came into force [Unix seconds of the policies' clock]."""
 
     since: float
     split: Split
 
 
-def split_periods(model: str, entries: Sequence[Entry]) -> tuple[SplitPeriod, ...]:
+def list_split_periods(model: str, entries: Sequence[Entry]) -> tuple[_SplitPeriod, ...]:
     """Every split that a journal says was in force, oldest first."""
-    ledger, made = Ledger(model), list[SplitPeriod]()
+    ledger, made = Ledger(model), list[_SplitPeriod]()
     for entry in entries:
         before, ledger = ledger.split, fold_entries(model, (entry,), ledger)
         if ledger.split is not None and ledger.split != before:
-            made.append(SplitPeriod(entry.at, ledger.split))
+            made.append(_SplitPeriod(entry.at, ledger.split))
     return tuple(made)
 
 
-def split_of_answer(periods: Sequence[SplitPeriod], at: float, number: str) -> Split | None:
+def _split_of_answer(periods: Sequence[_SplitPeriod], at: float, number: str) -> Split | None:
     """The last split until a moment in which a version answered callers; None where there was none.
 
     An application may go on with a version that it has loaded long after the split has changed.
@@ -106,8 +106,8 @@ class AnsweredRequestLog:
             entries: The model's journal, which says what was in force when.
         """
         self._model = model
-        self._periods = split_periods(model, entries)
-        self._redactor = open_redactor(model, kept, config.token, unit, config.log)
+        self._periods = list_split_periods(model, entries)
+        self._redactor = build_log_redactor(model, kept, config.token, unit, config.log)
         stem, folder = f"{os.getpid()}-{time.time_ns() // 1_000_000}", config.log / model_file_name(model)
         self._predictions = SegmentWriter(folder / f"predictions-{stem}.jsonl")
         self._labels = SegmentWriter(folder / f"labels-{stem}.jsonl")
@@ -130,7 +130,7 @@ class AnsweredRequestLog:
         self._labels.close()
 
     def _record(self, row: AnsweredRow) -> dict[str, object]:
-        split = split_of_answer(self._periods, row.at, row.number)
+        split = _split_of_answer(self._periods, row.at, row.number)
         made = _record(self._model, row, split)
         return made if self._redactor is None else _redacted(self._redactor, made)
 

@@ -5,7 +5,7 @@ import os
 import sys
 from functools import partial
 
-from surefoot.adapters.config.fallback_table import read_named_fallback
+from surefoot.adapters.config.policy_fallback import read_fallback_or_reference
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.gateway.http.app import Gateway, build_app
@@ -14,14 +14,14 @@ from surefoot.models.forking.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
 from surefoot.models.process_priority import SHADOW_NICENESS
 from surefoot.rollout import (
-    begin_fallback,
-    end_fallback,
+    begin_fallback_period,
+    end_fallback_period,
     end_rollout_cut_by_gateway,
 )
 from surefoot.settings import Settings
 from surefoot.wiring.access.access_control import AccessControl
 from surefoot.wiring.adapters import make_artifact_cache, make_clock, make_environments
-from surefoot.wiring.use_case_ports import open_ports
+from surefoot.wiring.operation_ports import open_ports
 
 _SHARE = "OTEL_TRACES_SAMPLER_ARG"
 """OpenTelemetry's variable for the share of the traces that are sampled."""
@@ -37,7 +37,7 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         config.token,
         kept=SettingByModel(config.configs, lambda policy: policy.log_policy),
         units=SettingByModel(config.configs, lambda policy: policy.unit),
-        fallbacks=SettingByModel(config.configs, partial(read_named_fallback, config.project)),
+        fallbacks=SettingByModel(config.configs, partial(read_fallback_or_reference, config.project)),
         otlp=config.otlp,
         traced_share=_traced_share(os.environ.get(_SHARE, "")),
     )
@@ -88,9 +88,9 @@ class _GatewayJournal:
     ) -> None:
         """Record that callers get answers of another rung, once."""
         with open_ports(self._config, "gateway") as ports:
-            begin_fallback(ports, model, champion, kind, reason, standby)
+            begin_fallback_period(ports, model, champion, kind, reason, standby)
 
     def record_fallback_ended(self, model: str, champion: Version, rung: FailoverLevel) -> None:
         """Record that a version above this rung answers again, once."""
         with open_ports(self._config, "gateway") as ports:
-            end_fallback(ports, model, champion, rung)
+            end_fallback_period(ports, model, champion, rung)

@@ -1,4 +1,4 @@
-"""Write the journal of a model to MLflow as runs with plots and pages."""
+"""Write a model's journal to MLflow as runs with plots and pages, and replace texts in these runs."""
 
 from collections.abc import Callable
 
@@ -19,8 +19,8 @@ def write_journal_to_mlflow(config: Settings, model: str, flow_run: str = "", up
     """
     from surefoot.adapters.mlflow.runs.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
     from surefoot.adapters.mlflow.runs.run_writer import RunPlots  # noqa: PLC0415 - same
-    from surefoot.reports.evidence_over_time import evidence_over_time_png  # noqa: PLC0415 - so does Matplotlib
-    from surefoot.reports.verdict_plots import slice_losses_png, verdicts_png  # noqa: PLC0415 - same
+    from surefoot.reports.evidence_over_time import draw_evidence_over_time_png  # noqa: PLC0415 - so does Matplotlib
+    from surefoot.reports.verdict_plots import draw_slice_losses_png, draw_verdicts_png  # noqa: PLC0415 - same
 
     with open_journal(config) as journal:
         entries = tuple(entry for entry in journal.read(model) if upto is None or entry.seq <= upto)
@@ -31,7 +31,9 @@ def write_journal_to_mlflow(config: Settings, model: str, flow_run: str = "", up
             page = config.home / "reports" / f"{entry.data['rollout']}.html"
             if page.is_file():
                 reports[entry.seq] = page
-    view = MlflowProjection(config.mlflow, RunPlots(verdicts_png, slice_losses_png, evidence_over_time_png))
+    view = MlflowProjection(
+        config.mlflow, RunPlots(draw_verdicts_png, draw_slice_losses_png, draw_evidence_over_time_png)
+    )
     done = view.project(model, entries, flow_run, reports=reports)
     if entries:
         record_entry_shown_in_mlflow(config.home, model, entries[-1].seq)

@@ -1,16 +1,16 @@
-"""Read the policies of one installation, and build promotion requests from them."""
+"""Read the policies and suites of one installation, and build promotion requests from them."""
 
 import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_file import read_policy_once
+from surefoot.adapters.config.policy_fallback import read_fallback_answer
+from surefoot.adapters.config.policy_file import read_cached_policy
 from surefoot.adapters.config.policy_folder import (
-    duplicate_sentence,
+    duplicate_policy_message,
     find_policy_file,
     policy_files_by_model,
-    read_policy_of,
+    read_model_policy,
 )
 from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
 from surefoot.core.policy.policy_types import Policy
@@ -19,10 +19,10 @@ from surefoot.rollout import (
     PromotionRequest,
 )
 from surefoot.settings import Settings
-from surefoot.wiring.corner_columns import find_encrypted_expectations
+from surefoot.wiring.policy_column_checks import find_encrypted_expectations
 
 
-def suite_file(config: Settings, digest: str) -> Path:
+def locate_suite_file(config: Settings, digest: str) -> Path:
     """Where a suite is kept as it was when a rollout opened."""
     return config.home / "suites" / f"{digest.removeprefix('sha256:')}.json"
 
@@ -33,20 +33,20 @@ def read_policies(config: Settings) -> dict[str, Policy]:
     for model, files in policy_files_by_model(config.configs).items():
         with suppress(PolicyInvalid, NotFound):
             if len(files) == 1:
-                found[model] = read_policy_once(files[0])
+                found[model] = read_cached_policy(files[0])
     return found
 
 
-def broken_policies(config: Settings) -> dict[str, str]:
+def find_broken_policies(config: Settings) -> dict[str, str]:
     """What is wrong with the policies in configs/ that cannot be read, by model."""
     found = {}
     for model, files in policy_files_by_model(config.configs).items():
         try:
-            read_policy_once(files[0])
+            read_cached_policy(files[0])
         except (PolicyInvalid, NotFound) as error:
             found[model] = str(error)
         if len(files) > 1:
-            found[model] = duplicate_sentence(model, files)
+            found[model] = duplicate_policy_message(model, files)
     return found
 
 
@@ -65,16 +65,16 @@ def promotion_request(
     Raises:
         Rejected: Policy or suite are missing or wrong.
     """
-    value, policy = read_policy_of(config.configs, model)
+    value, policy = read_model_policy(config.configs, model)
     suite = config.project / "expectations" / f"{policy.suite}.json"
     if not suite.is_file():
         raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
     if problems := find_encrypted_expectations(policy, suite):
         raise Rejected(f"policy {model}: {problems[0]}")
-    fallback = read_fallback(config.project, policy)
+    fallback = read_fallback_answer(config.project, policy)
     body = suite.read_bytes()
     digest = "sha256:" + hashlib.sha256(body).hexdigest()
-    kept = suite_file(config, digest)
+    kept = locate_suite_file(config, digest)
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(body)
     secret = hashlib.sha256(f"assignment {config.token}".encode()).hexdigest()
@@ -91,12 +91,12 @@ def promotion_request(
     )
 
 
-def candidate_promotion(config: Settings, model: str, candidate: CandidateRequest) -> PromotionRequest:
+def build_candidate_promotion_request(config: Settings, model: str, candidate: CandidateRequest) -> PromotionRequest:
     """The request for a version that the registry asks for; raises what `promotion_request` raises."""
     return promotion_request(config, model, candidate.number, candidate.reason)
 
 
-def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]:
+def hash_policy_files(config: Settings, model: str, policy: Policy) -> dict[str, str]:
     """Digests of the files on which the refusal of a promotion may depend."""
     try:
         file = find_policy_file(config.configs, model)

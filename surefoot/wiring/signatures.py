@@ -1,4 +1,4 @@
-"""Check the signature of a version by the keys that its policy names."""
+"""Check the signature of a version with the keys that its policy names."""
 
 from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.signing.model_signature import check_signature

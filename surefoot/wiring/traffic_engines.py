@@ -1,14 +1,14 @@
-"""Build the client of a serving engine other than the gateway."""
+"""Build and check the client of a serving engine that a policy names instead of the gateway."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
-from surefoot.adapters.config.policy_file import read_policy_once
-from surefoot.adapters.config.policy_folder import find_listed_policy_file
+from surefoot.adapters.config.policy_file import read_cached_policy
+from surefoot.adapters.config.policy_folder import find_cached_policy_file
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.haproxy import HaproxyTraffic
-from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesPlace, KubernetesTraffic
+from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesTarget, KubernetesTraffic
 from surefoot.core.errors import Rejected
 from surefoot.core.policy.traffic.haproxy_section import HaproxySection
 from surefoot.core.ports import Traffic
@@ -30,7 +30,7 @@ def _haproxy(config: Settings, choice: EngineChoice, _deadline_s: float) -> Traf
 
 
 def _kubernetes(_config: Settings, choice: EngineChoice, _deadline_s: float) -> Traffic:
-    return KubernetesTraffic(KubernetesPlace.from_settings(choice.settings))
+    return KubernetesTraffic(KubernetesTarget.from_settings(choice.settings))
 
 
 _FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType(
@@ -39,7 +39,7 @@ _FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType(
 """How each engine but the gateway is made; a new engine is one more entry."""
 
 
-def make_engine(config: Settings, choice: EngineChoice, deadline_s: float = 20.0) -> Traffic:
+def build_engine_client(config: Settings, choice: EngineChoice, deadline_s: float = 20.0) -> Traffic:
     """The engine of a choice that is not the gateway; it holds nothing that must be closed.
 
     Args:
@@ -58,7 +58,7 @@ def make_engine(config: Settings, choice: EngineChoice, deadline_s: float = 20.0
 def wanted_engine(config: Settings, model: str) -> EngineChoice | None:
     """The engine that a model's policy asks for; None where there is no policy that can be read."""
     with suppress(Rejected):
-        return read_policy_once(find_listed_policy_file(config.configs, model)).traffic.engine_choice
+        return read_cached_policy(find_cached_policy_file(config.configs, model)).traffic.engine_choice
     return None
 
 
@@ -70,4 +70,4 @@ def check_engine(choice: EngineChoice, model: str) -> str:
     """
     if choice.name is not EngineName.KUBERNETES:
         return ""
-    return f"model {model}: {KubernetesTraffic(KubernetesPlace.from_settings(choice.settings)).check(model)}"
+    return f"model {model}: {KubernetesTraffic(KubernetesTarget.from_settings(choice.settings)).check(model)}"

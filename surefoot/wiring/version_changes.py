@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from surefoot.adapters.mlflow.version_facts import VersionFactReader
-from surefoot.core.approvals.version_claims import FactChange, list_changes
+from surefoot.core.approvals.version_claims import FactChange, list_fact_changes
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.journal.events import RolloutOpened
@@ -34,4 +34,4 @@ def read_version_changes(config: Settings, model: str, opened: RolloutOpened) ->
     champion, candidate = (
         reader.facts(model, version.number, partial(folder, version)) for version in (opened.champion, opened.candidate)
     )
-    return list_changes(champion, candidate)
+    return list_fact_changes(champion, candidate)

@@ -20,7 +20,7 @@ import psutil
 
 from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.controller.forked_run import SOCKET_NAME
+from surefoot.controller.forked_run import FORKSERVER_SOCKET_NAME
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.settings import Settings, read_settings
 from tests import local_http
@@ -87,11 +87,11 @@ class Home:
 
         It is forked as the runs of flows are, from the controller's process with all imports.
         """
-        from surefoot.cli.local.start_services import stack_environment  # noqa: PLC0415 - only some tests need the command line's modules
+        from surefoot.cli.local.start_services import build_stack_environment  # noqa: PLC0415 - only some tests need the command line's modules
 
         done = subprocess.run(
             [sys.executable, "-m", "surefoot.controller.forked_run", "tests.e2e.program", code],
-            env={**stack_environment(self.settings), "SUREFOOT_HOME": str(self.folder), "PYTHONPATH": str(ROOT)},
+            env={**build_stack_environment(self.settings), "SUREFOOT_HOME": str(self.folder), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -207,7 +207,7 @@ class Scenario(Home):
         folder.mkdir(parents=True, exist_ok=True)
         plain = json.loads((self.folder / "stack.json").read_text())
         (folder / "stack.json").write_text(json.dumps(plain | changes))
-        (folder / SOCKET_NAME).symlink_to(self.folder / SOCKET_NAME)
+        (folder / FORKSERVER_SOCKET_NAME).symlink_to(self.folder / FORKSERVER_SOCKET_NAME)
         return Home(folder)
 
     def mlflow(self, method: str, path: str, **body: Any) -> Any:

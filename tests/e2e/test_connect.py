@@ -10,7 +10,7 @@ import pytest
 
 from bench.connect import connect
 from bench.connecting.postgres import running_postgres
-from bench.connecting.rollout import MODEL, Installation, credentials
+from bench.connecting.rollout import MODEL, Installation, user_environment
 from bench.connecting.servers import Mlflow, Prefect, running_mlflow, running_prefect
 from surefoot.cli.local.prefect_server import DEPLOYED_FLOWS
 from surefoot.settings import read_settings
@@ -43,7 +43,7 @@ class Connected:
     @property
     def environment(self) -> dict[str, str]:
         """Credentials, and a journal of its own for what comes after the rollout."""
-        return credentials(self.mlflow, self.prefect, "none")
+        return user_environment(self.mlflow, self.prefect, "none")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from surefoot.adapters import flow_progress
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.cli.local.prefect_runs import AUTO_SCHEDULED, PrefectRuns
+from surefoot.cli.local.prefect_runs import AUTO_SCHEDULED_TAG, PrefectRuns
 from surefoot.controller.due_work import DueWork
 from surefoot.controller.tick_state import TickState
 from tests.e2e.promotion_fixtures import QUICK, SUITE
@@ -35,7 +35,7 @@ def scheduled(stack: Scenario) -> Iterator[Scenario]:
 def _listed(stack: Scenario) -> list[dict[str, Any]]:
     """Scheduled runs that have begun, or should have, some seconds ago."""
     # Asked of the server: of all runs it gives the first 200 alone, and more than that are scheduled ahead.
-    begun = {"tags": {"all_": [AUTO_SCHEDULED]}, "state": {"type": {"not_any_": ["SCHEDULED"]}}}
+    begun = {"tags": {"all_": [AUTO_SCHEDULED_TAG]}, "state": {"type": {"not_any_": ["SCHEDULED"]}}}
     query = {"deployments": {"name": {"any_": list(FLOWS)}}, "flow_runs": begun}
     found: list[dict[str, Any]] = stack.prefect(
         "POST", "/flow_runs/filter", {**query, "sort": "EXPECTED_START_TIME_DESC"}

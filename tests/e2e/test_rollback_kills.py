@@ -15,7 +15,7 @@ WITH_TABLE = "data_layer:\n  - { name: rents, kind: delta, path: data/rents }\n"
 
 BENCH = """
 import json
-from bench.rollback_killing.comparing import differences
+from bench.rollback_killing.differences import find_differences
 from bench.rollback_killing.promoting import promote_at_once
 from surefoot.settings import read_settings
 print(json.dumps(CALL))
@@ -43,7 +43,7 @@ def _kinds(stack: Scenario, model: str, head: int) -> list[str]:
 
 def _right(stack: Scenario, model: str, head: int, callers: Callers) -> None:
     """Route, aliases, table and MLflow runs are what the journal says, and no caller saw any of it."""
-    assert _bench(stack, f"differences(read_settings(), {model!r}, {head})") == []
+    assert _bench(stack, f"find_differences(read_settings(), {model!r}, {head})") == []
     end = next(seq for seq, kind, _ in stack.entries(model) if kind == "RolloutEnded" and seq > head)
     assert stack.shown(model) >= end
     callers.live(HOUR)

@@ -15,9 +15,9 @@ from surefoot.rollout import (
     Ports,
     drive_rollout,
     journal_model_drift,
+    list_pending_alias_changes,
     open_promotion,
     open_rollback,
-    pending_alias_changes,
 )
 from tests.fakes import POLICY, Scenario
 from tests.fault.registry_line import Line
@@ -122,7 +122,7 @@ def test_one_fault_at_any_call_has_one_end(line: Line, mlflow_server: str, model
         # Only what MLflow refuses outright may end a promotion: a fault of the line never does.
         assert ended[0] == "Promoted" or fault == "403", case
         assert made.direct.aliases(model).get("champion") == "1", case
-        assert not pending_alias_changes(ledger), case
+        assert not list_pending_alias_changes(ledger), case
         assert not ledger.drifts, case
         kinds = (Unavailable, OutcomeUnknown) if fault != "403" else (Rejected, AliasDrift)
         assert all(isinstance(error, kinds) and error.exit_code in {2, 3, 4} for error in made.said), (case, made.said)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.connecting.postgres import Postgres, running_postgres
-from bench.connecting.rollout import MODEL, credentials, make_project
+from bench.connecting.rollout import MODEL, make_project, user_environment
 from bench.connecting.servers import Mlflow, Prefect, running_mlflow, running_prefect
 from surefoot.cli.local.stack_options import StackOptions, plan_settings
 from surefoot.settings import Settings
@@ -31,7 +31,7 @@ class Servers:
     @property
     def environment(self) -> dict[str, str]:
         """Credentials that are right."""
-        return credentials(self.mlflow, self.prefect, SECRET)
+        return user_environment(self.mlflow, self.prefect, SECRET)
 
     def journal(self, database: str = "journal", user: str = "recorder") -> str:
         """URL of a journal, without its password."""

@@ -11,7 +11,7 @@ from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.journal.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from surefoot.settings import Settings
 from tests.commands import RunningCommand
 from tests.conftest import free_port
@@ -36,7 +36,7 @@ class Emergency:
         self._started: list[RunningCommand] = []
         self.champion, self.candidate = gateway.models.version(GOOD), gateway.models.version(BETTER)
         self.append(ChampionAdopted(self.champion))
-        journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, None, 0.0))
+        journal_and_apply_effect(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, None, 0.0))
 
     def start(self, *words: str) -> RunningCommand:
         """Run a command in a process of its own, which ends with the test at the latest."""
@@ -66,7 +66,7 @@ class Emergency:
         self.append(opened)
         self.append(StageEntered(name, Stage.RAMPING, 0, "test"))
         self.gateway.traffic.lift_kill_switch()
-        journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 50.0))
+        journal_and_apply_effect(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 50.0))
         assert self.live().weight == 50.0
 
     def mirror(self) -> None:
@@ -88,7 +88,9 @@ class Emergency:
         self.append(opened)
         self.append(StageEntered(name, Stage.LIVE_SHADOWING, 0, "test"))
         self.gateway.traffic.lift_kill_switch()
-        journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 0.0, 20.0))
+        journal_and_apply_effect(
+            self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 0.0, 20.0)
+        )
         assert self.live().mirror == 20.0
 
     def processes(self, known: dict[str, tuple[int, float]]) -> None:

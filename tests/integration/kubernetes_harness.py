@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from surefoot.adapters.traffic.kubernetes.api_connection import ObjectAddress
-from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesPlace, KubernetesTraffic
+from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesTarget, KubernetesTraffic
 from surefoot.core.domain import Version
 from surefoot.core.ports import Traffic
 from surefoot.core.serving_engines.engine_abilities import KUBERNETES_KINDS, EngineAbilities, EngineName, KubernetesKind
@@ -68,7 +68,7 @@ class KubernetesHarness(EngineHarness):
         file = self.root / f"kubeconfig-{len(list(self.root.iterdir()))}"
         write_kubeconfig(file, server, token, authority)
         address = ObjectAddress(NAMESPACE, NAME, context, str(file))
-        return KubernetesTraffic(KubernetesPlace(self.kind, address, BACKENDS[self.kind], patience_s))
+        return KubernetesTraffic(KubernetesTarget(self.kind, address, BACKENDS[self.kind], patience_s))
 
     def ask(self, unit: str) -> str:
         """Send a request through the proxy."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from surefoot.adapters.clock import open_clock
+from surefoot.adapters.clock import build_clock
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -25,7 +25,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.rollout.evidence_requests import evidence_requests
 from surefoot.settings import Settings
 from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter
-from surefoot.wiring.foreign_evidence.provided_evidence import ProvidedEvidence
+from surefoot.wiring.foreign_evidence.imported_evidence import ImportedEvidence
 from tests.scripted import at, scenario, started
 from tests.unit.test_replay import Model
 from tests.unit.test_serving_engines import HAPROXY
@@ -141,7 +141,7 @@ class ProvidedRollout:
         home = self.root / name
         config = Settings(home, self.root / "project", "", "", "", "token")
         home.mkdir(parents=True)
-        journal = SqlJournal(config.journal_url, open_clock("system"))
+        journal = SqlJournal(config.journal_url, build_clock("system"))
         for one in self.entries:
             journal.append("m", one.seq - 1, one.at, one.actor, one.kind, dict(one.data))
         journal.close()
@@ -199,13 +199,13 @@ class ProvidedRollout:
         source = self.source(config)
         return {one.gate.name: source.gather(one) for one in self.questions(evidence)}
 
-    def source(self, config: Settings) -> ProvidedEvidence:
+    def source(self, config: Settings) -> ImportedEvidence:
         """The port of evidence over a state folder, with two versions that are functions."""
         log = PredictionLog(config.log)
         models = {"1": Model(lambda row: row["x"]), "2": Model(lambda row: min(float(str(row["x"])) + 0.02, 1.0))}
         replay = OfflineReplay(log, lambda _model, version: models[version.number])
         own = PredictionLogEvidence(log, replay, lambda suite, table, _name: ValidationResult(suite, len(table), 1, ()))
-        return ProvidedEvidence(log, EvidenceImporter(config), own)
+        return ImportedEvidence(log, EvidenceImporter(config), own)
 
 
 def later(question: EvidenceRequest, seconds: float) -> EvidenceRequest:

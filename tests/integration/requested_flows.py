@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from prefect.client.schemas.objects import State
 
-from surefoot.adapters.access.refusal_log import ACCESS_LOG
+from surefoot.adapters.access.access_log import ACCESS_LOG
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.core.access.run_requests import REQUEST_NAMESPACE, RunOrder, RunRequest, make_request
+from surefoot.core.access.run_requests import REQUEST_SIGNATURE_NAMESPACE, RunOrder, RunRequest, make_request
 from surefoot.core.journal.chain import Entry
 from surefoot.rollout import Ports, open_promotion
 from surefoot.settings import Settings
@@ -88,7 +88,7 @@ class RequestedFlows:
         made = make_request(order, TOKEN, nonce, int(time.time() + life))
         return replace(made, **changes)
 
-    def signed(self, request: RunRequest, key: str = "olga", namespace: str = REQUEST_NAMESPACE) -> str:
+    def signed(self, request: RunRequest, key: str = "olga", namespace: str = REQUEST_SIGNATURE_NAMESPACE) -> str:
         """A request with the signature of a key."""
         armour = self.folder.sign(request.signed_bytes, key, namespace)
         return f"{request.signed_bytes.decode()}\n{armour}"

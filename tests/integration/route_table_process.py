@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from surefoot.gateway.control.shared_routes import RouteDocument, SharedRouteTable, WorkerState
+from surefoot.gateway.control.shared_routes import RouteEntries, SharedRouteTable, WorkerState
 from surefoot.gateway.inference.routes.memory_layout import MAX_DOCUMENT_BYTES, NUMBERS_AREA_BYTES
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def say(found: object) -> None:
     sys.stdout.flush()
 
 
-def big(number: int) -> RouteDocument:
+def big(number: int) -> RouteEntries:
     """A document whose parts all say the same number, and whose length changes with it."""
     return {f"m{part}": {"number": number, "filler": "x" * (number % 97)} for part in range(200)}
 
@@ -94,7 +94,7 @@ def die_writing(route_table: SharedRouteTable) -> None:
     """Wish, and be killed when half of the wish is written."""
     write = route_table._write_document
 
-    def half(place: int, document: RouteDocument) -> None:
+    def half(place: int, document: RouteEntries) -> None:
         write(place, document)
         start = NUMBERS_AREA_BYTES + place * MAX_DOCUMENT_BYTES + 8
         route_table._memory[start : start + 6] = bytes(6)

@@ -122,7 +122,7 @@ def test_every_log_is_known_and_compacted(stack: ServedStack) -> None:
     """Each model's log is found by the name of its folder and compacted; the gateway's metrics name every model."""
     for name in NAMES:
         assert _ask(stack, name, "two").status_code == 200
-    assert sorted(wiring.logged_models(stack.config)) == sorted(NAMES)
+    assert sorted(wiring.list_logged_models(stack.config)) == sorted(NAMES)
     for name in NAMES:
         wiring.compact_model_log(stack.config, name)
     said = local_http.get(f"{stack.config.gateway}/metrics").text

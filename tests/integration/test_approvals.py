@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from surefoot.core.approvals.statement import APPROVE, DENY, ApprovalStatement
+from surefoot.core.approvals.approval_statement import APPROVE, DENY, ApprovalStatement
 from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.journal.chain import check_chain
@@ -19,7 +19,7 @@ from surefoot.rollout import (
     end_rollout,
     open_promotion,
     open_rollback,
-    record_signed_text,
+    record_signed_decision,
 )
 from tests.approvers import ApproverFolder, approver_folder
 from tests.fakes import APPROVED, Scenario
@@ -54,7 +54,7 @@ def statement(env: Scenario, decision: str = APPROVE, nonce: str = "n1", reason:
 def decide(env: Scenario, folder: ApproverFolder, who: str, decision: str = APPROVE, nonce: str = "") -> None:
     """Let a person sign what the rollout waits for."""
     made = statement(env, decision, nonce or f"{who}-{len(env.journal.entries)}")
-    record_signed_text(env.ports(), "m", folder.text(made, who))
+    record_signed_decision(env.ports(), "m", folder.text(made, who))
 
 
 def drive(env: Scenario, until: Callable[[Ledger], bool] = lambda ledger: not ledger.open) -> Ledger:
@@ -136,7 +136,7 @@ def test_a_denial_ends_as_the_policy_says(folder: ApproverFolder, then: str) -> 
     steps = [*APPROVED["steps"]]
     steps[1] = {"approve": {"by": "releasers", "expires": "4h", "then": then}}
     env = waiting(folder, {**APPROVED, "steps": steps})
-    record_signed_text(env.ports(), "m", folder.text(statement(env, DENY, "no", "not before the holidays"), "ben"))
+    record_signed_decision(env.ports(), "m", folder.text(statement(env, DENY, "no", "not before the holidays"), "ben"))
     if then == "abort":
         drive(env)
         assert str(events(env, "EndDecided")[0]["reason"]) == "denied by ben@example.com: not before the holidays"

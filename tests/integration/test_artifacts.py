@@ -16,7 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from surefoot.adapters.mlflow.artifact_contents import read_contents
+from surefoot.adapters.mlflow.artifact_contents import read_artifact_contents
 from surefoot.adapters.mlflow.artifacts import ArtifactCache, directory_digest, load_model_directory
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.core.domain import Version
@@ -239,14 +239,14 @@ def test_a_path_that_leads_out_of_the_model_is_never_loaded(
 
 def test_flavours_and_pickles_of_a_version_are_found(saved: Path, tmp_path: Path) -> None:
     """A saved scikit-learn model declares its flavours; a pickle is found by its bytes, whatever its name is."""
-    assert read_contents(saved) == ArtifactContents(("python_function", "sklearn"), ("model.pkl",))
+    assert read_artifact_contents(saved) == ArtifactContents(("python_function", "sklearn"), ("model.pkl",))
     shutil.copytree(saved, tmp_path / "model")
     (tmp_path / "model" / "model.pkl").rename(tmp_path / "model" / "weights.bin")
     (tmp_path / "model" / "notes.bin").write_bytes(b"\x80")
-    assert read_contents(tmp_path / "model").pickles == ("weights.bin",)
+    assert read_artifact_contents(tmp_path / "model").pickles == ("weights.bin",)
     (tmp_path / "model" / "MLmodel").write_text("flavors: [", encoding="utf-8")
     with pytest.raises(Rejected, match="MLmodel cannot be read"):
-        read_contents(tmp_path / "model")
+        read_artifact_contents(tmp_path / "model")
 
 
 def test_probabilities_come_as_a_list_a_row(scorer: PyfuncScorer) -> None:

@@ -15,13 +15,13 @@ from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.replay_window import ReplayWindow
-from surefoot.column_encryption import open_column_decryptor
+from surefoot.column_encryption import build_column_decryptor
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.judging.evidence import MissingEvidence, PairedSums
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.gateway.log.redaction import open_redactor
-from surefoot.wiring.corner_columns import find_encrypted_expectations
+from surefoot.gateway.log.redaction import build_log_redactor
+from surefoot.wiring.policy_column_checks import find_encrypted_expectations
 from tests.fakes import POLICY
 from tests.integration.gateway_harness import listening
 from tests.integration.gateway_process import Models
@@ -73,7 +73,7 @@ class Values:
         self.root = root
         root.mkdir()
         policy = LogPolicy() if keys is None else LogPolicy(encrypted=("secret",), key_file=str(keys))
-        self.redactor = open_redactor("m", policy, "s", None, root)
+        self.redactor = build_log_redactor("m", policy, "s", None, root)
 
     def log(self, begin: int, end: int, segment: int = 1) -> None:
         """Log some requests, an hour apart."""
@@ -159,7 +159,7 @@ def test_a_value_opens_only_in_its_column(tmp_path: Path) -> None:
     keys.write_text(new_key(), encoding="utf-8")
     hidden = Values(tmp_path / "hidden", keys)
     both = LogPolicy(encrypted=("secret", "other"), key_file=str(keys))
-    redactor = open_redactor("m", both, "s", None, hidden.root)
+    redactor = build_log_redactor("m", both, "s", None, hidden.root)
     assert redactor is not None
     moved = redactor.redact_row({"other": 0.5})["other"]
     write(hidden.root, "predictions", [record(0, 1.0, features={"secret": moved})])
@@ -234,7 +234,7 @@ def test_corrections_read_a_copy_of_the_log_with_the_keys_of_the_log(tmp_path: P
     hidden.log(0, 3)
     shutil.copytree(hidden.root, tmp_path / "copy", ignore=shutil.ignore_patterns("encryption.json"))
     seen = []
-    for decryptor in (open_column_decryptor(hidden.root, "m"), None):
+    for decryptor in (build_column_decryptor(hidden.root, "m"), None):
         window = ReplayWindow(PredictionLog(tmp_path / "copy"), "m", 0.0, 1e9, decryptor=decryptor)
         seen.append([str(one.features["secret"])[:5] for one in window.latest_requests(3)])
         window.close()

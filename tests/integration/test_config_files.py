@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from surefoot.adapters.bundle.config_files import MAX_BYTES, ConfigFileStore
+from surefoot.adapters.bundle.config_files import MAX_CONFIG_FILE_BYTES, ConfigFileStore
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, ConfigUnavailable, Rejected
@@ -91,7 +91,7 @@ def test_what_cannot_be_a_configuration_file_is_refused(tmp_path: Path, store: C
     with pytest.raises(Rejected, match=r"has no file other\.json"):
         store.keep_bundled("m", TWO, "other.json")
     with (tmp_path / "large").open("wb") as large:
-        large.truncate(MAX_BYTES + 1)
+        large.truncate(MAX_CONFIG_FILE_BYTES + 1)
     with pytest.raises(Rejected, match="bytes"):
         store.keep_current("large")
 

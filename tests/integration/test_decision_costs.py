@@ -62,7 +62,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
         [record(n, at[n], answered_by="2" if n in BAD else "1", error=None, unit=f"u{n}") for n in REQUESTS],
     )
     write(made.config.log, [label(n, at[n] + 60.0, came_true(n)) for n in LABELLED], "labels")
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     return made
 
 

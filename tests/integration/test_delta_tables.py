@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from surefoot.adapters.datalayer import delta_table
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.adapters.datalayer.delta_digest import duckdb_delta_digest
-from surefoot.adapters.datalayer.delta_log import DeltaLog, parse_interval
+from surefoot.adapters.datalayer.delta_log import DeltaLog, parse_retention_interval
 from surefoot.adapters.datalayer.delta_table import DeltaLakeTable
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
 from surefoot.core.tables.table_checkpoint import TableCheckpoint
@@ -279,13 +279,13 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 )
 def test_retention_is_read(text: str | None, seconds: float) -> None:
     """A retention is an interval as Delta Lake writes it; 7 days without one."""
-    assert parse_interval(text) == seconds
+    assert parse_retention_interval(text) == seconds
 
 
 def test_a_retention_that_is_none_is_refused() -> None:
     """What is no interval is no retention."""
     with pytest.raises(Rejected, match="is no interval"):
-        parse_interval("for ever")
+        parse_retention_interval("for ever")
 
 
 KINDS = {

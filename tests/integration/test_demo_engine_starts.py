@@ -9,7 +9,7 @@ import pytest
 
 from surefoot import wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.cli.local.processes import stack_processes
+from surefoot.cli.local.processes import find_stack_processes
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.settings import read_settings
@@ -37,8 +37,8 @@ def test_the_demo_answers_its_first_callers_with_each_engine(engine: EngineName,
         assert ledger.engine.name is engine
         rows = PredictionLog(config.log).query_rows(MODEL, "SELECT DISTINCT answered_by, error FROM log", ())
         assert rows == [("1", None)]
-        assert {"application"} <= {each.environ().get("SUREFOOT_PART") for each in stack_processes(home)}
+        assert {"application"} <= {each.environ().get("SUREFOOT_PART") for each in find_stack_processes(home)}
     finally:
         for home in homes:
             run_command("down", environment={**environment, "SUREFOOT_HOME": str(home)})
-    assert [each.cmdline() for home in homes for each in stack_processes(home)] == []
+    assert [each.cmdline() for home in homes for each in find_stack_processes(home)] == []

@@ -13,8 +13,8 @@ import pytest
 from bench.connecting.rollout import MODEL, Installation
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
-from surefoot.cli.connect.connected_servers import look_at_connected, pool_problems
-from surefoot.cli.connect.doctor_report import FindingLevel, examine
+from surefoot.cli.connect.connected_servers import check_connected_servers, find_work_pool_problems
+from surefoot.cli.connect.doctor_report import FindingLevel, run_setup_checks
 from surefoot.cli.local.prefect_server import _request_prefect
 from surefoot.core.errors import Unavailable
 from surefoot.settings import Settings
@@ -40,12 +40,12 @@ def known(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 def faults(config: Settings) -> list[tuple[str, str]]:
     """Part and text of each fault."""
-    return [(one.part, one.text) for one in examine(config) if one.level is FindingLevel.FAULT]
+    return [(one.part, one.text) for one in run_setup_checks(config) if one.level is FindingLevel.FAULT]
 
 
 def test_a_set_up_that_is_well_has_a_line_for_each_thing_that_was_found(known: Servers, tmp_path: Path) -> None:
     """Version and address of each server, both folders, the gateway, the journal and our rights are one line each."""
-    found = list(examine(known.settings(tmp_path / "home", listen=f"127.0.0.1:{free_port()}")))
+    found = list(run_setup_checks(known.settings(tmp_path / "home", listen=f"127.0.0.1:{free_port()}")))
     assert {one.level for one in found} == {FindingLevel.OK}, found
     lines = {one.part: one.text for one in found}
     assert list(lines) == ["project", "policies", "home", "gateway", "journal", "mlflow", "rights", "prefect", "pool"]
@@ -319,25 +319,25 @@ def test_deployments_of_another_installation_are_not_replaced(known: Servers, tm
 def test_a_pool_without_a_worker_is_noted(known: Servers, tmp_path: Path) -> None:
     """A pool of somebody else in which nothing runs now is no fault; the note says how to start a worker."""
     config = known.settings(tmp_path, pool="team")
-    notes = [one.text for one in examine(config) if one.level is FindingLevel.NOTE]
+    notes = [one.text for one in run_setup_checks(config) if one.level is FindingLevel.NOTE]
     assert notes == [
         "no worker polls work pool 'team': start one on this host, 'prefect worker start --pool team'",
     ]
-    assert pool_problems(config, 5.0) == notes
+    assert find_work_pool_problems(config, 5.0) == notes
     known.prefect.ask("PATCH", "/work_pools/team", {"is_paused": True}).raise_for_status()
     try:
-        assert pool_problems(config, 5.0) == ["work pool 'team' is paused in Prefect: no flow run starts"]
+        assert find_work_pool_problems(config, 5.0) == ["work pool 'team' is paused in Prefect: no flow run starts"]
     finally:
         known.prefect.ask("PATCH", "/work_pools/team", {"is_paused": False}).raise_for_status()
 
 
 def test_a_connected_server_that_is_down_is_told_as_down(known: Servers, tmp_path: Path) -> None:
     """Each connected server is asked for itself: one may be down while the other one is not."""
-    up, down = look_at_connected(known.settings(tmp_path, prefect=NOWHERE), 5.0)
+    up, down = check_connected_servers(known.settings(tmp_path, prefect=NOWHERE), 5.0)
     assert (up.line, up.problem) == (f"MLflow {known.mlflow.url} 3.17.2, connected", "")
     assert down.line == "Prefect http://127.0.0.1:9 is down or cannot be used"
     assert "nothing answers as Prefect" in down.problem
-    assert look_at_connected(known.settings(tmp_path, mlflow="", prefect=""), 5.0) == []
+    assert check_connected_servers(known.settings(tmp_path, mlflow="", prefect=""), 5.0) == []
 
 
 def test_every_client_uses_the_credentials(known: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

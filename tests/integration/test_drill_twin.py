@@ -22,9 +22,9 @@ from surefoot.adapters.replay import version_processes
 from surefoot.core.domain import Outcome
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.journal.events import GateJudged, decode_event
-from surefoot.drills.drill_session import DrillSession, prepare_session
+from surefoot.drills.drill_session import DrillSession, prepare_drill_session
 from surefoot.drills.misbehaviour import Misbehaviour
-from surefoot.drills.twin_sources import TwinSource, copy_project
+from surefoot.drills.twin_sources import TwinSource, copy_policy_and_suite
 
 MODEL = "orders"
 POLICY = {
@@ -107,9 +107,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillSession]:
         "expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "price"}}],
     }
     (root / "source" / "expectations" / f"{MODEL}.json").write_text(json.dumps(suite), encoding="utf-8")
-    policy = copy_project(root / "source", root / "project", MODEL)
+    policy = copy_policy_and_suite(root / "source", root / "project", MODEL)
     source = TwinSource(MODEL, root / "project", policy, str(root / "good"), root / "traffic.parquet")
-    yield prepare_session(source, root / "twins", root / "cache", lambda _text: None)
+    yield prepare_drill_session(source, root / "twins", root / "cache", lambda _text: None)
     mine = version_processes._program.pid  # the forkserver of this process, which ends with it
     left = [one for one in psutil.process_iter() if one.pid != mine and str(root) in " ".join(_environment(one))]
     _, alive = psutil.wait_procs(left, timeout=60.0)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from surefoot.adapters.journal.journal_check import check_journal_database
-from surefoot.cli.connect.doctor_report import FindingLevel, examine
+from surefoot.cli.connect.doctor_report import FindingLevel, run_setup_checks
 from surefoot.cli.local.stack_options import StackOptions, plan_settings
 from surefoot.cli.postgres.postgres_choice import explain_journal_error, with_embedded_postgres
 from surefoot.cli.postgres.postgres_place import data_folder, has_databases, postgres_folder, socket_folder
@@ -142,7 +142,7 @@ def test_a_home_remembers_its_postgres(made: Settings) -> None:
     )
     assert values == {"postgres": "yes", "journal": made.journal_url}
     assert sources["journal"] == sources["postgres"] == f"an earlier 'up' of {made.home}"
-    found = {one.part: one for one in examine(planned)}
+    found = {one.part: one for one in run_setup_checks(planned)}
     assert found["postgres"].text.startswith("PostgreSQL 18: embedded")
     assert found["journal"].level is FindingLevel.OK
 

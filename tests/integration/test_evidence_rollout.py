@@ -75,7 +75,7 @@ def test_reconcile_imports_what_no_gate_has_asked_for(stack: FileStack) -> None:
     said = wiring.import_evidence(stack.config, stack.model, policy.evidence_origin)
     assert said == "200 rows of parquet answers are in the log"
     assert not wiring.is_import_due(stack.config, stack.model, time.time())
-    assert wiring.is_import_due(stack.config, stack.model, time.time() + wiring.IMPORT_EVERY_S)
+    assert wiring.is_import_due(stack.config, stack.model, time.time() + wiring.IMPORT_INTERVAL_S)
     assert wiring.import_evidence(stack.config, stack.model, policy.evidence_origin) == ""
     (stack.config.project / "answers").rename(stack.config.project / "elsewhere")
     gone = wiring.import_evidence(stack.config, stack.model, policy.evidence_origin)

@@ -18,7 +18,7 @@ from surefoot import exposure as exposures
 from surefoot.core.domain import Stage
 from surefoot.core.journal.events import RolloutEnded, SetSplit, StageEntered
 from surefoot.rollout import drive_rollout, open_rollback
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from tests.fakes import POLICY, FakeRegistry, Faults
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD
@@ -70,7 +70,7 @@ def promote(emergency: Emergency) -> None:
     emergency.append(StageEntered(name, Stage.PROMOTING, 0, "test"))
 
     def apply(effect: SetSplit) -> None:
-        journal_and_apply(emergency.ports, emergency.ports.ledger(MODEL), effect)
+        journal_and_apply_effect(emergency.ports, emergency.ports.ledger(MODEL), effect)
 
     apply(SetSplit(emergency.candidate, None, 0.0))
     emergency.append(StageEntered(name, Stage.BAKING, 0, "test"))

@@ -37,7 +37,7 @@ def stack_of(home: Path, one: Path, two: Version, monkeypatch: pytest.MonkeyPatc
     made = Stack(home, good, two, **{**SIMPLE, **policy})
     shutil.copytree(one, home / "artifacts" / good.digest.removeprefix("sha256:"))
     made.history()
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     return made
 
 

@@ -34,7 +34,7 @@ from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.segment_writer import SegmentWriter
 from surefoot.models.model_process import ModelProcess
-from surefoot.rollout import Ports, begin_fallback, end_fallback
+from surefoot.rollout import Ports, begin_fallback_period, end_fallback_period
 from tests import local_http
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
@@ -81,12 +81,12 @@ class RealJournal:
     ) -> None:
         """Journal it once."""
         with self.ports() as ports:
-            begin_fallback(ports, model, champion, kind, reason, standby)
+            begin_fallback_period(ports, model, champion, kind, reason, standby)
 
     def record_fallback_ended(self, model: str, champion: Version, rung: FailoverLevel) -> None:
         """Journal it once."""
         with self.ports() as ports:
-            end_fallback(ports, model, champion, rung)
+            end_fallback_period(ports, model, champion, rung)
 
     def kinds(self) -> list[str]:
         """The kinds of all entries."""
@@ -449,13 +449,13 @@ def test_no_fallback_answers_where_the_champion_has_answered(tmp_path: Path, mod
 
 def test_status_says_it_while_it_lasts(emergency: Emergency, capfd: pytest.CaptureFixture[str]) -> None:
     """`surefoot status` names the version and its failure, exits with 1, and falls silent when it is over."""
-    begin_fallback(emergency.ports, MODEL, emergency.champion, "constant", "RuntimeError: it is down")
+    begin_fallback_period(emergency.ports, MODEL, emergency.champion, "constant", "RuntimeError: it is down")
     assert (
         len(emergency.journal.read(MODEL))
-        == begin_fallback(emergency.ports, MODEL, emergency.champion, "constant", "again").head
+        == begin_fallback_period(emergency.ports, MODEL, emergency.champion, "constant", "again").head
     )
     assert emergency.command("status", "--json") == 1
     assert "version 1 fails: RuntimeError: it is down" in capfd.readouterr().out
-    end_fallback(emergency.ports, MODEL, emergency.champion)
+    end_fallback_period(emergency.ports, MODEL, emergency.champion)
     emergency.command("status", "--json")
     assert "it is down" not in capfd.readouterr().out

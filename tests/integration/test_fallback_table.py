@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from surefoot.adapters.config.fallback_table import read_fallback
+from surefoot.adapters.config.policy_fallback import read_fallback_answer
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.cli import main
 from surefoot.core.errors import FallbackInvalid
@@ -45,7 +45,7 @@ def test_each_row_gets_the_answer_of_its_key(tmp_path: Path, models: Models) -> 
     project = tmp_path / "project"
     write_table(project)
     write_policy(project)
-    view = SettingByModel(project / "configs", lambda policy: read_fallback(project, policy))
+    view = SettingByModel(project / "configs", lambda policy: read_fallback_answer(project, policy))
     with listening(tmp_path / "gateway", models, fallbacks=view) as gateway:
         gateway.shift(0, None, RAISING)
         rows = [("N1", 2), ("N1", 3), ("N2", 2.0)]
@@ -63,8 +63,10 @@ def test_a_parquet_file_says_the_same(tmp_path: Path) -> None:
     write_table(tmp_path)
     frame = pd.DataFrame({"unit": ["N1", "N1", None], "y": [2.0, None, None], "answer": [0.25, 0.5, 0.75]})
     frame.to_parquet(tmp_path / "answers" / "flights.parquet")
-    text = read_fallback(tmp_path, policy_of(SECTION))
-    typed = read_fallback(tmp_path, policy_of({"table": {**SECTION["table"], "file": "answers/flights.parquet"}}))
+    text = read_fallback_answer(tmp_path, policy_of(SECTION))
+    typed = read_fallback_answer(
+        tmp_path, policy_of({"table": {**SECTION["table"], "file": "answers/flights.parquet"}})
+    )
     assert text is not None
     assert typed is not None
     assert (text.answers, text.json) == (typed.answers, typed.json)
@@ -95,7 +97,7 @@ def test_a_wrong_table_is_refused_in_one_line(
     if text is not None:
         write_table(tmp_path, text)
     with pytest.raises(FallbackInvalid) as caught:
-        read_fallback(tmp_path, policy_of(SECTION))
+        read_fallback_answer(tmp_path, policy_of(SECTION))
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
     monkeypatch.setattr("sys.argv", ["surefoot", "lint", "--project", str(tmp_path)])

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from surefoot.controller.flow_forkserver import FlowForkserver
-from surefoot.controller.flow_forkserver_program import MODEL_HOST
-from surefoot.controller.forked_run import KILLED_EXIT_CODE, SOCKET_NAME
+from surefoot.controller.flow_forkserver_program import MODEL_HOST_MODULE
+from surefoot.controller.forked_run import FORKSERVER_SOCKET_NAME, KILLED_EXIT_CODE
 from tests.integration.waiting import ended, wait_for
 
 IMPORTED = """\
@@ -115,7 +115,7 @@ def server(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator["subpr
     found = processes._server
     assert found is not None
     assert found.stdin is not None
-    wait_for((project.folder / SOCKET_NAME).exists)
+    wait_for((project.folder / FORKSERVER_SOCKET_NAME).exists)
     try:
         yield found
     finally:
@@ -126,7 +126,7 @@ def server(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator["subpr
 def test_without_a_forkserver_a_run_is_an_interpreter_of_its_own(project: Project) -> None:
     """Where no forkserver answers, the same command runs the module all the same."""
     assert project.run("code", "3") == (3, "told first \n", "")
-    (project.folder / SOCKET_NAME).touch()  # what a server that was killed leaves behind is no server
+    (project.folder / FORKSERVER_SOCKET_NAME).touch()  # what a server that was killed leaves behind is no server
     assert project.run("code", "4") == (4, "told first \n", "")
     assert project.imports() == 2
 
@@ -144,13 +144,13 @@ def test_forked_runs_import_nothing_again(project: Project, server: "subprocess.
 def test_a_run_has_a_forkserver_of_model_processes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run can fork model processes from its start, without importing MLflow again; they end with the run."""
     monkeypatch.setenv("SUREFOOT_HOME", str(project.folder))
-    processes = FlowForkserver(project.folder, ("slow_to_import", MODEL_HOST))
+    processes = FlowForkserver(project.folder, ("slow_to_import", MODEL_HOST_MODULE))
     processes.ensure()
     found = processes._server
     assert found is not None
     assert found.stdin is not None
     try:
-        wait_for((project.folder / SOCKET_NAME).exists)
+        wait_for((project.folder / FORKSERVER_SOCKET_NAME).exists)
         code, out, err = project.run("models")
         assert code == 0, err
         forked, pid, exit_code = out.splitlines()[-1].split()
@@ -232,7 +232,7 @@ def test_a_forkserver_ends_with_its_controller(project: Project) -> None:
     with subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=subprocess.PIPE) as controller:
         assert controller.stdout is not None
         pid = int(controller.stdout.readline())
-        wait_for((project.folder / SOCKET_NAME).exists)
+        wait_for((project.folder / FORKSERVER_SOCKET_NAME).exists)
         controller.kill()
     wait_for(lambda: ended(pid))
 

@@ -16,14 +16,19 @@ from prefect.states import Scheduled
 from prefect.testing.utilities import prefect_test_harness
 
 from surefoot import wiring
-from surefoot.core.access.run_requests import PERSON_PREFIX, REQUEST_NAMESPACE, RunOrder, make_run_proof
+from surefoot.core.access.run_requests import (
+    REQUEST_SIGNATURE_NAMESPACE,
+    SIGNED_PERSON_PREFIX,
+    RunOrder,
+    make_run_proof,
+)
 from surefoot.core.domain import Stage
 from surefoot.core.errors import RequestInvalid, TransitionIllegal
 from surefoot.core.journal.chain import check_chain
 from surefoot.core.journal.events import EndDecided, RolloutOpened
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.rollout import drive_rollout, end_rollout, open_promotion
-from tasks.promote_flow_runs import flow_run_attempt
+from tasks.promote_flow_runs import identify_flow_run_attempt
 from tests.integration.requested_flows import PEOPLE, PROMOTE, ROLLBACK, TOKEN, Cases, Forge, RequestedFlows
 
 ACTIONS = {"promote": PROMOTE, "promote with force": replace(PROMOTE, force=True), "rollback": ROLLBACK}
@@ -58,7 +63,7 @@ def test_each_flow_asks_for_the_role_of_its_signer(flows: RequestedFlows, person
     flows.run(replace(order, reason="what the form says"), text)
     fresh = [one for one in flows.entries(model)[head:] if one.kind in {RolloutOpened.__name__, EndDecided.__name__}]
     asked = fresh[0]
-    assert (asked.actor, asked.data["reason"]) == (f"{PERSON_PREFIX}{person}@example.com", order.reason)
+    assert (asked.actor, asked.data["reason"]) == (f"{SIGNED_PERSON_PREFIX}{person}@example.com", order.reason)
     check_chain(flows.entries(model))
     assert "accepted: key SHA256:" in str(flows.log()[-1]["outcome"])
 
@@ -116,7 +121,7 @@ def two_people(flows: RequestedFlows) -> str:
 def other_signature(flows: RequestedFlows) -> str:
     """The signature of another request."""
     one, other = flows.request(PROMOTE), flows.request(PROMOTE)
-    return f"{one.signed_bytes.decode()}\n{flows.folder.sign(other.signed_bytes, 'ada', REQUEST_NAMESPACE)}"
+    return f"{one.signed_bytes.decode()}\n{flows.folder.sign(other.signed_bytes, 'ada', REQUEST_SIGNATURE_NAMESPACE)}"
 
 
 def without_signers(flows: RequestedFlows) -> str:
@@ -133,8 +138,8 @@ def proof(order: RunOrder = PROMOTE, secret: str = TOKEN, **fields: Any) -> Forg
 
 def copied(flows: RequestedFlows) -> str:
     """A proof that another run has used."""
-    text = wiring.run_proof(flows.config, PROMOTE, "cli:ada")["request"]
-    permit = wiring.run_permit(flows.config, PROMOTE, text, "another run/1")
+    text = wiring.prove_run_request(flows.config, PROMOTE, "cli:ada")["request"]
+    permit = wiring.build_run_permit_check(flows.config, PROMOTE, text, "another run/1")
     assert permit is not None
     permit()
     return text
@@ -149,7 +154,7 @@ def edited_proof(flows: RequestedFlows) -> str:
 def signed_proof(flows: RequestedFlows) -> str:
     """The line of a proof with the signature of a person."""
     line = make_run_proof(flows.request(PROMOTE), TOKEN).partition("\n")[0]
-    return f"{line}\n{flows.folder.sign(line.encode(), 'ada', REQUEST_NAMESPACE)}"
+    return f"{line}\n{flows.folder.sign(line.encode(), 'ada', REQUEST_SIGNATURE_NAMESPACE)}"
 
 
 CASES: Cases = {
@@ -218,7 +223,7 @@ def test_a_task_that_is_tried_again_has_its_request(flows: RequestedFlows) -> No
     text = flows.signed(flows.request(PROMOTE))
 
     def ask(run: str) -> str:
-        permit = wiring.run_permit(flows.config, PROMOTE, text, run)
+        permit = wiring.build_run_permit_check(flows.config, PROMOTE, text, run)
         assert permit is not None
         return permit().actor
 
@@ -256,7 +261,7 @@ def test_a_run_that_may_only_join_opens_nothing(flows: RequestedFlows) -> None:
 
 def test_runs_of_our_own_go_on_as_before(flows: RequestedFlows) -> None:
     """A run with a proof of the installation opens its rollout in the name of the run, with the reason of the run."""
-    text = wiring.run_proof(flows.config, PROMOTE, "cli:ada")["request"]
+    text = wiring.prove_run_request(flows.config, PROMOTE, "cli:ada")["request"]
     flows.run(PROMOTE, text)
     opened = next(entry for entry in flows.entries() if entry.kind == "RolloutOpened")
     assert (opened.actor, opened.data["reason"]) == ("flow:a flow/local", PROMOTE.reason)
@@ -274,7 +279,7 @@ def test_a_broken_file_of_roles_stops_no_signed_rollback(flows: RequestedFlows) 
 def test_without_a_file_of_roles_no_run_is_asked(flows: RequestedFlows) -> None:
     """Runs without a request go on as before; a request that is given all the same names its person, or is refused."""
     flows.roles.unlink()
-    assert wiring.run_proof(flows.config, PROMOTE, "cli:ada") == {}
+    assert wiring.prove_run_request(flows.config, PROMOTE, "cli:ada") == {}
     assert "does not verify" in flows.refused(PROMOTE, edited("it is better", "x")(flows))
     flows.run(PROMOTE)
     flows.run(ROLLBACK, flows.signed(flows.request(ROLLBACK), "sam"))
@@ -379,7 +384,7 @@ def test_a_run_that_is_started_again_is_another_attempt() -> None:
 
     @task(retries=1)
     def note() -> None:
-        seen.append(flow_run_attempt())
+        seen.append(identify_flow_run_attempt())
         if len(seen) == 1:
             raise ValueError("tried again")
 

@@ -41,7 +41,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     made = Stack(tmp_path / "home", unit="person")
     made.history()
     write(made.config.log, map(line, NUMBERS))
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     exposure.write_due_exposure(made.config, made.ports, "m")
     (name,) = open_due_incidents(made.ports, "m")
     incident_reports.hold_evidence(made.ports, "m", name)

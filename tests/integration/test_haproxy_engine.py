@@ -14,7 +14,7 @@ from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSpli
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChosen
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from surefoot.settings import Settings
 from tests.commands import run_command
 from tests.conftest import free_port
@@ -51,11 +51,11 @@ class HaproxyStack:
             ledger = ports.ledger(MODEL)
             for event in (EngineChosen(choice.name, choice.settings, EngineName.GATEWAY), ChampionAdopted(OLD)):
                 ledger = ports.append(ledger, event)
-            ledger = journal_and_apply(ports, ledger, SetSplit(OLD, None, 0.0))
+            ledger = journal_and_apply_effect(ports, ledger, SetSplit(OLD, None, 0.0))
             opened = RolloutOpened("r1", RolloutKind.PROMOTION, NEW, OLD, policy, "", "", "salt", 1, "a test")
             for step in (opened, StageEntered("r1", Stage.RAMPING, 0, "a test")):
                 ledger = ports.append(ledger, step)
-            journal_and_apply(ports, ledger, SetSplit(OLD, NEW, 25.0))
+            journal_and_apply_effect(ports, ledger, SetSplit(OLD, NEW, 25.0))
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""

@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from surefoot.adapters.access import identity_tokens
-from surefoot.adapters.access.refusal_log import ACCESS_LOG
+from surefoot.adapters.access.access_log import ACCESS_LOG
 from surefoot.core.access.roles import Action
 from surefoot.core.errors import Forbidden, PolicyInvalid, SurefootError, TokenInvalid, Unavailable
 from surefoot.settings import Settings

@@ -93,7 +93,7 @@ def make_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Stack, Proc
     (home / "configs" / "m.yaml").write_text(POLICY, encoding="utf-8")
     (home / "expectations").mkdir()
     (home / "expectations" / "m.json").write_text(SUITE, encoding="utf-8")
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     monkeypatch.setattr(wiring, "make_version_processes", lambda _config: processes)
     monkeypatch.chdir(home)
     return made, processes

@@ -56,7 +56,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
         judged("20 % of 50 requests <fail> | too many", Outcome.FAIL, 2),
     )
     write(made.config.log, lines())
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     return made
 
 
@@ -88,7 +88,7 @@ def test_a_rollback_opens_one_incident_holds_its_evidence_and_reports_it(stack: 
     (incident,) = stack.ports.ledger("m").incidents.known.values()
     assert (incident.version.number, incident.rollback, incident.opened.trigger) == ("2", "r1", "gate errors")
     assert settle(stack) == []
-    assert incident_reports.find_incident_work(stack.ports.ledger("m")) == ""
+    assert incident_reports.describe_incident_work(stack.ports.ledger("m")) == ""
     assert incident.triaged is not None
     # Neither version is on this host, and all requests are alike.
     assert incident.triaged.cause is Cause.UNKNOWN
@@ -192,7 +192,7 @@ def test_what_an_incident_rests_on_does_not_expire(stack: Stack) -> None:
     settle(stack)
     name = next(iter(stack.ports.ledger("m").incidents.known))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock(400 * 24 * HOUR))
+        patch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock(400 * 24 * HOUR))
         held = wiring.compact_model_log(stack.config, "m")
         assert (held.removed, len(rows(stack))) == (0, len(REQUESTS))
         assert stack.command("incident", "release", name, "no claim was made") == 0

@@ -12,7 +12,7 @@ import pytest
 
 from surefoot.adapters.mlflow.artifacts import load_model_directory
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
-from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, UnsupportedType, decode_table
+from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, UnsupportedContentType, decode_table
 from surefoot.models.model_protocols import ColumnNames
 from tests.integration import semantics_formats, semantics_http, semantics_tensors, semantics_types
 
@@ -47,7 +47,7 @@ def tables(model: str) -> list[RequestTable]:
             continue
         try:
             found.append(decode_table(case.request.body, case.request.kind or ""))
-        except (MalformedBody, UnsupportedType):
+        except (MalformedBody, UnsupportedContentType):
             continue
     return found
 

@@ -22,8 +22,8 @@ from surefoot.core.domain import Stage
 from surefoot.core.journal.chain import Entry
 from surefoot.rollout import drive_rollout, end_rollout
 from surefoot.settings import Settings
-from surefoot.wiring.telemetry.journal_delivery import open_delivery, receiver_states, remember_flow_run
-from surefoot.wiring.telemetry.receivers import TelemetryReceiver, telemetry_receivers
+from surefoot.wiring.telemetry.journal_delivery import list_receiver_states, open_delivery, remember_flow_run
+from surefoot.wiring.telemetry.receivers import TelemetryReceiver, list_telemetry_receivers
 from tests.integration.receivers import Receiver, listening
 from tests.integration.waiting import wait_for
 from tests.lineage_schema import check_event
@@ -67,7 +67,7 @@ def journal_entries(config: Settings, entries: Sequence[Entry], model: str = "")
 
 def deliver(config: Settings) -> str:
     """Deliver once to the one receiver that is named; why nothing could be."""
-    (receiver,) = telemetry_receivers(config)
+    (receiver,) = list_telemetry_receivers(config)
     with open_delivery(config, receiver) as due:
         return due()
 
@@ -100,7 +100,7 @@ def attributes(span: trace_pb2.Span) -> dict[str, Any]:
 
 def make_due(config: Settings) -> None:
     """Let the time pass until a receiver that has failed is tried again."""
-    (receiver,) = telemetry_receivers(config)
+    (receiver,) = list_telemetry_receivers(config)
     positions = DeliveryPositions(config.journal_url)
     positions.record_failure(receiver.key, positions.state(receiver.key).problem, time.time() - 10_000.0)
     positions.close()
@@ -175,7 +175,7 @@ def test_an_event_that_is_refused_holds_back_no_other(tmp_path: Path, catalogue:
     journal_entries(config, entries_of(DEMO))
     catalogue.status = 422
     assert deliver(config) == ""
-    ((_, state),) = receiver_states(config)
+    ((_, state),) = list_receiver_states(config)
     assert state.refused == len(catalogue.bodies) > 0
     assert "were refused and left out, the latest with status 422" in status_lines(config)[0]
 
@@ -242,7 +242,7 @@ def receivers_known(config: Settings) -> list[dict[str, int]]:
     """Positions of the receivers of spans."""
     positions = DeliveryPositions(config.journal_url)
     try:
-        return [positions.positions(one.key) for one in telemetry_receivers(config) if one.address == config.otlp]
+        return [positions.positions(one.key) for one in list_telemetry_receivers(config) if one.address == config.otlp]
     finally:
         positions.close()
 
@@ -309,6 +309,6 @@ def test_another_address_is_another_receiver(tmp_path: Path, catalogue: Receiver
     one, two = (
         TelemetryReceiver(receiver.kind, receiver.address).key
         for c in (first, second)
-        for receiver in telemetry_receivers(c)
+        for receiver in list_telemetry_receivers(c)
     )
     assert one != two

@@ -15,7 +15,7 @@ from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSpli
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.serving_engines.engine_abilities import EngineName, KubernetesKind
 from surefoot.core.serving_engines.engine_choice import EngineChosen
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from surefoot.settings import Settings
 from tests.commands import run_command
 from tests.conftest import free_port
@@ -55,11 +55,11 @@ class CommandStack:
             ledger = ports.ledger("flights")
             for event in (EngineChosen(choice.name, choice.settings, EngineName.GATEWAY), ChampionAdopted(old)):
                 ledger = ports.append(ledger, event)
-            ledger = journal_and_apply(ports, ledger, SetSplit(old, None, 0.0))
+            ledger = journal_and_apply_effect(ports, ledger, SetSplit(old, None, 0.0))
             opened = RolloutOpened("r1", RolloutKind.PROMOTION, new, old, policy, "", "", "salt", 1, "a test")
             for step in (opened, StageEntered("r1", Stage.RAMPING, 0, "a test")):
                 ledger = ports.append(ledger, step)
-            journal_and_apply(ports, ledger, SetSplit(old, new, 25.0))
+            journal_and_apply_effect(ports, ledger, SetSplit(old, new, 25.0))
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""

@@ -127,12 +127,12 @@ def test_without_client_or_kubeconfig_it_says_what_to_do(
 ) -> None:
     """A package that is not installed, and a kubeconfig that is not there, are one line each."""
     from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import (  # noqa: PLC0415 - of this test alone
-        KubernetesPlace,
+        KubernetesTarget,
         KubernetesTraffic,
     )
 
     settings = {"kind": "httproute", "namespace": "models", "name": "flights", "backend": "v{version}", "patience_s": 1}
-    bare = KubernetesTraffic(KubernetesPlace.from_settings(settings))
+    bare = KubernetesTraffic(KubernetesTarget.from_settings(settings))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     with pytest.raises(GatewayUnavailable, match="has no credentials: pod's account cannot be used"):

@@ -23,7 +23,7 @@ from surefoot.core.drills.live_drill_events import LiveDrillBegan
 from surefoot.core.journal.events import ChampionAdopted, SetSplit
 from surefoot.drills.live.live_drill import LiveDrillOutcome, LiveDrillParameters, run_live_drill
 from surefoot.rollout import begin_live_drill, end_overdue_live_drill, stop_live_drill
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import GOOD, PATIENCE, SLEEPING, listening
 from tests.integration.gateway_process import Models
@@ -212,7 +212,7 @@ def test_a_late_arm_stops_the_drill_and_fails_it(tmp_path: Path, models: Models)
         slow = gateway.models.version(SLEEPING)
         emergency.champion = slow
         emergency.append(ChampionAdopted(slow))
-        journal_and_apply(emergency.ports, emergency.ports.ledger(MODEL), SetSplit(slow, None, 0.0))
+        journal_and_apply_effect(emergency.ports, emergency.ports.ledger(MODEL), SetSplit(slow, None, 0.0))
         running = drill_in_thread(emergency, 100.0)
         with ThreadPoolExecutor(4) as pool:
             assert {answer.status_code for answer in pool.map(lambda _: gateway.ask(), range(6))} == {200}

@@ -67,7 +67,7 @@ def test_files_that_are_always_gone_are_an_error(tmp_path: Path, monkeypatch: py
     """A reader gives up with a reason when its files vanish again and again."""
     write(tmp_path, [record(0)])
     monkeypatch.setattr(
-        prediction_log, "current_log_files", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], [])
+        prediction_log, "list_current_log_files", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], [])
     )
     with pytest.raises(EvidenceUnavailable, match="cannot be read"):
         requests(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.day_counts import DAY_S, FIXED_POINT_SCALE, BoundedLabelValue, DayCounts
 from surefoot.core.champion_watch.early_signals import SignalKind, compute_champion_signals
 from surefoot.core.domain import Outcome
 
@@ -80,9 +80,9 @@ def test_a_day_is_counted_as_by_hand(tmp_path: Path, *, compacted: bool) -> None
     day = found[FIRST + odd]
     assert (day.requests, day.tried, day.failed) == (24, 23, 1)
     assert (day.timed, day.slow) == (23, 1)
-    assert (day.labelled, day.labels) == (24, 7 * MILLIONTHS)  # six of them, and one that was corrected in time
+    assert (day.labelled, day.labels) == (24, 7 * FIXED_POINT_SCALE)  # six of them, and one that was corrected in time
     assert day.scored == 22  # of the champion's 23 one has an answer that is no number
-    assert day.expected == round((0.5 + 0.5 + 20 * 0.25) * MILLIONTHS)
+    assert day.expected == round((0.5 + 0.5 + 20 * 0.25) * FIXED_POINT_SCALE)
     assert sum(day.columns["price"]) == sum(day.columns["shop"]) == 25  # columns are those of all records
     assert "hour" not in day.columns
     assert day.columns["shop"][-2:] == (1, 0)  # a text that was not seen before, and none without one
@@ -140,6 +140,6 @@ def test_the_value_of_a_day_is_the_sum_by_hand(tmp_path: Path, column: str, *, c
     log = written(tmp_path, [*requests, request(7, 0, version="1", answered_by="1")], labels)
     if compacted:
         compact_log(tmp_path, "m")
-    day = counted(log, until=FIRST, value=LabelValue(column, -10.0, 90.0))[FIRST]
+    day = counted(log, until=FIRST, value=BoundedLabelValue(column, -10.0, 90.0))[FIRST]
     # Of six requests one has a text for a value; 5, the cap, the floor, and twice nothing are 0.15, 1, 0 and 0.1 each.
-    assert (day.valued, day.value) == (5, round((0.15 + 1.0 + 0.0 + 2 * 0.1) * MILLIONTHS))
+    assert (day.valued, day.value) == (5, round((0.15 + 1.0 + 0.0 + 2 * 0.1) * FIXED_POINT_SCALE))

@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.adapters.predictions import compaction, log_files
 from surefoot.adapters.predictions.compaction import compact_log
-from surefoot.adapters.predictions.log_files import MAX_LINE_BYTES, overlong_lines
+from surefoot.adapters.predictions.log_files import MAX_LINE_BYTES, find_overlong_lines
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.http.scoring_body import decode_table
@@ -67,9 +67,9 @@ def test_long_lines_are_found_where_they_are(tmp_path: Path, monkeypatch: pytest
             ends = [start + len(line) + 1 for start, line in zip(starts, made, strict=True)]
             ends[-1] -= 1
             spans = [(start, end) for start, end in zip(starts, ends, strict=True) if end - start > 10]
-            assert overlong_lines(path) == spans
+            assert find_overlong_lines(path) == spans
     path.write_bytes(b"")
-    assert overlong_lines(path) == []
+    assert find_overlong_lines(path) == []
 
 
 def test_a_copy_is_gone_when_its_batch_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

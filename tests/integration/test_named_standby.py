@@ -12,7 +12,7 @@ from surefoot.controller.tick_state import TickState
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.journal.events import RolloutEnded, RolloutOpened, SetAlias, SetSplit, StageEntered
 from surefoot.rollout import adopt_champion, check_fallback
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from tests.fakes import POLICY
 from tests.integration.registry_stack import GOOD, MODEL, ServedStack
 from tests.integration.test_standby import said
@@ -39,7 +39,7 @@ class PromotedStack(ServedStack):
             ports.append(ports.ledger(MODEL), opened)
             ports.append(ports.ledger(MODEL), StageEntered("up", Stage.PROMOTING, 0, "test"))
             for effect in (SetAlias("champion", PICKY, STEADY), SetSplit(new, None, 0.0)):
-                journal_and_apply(ports, ports.ledger(MODEL), effect)
+                journal_and_apply_effect(ports, ports.ledger(MODEL), effect)
             ports.append(ports.ledger(MODEL), RolloutEnded("up", Stage.PROMOTED, "baked"))
 
     @property

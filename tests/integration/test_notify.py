@@ -67,14 +67,14 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """A stack with a log, and a journal in which something will happen."""
     monkeypatch.setenv("SUREFOOT_TEST_TOKEN", SECRET)
     made = Stack(tmp_path / "home", playbook={"send": ["users"]})
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     return made
 
 
 def queue_all(stack: Stack, routes: NotifyConfig) -> int:
     """What a controller that was just started queues."""
     with wiring.open_journal(stack.config) as journal, notifications.open_outbox(stack.config) as box:
-        return notifications.MessageQueue(stack.config, journal, box).fill(routes)
+        return notifications.NotificationQueue(stack.config, journal, box).fill(routes)
 
 
 def test_each_event_is_told_once_with_an_id(stack: Stack, receiver: Receiver) -> None:

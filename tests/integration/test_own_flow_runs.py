@@ -29,7 +29,7 @@ def from_reconcile(flows: RequestedFlows, monkeypatch: pytest.MonkeyPatch) -> di
     from tasks import reconcile  # noqa: PLC0415 - Prefect takes seconds
 
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(reconcile, "latest_promote_runs", lambda _states: [])
+    monkeypatch.setattr(reconcile, "list_latest_promote_runs", lambda _states: [])
     monkeypatch.setattr(reconcile, "run_deployment", lambda _name, **more: asked.update(more))
     assert reconcile._start("m", "2", REASON, 7)
     return dict(asked["parameters"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.adapters.datalayer.parquet_digest import arrow_digest, duckdb_digest
-from surefoot.adapters.datalayer.parquet_files import ParquetFiles
+from surefoot.adapters.datalayer.parquet_table import ParquetTable
 from surefoot.adapters.datalayer.row_digest import RowDigest, digest_record_batches
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
@@ -30,11 +30,11 @@ def write(path: Path, version: int, ids: Sequence[int], *, marked: bool = True, 
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> ParquetFiles:
+def table(tmp_path: Path) -> ParquetTable:
     """Predictions of version 1, in two files."""
     write(tmp_path / "table" / "model_version=1" / "a.parquet", 1, range(100), marked=False)
     write(tmp_path / "table" / "b.parquet", 1, range(100, 150))
-    return ParquetFiles(tmp_path / "table", CheckpointFiles(tmp_path / "kept"))
+    return ParquetTable(tmp_path / "table", CheckpointFiles(tmp_path / "kept"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_a_version_has_written_is_taken_back(table: ParquetFiles) -> None:
+def test_what_a_version_has_written_is_taken_back(table: ParquetTable) -> None:
     """Files that the version has added go aside, a file that it has changed is put back; the digest is the old one."""
     before, checkpoint = contents(table.folder), table.checkpoint()
     table.verify_restorable(checkpoint)
@@ -58,17 +58,17 @@ def test_what_a_version_has_written_is_taken_back(table: ParquetFiles) -> None:
     assert table.restore(checkpoint, ("2",), "m/9").already
 
 
-def test_a_restore_that_was_killed_goes_on(table: ParquetFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_that_was_killed_goes_on(table: ParquetTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after any file, a restore ends where it would have ended when it is repeated."""
     before, checkpoint = contents(table.folder), table.checkpoint()
     for number in range(1, 4):
         write(table.folder / "c.parquet", 2, range(50))
         write(table.folder / "d.parquet", 2, range(7))
         write(table.folder / "b.parquet", 2, range(3))
-        left, whole = [number], ParquetFiles._put_back
+        left, whole = [number], ParquetTable._put_back
 
         def killed(
-            self: ParquetFiles,
+            self: ParquetTable,
             *said: object,
             left: list[int] = left,
             whole: object = whole,
@@ -79,7 +79,7 @@ def test_a_restore_that_was_killed_goes_on(table: ParquetFiles, monkeypatch: pyt
             whole(self, *said)  # type: ignore[operator]
 
         with monkeypatch.context() as broken:
-            broken.setattr(ParquetFiles, "_put_back", killed)
+            broken.setattr(ParquetTable, "_put_back", killed)
             if number < 3:
                 with pytest.raises(KeyboardInterrupt):
                     table.restore(checkpoint, ("2",), "m/9")
@@ -90,7 +90,7 @@ def test_a_restore_that_was_killed_goes_on(table: ParquetFiles, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["another version", "a writer without a name"])
-def test_a_newer_write_is_never_overwritten(table: ParquetFiles, *, marked: bool) -> None:
+def test_a_newer_write_is_never_overwritten(table: ParquetTable, *, marked: bool) -> None:
     """A file of anybody but the version that is taken back stops the restore, and nothing is touched."""
     checkpoint = table.checkpoint()
     write(table.folder / "c.parquet", 2, range(50))
@@ -101,22 +101,22 @@ def test_a_newer_write_is_never_overwritten(table: ParquetFiles, *, marked: bool
     assert contents(table.folder) == found
 
 
-def test_a_write_during_the_restore_is_found(table: ParquetFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_during_the_restore_is_found(table: ParquetTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that comes while others are put back stays, and the restore says so."""
-    checkpoint, whole = table.checkpoint(), ParquetFiles._put_back
+    checkpoint, whole = table.checkpoint(), ParquetTable._put_back
     write(table.folder / "c.parquet", 2, range(50))
 
-    def slow(self: ParquetFiles, *said: object) -> None:
+    def slow(self: ParquetTable, *said: object) -> None:
         write(table.folder / "late.parquet", 1, range(3))
         whole(self, *said)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ParquetFiles, "_put_back", slow)
+    monkeypatch.setattr(ParquetTable, "_put_back", slow)
     with pytest.raises(NewerWrite, match=r"late\.parquet was written while"):
         table.restore(checkpoint, ("2",), "m/9")
     assert (table.folder / "late.parquet").is_file()
 
 
-def test_a_removed_file_is_not_brought_back(table: ParquetFiles) -> None:
+def test_a_removed_file_is_not_brought_back(table: ParquetTable) -> None:
     """A file that is gone may have been removed for a reason: the restore is refused."""
     checkpoint = table.checkpoint()
     (table.folder / "b.parquet").unlink()
@@ -148,7 +148,7 @@ def damage(kept: CheckpointFiles, checkpoint: TableCheckpoint, draw: random.Rand
             target.write_bytes(body + b"\0")
 
 
-def test_damaged_checkpoints_are_stopped_before_the_restore(table: ParquetFiles) -> None:
+def test_damaged_checkpoints_are_stopped_before_the_restore(table: ParquetTable) -> None:
     """Of 300 damaged checkpoints (bits, cuts, swapped, older and missing files) none is restored."""
     write(table.kept.folder / "older", 1, range(90))
     checkpoint = table.checkpoint()
@@ -166,7 +166,7 @@ def test_damaged_checkpoints_are_stopped_before_the_restore(table: ParquetFiles)
     assert table.restore(checkpoint, ("2",), "m/9").after == checkpoint.content.digest
 
 
-def test_an_added_column_is_part_of_the_checkpoint(table: ParquetFiles) -> None:
+def test_an_added_column_is_part_of_the_checkpoint(table: ParquetTable) -> None:
     """Files with different columns are one table to both readers, and a column that came later goes back as well."""
     write(table.folder / "c.parquet", 1, range(5), segment=["x"] * 5)
     checkpoint = table.checkpoint()

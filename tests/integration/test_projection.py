@@ -32,14 +32,14 @@ from surefoot.core.journal.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.reports.evidence_over_time import evidence_over_time_png
-from surefoot.reports.verdict_plots import slice_losses_png, verdicts_png
+from surefoot.reports.evidence_over_time import draw_evidence_over_time_png
+from surefoot.reports.verdict_plots import draw_slice_losses_png, draw_verdicts_png
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PICTURES = RunPlots(verdicts_png, slice_losses_png, evidence_over_time_png)
+PICTURES = RunPlots(draw_verdicts_png, draw_slice_losses_png, draw_evidence_over_time_png)
 OLD, NEW = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
 ID = "ab12cd34" + "0" * 24
 POLICY = {"model": "m", "steps": [{"shadow": {"window": "7d"}}, {"weight": 5}, {"weight": 50}]}

@@ -16,8 +16,8 @@ from surefoot.adapters.evidence_providers.prometheus.counter_preview import prev
 from surefoot.adapters.evidence_providers.prometheus.prometheus_api import PrometheusApi
 from surefoot.adapters.evidence_providers.prometheus.prometheus_counts import (
     PrometheusCounts,
-    SplitInForce,
-    bucket_up_to,
+    SplitWithStart,
+    histogram_bucket_number,
 )
 from surefoot.adapters.evidence_providers.provider_failure import ProviderProblem
 from surefoot.core.domain import EvidenceKind, Outcome, Split, Verdict
@@ -198,7 +198,7 @@ def test_a_bake_counts_the_candidate_alone(played: ProvidedRollout, server: str)
     assert asked.origin.section.prometheus is not None
     counters = asked.origin.section.prometheus
     alone = Split(asked.candidate, None, 0.0, "", asked.rollout, 9)
-    periods = [SplitInForce(played.begins[1], alone)]
+    periods = [SplitWithStart(played.begins[1], alone)]
     found = PrometheusCounts(counters, PrometheusApi(counters, 20.0), asked, periods, 86400.0).gather()
     assert isinstance(found, BadEventCounts)
     own = [one for one in played.records if one["version"] == "2" and one["at"] > played.begins[1]]
@@ -277,4 +277,4 @@ def test_a_counter_that_begins_anew_loses_nothing_it_has_shown() -> None:
 @pytest.mark.parametrize("bound", [5.0, 10.0, 250.0, BUCKET_RATIO**40, BUCKET_RATIO**41 * 1.01])
 def test_a_bound_lies_in_the_bucket_of_what_is_just_below_it(bound: float) -> None:
     """The judge's bucket of a bound holds the largest value that is not above it."""
-    assert bucket_up_to(bound) == bucket_of(bound * (1.0 - 1e-4))
+    assert histogram_bucket_number(bound) == bucket_of(bound * (1.0 - 1e-4))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.core.approvals.signed_text import MAX_SIGNED_LENGTH
-from surefoot.core.approvals.statement import APPROVE, ApprovalStatement, SignedText
+from surefoot.core.approvals.approval_statement import APPROVE, ApprovalStatement, SignedText
+from surefoot.core.approvals.signed_text import MAX_SIGNED_TEXT_BYTES
 from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import Stage
 from surefoot.core.errors import ApprovalInvalid
 from surefoot.core.journal.chain import canonical_bytes, check_chain
 from surefoot.core.journal.ledger import fold_entries
-from surefoot.rollout import approval_view, drive_rollout, record_signed_text
+from surefoot.rollout import approval_view, drive_rollout, record_signed_decision
 from tests.approvers import ApproverFolder, approver_folder
 from tests.fakes import APPROVED, Scenario
 from tests.scripted import at, events, scenario, started
@@ -90,7 +90,7 @@ def fields(statement: ApprovalStatement, **more: object) -> dict[str, object]:
 def replayed(env: Scenario, folder: ApproverFolder) -> bytes:
     """A text that has counted already."""
     text = folder.text(valid(env), "ann")
-    record_signed_text(env.ports(), "m", text)
+    record_signed_decision(env.ports(), "m", text)
     return text
 
 
@@ -179,7 +179,7 @@ CASES: dict[str, tuple[Forge, str]] = {
     "one bit is another": (blob(lambda body: body[:-1] + bytes([body[-1] ^ 1])), "does not verify"),
     "no base64": (edited(lambda text: text.replace(b"U1NIU0lH", b"U1NI!!!!", 1)), "not base64"),
     "PGP signature": (edited(lambda text: text.replace(b"SSH SIGNATURE", b"PGP SIGNATURE")), "has no signature"),
-    "huge": (edited(lambda text: text + b"\n" * MAX_SIGNED_LENGTH), "more than 16,384 bytes"),
+    "huge": (edited(lambda text: text + b"\n" * MAX_SIGNED_TEXT_BYTES), "more than 16,384 bytes"),
     "empty": (lambda _env, _folder: b"", "has no signature"),
     "binary": (lambda _env, _folder: b"\xff\xfe\x00\x01" * 20, "not UTF-8"),
     "statement alone": (lambda env, _folder: valid(env).signed_bytes, "has no signature"),
@@ -215,7 +215,7 @@ def test_it_is_refused_and_changes_nothing(name: str, tmp_path: Path) -> None:
     body = forge(env, folder)
     before = len(env.journal.entries)
     with pytest.raises(ApprovalInvalid) as refused:
-        record_signed_text(env.ports(), "m", body)
+        record_signed_decision(env.ports(), "m", body)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     (entry,) = env.journal.entries[before:]
@@ -234,7 +234,7 @@ def test_it_is_refused_and_changes_nothing(name: str, tmp_path: Path) -> None:
         folder.person(f"{person}@example.com", person)
     folder.groups("groups: {releasers: [gil@example.com, hal@example.com]}\n")
     for person in ("gil", "hal"):
-        record_signed_text(env.ports(), "m", folder.text(valid(env, person), person))
+        record_signed_decision(env.ports(), "m", folder.text(valid(env, person), person))
     drive_rollout(env.ports(), "m", until=at(Stage.RAMPING, 0))
     assert len(events(env, "ApprovalRejected")) == 1
     check_chain(env.journal.entries)
@@ -247,17 +247,17 @@ def test_an_approval_of_the_first_step_is_none_of_the_second(tmp_path: Path) -> 
     env.approvers = folder.approvers()
     started(env, WAITS)
     first, unused = folder.text(valid(env), "ann"), folder.text(valid(env, "unused"), "ben")
-    record_signed_text(env.ports(), "m", first)
+    record_signed_decision(env.ports(), "m", first)
     drive_rollout(env.ports(), "m", until=at(Stage.RAMPING, 0))
     with pytest.raises(ApprovalInvalid, match="waits for no approval: it is Ramping"):
-        record_signed_text(env.ports(), "m", unused)
+        record_signed_decision(env.ports(), "m", unused)
     drive_rollout(env.ports(), "m", until=at(Stage.AWAITING_APPROVAL, 1))
     for text in (first, unused):
         with pytest.raises(ApprovalInvalid, match="about approve step 1, and the rollout waits at 2"):
-            record_signed_text(env.ports(), "m", text)
+            record_signed_decision(env.ports(), "m", text)
     drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     with pytest.raises(ApprovalInvalid, match="none is open"):
-        record_signed_text(env.ports(), "m", unused)
+        record_signed_decision(env.ports(), "m", unused)
     assert [one["rollout"] == "" for one in events(env, "ApprovalRejected")] == [False, False, False, True]
 
 
@@ -268,7 +268,7 @@ def test_a_text_that_was_pasted_into_a_page_counts(tmp_path: Path) -> None:
     env.approvers = folder.approvers()
     started(env, WAITS)
     text = folder.text(valid(env), "ann")
-    record_signed_text(env.ports(), "m", b"\r\n  " + text.replace(b"\n", b"\r\n") + b" \r\n\r\n")
+    record_signed_decision(env.ports(), "m", b"\r\n  " + text.replace(b"\n", b"\r\n") + b" \r\n\r\n")
     drive_rollout(env.ports(), "m", until=at(Stage.RAMPING, 0))
 
 
@@ -281,5 +281,5 @@ def test_other_kinds_of_keys_count(tmp_path: Path, kind: str) -> None:
     env = scenario(APPROVED)
     env.approvers = folder.approvers()
     started(env, WAITS)
-    record_signed_text(env.ports(), "m", folder.text(valid(env), "cyd"))
+    record_signed_decision(env.ports(), "m", folder.text(valid(env), "cyd"))
     drive_rollout(env.ports(), "m", until=at(Stage.RAMPING, 0))

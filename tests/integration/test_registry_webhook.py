@@ -14,8 +14,8 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.server.registry_webhook import WEBHOOK_NAME, register_webhook
 from surefoot.cli.access.webhook import webhook
-from surefoot.controller.candidate_opener import open_candidates
-from surefoot.core.access.webhook_messages import WEBHOOK_PATH, sign_webhook, webhook_secret
+from surefoot.controller.candidate_opener import open_candidate_rollouts
+from surefoot.core.access.webhook_messages import WEBHOOK_PATH, derive_webhook_secret, sign_webhook
 from surefoot.core.errors import RegistryUnavailable, Rejected
 from surefoot.settings import Settings
 from surefoot.status_page.page_server import serve_status_page
@@ -65,7 +65,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, mlflow_server: str) -> It
     (home / "configs").mkdir()
     signal = WakeSignal()
     with serve_status_page(config, signal):
-        register_webhook(config.mlflow, page + WEBHOOK_PATH, webhook_secret(config.token))
+        register_webhook(config.mlflow, page + WEBHOOK_PATH, derive_webhook_secret(config.token))
         client = MlflowClient(tracking_uri=mlflow_server, registry_uri=mlflow_server)
         yield Registry(config, client, signal)
         for one in client.list_webhooks():
@@ -96,9 +96,9 @@ def test_the_webhook_is_registered_once(
     webhook(create=True, url=receiver)
     ours = [one for one in registry.client.list_webhooks() if one.name == WEBHOOK_NAME]
     assert [one.url for one in ours] == [receiver]
-    assert webhook_secret(registry.config.token) not in capfd.readouterr().out
+    assert derive_webhook_secret(registry.config.token) not in capfd.readouterr().out
     webhook()
-    assert webhook_secret(registry.config.token) in capfd.readouterr().out
+    assert derive_webhook_secret(registry.config.token) in capfd.readouterr().out
     model = registry.model()
     registry.signal.take()
     registry.client.set_registered_model_alias(model, "candidate", "1")
@@ -111,17 +111,19 @@ def test_what_mlflow_does_not_take_is_one_line(registry: Registry) -> None:
         register_webhook(registry.config.mlflow, "ftp://127.0.0.1/x", "secret")
     with pytest.raises(RegistryUnavailable):
         register_webhook(registry.config.prefect, "http://127.0.0.1/x", "secret")
-    register_webhook(registry.config.mlflow, registry.config.page + WEBHOOK_PATH, webhook_secret(registry.config.token))
+    register_webhook(
+        registry.config.mlflow, registry.config.page + WEBHOOK_PATH, derive_webhook_secret(registry.config.token)
+    )
 
 
 def test_what_the_registry_asks_for_is_answered_without_a_flow(registry: Registry) -> None:
     """The opener journals, as `reconcile` does, what comes of the alias; a model without a policy is left alone."""
     model = registry.model()
-    assert open_candidates(registry.config, [model]) == []
+    assert open_candidate_rollouts(registry.config, [model]) == []
     (registry.config.configs / "told.yaml").write_text(POLICY.replace("MODEL", model))
     registry.client.set_registered_model_alias(model, "candidate", "1")
     assert registry.woken() == {model}
-    (said,) = open_candidates(registry.config, [model])
+    (said,) = open_candidate_rollouts(registry.config, [model])
     assert said.startswith(f"{model}: version 1 ")
     journal = SqlJournal(registry.config.journal_url, SystemClock())
     entries = journal.read(model)
@@ -169,7 +171,7 @@ def test_a_store_that_cannot_be_written_is_told_and_tried_again(registry: Regist
     (config.home / DELIVERIES_FILE).mkdir()
     signal, body = WakeSignal(), b'{"entity": "model_version_alias", "action": "created", "data": {"name": "m"}}'
     at = str(int(time.time()))
-    signed = sign_webhook(webhook_secret(config.token), "delivery-1", at, body)
+    signed = sign_webhook(derive_webhook_secret(config.token), "delivery-1", at, body)
     headers = {"x-mlflow-delivery-id": "delivery-1", "x-mlflow-timestamp": at, "x-mlflow-signature": signed}
     with serve_status_page(config, signal):
         assert local_http.post(config.page + WEBHOOK_PATH, content=body, headers=headers).status_code == 503

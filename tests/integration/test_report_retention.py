@@ -17,7 +17,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     made = Stack(tmp_path / "home", retention={"log": "1y", "reports": "30d"})
     made.history()
     write(made.config.log, [record(number, 10 * HOUR + number, answered_by="2") for number in range(1, 20)])
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     exposure.write_due_exposure(made.config, made.ports, "m")
     (name,) = open_due_incidents(made.ports, "m")
     incident_reports.hold_evidence(made.ports, "m", name)
@@ -37,7 +37,7 @@ def test_reports_expire_as_the_policy_says(stack: Stack, monkeypatch: pytest.Mon
     everything = reports(stack)
     assert len(everything) == 4
     assert wiring.compact_model_log(stack.config, "m").reports == 0
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock(31 * DAY))
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock(31 * DAY))
     assert wiring.compact_model_log(stack.config, "m").reports == 0
     assert reports(stack) == everything
     (name,) = stack.ports.ledger("m").incidents.known

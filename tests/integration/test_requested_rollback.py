@@ -6,7 +6,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from surefoot import wiring
-from surefoot.core.access.run_requests import REQUEST_NAMESPACE, RunOrder
+from surefoot.core.access.run_requests import REQUEST_SIGNATURE_NAMESPACE, RunOrder
 from surefoot.core.journal.chain import check_chain
 from tests.approvers import ApproverFolder
 from tests.integration.emergency import MODEL, Emergency
@@ -36,8 +36,8 @@ def test_a_signed_flow_run_moves_the_gateway_back(
     order, head = RunOrder("rollback", MODEL, reason="wrong prices"), stack.journal.heads()
 
     def ask(person: str) -> object:
-        request = wiring.signed_request(order, stack.config, 600.0)
-        armour = folder.sign(request.signed_bytes, person, REQUEST_NAMESPACE)
+        request = wiring.build_request_to_sign(order, stack.config, 600.0)
+        armour = folder.sign(request.signed_bytes, person, REQUEST_SIGNATURE_NAMESPACE)
         return run_task(order, f"{request.signed_bytes.decode()}\n{armour}")
 
     for done, needle in ((run_task(order, ""), "surefoot request"), (ask("pia"), "needs the role operator or admin")):

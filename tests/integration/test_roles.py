@@ -15,15 +15,15 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from surefoot.adapters.access.refusal_log import ACCESS_LOG
+from surefoot.adapters.access.access_log import ACCESS_LOG
 from surefoot.adapters.access.token_file import TOKENS_FILE, TokenFile
 from surefoot.core.access.roles import Role
-from surefoot.core.access.webhook_messages import WEBHOOK_PATH, sign_webhook, webhook_secret
+from surefoot.core.access.webhook_messages import WEBHOOK_PATH, derive_webhook_secret, sign_webhook
 from surefoot.core.journal.chain import check_chain
 from surefoot.settings import Settings
 from surefoot.status_page.page_server import serve_status_page
 from surefoot.status_page.programs.wake_signal import WakeSignal
-from surefoot.status_page.sign_in import COOKIE, form_token, make_link_key
+from surefoot.status_page.sign_in import SESSION_COOKIE, form_token, make_link_key
 from surefoot.wiring import AccessControl
 from tests import local_http
 from tests.conftest import free_port
@@ -262,7 +262,7 @@ def test_the_page_asks_for_the_role_of_the_person(stack: Emergency) -> None:
             page = client.get(f"/models/{MODEL}").text
             assert ('name="action" value="pause"' in page) == (status == 303)
             assert (f"gives {person} no role that acts on this model" in page) == (status == 403)
-            form = {"form_token": form_token(stack.config.token, client.cookies[COOKIE]), "reason": "x"}
+            form = {"form_token": form_token(stack.config.token, client.cookies[SESSION_COOKIE]), "reason": "x"}
             answer = client.post(f"/models/{MODEL}/act", data={**form, "action": "pause"})
             assert answer.status_code == status, answer.text
             if status == 403:
@@ -303,7 +303,7 @@ def test_without_a_file_of_roles_all_is_as_before(stack: Emergency, run: Callabl
 def webhook(stack: Emergency, signed: bytes, **changes: str) -> httpx.Response:
     """Send a webhook that is right but for some changes."""
     delivery, at = changes.get("delivery", secrets.token_hex(8)), changes.get("at", str(int(time.time())))
-    right = sign_webhook(changes.get("secret", webhook_secret(TOKEN)), delivery, at, signed)
+    right = sign_webhook(changes.get("secret", derive_webhook_secret(TOKEN)), delivery, at, signed)
     sent = {"delivery-id": delivery, "timestamp": at, "signature": right}
     sent |= {name.removeprefix("sent_").replace("_", "-"): value for name, value in changes.items() if "sent_" in name}
     headers = {f"x-mlflow-{name}": value for name, value in sent.items() if value != "left out"}

@@ -9,7 +9,7 @@ from surefoot.adapters.signing import signing_keys
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, Rejected, Unavailable
 from surefoot.rollout import adopt_champion, drive_rollout, open_promotion, open_requested_rollout, open_rollback
-from surefoot.wiring.policies import policy_facts, read_policies
+from surefoot.wiring.policies import hash_policy_files, read_policies
 from tests.integration.forged_signatures import REFUSED
 from tests.scripted import events
 from tests.signing import SIGNED, FolderRegistry, SigningProject, sign_model
@@ -53,7 +53,7 @@ def test_the_reason_is_journalled_once_where_an_alias_asks(project: SigningProje
 
     def opened() -> str:
         policy = read_policies(project.config)["m"]
-        facts = policy_facts(project.config, "m", policy)
+        facts = hash_policy_files(project.config, "m", policy)
         view = project.env.registry.view("m")
         return open_requested_rollout(project.ports(), "m", view, lambda _: project.env.request(), facts).number
 

@@ -9,7 +9,7 @@ import yaml
 
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.cli.spread import expect_yaml_lines, measure_gate_expectations, yaml_number
+from surefoot.cli.spread import format_expect_yaml_lines, format_yaml_number, measure_gate_expectations
 from surefoot.core.planning.planning_inputs import ExpectValue
 from surefoot.core.policy.parse import parse_policy
 from tests.integration import hosted_models
@@ -89,7 +89,7 @@ def test_the_lines_can_be_pasted(prepared: Path, tmp_path: Path) -> None:
     made = list(found(prepared, tmp_path, "2").values())
     made[0] = ExpectValue("errors", "rate", 0.0000123, "1 of 80,000 requests failed")
     written = yaml.safe_dump(POLICY)
-    for line in expect_yaml_lines(made)[1:]:
+    for line in format_expect_yaml_lines(made)[1:]:
         gate, _, expect = line.partition(" #")[0].strip().partition(": { ")
         if expect:
             written = written.replace(f"  {gate}:\n", f"  {gate}:\n    {expect.removesuffix(' }')}\n")
@@ -105,4 +105,4 @@ def test_the_lines_can_be_pasted(prepared: Path, tmp_path: Path) -> None:
 )
 def test_a_number_has_no_exponent(value: float, said: str) -> None:
     """YAML takes 1e-05 for a text, so no number is written like that."""
-    assert yaml_number(value) == said
+    assert format_yaml_number(value) == said

@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.testing.utilities import prefect_test_harness
 
-from bench.evaluating.replaying import ROLLOUT, make_settings, open_replay_stage
+from bench.evaluating.replay_stage import ROLLOUT, make_settings, open_replay_stage
 from flows.count_evidence import count_evidence_before_replay
 from surefoot import wiring
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence

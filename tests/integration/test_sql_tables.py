@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine
+from surefoot.adapters.datalayer.sql_table import SqlTable, build_table_engine
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotFound, Rejected
 from surefoot.core.policy.recovery.data_layer import SqlSource, parse_data_source
@@ -35,7 +35,7 @@ class Database:
         found = parse_data_source(SOURCE)
         assert isinstance(found, SqlSource)
         self.source = found
-        self.engine = open_table_engine(url, "predictions")
+        self.engine = build_table_engine(url, "predictions")
         self.table = sa.Table(
             "predictions",
             sa.MetaData(),

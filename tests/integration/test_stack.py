@@ -298,7 +298,7 @@ def test_down_finds_what_nothing_has_written_down(tmp_path: Path, written: str) 
     home = Home(tmp_path)
     if written != "nothing":
         (tmp_path / "stack.json").write_text(written, encoding="utf-8")
-    environment = {**os.environ, "SUREFOOT_HOME": str(tmp_path), processes.PART_ENVIRONMENT_VARIABLE: "mlflow"}
+    environment = {**os.environ, "SUREFOOT_HOME": str(tmp_path), processes.STACK_PROCESS_VARIABLE: "mlflow"}
     with subprocess.Popen(SLEEPER, start_new_session=True, env=environment) as lost:
         done = home.run("down")
         assert (done.returncode, done.stderr) == (0, "")

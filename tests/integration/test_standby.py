@@ -19,7 +19,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.core.errors import Rejected, RouteSuperseded
 from surefoot.models.model_process import ModelProcess
-from surefoot.rollout import begin_fallback, end_fallback
+from surefoot.rollout import begin_fallback_period, end_fallback_period
 from tests import local_http
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import (
@@ -304,13 +304,13 @@ def _gone(gateway: Gateway) -> bool:
 
 def test_status_names_the_version_that_answers(emergency: Emergency, capfd: pytest.CaptureFixture[str]) -> None:
     """`surefoot status` says who answers for whom and why, and falls silent when it is over."""
-    begin_fallback(emergency.ports, MODEL, emergency.candidate, "proven_good", "it is down", emergency.champion)
-    begin_fallback(emergency.ports, MODEL, emergency.candidate, "constant", "it is down too")
+    begin_fallback_period(emergency.ports, MODEL, emergency.candidate, "proven_good", "it is down", emergency.champion)
+    begin_fallback_period(emergency.ports, MODEL, emergency.candidate, "constant", "it is down too")
     assert emergency.command("status", "--json") == 1
     shown = capfd.readouterr().out
     assert "callers get answers of proven-good version 1" in shown
     assert "callers get the policy's constant" in shown
-    end_fallback(emergency.ports, MODEL, emergency.candidate, FailoverLevel.PROVEN_GOOD)
+    end_fallback_period(emergency.ports, MODEL, emergency.candidate, FailoverLevel.PROVEN_GOOD)
     emergency.command("status", "--json")
     shown = capfd.readouterr().out
     assert "proven-good version 1" not in shown

@@ -26,7 +26,7 @@ from surefoot.core.journal.events import CandidateRefused, GateJudged, Paused
 from surefoot.settings import Settings
 from surefoot.status_page import page_content
 from surefoot.status_page.page_server import serve_status_page
-from surefoot.status_page.sign_in import COOKIE, make_link_key
+from surefoot.status_page.sign_in import SESSION_COOKIE, make_link_key
 from tests.conftest import free_port
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_process import TOKEN
@@ -224,17 +224,17 @@ def test_nothing_is_done_without_the_right(served: Emergency) -> None:
     body = {"action": "rollback", "reason": "x"}
     with closing(session(served)) as mine, closing(session(served, "eve")) as other:
         mine_token, other_token = form_token(mine), form_token(other)
-        cookie = mine.cookies[COOKIE]
+        cookie = mine.cookies[SESSION_COOKIE]
     attempts: list[tuple[dict[str, str], dict[str, str]]] = [
         ({}, body),
-        ({"cookie": f"{COOKIE}={cookie[:-1]}x"}, {**body, "form_token": mine_token}),
-        ({"cookie": f"{COOKIE}=.{cookie.partition('.')[2]}"}, {**body, "form_token": mine_token}),
-        ({"cookie": f"{COOKIE}={make_link_key(served.config.token, 'ada', time.time())}"}, body),
-        ({"cookie": f"{COOKIE}={cookie}"}, body),
-        ({"cookie": f"{COOKIE}={cookie}"}, {**body, "form_token": other_token}),
-        ({"cookie": f"{COOKIE}={cookie}", "host": "evil.example"}, {**body, "form_token": mine_token}),
-        ({"cookie": f"{COOKIE}={cookie}"}, {"action": "promote", "form_token": mine_token}),
-        ({"cookie": f"{COOKIE}={cookie}"}, {**body, "form_token": mine_token, "reason": "x" * 50_000}),
+        ({"cookie": f"{SESSION_COOKIE}={cookie[:-1]}x"}, {**body, "form_token": mine_token}),
+        ({"cookie": f"{SESSION_COOKIE}=.{cookie.partition('.')[2]}"}, {**body, "form_token": mine_token}),
+        ({"cookie": f"{SESSION_COOKIE}={make_link_key(served.config.token, 'ada', time.time())}"}, body),
+        ({"cookie": f"{SESSION_COOKIE}={cookie}"}, body),
+        ({"cookie": f"{SESSION_COOKIE}={cookie}"}, {**body, "form_token": other_token}),
+        ({"cookie": f"{SESSION_COOKIE}={cookie}", "host": "evil.example"}, {**body, "form_token": mine_token}),
+        ({"cookie": f"{SESSION_COOKIE}={cookie}"}, {"action": "promote", "form_token": mine_token}),
+        ({"cookie": f"{SESSION_COOKIE}={cookie}"}, {**body, "form_token": mine_token, "reason": "x" * 50_000}),
     ]
     head = served.ports.ledger(MODEL).head
     for headers, form in attempts:

@@ -29,7 +29,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.rollback.stepped_rollback import is_rolling_back_in_steps
 from surefoot.rollout import Ports, drive_rollout, open_rollback
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD, ROW
@@ -46,7 +46,7 @@ def promote(emergency: Emergency, hold: str = "2s", **more: object) -> None:
     new, old = emergency.candidate, emergency.champion
     emergency.append(RolloutOpened("up", RolloutKind.PROMOTION, new, old, policy, "", "", "salt", 1, "test"))
     emergency.append(StageEntered("up", Stage.PROMOTING, 0, "test"))
-    journal_and_apply(emergency.ports, emergency.ports.ledger(MODEL), SetSplit(new, None, 0.0))
+    journal_and_apply_effect(emergency.ports, emergency.ports.ledger(MODEL), SetSplit(new, None, 0.0))
     emergency.append(RolloutEnded("up", Stage.PROMOTED, "test"))
 
 

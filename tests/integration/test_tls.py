@@ -14,10 +14,10 @@ import pytest
 
 from surefoot import wiring
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.cli.connect.doctor_report import FindingLevel, examine
+from surefoot.cli.connect.doctor_report import FindingLevel, run_setup_checks
 from surefoot.cli.connect.setting_sources import resolve_settings
 from surefoot.cli.local import stack
-from surefoot.cli.local.stack_options import StackOptions, plan_settings, with_ports
+from surefoot.cli.local.stack_options import StackOptions, plan_settings, set_server_ports
 from surefoot.core.errors import GatewayUnavailable, Rejected
 from surefoot.feature_flags.split_follower import SplitFollower
 from surefoot.settings import Settings
@@ -124,7 +124,7 @@ def test_a_certificate_that_clients_would_refuse_is_one_line_of_doctor_and_up_st
     for needed in ("configs", "home"):
         (tmp_path / needed).mkdir()
     (tmp_path / "prefect.yaml").touch()
-    found = list(examine(plan_settings(tmp_path / "home", tmp_path, options(files), None)))
+    found = list(run_setup_checks(plan_settings(tmp_path / "home", tmp_path, options(files), None)))
     (fault,) = [one for one in found if one.level is FindingLevel.FAULT]
     assert (fault.part, says in fault.text, "\n" in fault.text) == ("tls", True, False), fault.text
     with pytest.raises(Rejected) as raised:
@@ -140,7 +140,7 @@ def test_a_certificate_of_a_public_name_serves_at_every_address(folder: Path, au
     config = plan_settings(folder, folder, options(files, listen="0.0.0.0:8443"), None)
     assert (config.gateway, config.tls) == ("https://127.0.0.1:8443", files)
     assert check_tls_files(files).endswith("public.pem is for any.example.com")
-    notes = [one.text for one in examine(config) if (one.part, one.level) == ("tls", FindingLevel.NOTE)]
+    notes = [one.text for one in run_setup_checks(config) if (one.part, one.level) == ("tls", FindingLevel.NOTE)]
     assert [note.partition(",")[0] for note in notes] == ["the certificate is not for 127.0.0.1"]
     with pytest.raises(Rejected, match=r"not valid for 'b\.example\.org'"):
         check_tls_files(replace(files, name="b.example.org"))
@@ -167,10 +167,12 @@ def test_settings_of_tls_come_from_each_source(tmp_path: Path, monkeypatch: pyte
     assert values == [str(project / "a.pem"), str(shell / "b.key"), str(shell / "ca.pem")]
     with pytest.raises(Rejected, match="both: name the one that is missing"):
         resolve_settings(shell, {"tls-certificate": "a.pem"}, {})
-    planned = with_ports(plan_settings(project, project, StackOptions(), None), {"mlflow": 1, "gateway": 2, "page": 3})
+    planned = set_server_ports(
+        plan_settings(project, project, StackOptions(), None), {"mlflow": 1, "gateway": 2, "page": 3}
+    )
     assert (planned.gateway, planned.page, planned.tls) == ("http://127.0.0.1:2", "http://127.0.0.1:3", None)
     secure = StackOptions(tls_certificate="/a.pem", tls_key="/a.key")
-    planned = with_ports(plan_settings(project, project, secure, None), {"mlflow": 1, "gateway": 2, "page": 3})
+    planned = set_server_ports(plan_settings(project, project, secure, None), {"mlflow": 1, "gateway": 2, "page": 3})
     assert (planned.mlflow, planned.gateway, planned.page) == (
         "http://127.0.0.1:1",
         "https://127.0.0.1:2",
@@ -199,11 +201,11 @@ def test_the_gateway_is_controlled_through_tls(running: tuple[Partial, TlsFiles]
     """`up` waits for the gateway by https, and the kill switch is set and lifted through it by the real client."""
     home, _ = running
     assert home.settings.gateway.startswith("https://")
-    with wiring.open_traffic(home.settings) as engine:
+    with wiring.open_gateway_traffic(home.settings) as engine:
         assert engine.set_kill_switch("a drill") == ""
         assert engine.kill_switch_reason() == "a drill"
     assert home.run("kill", "--lift").returncode == 0
-    with wiring.open_traffic(home.settings) as engine:
+    with wiring.open_gateway_traffic(home.settings) as engine:
         assert engine.kill_switch_reason() == ""
 
 

@@ -19,7 +19,7 @@ from surefoot.core.journal.events import (
 )
 from surefoot.core.journal.events import StageEntered as Entered
 from surefoot.core.journal.ledger import Ledger
-from surefoot.rollout.advance_rollout import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from tests.fakes import MIRRORED, POLICY
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD
@@ -49,7 +49,7 @@ class Shells:
     def apply(self, *effects: SetAlias | SetSplit) -> None:
         """Journal effects, and carry them out."""
         for effect in effects:
-            journal_and_apply(self.emergency.ports, self.ledger, effect)
+            journal_and_apply_effect(self.emergency.ports, self.ledger, effect)
 
     def open(self, policy: Mapping[str, object] = POLICY) -> None:
         """Open the promotion of the better version."""

@@ -13,7 +13,7 @@ from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.adapters.feature_tables.typed_column_reader import TypedColumnReader
 from surefoot.adapters.predictions import compaction, feature_columns, table_publication
 from surefoot.adapters.predictions.compaction import compact_log
-from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, read_footer
+from surefoot.adapters.predictions.feature_columns import FEATURE_PRESENT_COLUMN, Feature, decode_features_footer
 from surefoot.adapters.predictions.feature_sql import typed_columns_sql
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -40,7 +40,7 @@ def only_table(root: Path) -> Path:
 
 def table_features(table: Path) -> tuple[Feature, ...]:
     """Features that a table lists."""
-    return read_footer(pq.read_metadata(table).metadata)
+    return decode_features_footer(pq.read_metadata(table).metadata)
 
 
 def kinds(table: Path) -> dict[str, str]:
@@ -77,7 +77,7 @@ def test_each_feature_has_the_column_of_its_values(tmp_path: Path) -> None:
     assert types == {"feature.x": "double", "feature.n": "int64", "feature.yes": "bool", "feature.s": "string"}
     assert found.column("feature.x").to_pylist() == [float(row["x"]) for row in rows]  # type: ignore[arg-type]
     assert found.column("feature.s").to_pylist() == [row["s"] for row in rows]
-    assert found.column(PRESENT_COLUMN).to_pylist() == [b"\xfe"] * 10
+    assert found.column(FEATURE_PRESENT_COLUMN).to_pylist() == [b"\xfe"] * 10
     assert [json.loads(text) for text in found.column("features").to_pylist()] == rows
 
 
@@ -85,9 +85,9 @@ def test_a_row_that_does_not_fit_keeps_its_json_only(tmp_path: Path) -> None:
     """A row with a value of another type, a rare key, a key twice or no names has null in all typed columns."""
     odd = [{"x": "1.5"}, {"x": 1.5, "rare": 1}, [1.5], None, {"x": [1.5]}]
     table = compacted(tmp_path, *({"x": float(n)} for n in range(900)), *odd)
-    found = pq.read_table(table, columns=[PRESENT_COLUMN, "feature.x", "features"])
+    found = pq.read_table(table, columns=[FEATURE_PRESENT_COLUMN, "feature.x", "features"])
     assert found.column("feature.x").to_pylist() == [float(n) for n in range(900)] + [None] * len(odd)
-    assert found.column(PRESENT_COLUMN).null_count == len(odd)
+    assert found.column(FEATURE_PRESENT_COLUMN).null_count == len(odd)
     read = read_typed_features(table, 895, 905, X)
     assert read is not None
     assert read[0].column("x").to_pylist() == [895.0, 896.0, 897.0, 898.0, 899.0, 1.5]
@@ -285,7 +285,7 @@ def test_a_footer_of_a_later_release_is_left_alone(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(feature_columns, "_EDITION", 2)
     table = compacted(tmp_path, {"x": 1.5})
     monkeypatch.undo()
-    assert pq.read_schema(table).names[-2:] == [PRESENT_COLUMN, "feature.x"]
+    assert pq.read_schema(table).names[-2:] == [FEATURE_PRESENT_COLUMN, "feature.x"]
     assert read_typed_features(table, 0, 1, X) is None
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from surefoot.adapters.mlflow.version_facts import VersionFactReader
-from surefoot.core.approvals.version_claims import list_changes
+from surefoot.core.approvals.version_claims import list_fact_changes
 from surefoot.core.errors import NotFound, RegistryUnavailable
 from tests.conftest import free_port
 
@@ -44,7 +44,7 @@ def test_authors_ticket_and_changes(mlflow_server: str, client: "MlflowClient") 
     assert "ben" in claims.authors
     assert "ann" not in claims.authors
     assert claims.ticket == "CHG-7"
-    changes = list_changes(reader.facts(model, old), reader.facts(model, new))
+    changes = list_fact_changes(reader.facts(model, old), reader.facts(model, new))
     assert {(one.kind, one.name, one.before, one.after) for one in changes} == {
         ("data", "training data", "", "sha256:1"),
         ("parameters", "depth", "4", "6"),

@@ -22,15 +22,15 @@ from surefoot.core.journal.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.reports.evidence_over_time import evidence_over_time_png
-from surefoot.reports.verdict_plots import slice_losses_png, verdicts_png
+from surefoot.reports.evidence_over_time import draw_evidence_over_time_png
+from surefoot.reports.verdict_plots import draw_slice_losses_png, draw_verdicts_png
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-PICTURES = RunPlots(verdicts_png, slice_losses_png, evidence_over_time_png)
+PICTURES = RunPlots(draw_verdicts_png, draw_slice_losses_png, draw_evidence_over_time_png)
 V1, V2, V3, V4 = (Version(number, f"sha256:{number * 64}") for number in "1234")
 MINE = "Trained on June.\n\n* see the notebook\n"
 

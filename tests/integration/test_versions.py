@@ -11,7 +11,7 @@ from surefoot.core.fallback import FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRefused, DataProved
 from surefoot.core.tables.table_checkpoint import TableCheckpoint, TableDigest
-from surefoot.rollout import is_count_due
+from surefoot.rollout import is_answer_count_due
 from tests.integration.log_writing import label, record, write
 from tests.integration.served_stack import HOUR, ONE, TWO, Clock, Stack
 
@@ -44,7 +44,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     records, labels, _ = lines()
     write(made.config.log, records)
     write(made.config.log, labels, "labels")
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock())
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock())
     return made
 
 
@@ -116,10 +116,10 @@ def test_the_last_drill_is_that_of_checkpoints_and_fallback(stack: Stack, capfd:
 def test_the_count_outlives_the_log(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
     """Journalled once after a rollout has ended, the counts stay the same when the log is gone; none counts twice."""
     before = told(stack, capfd)
-    assert is_count_due(stack.ports.ledger("m"), Clock().now())
+    assert is_answer_count_due(stack.ports.ledger("m"), Clock().now())
     head = stack.ports.ledger("m").head
-    assert wiring.journal_counts(stack.config, stack.ports, "m").head == head + 1
-    assert wiring.journal_counts(stack.config, stack.ports, "m").head == head + 1, "nothing has ended since"
+    assert wiring.record_answer_counts(stack.config, stack.ports, "m").head == head + 1
+    assert wiring.record_answer_counts(stack.config, stack.ports, "m").head == head + 1, "nothing has ended since"
     assert told(stack, capfd) == before
     shutil.rmtree(stack.config.log)
     assert told(stack, capfd) == before
@@ -128,8 +128,8 @@ def test_the_count_outlives_the_log(stack: Stack, capfd: pytest.CaptureFixture[s
 def test_nothing_is_counted_before_all_answers_are_in_the_log(stack: Stack) -> None:
     """A rollout that has just ended is counted two minutes later: what is under way then is in the log by then."""
     ledger = stack.ports.ledger("m")
-    assert not is_count_due(ledger, 12 * HOUR + 119.0)
-    assert is_count_due(ledger, 12 * HOUR + 120.0)
+    assert not is_answer_count_due(ledger, 12 * HOUR + 119.0)
+    assert is_answer_count_due(ledger, 12 * HOUR + 120.0)
 
 
 def test_compaction_journals_the_counts_of_what_it_removes(
@@ -137,7 +137,7 @@ def test_compaction_journals_the_counts_of_what_it_removes(
 ) -> None:
     """A log that expires without a rollout is counted before; labels are counted once, however the time is cut."""
     before = told(stack, capfd)
-    monkeypatch.setattr(wiring.adapters, "open_clock", lambda _kind: Clock(13 * HOUR + 200 * 86_400.0))
+    monkeypatch.setattr(wiring.adapters, "build_clock", lambda _kind: Clock(13 * HOUR + 200 * 86_400.0))
     wiring.compact_model_log(stack.config, "m")
     wiring.compact_model_log(stack.config, "m")
     kinds = [entry.kind for entry in stack.journal.read("m")]

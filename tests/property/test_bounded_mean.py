@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.judging.evidence import ValueStratum
-from surefoot.core.stats.bounded_mean import BET_FRACTIONS, VALUE_LEVELS, mean_increments
+from surefoot.core.stats.bounded_mean import BET_FRACTIONS, VALUE_LEVELS, mean_evidence_increments
 
 NONE = (0,) * VALUE_LEVELS
 LAWS = st.lists(st.tuples(st.integers(0, VALUE_LEVELS - 1), st.floats(0.01, 1.0)), min_size=1, max_size=4).map(
@@ -31,7 +31,7 @@ def factors(
         for level, weight in rows:
             one = tuple(int(number == level) for number in range(VALUE_LEVELS))
             stratum = ValueStratum(share, one if mine else NONE, NONE if mine else one)
-            found = mean_increments([stratum], **question)[0]  # type: ignore[arg-type]
+            found = mean_evidence_increments([stratum], **question)[0]  # type: ignore[arg-type]
             for k, log in enumerate(found):
                 total[k] += chance * weight * math.exp(log)
     return total
@@ -79,5 +79,7 @@ def test_counters_may_be_split_over_workers(counts: list[int], workers: int, sha
     ]
     whole = ValueStratum(share, tuple(counts), tuple(n * workers for n in counts[::-1]))
     ask = {"center": 0.4, "margin": 0.01}
-    found, expected = (mean_increments(strata, **ask, harm=True, higher_is_better=True) for strata in (parts, [whole]))
+    found, expected = (
+        mean_evidence_increments(strata, **ask, harm=True, higher_is_better=True) for strata in (parts, [whole])
+    )
     assert found[0] == pytest.approx(expected[0], rel=1e-9, abs=1e-6)

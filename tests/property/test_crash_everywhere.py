@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.core.approvals.statement import APPROVE, DENY
+from surefoot.core.approvals.approval_statement import APPROVE, DENY
 from surefoot.core.domain import Stage
 from surefoot.core.journal.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
@@ -23,7 +23,7 @@ from surefoot.rollout import (
     open_promotion,
     open_rollback,
     pause_rollout,
-    record_signed_text,
+    record_signed_decision,
     restore_due_tables,
     resume_rollout,
 )
@@ -144,7 +144,9 @@ def sign(scenario: Scenario, ports: Ports, person: str, decision: str) -> None:
     state = view.rollout.approvals
     if person not in {one.signed.person for one in state.given} | {one.signed.person for one in state.denied}:
         nonce = f"{person} {len(scenario.journal.entries)}"
-        record_signed_text(ports, "m", FakeApprovers.sign(view.statement(decision, nonce, ports.clock.now()), person))
+        record_signed_decision(
+            ports, "m", FakeApprovers.sign(view.statement(decision, nonce, ports.clock.now()), person)
+        )
 
 
 def _asks(ledger: Ledger) -> bool:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from surefoot.core.durations import (
     DURATION_UNITS,
-    MIN_SECONDS_IN_YEARS,
+    MIN_DURATION_SHOWN_IN_YEARS_S,
     format_duration,
-    format_estimate,
+    format_estimated_duration,
     format_frequency,
 )
 
@@ -28,7 +28,7 @@ def test_a_duration_is_told_in_at_most_two_units_and_close_to_what_it_is(seconds
     said = format_duration(seconds)
     assert len(said.split(" ")) in {2, 4}
     assert "0.0" not in said
-    allowed = 0.34 if seconds >= MIN_SECONDS_IN_YEARS or seconds < 0.01 else 0.051
+    allowed = 0.34 if seconds >= MIN_DURATION_SHOWN_IN_YEARS_S or seconds < 0.01 else 0.051
     assert read(said) == pytest.approx(seconds, rel=allowed)
 
 
@@ -41,7 +41,7 @@ def test_what_a_policy_writes_is_told_as_it_stands(unit: tuple[int, str], n: int
 @given(st.floats(2.0, 3e9))
 def test_an_estimate_has_one_unit(seconds: float) -> None:
     """An estimated length is one number and one unit, within a third."""
-    said = format_estimate(seconds)
+    said = format_estimated_duration(seconds)
     assert len(said.split(" ")) == 2
     assert read(said) == pytest.approx(seconds, rel=0.34)
 

@@ -28,7 +28,7 @@ from surefoot.core.judging.evidence import (
     PairedSums,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
+from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
 from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.stats.histogram import bucket_of
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, log_evidence
@@ -191,7 +191,7 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
                 if log_evidence(strata, 0.05, 1.0, 0.0, HARM_FACTORS) < math.log(99.0):
                     continue  # far from any FAIL, as the law below says; the whole judge is slower
                 verdict = judge(
-                    ERRORS, BadEventCounts(strata, 0.05), DecisionThresholds(allowance=allowed_margin_multiple(weight))
+                    ERRORS, BadEventCounts(strata, 0.05), DecisionThresholds(allowance=choose_margin_multiple(weight))
                 )
                 if stop := verdict.outcome is Outcome.FAIL:
                     break

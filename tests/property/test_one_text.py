@@ -16,10 +16,10 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.canonical_text import (
     MISSING_SLICE_NAME,
-    canonical_slice,
+    canonical_slice_name,
     canonical_text,
     canonical_text_of_json,
-    slice_name,
+    format_slice_name,
 )
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.inference.request_assignment import new_request
@@ -47,13 +47,13 @@ def live_names(values: list[Any], folder: Path) -> list[str]:
     (folder / "m" / "predictions-1-1.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     log = PredictionLog(folder)
     found = log.query_rows("m", f"SELECT {log.slice_sql('c')} FROM log ORDER BY request")  # noqa: S608 - a name of ours
-    return [slice_name("c", text) for (text,) in found]
+    return [format_slice_name("c", text) for (text,) in found]
 
 
 def shadow_names(values: list[Any], folder: Path) -> list[str]:
     """Slices that the shadow tells apart: by the values of the log, read in Python."""
     found = PredictionLog(folder).read_requests("m", 0.0, 2.0)
-    return [slice_name("c", row.features["c"]) for row in sorted(found, key=lambda row: row.key)]
+    return [format_slice_name("c", row.features["c"]) for row in sorted(found, key=lambda row: row.key)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -62,7 +62,7 @@ def shadow_names(values: list[Any], folder: Path) -> list[str]:
 def test_live_and_shadow_name_the_same_slices(values: list[Any]) -> None:
     """Live counts and the shadow name the same slices for any JSON scalar, and the same ones as the law itself."""
     with tempfile.TemporaryDirectory() as home:
-        wanted = [slice_name("c", value) for value in values]
+        wanted = [format_slice_name("c", value) for value in values]
         assert live_names(values, Path(home)) == wanted
         assert shadow_names(values, Path(home)) == wanted
 
@@ -99,13 +99,13 @@ def test_the_back_test_names_the_slices_that_live_counts_name(values: list[Any])
         records = RecordedRequests(path)
         try:
             records.shift(0.0, SPLIT)
-            wanted = [slice_name("c", value) for value in values]
+            wanted = [format_slice_name("c", value) for value in values]
             sql = f"SELECT {records.slice_sql('c')}, unit FROM log ORDER BY request"  # noqa: S608 - a name of ours
             found = records.query_rows("m", sql)
-            assert [slice_name("c", text) for text, _ in found] == wanted
+            assert [format_slice_name("c", text) for text, _ in found] == wanted
             assert [unit for _, unit in found] == [canonical_text(value) for value in values]
             (chunk,) = records.read_answer_pairs(0.0, 2.0, 0.0, ("c",))
-            assert [slice_name("c", text) for text in chunk["c"]] == wanted
+            assert [format_slice_name("c", text) for text in chunk["c"]] == wanted
         finally:
             records.close()
 
@@ -116,7 +116,7 @@ def test_a_canonical_text_is_its_own(value: Any) -> None:
     text = canonical_text(value)
     assert canonical_text(text) == text
     assert canonical_text_of_json(json.dumps(value)) == text
-    assert canonical_slice(slice_name("c", value)) == slice_name("c", value)
+    assert canonical_slice_name(format_slice_name("c", value)) == format_slice_name("c", value)
 
 
 @given(st.integers(-(2**53), 2**53))
@@ -135,7 +135,7 @@ def test_a_text_is_itself(text: str) -> None:
 def test_what_says_nothing_is_no_value(value: object) -> None:
     """A missing, empty or blank value is the slice of the missing ones, and no unit: the request's own id decides."""
     assert canonical_text(value) is None
-    assert slice_name("c", value) == f"c={MISSING_SLICE_NAME}"
+    assert format_slice_name("c", value) == f"c={MISSING_SLICE_NAME}"
     job = new_request(SPLIT, model="m", request="r", names=("u",), values=[[value]], column="u", at=1.0, started=0.0)
     assert job.unit is None
 

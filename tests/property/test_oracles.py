@@ -20,7 +20,7 @@ from surefoot.core.stats.rate_eprocess import (
     MIN_PROBABILITY,
     NO_HARM_FACTORS,
     log_evidence,
-    trial_increments,
+    trial_evidence_increments,
 )
 
 
@@ -121,7 +121,7 @@ def worth(n: int, share: float, s: float, grid: tuple[float, ...]) -> NDArray[np
     """Evidence of every table of n requests by (n11, n10, n01), 0 where there is none; guess .2, 10 % + 2 points."""
     n11, n10, n01 = np.ogrid[: n + 1, : n + 1, : n + 1]
     n00 = n - n11 - n10 - n01
-    rows = trial_increments(share, 0.2, 1.0 + 0.1 * s, 0.02 * s, grid)
+    rows = trial_evidence_increments(share, 0.2, 1.0 + 0.1 * s, 0.02 * s, grid)
     total = sum(np.exp(a * n11 + b * n10 + c * n01 + d * np.maximum(n00, 0)) for a, b, c, d in rows)
     return np.where(n00 >= 0, np.asarray(total) / len(rows), 0.0)
 

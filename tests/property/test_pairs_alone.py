@@ -13,7 +13,7 @@ from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock, PairedSums
-from surefoot.core.policy.policy_types import LOSS_METRICS, Costs, Metric, PairedGate, gate_classes
+from surefoot.core.policy.policy_types import LOSS_METRICS, Costs, Metric, PairedGate, get_gate_class_names
 from tests.gates import make_gate
 
 COSTS = Costs(tp=1.0, fp=2.0, fn=3.0, tn=4.0)
@@ -52,7 +52,7 @@ def test_batches_may_be_cut_anywhere(gate: PairedGate, rows: list[tuple[Any, Any
     assert summed(gate, *parts) == summed(gate, batch(rows))
 
 
-ALONE = [gate for gate in GATES if gate_classes(gate) not in {("1", "2"), ("1", "0")}]
+ALONE = [gate for gate in GATES if get_gate_class_names(gate) not in {("1", "2"), ("1", "0")}]
 
 
 @given(gate=st.sampled_from(ALONE), rows=ROWS)
@@ -82,7 +82,7 @@ def total(blocks: Sequence[PairedBlock], side: str) -> dict[str, list[int]]:
 )
 def test_one_reading_of_one(gate: PairedGate, label: list[object], answer: list[object]) -> None:
     """1, 1.0, true and "1" have one loss, whichever of them stands for an answer or a label."""
-    if gate_classes(gate) == ("no", "yes"):
+    if get_gate_class_names(gate) == ("no", "yes"):
         label = ["yes" if label[0] else "no"]
     found = set()
     for told in label:

@@ -9,9 +9,9 @@ from surefoot.core.domain import Outcome
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
+from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
 from surefoot.core.planning import plan_policy
-from surefoot.core.planning.alpha_per_gate import alpha_per_guardrail
+from surefoot.core.planning.alpha_per_gate import compute_alpha_per_guardrail
 from surefoot.core.policy.parse import parse_policy
 from tests.fakes import POLICY
 from tests.sweeps import EVERYTHING
@@ -38,7 +38,7 @@ def ramp(rate: float, minutes: int) -> dict[str, object]:
 def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, float]:
     """Share of simulated rollouts that fail by the end of the ramp, and share that pass at its end."""
     policy, random = parse_policy(value), np.random.default_rng(seed)
-    gate, alpha = policy.gates["errors"], alpha_per_guardrail(policy, ["errors"])
+    gate, alpha = policy.gates["errors"], compute_alpha_per_guardrail(policy, ["errors"])
     n = round(policy.requests_per_minute * policy.ramp[0].hold / 60.0 / LOOKS)
     failed = passed = 0
     for _ in range(RUNS):
@@ -49,7 +49,7 @@ def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, floa
             bad, old = int(random.binomial(mine, 0.02 * times)), int(random.binomial(n - mine, 0.02))
             epoch = look * MAX_EPOCHS // (2 * LOOKS)
             strata.append(BadEventStratum(share, bad, mine - bad, old, n - mine - old, epoch))
-            level = DecisionThresholds(alpha, allowance=allowed_margin_multiple(step.weight))
+            level = DecisionThresholds(alpha, allowance=choose_margin_multiple(step.weight))
             verdict = judge(gate, BadEventCounts(tuple(strata), 0.02, "unit", 10**6), level)
             if verdict.outcome is Outcome.FAIL:
                 failed += 1

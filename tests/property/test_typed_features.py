@@ -18,11 +18,11 @@ from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.adapters.predictions import compaction, table_publication
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import (
-    COLUMN_PREFIX,
+    FEATURE_COLUMN_PREFIX,
     Feature,
     FeatureKind,
     choose_features,
-    is_listable,
+    is_listable_feature_name,
 )
 from surefoot.models.model_protocols import TableColumn
 from tests.typed_columns import read_typed_features
@@ -101,10 +101,10 @@ def choices(draw: st.DrawFn) -> tuple[Feature, ...]:
     """Any features of a table, whether or not they suit the rows; no name needs a column of its own case."""
     found: list[Feature] = []
     for name in draw(st.lists(names, max_size=6, unique_by=str.casefold)):
-        if not is_listable(name):
+        if not is_listable_feature_name(name):
             continue
         kind = draw(st.sampled_from(list(FeatureKind)))
-        column = None if kind in {FeatureKind.ANY, FeatureKind.NULL} else f"{COLUMN_PREFIX}#{len(found)}"
+        column = None if kind in {FeatureKind.ANY, FeatureKind.NULL} else f"{FEATURE_COLUMN_PREFIX}#{len(found)}"
         found.append(Feature(name, kind, column))
     return tuple(found) if any(feature.column for feature in found) else ()
 

@@ -7,7 +7,7 @@ from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.absolute_rate import evidence_against_rate_limit
-from surefoot.core.stats.change_point import log_evidence_at_any_start, log_mixture
+from surefoot.core.stats.change_point import log_evidence_at_any_start, log_mixture_over_starts
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, log_mean_exp, multiply_odds
 
 
@@ -57,7 +57,7 @@ def test_breach_after_a_long_good_time_is_found() -> None:
     good = dict.fromkeys(range(50), (5, 995))
     found = evidence_against_rate_limit(good | {50: (40, 960), 51: (40, 960)}, 0.01)
     assert log_evidence_at_any_start(found) >= math.log(24.0 / 0.01)
-    assert log_mixture(found, starts=51) >= math.log(100.0)
+    assert log_mixture_over_starts(found, starts=51) >= math.log(100.0)
     assert log_evidence_at_any_start(evidence_against_rate_limit(good, 0.01)) < math.log(50.0)
 
 

@@ -19,7 +19,7 @@ from surefoot.adapters.replay.answer_columns import (
     paired_answer_arrays,
     parse_answer_column,
 )
-from surefoot.core.answers.disagreement import disagreeing_requests
+from surefoot.core.answers.disagreement import find_disagreeing_requests
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.policy.policy_types import Metric
 from tests.gates import make_gate
@@ -67,16 +67,16 @@ def test_metrics_read_columns_as_values(metric: Metric, pairs: list[tuple[float,
     assert all(isinstance(side, np.ndarray) for side in fast)
     for quick, slow in zip(fast, (old, new), strict=True):
         assert compute_losses(gate, quick, labels).tolist() == compute_losses(gate, slow, labels).tolist()
-    assert disagreeing_requests(*fast, 0.5).tolist() == disagreeing_requests(old, new, 0.5).tolist()
+    assert find_disagreeing_requests(*fast, 0.5).tolist() == find_disagreeing_requests(old, new, 0.5).tolist()
 
 
 @given(pairs=st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e-3, 1e-3)), min_size=1, max_size=20))
 def test_numbers_differ_alike_in_arrays_and_lists(pairs: list[tuple[float, float]]) -> None:
     """Whether two numbers are one decision does not depend on how they are held, nor on which comes first."""
     old, new = [one for one, _ in pairs], [one * (1.0 + apart) for one, apart in pairs]
-    fast = disagreeing_requests(np.array(old), np.array(new), 0.5)
-    assert fast.tolist() == disagreeing_requests(old, new, 0.5).tolist()
-    assert fast.tolist() == disagreeing_requests(np.array(new), np.array(old), 0.5).tolist()
+    fast = find_disagreeing_requests(np.array(old), np.array(new), 0.5)
+    assert fast.tolist() == find_disagreeing_requests(old, new, 0.5).tolist()
+    assert fast.tolist() == find_disagreeing_requests(np.array(new), np.array(old), 0.5).tolist()
 
 
 def test_scores_are_probabilities_or_nothing() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import ValueStratum
-from surefoot.core.stats.bounded_mean import BET_FRACTIONS, VALUE_LEVELS, arm_means, mean_increments
-from surefoot.core.stats.change_point import log_mixture
+from surefoot.core.stats.bounded_mean import BET_FRACTIONS, VALUE_LEVELS, arm_means, mean_evidence_increments
+from surefoot.core.stats.change_point import log_mixture_over_starts
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 
 NONE = (0,) * VALUE_LEVELS
@@ -41,13 +41,13 @@ def arms(share: float, n: int, old: float, new: float, epoch: int = 0) -> ValueS
 
 def safe(strata: list[ValueStratum], margin: float, *, higher: bool, slope: float = 1.0) -> float:
     """Log evidence of safety."""
-    made = mean_increments(strata, 0.3, margin, harm=False, higher_is_better=higher, slope=slope)
+    made = mean_evidence_increments(strata, 0.3, margin, harm=False, higher_is_better=higher, slope=slope)
     return log_mean_exp([sum(column) for column in zip(*made.values(), strict=True)])
 
 
 def harm(strata: list[ValueStratum], *, higher: bool) -> float:
     """Log evidence of harm at any moment."""
-    return log_mixture(mean_increments(strata, 0.3, 0.0, harm=True, higher_is_better=higher))
+    return log_mixture_over_starts(mean_evidence_increments(strata, 0.3, 0.0, harm=True, higher_is_better=higher))
 
 
 def test_loss_is_found_on_the_side_that_is_worse() -> None:
@@ -77,16 +77,16 @@ def test_relative_margin_needs_no_estimate() -> None:
 def test_every_share_is_bet_on_at_its_own_stake() -> None:
     """Evidence under one share does not change because other shares were in force at other times."""
     ramp = [arms(0.01, 4000, 0.3, 0.28, 0), arms(0.5, 4000, 0.3, 0.28, 1)]
-    together = mean_increments(ramp, 0.3, 0.0, harm=True, higher_is_better=True)
+    together = mean_evidence_increments(ramp, 0.3, 0.0, harm=True, higher_is_better=True)
     for epoch, stratum in enumerate(ramp):
-        alone = mean_increments([stratum], 0.3, 0.0, harm=True, higher_is_better=True)
+        alone = mean_evidence_increments([stratum], 0.3, 0.0, harm=True, higher_is_better=True)
         assert alone == {epoch: together[epoch]}
 
 
 def test_serving_alone_proves_nothing() -> None:
     """A stratum in which the candidate gets everything has no champion to compare with."""
     alone = ValueStratum(1.0, at(3, 4), NONE)
-    assert mean_increments([alone], 0.3, 0.0, harm=True, higher_is_better=True) == {}
+    assert mean_evidence_increments([alone], 0.3, 0.0, harm=True, higher_is_better=True) == {}
     assert arm_means([alone]) is None
 
 
@@ -98,7 +98,7 @@ def test_no_trial_ruins(center: float, margin: float, share: float) -> None:
     for level in (0, VALUE_LEVELS - 1):
         for stratum in (ValueStratum(share, at(level), NONE), ValueStratum(share, NONE, at(level))):
             for wrong in (True, False):
-                found = mean_increments([stratum], center, margin, harm=wrong, higher_is_better=True)[0]
+                found = mean_evidence_increments([stratum], center, margin, harm=wrong, higher_is_better=True)[0]
                 assert len(found) == len(BET_FRACTIONS)
                 assert min(found) >= math.log(0.05) - 1e-9
 
@@ -119,7 +119,7 @@ def test_no_trial_ruins(center: float, margin: float, share: float) -> None:
 def test_numbers_out_of_range_are_refused(stratum: ValueStratum, center: float, margin: float, slope: float) -> None:
     """Centers, margins, slopes, shares and levels that cannot be are bugs."""
     with pytest.raises(InvariantBroken):
-        mean_increments([stratum], center, margin, harm=True, higher_is_better=True, slope=slope)
+        mean_evidence_increments([stratum], center, margin, harm=True, higher_is_better=True, slope=slope)
 
 
 def test_means_do_not_mix_splits() -> None:
@@ -154,7 +154,7 @@ def test_equal_arms_of_heavy_tails_rarely_fail() -> None:
             mine = random.random(4000) < share
             counts = [tuple(int(n) for n in np.bincount(level[arm], minlength=VALUE_LEVELS)) for arm in (mine, ~mine)]
             strata.append(ValueStratum(share, counts[0], counts[1], epoch))
-        found = mean_increments(strata, 0.006, 0.0, harm=True, higher_is_better=True)
+        found = mean_evidence_increments(strata, 0.006, 0.0, harm=True, higher_is_better=True)
         looks = ({e: found[e] for e in range(k + 1)} for k in range(4))
-        failed += any(log_mixture(look) >= math.log(100.0) for look in looks)
+        failed += any(log_mixture_over_starts(look) >= math.log(100.0) for look in looks)
     assert failed <= runs / 50

@@ -17,13 +17,13 @@ from surefoot.rollout import (
     open_requested_rollout,
     open_rollback,
 )
-from surefoot.rollout.candidates import ALIAS_SOURCE, STAGE_SOURCE, OpenedCandidate, candidate_requests
+from surefoot.rollout.candidates import ALIAS_SOURCE, STAGE_SOURCE, CandidateResult, candidate_requests
 from surefoot.rollout.rollout_commands import PromotionRequest
 from tests.fakes import POLICY, Scenario
 from tests.scripted import POINTS, events, scenario, started
 
 
-def _open(env: Scenario, facts: str = "") -> OpenedCandidate:
+def _open(env: Scenario, facts: str = "") -> CandidateResult:
     """Do what a tick does."""
     return open_requested_rollout(env.ports(), "m", env.registry.view("m"), lambda wish: _request(env, wish), facts)
 
@@ -44,7 +44,7 @@ def test_the_alias_comes_first_and_the_others_are_named() -> None:
     found = _open(env)
     assert found.number == "2"
     assert found.lines == ("version 3 (stage Staging) waits: version 2 is taken first",)
-    assert _open(env) == OpenedCandidate()  # it has what it asks for
+    assert _open(env) == CandidateResult()  # it has what it asks for
     end_rollout(env.ports(), "m", Stage.ABORTED, "a test")
     drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     found = _open(env)
@@ -59,7 +59,7 @@ def test_a_refusal_is_one_entry_until_its_facts_change() -> None:
     adopt_champion(env.ports(), "m")
     assert "version 1 of m is the champion: nothing to promote" in _open(env).lines[0]
     head = env.ports().ledger("m").head
-    assert _open(env) == OpenedCandidate()
+    assert _open(env) == CandidateResult()
     assert env.ports().ledger("m").head == head
     assert _open(env, "another policy").lines == ()  # tried again; the same reason is not said again
     assert env.ports().ledger("m").head == head + 1
@@ -179,7 +179,7 @@ def test_a_version_that_was_taken_back_after_its_promotion_is_refused_once() -> 
     (line,) = _open(env).lines
     assert "it was promoted, then taken back: alerts doubled" in line
     assert "--force" in line
-    assert _open(env) == OpenedCandidate()
+    assert _open(env) == CandidateResult()
 
 
 def test_a_version_that_serves_after_its_promotion_is_not_refused() -> None:
@@ -189,5 +189,5 @@ def test_a_version_that_serves_after_its_promotion_is_not_refused() -> None:
     env.registry.stages = {"2": "Staging"}
     started(env)
     head = env.ports().ledger("m").head
-    assert _open(env) == OpenedCandidate()
+    assert _open(env) == CandidateResult()
     assert env.ports().ledger("m").head == head

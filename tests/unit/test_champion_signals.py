@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.watch_years import FAULT_DAY, Fault, years
-from surefoot.core.champion_watch.day_counts import MILLIONTHS, DayCounts, LabelValue
+from bench.watch_years import FAULT_DAY, Fault, simulate_years
+from surefoot.core.champion_watch.day_counts import FIXED_POINT_SCALE, BoundedLabelValue, DayCounts
 from surefoot.core.champion_watch.early_signals import (
     MIN_PAST_DAYS,
     PAST_DAYS,
     RECENT_DAYS,
     SignalKind,
     SignalReading,
-    comparison_alpha,
     compute_champion_signals,
+    compute_comparison_alpha,
 )
 from surefoot.core.domain import Outcome
 
@@ -26,9 +26,9 @@ BEFORE = PAST_DAYS + max(RECENT_DAYS)
 
 def day(number: int, *, late: int = 20, failed: int = 0, slow: int = 10, expected: int = 0) -> DayCounts:
     """A day of a hundred requests, of which as many come true as the answers say unless told otherwise."""
-    came, columns = late * MILLIONTHS, {"price": (50, 50, 0)}
+    came, columns = late * FIXED_POINT_SCALE, {"price": (50, 50, 0)}
     return DayCounts(
-        number, 100, 100, failed, slow, 100, 100, came, 100, came, (expected or late) * MILLIONTHS, columns
+        number, 100, 100, failed, slow, 100, 100, came, 100, came, (expected or late) * FIXED_POINT_SCALE, columns
     )
 
 
@@ -51,8 +51,8 @@ def noisy(number: int) -> DayCounts:
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
-        (SignalKind.BASE_RATE, {"labels": 80 * MILLIONTHS}),
-        (SignalKind.CALIBRATION, {"expected": 8 * MILLIONTHS}),
+        (SignalKind.BASE_RATE, {"labels": 80 * FIXED_POINT_SCALE}),
+        (SignalKind.CALIBRATION, {"expected": 8 * FIXED_POINT_SCALE}),
         (SignalKind.ERRORS, {"failed": 20}),
         (SignalKind.LATENCY, {"slow": 80}),
         (SignalKind.INPUT, {"columns": {"price": (0, 0, 100)}}),
@@ -139,7 +139,7 @@ def test_values_that_were_never_there_alarm_however_much_a_column_moves() -> Non
 @given(st.permutations(range(BEFORE)), st.integers(0, 3))
 def test_days_may_come_in_any_order(order: list[int], seed: int) -> None:
     """Law: what is read does not depend on the order of the days."""
-    days = list(years(seed, BEFORE))
+    days = list(simulate_years(seed, BEFORE))
     shuffled = [days[place] for place in order]
     assert compute_champion_signals(shuffled, BEFORE - 1, BEFORE - 1, PER_YEAR) == compute_champion_signals(
         days, BEFORE - 1, BEFORE - 1, PER_YEAR
@@ -149,16 +149,16 @@ def test_days_may_come_in_any_order(order: list[int], seed: int) -> None:
 @given(st.floats(0.01, 12.0), st.integers(1, 500))
 def test_a_smaller_budget_or_more_signals_make_each_comparison_stricter(per_year: float, signals: int) -> None:
     """Law: the level grows with the budget, shrinks with the signals, and is a probability."""
-    level = comparison_alpha(per_year, signals)
+    level = compute_comparison_alpha(per_year, signals)
     assert 0.0 < level < 1.0
-    assert comparison_alpha(per_year / 2.0, signals) < level
-    assert comparison_alpha(per_year, signals + 1) < level
+    assert compute_comparison_alpha(per_year / 2.0, signals) < level
+    assert compute_comparison_alpha(per_year, signals + 1) < level
 
 
 @pytest.mark.parametrize("fault", [Fault(times=4.0), Fault(answers=1.0 / 3.0), Fault(broken="seats")])
 def test_a_fault_in_a_simulated_year_alarms_within_two_weeks(fault: Fault) -> None:
     """A fourfold base rate, answers that do not follow it and a broken column alarm; the bench has a hundred."""
-    days = list(years(7, FAULT_DAY + 14, fault))
+    days = list(simulate_years(7, FAULT_DAY + 14, fault))
     assert not any(alarms(days[: until + 1], until) for until in range(FAULT_DAY - 20, FAULT_DAY))
     assert any(alarms(days[: until + 1], until) for until in range(FAULT_DAY, FAULT_DAY + 14))
 
@@ -166,11 +166,11 @@ def test_a_fault_in_a_simulated_year_alarms_within_two_weeks(fault: Fault) -> No
 @pytest.mark.parametrize("better", [True, False])
 def test_a_value_alarms_in_the_direction_that_is_harm(*, better: bool) -> None:
     """Requests that bring a tenth alarm where more is better, and those that bring four times where less is better."""
-    value = LabelValue("label", -10.0, 90.0, higher_is_better=better)
+    value = BoundedLabelValue("label", -10.0, 90.0, higher_is_better=better)
 
     def brought(number: int, mean: float) -> DayCounts:
         share = (mean + number % 3 - 1.0 + 10.0) / 100.0
-        return replace(noisy(number), valued=100, value=round(share * 100 * MILLIONTHS))
+        return replace(noisy(number), valued=100, value=round(share * 100 * FIXED_POINT_SCALE))
 
     for mean, harm in ((2.0, better), (80.0, not better)):
         days = [brought(number, 20.0 if number < BEFORE else mean) for number in range(BEFORE + 14)]

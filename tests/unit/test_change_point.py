@@ -6,36 +6,41 @@ import pytest
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import BadEventStratum
-from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, LOG_ZERO, log_evidence_at_any_start, log_mixture
-from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
+from surefoot.core.stats.change_point import (
+    BROKEN_FROM_START_WEIGHT,
+    LOG_ZERO,
+    log_evidence_at_any_start,
+    log_mixture_over_starts,
+)
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_evidence_increments, log_evidence
 
 
 def test_nothing_is_worth_one() -> None:
     """Before the first epoch the mixture is exactly one."""
-    assert log_mixture({}) == 0.0
-    assert log_mixture({0: (0.0, 0.0)}) == pytest.approx(0.0, abs=1e-12)
+    assert log_mixture_over_starts({}) == 0.0
+    assert log_mixture_over_starts({0: (0.0, 0.0)}) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_first_epoch_counts_in_the_first_start_only() -> None:
     """In epoch 0 the weight of the first start bets on its evidence, and the rest waits."""
-    assert log_mixture({0: (math.log(99.0),)}, first=0.5) == pytest.approx(math.log(0.5 * 99.0 + 0.5))
-    assert log_mixture({0: (math.log(99.0),)}) == pytest.approx(
+    assert log_mixture_over_starts({0: (math.log(99.0),)}, first=0.5) == pytest.approx(math.log(0.5 * 99.0 + 0.5))
+    assert log_mixture_over_starts({0: (math.log(99.0),)}) == pytest.approx(
         math.log(BROKEN_FROM_START_WEIGHT * 99.0 + 1.0 - BROKEN_FROM_START_WEIGHT)
     )
 
 
 def test_epochs_beyond_the_last_start_count_in_every_one() -> None:
     """When all starts have begun, all of the weight is on what came after."""
-    assert log_mixture({100: (7.0, 7.0)}, starts=24) == pytest.approx(7.0)
-    assert log_mixture({24: (7.0,)}, starts=24) == pytest.approx(7.0)
-    assert log_mixture({23: (7.0,)}, starts=24) < 7.0
+    assert log_mixture_over_starts({100: (7.0, 7.0)}, starts=24) == pytest.approx(7.0)
+    assert log_mixture_over_starts({24: (7.0,)}, starts=24) == pytest.approx(7.0)
+    assert log_mixture_over_starts({23: (7.0,)}, starts=24) < 7.0
 
 
 def test_an_epoch_without_traffic_changes_nothing() -> None:
     """Whether a quiet epoch is named with no evidence or left out is all the same."""
     named = {0: (1.0, -2.0), 1: (0.0, 0.0), 2: (0.0, 0.0), 3: (4.0, 0.5)}
     left_out = {0: (1.0, -2.0), 3: (4.0, 0.5)}
-    assert log_mixture(named) == pytest.approx(log_mixture(left_out))
+    assert log_mixture_over_starts(named) == pytest.approx(log_mixture_over_starts(left_out))
 
 
 def served(epoch: int, ratio: float) -> BadEventStratum:
@@ -46,7 +51,7 @@ def served(epoch: int, ratio: float) -> BadEventStratum:
 def test_a_late_break_is_found_where_the_whole_past_hides_it() -> None:
     """Twenty good epochs weigh against a candidate that breaks afterwards, but not in the mixture."""
     strata = [served(epoch, 0.9 if epoch < 20 else 2.0) for epoch in range(23)]
-    found = log_mixture(epoch_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS))
+    found = log_mixture_over_starts(epoch_evidence_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS))
     assert log_evidence(strata, 0.02, 1.0, 0.0, HARM_FACTORS) < math.log(100.0) < found
 
 
@@ -54,7 +59,7 @@ def test_a_break_at_the_start_costs_little_more() -> None:
     """The mixture gives away at most the weight of the first start against knowing that the trouble began at once."""
     strata = [served(epoch, 1.5) for epoch in range(4)]
     whole = log_evidence(strata, 0.02, 1.0, 0.0, HARM_FACTORS)
-    assert log_mixture(epoch_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS)) >= whole + math.log(
+    assert log_mixture_over_starts(epoch_evidence_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS)) >= whole + math.log(
         BROKEN_FROM_START_WEIGHT
     )
 
@@ -63,10 +68,10 @@ def test_a_break_at_the_start_costs_little_more() -> None:
 def test_huge_evidence_stays_a_number(huge: float) -> None:
     """Increments that no exponential can hold give finite answers."""
     found = dict.fromkeys(range(30), (huge, -huge, 0.0))
-    assert math.isfinite(log_mixture(found))
+    assert math.isfinite(log_mixture_over_starts(found))
     assert math.isfinite(log_evidence_at_any_start(found))
     assert math.isfinite(log_evidence_at_any_start({0: (-1e4,)}))
-    assert log_mixture({0: (-1e4,)}) == pytest.approx(math.log(1.0 - BROKEN_FROM_START_WEIGHT))
+    assert log_mixture_over_starts({0: (-1e4,)}) == pytest.approx(math.log(1.0 - BROKEN_FROM_START_WEIGHT))
 
 
 def test_detector_of_silence_counts_epochs() -> None:
@@ -95,4 +100,4 @@ def test_detector_is_the_recursion() -> None:
 def test_weights_that_are_none_are_refused(starts: int, first: float) -> None:
     """A mixture without later starts, or with weights outside 0 and 1, is a bug."""
     with pytest.raises(InvariantBroken):
-        log_mixture({0: (1.0,)}, starts=starts, first=first)
+        log_mixture_over_starts({0: (1.0,)}, starts=starts, first=first)

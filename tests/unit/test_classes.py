@@ -5,7 +5,7 @@ import pytest
 
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
-from surefoot.core.answers.disagreement import disagreeing_requests
+from surefoot.core.answers.disagreement import find_disagreeing_requests
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
@@ -58,9 +58,11 @@ def test_probabilities_meet_texts_only_by_classes() -> None:
 
 def test_disagreement_of_texts_and_distributions() -> None:
     """Two versions disagree where their classes differ: texts by name, distributions by the most probable class."""
-    assert list(disagreeing_requests(["H", "D"], ["H", "A"], 0.5)) == [False, True]
-    assert list(disagreeing_requests([[0.2, 0.3, 0.5]], [[0.1, 0.2, 0.7]], 0.5)) == [False]
-    assert list(disagreeing_requests([{"H": 0.2, "D": 0.3, "A": 0.5}], [{"H": 0.6, "D": 0.2, "A": 0.2}], 0.5)) == [True]
+    assert list(find_disagreeing_requests(["H", "D"], ["H", "A"], 0.5)) == [False, True]
+    assert list(find_disagreeing_requests([[0.2, 0.3, 0.5]], [[0.1, 0.2, 0.7]], 0.5)) == [False]
+    assert list(find_disagreeing_requests([{"H": 0.2, "D": 0.3, "A": 0.5}], [{"H": 0.6, "D": 0.2, "A": 0.2}], 0.5)) == [
+        True
+    ]
 
 
 @pytest.mark.parametrize("metric", [Metric.COST, Metric.TPR_GAP, Metric.AUC])

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.clock import ReplayClock, SystemClock, open_clock
+from surefoot.adapters.clock import ReplayClock, SystemClock, build_clock
 from surefoot.core.errors import Rejected
 
 
 def test_the_system_clock_is_the_hosts() -> None:
     """Both of its times lie between two readings of the host's clock."""
-    before, clock = time.time(), open_clock("system")
+    before, clock = time.time(), build_clock("system")
     assert isinstance(clock, SystemClock)
     assert before <= clock.now() <= clock.wall() <= time.time()
 
 
 def test_a_replay_clock_says_what_was_set(tmp_path: Path) -> None:
     """Every clock on the same file says the last time that was set, to the bit, in every process; wall time goes on."""
-    writer, reader = ReplayClock(tmp_path / "replay" / "clock"), open_clock(f"replay:{tmp_path}/replay/clock")
+    writer, reader = ReplayClock(tmp_path / "replay" / "clock"), build_clock(f"replay:{tmp_path}/replay/clock")
     for at in (0.1 + 0.2, 1372032000.123456, 5.0):
         writer.set(at)
         assert reader.now() == writer.now() == at
@@ -52,4 +52,4 @@ def test_what_is_no_time_is_not_set(tmp_path: Path) -> None:
 def test_an_unknown_clock_is_rejected(spec: str) -> None:
     """A specification that names no clock is refused and the two that exist are named."""
     with pytest.raises(Rejected, match='say "system" or "replay:<path>"'):
-        open_clock(spec)
+        build_clock(spec)

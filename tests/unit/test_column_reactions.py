@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
-from surefoot.adapters.served_answers.triage.answer_contrast import measure_answer_distance
+from surefoot.adapters.served_answers.triage.answer_contrast import make_answer_distance
 from surefoot.adapters.served_answers.triage.column_reactions import (
     find_column_correction,
     find_harmed_group,
     measure_reactions,
 )
-from surefoot.adapters.served_answers.triage.column_shifts import column_shifts, values_as_before
+from surefoot.adapters.served_answers.triage.column_shifts import column_shifts, undo_column_shift
 from surefoot.core.triage.triage_facts import CauseDetail
 
 Row = dict[str, Any]
@@ -83,13 +83,13 @@ def test_a_mistake_that_labels_hardly_show_is_found_by_the_answers() -> None:
     def ask(version: Callable[[Row], float]) -> Callable[[Sequence[Row]], list[object]]:
         return lambda asked: [version(row) for row in asked]
 
-    distance = measure_answer_distance(ask(version), ask(truth))
+    distance = make_answer_distance(ask(version), ask(truth))
     worse = losses_of(version)(given, labels) - losses_of(truth)(given, labels) + 1.0
     found = find_column_correction(losses_of(version), given, labels, worse, losses_of(truth), {}, distance)
     assert found is not None
     assert (found.column, found.detail, found.what, found.agrees) == ("hour", CauseDetail.HOURS, "-4 hours", True)
     same = find_column_correction(
-        losses_of(truth), given, labels, worse, losses_of(truth), {}, measure_answer_distance(ask(truth), ask(truth))
+        losses_of(truth), given, labels, worse, losses_of(truth), {}, make_answer_distance(ask(truth), ask(truth))
     )
     assert same is None
 
@@ -181,7 +181,7 @@ def test_how_a_column_has_changed_is_told(column: str, change: Callable[[Any, in
     shift = column_shifts(before, moved)[column]
     assert shift.detail is detail
     assert shift.distance > shift.noise
-    back = list(values_as_before([row.features[column] for row in before], [row[column] for row in after], shift))
+    back = list(undo_column_shift([row.features[column] for row in before], [row[column] for row in after], shift))
     assert back
     assert shift.is_certain == (detail in {CauseDetail.CODES, CauseDetail.HOURS})
     if detail in {CauseDetail.CODES, CauseDetail.HOURS}:

@@ -10,7 +10,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.policy_types import FailureAction, Reaction
 from surefoot.settings import Settings
-from surefoot.wiring import broken_policies, read_policies
+from surefoot.wiring import find_broken_policies, read_policies
 from tests.gates import gate_of
 
 BAD = Path(__file__).parent.parent / "e2e" / "expected_failures"
@@ -220,8 +220,8 @@ def test_what_is_no_policy_file_is_skipped_and_what_cannot_be_read_is_said(tmp_p
     (config.configs / ".#cat.yaml").symlink_to("user@host.1:9")
     (config.configs / "folder.yaml").mkdir()
     assert list(read_policies(config)) == ["flights-late"]
-    assert broken_policies(config) == {}
+    assert find_broken_policies(config) == {}
     (config.configs / "gone.yaml").symlink_to(tmp_path / "nowhere")
     assert list(read_policies(config)) == ["flights-late"]
-    (problem,) = broken_policies(config).values()
+    (problem,) = find_broken_policies(config).values()
     assert problem.startswith(f"there is no policy {config.configs / 'gone.yaml'}")

@@ -14,7 +14,7 @@ from surefoot.adapters import flow_progress
 from surefoot.cli.local.controller_lock import hold_controller_lock, is_controller_ready
 from surefoot.controller.controller import (
     LEAD_TIME_S,
-    MAX_PENDING_S,
+    MAX_RUN_START_S,
     MAX_SLEEP_S,
     RETRY_DELAY_S,
     Controller,
@@ -24,7 +24,7 @@ from surefoot.controller.flow_scheduler import PromoteRun, ScheduledRun
 from surefoot.controller.work_backoff import MAX_WAIT_TICKS, Backoff, OneTimeWork
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun
-from surefoot.rollout.reconcile import SILENCE_S
+from surefoot.rollout.reconcile import RUN_SILENCE_S
 from surefoot.status_page.programs.wake_signal import WakeSignal
 
 if TYPE_CHECKING:
@@ -175,11 +175,11 @@ def _begun(name: str, ago: float, *, running: bool) -> ScheduledRun:
 @pytest.mark.parametrize(
     ("run", "silent", "dead"),
     [
-        (_begun("gone", SILENCE_S + 1.0, running=True), True, True),
-        (_begun("beats", SILENCE_S + 1.0, running=True), False, False),
-        (_begun("young", SILENCE_S - 1.0, running=True), True, False),
-        (_begun("never came", MAX_PENDING_S + 1.0, running=False), True, True),
-        (_begun("comes late", MAX_PENDING_S - 1.0, running=False), True, False),
+        (_begun("gone", RUN_SILENCE_S + 1.0, running=True), True, True),
+        (_begun("beats", RUN_SILENCE_S + 1.0, running=True), False, False),
+        (_begun("young", RUN_SILENCE_S - 1.0, running=True), True, False),
+        (_begun("never came", MAX_RUN_START_S + 1.0, running=False), True, True),
+        (_begun("comes late", MAX_RUN_START_S - 1.0, running=False), True, False),
     ],
     ids=lambda value: value.id if isinstance(value, ScheduledRun) else str(value),
 )

@@ -23,7 +23,7 @@ from surefoot.adapters.replay.corners.corner_rows import (
     rows_digest,
 )
 from surefoot.adapters.replay.corners.drawn_changes import draw_changes
-from surefoot.adapters.replay.corners.row_answers import MAX_DEATHS, SyntheticRowScorer
+from surefoot.adapters.replay.corners.row_answers import MAX_PROCESS_DEATHS, SyntheticRowScorer
 from surefoot.adapters.replay.corners.row_shrinking import shrink_row
 from surefoot.core.domain import Outcome, Stage, Verdict
 from surefoot.core.judging.corner_answers import CornerAnswers, CornerResult
@@ -34,7 +34,7 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning.policy_notes import list_policy_notes
-from surefoot.core.policy.corners import ColumnKind, Corners, column_kind
+from surefoot.core.policy.corners import ColumnKind, Corners, determine_column_kind
 from surefoot.core.policy.gates.implicit import CORNERS_GATE
 from surefoot.core.policy.parse import examine_policy, parse_policy
 from surefoot.core.policy.policy_types import Metric
@@ -117,7 +117,9 @@ def test_drawn_values_follow_from_the_seed_alone_and_fit_their_columns() -> None
     for corner in made:
         assert len(corner.rows) == 12
         for row in corner.rows:
-            assert {column_kind([value]) for value in row.change.values()} <= {kinds[name] for name in row.change}
+            assert {determine_column_kind([value]) for value in row.change.values()} <= {
+                kinds[name] for name in row.change
+            }
             assert len(row.change) > 1 or corner.name != "several drawn"
     assert len({json.dumps(dict(row.change)) for row in made[0].rows}) > 6
     again = build_corners(wanted, REAL, columns, 7)
@@ -340,7 +342,7 @@ def test_a_process_that_ends_is_found_and_not_started_again_for_every_row(tmp_pa
     asker = SyntheticRowScorer(dying)
     for _ in range(9):
         asker.ask([SyntheticRow(one, {"carrier": ""}) for one in REAL])
-    assert asker.deaths <= MAX_DEATHS
+    assert asker.deaths <= MAX_PROCESS_DEATHS
 
 
 def test_a_champion_whose_process_ends_stops_no_candidate(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.live_counts.measurement_histograms import count_
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.gates.measurement_quantiles import MIN_EXCEEDANCES
+from surefoot.core.gates.measurement_quantiles import MIN_VALUES_BEYOND_QUANTILE
 from surefoot.core.judging.evidence import (
     BadEventCounts,
     BadEventStratum,
@@ -32,7 +32,7 @@ from tests.gates import changed, make_gate
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
 LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2, quantiles=(0.9,))
-LEAST_HISTORY = 10 * MIN_EXCEEDANCES
+LEAST_HISTORY = 10 * MIN_VALUES_BEYOND_QUANTILE
 """Measurements without which no p90 is frozen [count]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 LIVE = EvidenceRequest(

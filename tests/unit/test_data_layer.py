@@ -19,19 +19,19 @@ from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import decode_event
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.policy.parse import examine_policy, parse_policy
-from surefoot.core.policy.recovery.data_layer import OnRollback, data_source_json, parse_data_source
+from surefoot.core.policy.recovery.data_layer import OnRollback, data_source_to_json, parse_data_source
 from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout import (
     check_due_checkpoints,
     checkpoints_to_check,
+    describe_table_problems,
     drive_rollout,
-    leave_table,
+    leave_table_unrestored,
+    list_pending_restores,
     open_promotion,
     open_rollback,
-    pending_tables,
     restore_due_tables,
-    retry_table,
-    table_problems,
+    retry_table_restore,
 )
 from surefoot.rollout.recovery.table_restores import CHECKPOINT_CHECK_INTERVAL_S
 from tests.fakes import POLICY, WITH_TABLES, Faults, Scenario
@@ -114,7 +114,7 @@ def test_tables_follow_a_rollback(how: str) -> None:
         for rows in env.data_layer.tables.values():
             rows.append("2")
         ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
-    assert {due.name: due.versions for due in pending_tables(ledger)} == dict.fromkeys(
+    assert {due.name: due.versions for due in list_pending_restores(ledger)} == dict.fromkeys(
         ("predictions", "stream", "scratch"), ("2",)
     )
     ledger = restore_due_tables(env.ports(), "m")
@@ -146,10 +146,10 @@ def test_tables_that_do_not_answer_hold_no_rollback_up() -> None:
     for _ in range(3):
         with pytest.raises(SurefootError, match="planned"):
             restore_due_tables(env.ports(), "m")
-    assert "still to be restored" in table_problems(env.ports().ledger("m"))[0]
+    assert "still to be restored" in describe_table_problems(env.ports().ledger("m"))[0]
     env.data_layer.faults = calm
     ledger = restore_due_tables(env.ports(), "m")
-    assert not table_problems(ledger)
+    assert not describe_table_problems(ledger)
     assert [name for name, _ in env.data_layer.restores] == ["predictions"]
     assert len(events(env, "DataRestored")) == len(events(env, "DataRestoreRequested")) == 1
 
@@ -167,8 +167,8 @@ def test_a_process_that_lacks_something_leaves_the_table_to_another(monkeypatch:
         shell.setattr(env.data_layer, "verify_restorable", unequipped)
         with pytest.raises(TableNotReachable):
             restore_due_tables(env.ports(), "m")
-    assert pending_tables(env.ports().ledger("m"))
-    assert not table_problems(restore_due_tables(env.ports(), "m"))
+    assert list_pending_restores(env.ports().ledger("m"))
+    assert not describe_table_problems(restore_due_tables(env.ports(), "m"))
     assert env.data_layer.tables["predictions"] == ["1"]
 
 
@@ -179,20 +179,20 @@ def test_a_newer_write_is_refused_and_a_person_decides() -> None:
     rolled_back(env)
     ledger = restore_due_tables(env.ports(), "m")
     assert env.data_layer.tables["predictions"] == ["1", "2", "1"]
-    (problem,) = table_problems(ledger)
+    (problem,) = describe_table_problems(ledger)
     assert "version 1 has written since" in problem
-    assert not pending_tables(ledger)
+    assert not list_pending_restores(ledger)
     assert restore_due_tables(env.ports(), "m").head == ledger.head
-    retry_table(env.ports(), "m", "predictions", "looked at it")
+    retry_table_restore(env.ports(), "m", "predictions", "looked at it")
     ledger = restore_due_tables(env.ports(), "m")
     assert len(events(env, "DataRestoreRefused")) == 2
     env.data_layer.tables["predictions"].pop()
-    retry_table(env.ports(), "m", "predictions", "row moved away")
+    retry_table_restore(env.ports(), "m", "predictions", "row moved away")
     with pytest.raises(TransitionIllegal, match="was not refused"):
-        retry_table(env.ports(), "m", "predictions", "twice")
-    assert not table_problems(restore_due_tables(env.ports(), "m"))
+        retry_table_restore(env.ports(), "m", "predictions", "twice")
+    assert not describe_table_problems(restore_due_tables(env.ports(), "m"))
     with pytest.raises(NotFound, match="waiting: none"):
-        leave_table(env.ports(), "m", "predictions", "too late")
+        leave_table_unrestored(env.ports(), "m", "predictions", "too late")
 
 
 def test_a_person_leaves_a_table() -> None:
@@ -201,8 +201,8 @@ def test_a_person_leaves_a_table() -> None:
     env.data_layer.tables["predictions"].append("1")
     rolled_back(env)
     restore_due_tables(env.ports(), "m")
-    ledger = leave_table(env.ports(), "m", "predictions", "corrected by hand")
-    assert not table_problems(ledger)
+    ledger = leave_table_unrestored(env.ports(), "m", "predictions", "corrected by hand")
+    assert not describe_table_problems(ledger)
     assert events(env, "DataLeft")[-1]["reason"] == "corrected by hand"
 
 
@@ -270,7 +270,7 @@ def test_a_checkpoint_is_proved_once_a_day() -> None:
             "predictions"
         ]
         ledger = check_due_checkpoints(env.ports(), "m")
-        assert len(table_problems(ledger)) == said
+        assert len(describe_table_problems(ledger)) == said
         assert check_due_checkpoints(env.ports(), "m").head == ledger.head
     assert len(events(env, "DataProved")) == 3
     rolled_back(env)
@@ -332,7 +332,7 @@ def test_what_a_policy_says_of_a_table(table: dict[str, object], said: OnRollbac
     """A table is restored unless the policy says otherwise, or streaming readers would take that for new data."""
     (source,) = parse_policy({**POLICY, "data_layer": [table]}).data_layer
     assert source.on_rollback is said
-    assert parse_data_source(data_source_json(source)) == source
+    assert parse_data_source(data_source_to_json(source)) == source
 
 
 @pytest.mark.parametrize(

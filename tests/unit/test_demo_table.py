@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.datalayer.table_adapters import TableAdapters
-from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_demo_project
+from surefoot.demo.predictions_table import TABLE_URL_VARIABLE, PredictionsTable, make_demo_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def test_the_table_goes_back_to_what_the_champion_before_has_written(tmp_path: P
     project = make_demo_project(ROOT, tmp_path / "project", "flights-late")
     _, policy = read_policy(project / "configs" / "flights-late.yaml")
     (source,) = policy.data_layer
-    adapters = TableAdapters(project, tmp_path / "tables", {URL_VARIABLE: table.url})
+    adapters = TableAdapters(project, tmp_path / "tables", {TABLE_URL_VARIABLE: table.url})
     checkpoint = adapters.checkpoint("flights-late", source)
     table.write([("s1", "4", b'{"predictions": [0.5]}'), ("s2", "1", _answer(1))], "4", 200.0)
     assert table.rows_by_version() == {"1": 5, "4": 1}

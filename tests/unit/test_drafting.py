@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.core.drafting.policy_draft import DraftOrder, draft_policy
+from surefoot.core.drafting.policy_draft import DraftOptions, draft_policy
 from surefoot.core.drafting.policy_text import write_policy_text
 from surefoot.core.drafting.sample_spread import measure_spread
 from surefoot.core.drafting.sample_summary import ColumnKind, ColumnSummary, SampleSummary, Task, find_task
-from surefoot.core.drafting.step_lengths import LENGTHS
-from surefoot.core.drafting.suite_draft import draft_suite, widened_range
+from surefoot.core.drafting.step_lengths import STEP_LENGTHS
+from surefoot.core.drafting.suite_draft import draft_suite, widen_range
 from surefoot.core.durations import DAY_S
 from surefoot.core.naming.model_names import is_model_name
 from surefoot.core.planning.plan import plan_policy
@@ -41,7 +41,7 @@ def test_every_draft_is_a_policy_and_its_text_gives_it_again(
     """Whatever the task, the traffic and the name of the model, the text is a policy that the parser takes."""
     classes = ("no: way", "on", "yes") if task is Task.CLASS else ()
     sample = SampleSummary(2000, SAMPLE.columns, task, classes, labelled, delay, 30 * DAY_S)
-    made = draft_policy(DraftOrder(model, "m", "city" if by_unit else "", traffic), sample)
+    made = draft_policy(DraftOptions(model, "m", "city" if by_unit else "", traffic), sample)
     parsed = parse_policy(made.policy)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "m.yaml"
@@ -54,19 +54,19 @@ def test_every_draft_is_a_policy_and_its_text_gives_it_again(
 @pytest.mark.parametrize("traffic", [0.5, 5.0, 50.0, 5000.0])
 def test_an_equal_candidate_passes_each_weight_of_a_draft_in_time(traffic: float) -> None:
     """At its own traffic each weight of a draft is held as long as its gates need, and not for the longest time."""
-    made = draft_policy(DraftOrder("m", "m", requests_per_minute=traffic), SAMPLE)
+    made = draft_policy(DraftOptions("m", "m", requests_per_minute=traffic), SAMPLE)
     for seen in plan_policy(parse_policy(made.policy)):
         if seen.step.startswith("weight"):
             assert seen.needs is not None
-            assert seen.needs <= seen.lasts < LENGTHS["14d"], seen
+            assert seen.needs <= seen.lasts < STEP_LENGTHS["14d"], seen
             assert not seen.warning
-    holds = [LENGTHS[step["hold"]["for"]] for step in made.policy["steps"][1:]]
+    holds = [STEP_LENGTHS[step["hold"]["for"]] for step in made.policy["steps"][1:]]
     assert min(holds) <= DAY_S or traffic < 1.0
 
 
 def test_a_task_without_labels_says_what_is_missing() -> None:
     """Without labels only the distribution of the answers is compared, and the draft says that nothing else can be."""
-    made = draft_policy(DraftOrder("m", "m"), SampleSummary(500, SAMPLE.columns, Task.UNKNOWN))
+    made = draft_policy(DraftOptions("m", "m"), SampleSummary(500, SAMPLE.columns, Task.UNKNOWN))
     assert set(made.policy["gates"]) == {"errors", "latency", "answers"}
     assert any("without labels nothing says which version is right" in doubt for doubt in made.doubts)
     assert any("requests a minute is a guess" in doubt for doubt in made.doubts)
@@ -99,7 +99,7 @@ def test_the_task_is_found_in_labels_and_answers(
 def test_a_widened_range_holds_the_sample(low: float, length: float) -> None:
     """Bounds are in order, apart, and hold both ends; what is never negative in the sample may not become so."""
     high = low + length
-    lower, upper = widened_range(low, high)
+    lower, upper = widen_range(low, high)
     assert lower <= low <= high <= upper
     assert lower < upper
     assert (lower >= 0.0) == (low >= 0.0)

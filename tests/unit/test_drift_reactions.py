@@ -8,23 +8,23 @@ import pytest
 from surefoot.core.domain import RegistryView, Stage
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.incidents.playbook import list_playbook_steps
-from surefoot.core.notify.journal_messages import messages_of_entries
+from surefoot.core.notify.journal_messages import derive_entry_messages
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.playbook import NO_PLAYBOOK
 from surefoot.core.policy.violations import Violation
 from surefoot.core.registry_drift.drift_events import UNKNOWN_REGISTRY_ACTOR, DriftReaction
-from surefoot.core.registry_drift.reaction_choice import MAX_SET_BACK, SET_BACK_WINDOW_S
+from surefoot.core.registry_drift.reaction_choice import MAX_ALIAS_SET_BACKS, SET_BACK_WINDOW_S
 from surefoot.rollout import (
     DriftRule,
     adopt_champion,
     advance_rollout,
     drive_rollout,
+    find_wanted_change,
     finish_decided_ending,
     journal_model_drift,
     open_due_incidents,
     open_rollback,
-    policy_reaction,
-    wanted_change,
+    read_drift_reaction,
 )
 from tests.fakes import BY_ALIAS, POLICY, Scenario
 from tests.scripted import POINTS, at, events, scenario, started
@@ -52,10 +52,10 @@ def kinds(env: Scenario, since: int) -> list[str]:
 
 def test_a_policy_says_what_follows() -> None:
     """The key `on_drift` takes three words, and alerts by default; so does a model without a policy."""
-    assert policy_reaction(None) is ALERT
-    assert policy_reaction(parse_policy(POLICY)) is ALERT
+    assert read_drift_reaction(None) is ALERT
+    assert read_drift_reaction(parse_policy(POLICY)) is ALERT
     for word in ("alert", "revert", "adopt"):
-        assert policy_reaction(parse_policy({**POLICY, "on_drift": word})) == word
+        assert read_drift_reaction(parse_policy({**POLICY, "on_drift": word})) == word
     with pytest.raises(Violation, match="on_drift: expected one of alert, revert, adopt"):
         parse_policy({**POLICY, "on_drift": "ignore"})
 
@@ -113,7 +113,7 @@ def test_revert_is_journalled_before_and_after(policy: dict[str, object]) -> Non
 def test_two_programs_never_fight_for_ever() -> None:
     """After three times within a day the alias is left where it is, which is said; a day later it is set back again."""
     env = promoted()
-    for _ in range(MAX_SET_BACK):
+    for _ in range(MAX_ALIAS_SET_BACKS):
         _move(env, "3")
         assert tick(env, REVERT) == []
     for _ in range(3):
@@ -121,8 +121,8 @@ def test_two_programs_never_fight_for_ever() -> None:
         assert tick(env, REVERT)
     assert env.registry.aliases["champion"] == "3"
     chosen = events(env, "DriftReactionChosen")
-    assert [one["reaction"] for one in chosen] == ["revert"] * MAX_SET_BACK + ["alert"]
-    assert f"set back {MAX_SET_BACK} times within a day" in str(chosen[-1]["reason"])
+    assert [one["reaction"] for one in chosen] == ["revert"] * MAX_ALIAS_SET_BACKS + ["alert"]
+    assert f"set back {MAX_ALIAS_SET_BACKS} times within a day" in str(chosen[-1]["reason"])
     env.clock.time += SET_BACK_WINDOW_S + 1.0
     _move(env, "2")
     tick(env, REVERT)
@@ -141,7 +141,7 @@ def test_a_registry_that_refuses_is_asked_again_and_counts_once() -> None:
         raise Rejected("403: you may not set aliases")
 
     env.registry.set_alias = refuse  # type: ignore[method-assign]
-    for _ in range(2 * MAX_SET_BACK):
+    for _ in range(2 * MAX_ALIAS_SET_BACKS):
         assert "m: 403: you may not set aliases" in tick(env, REVERT)
     assert len(events(env, "IncidentOpened")) == 1
     env.registry.set_alias = allowed  # type: ignore[method-assign]
@@ -196,7 +196,7 @@ def test_an_adoption_waits_for_the_open_rollout() -> None:
     tick(env, ADOPT)
     assert env.registry.aliases["champion"] == "1"
     rule = DriftRule(ADOPT, lambda wish: env.request(wish.number))
-    assert wanted_change(lambda ports: journal_model_drift(ports, "m", rule), env.ports())
+    assert find_wanted_change(lambda ports: journal_model_drift(ports, "m", rule), env.ports())
     drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     tick(env, ADOPT)
     rollout = env.ports().ledger("m").rollout
@@ -334,7 +334,9 @@ def test_people_are_told_once_and_what_to_do() -> None:
     _move(env, "3")
     tick(env, REVERT)
     ledger = env.ports().ledger("m")
-    told = [(one.topic.value, one.severity.value) for one in messages_of_entries(ledger, env.journal.entries[before:])]
+    told = [
+        (one.topic.value, one.severity.value) for one in derive_entry_messages(ledger, env.journal.entries[before:])
+    ]
     assert told == [("drift", "warning"), ("drift", "info"), ("drift", "info"), ("incident", "warning")]
     first = list_playbook_steps(ledger, NO_PLAYBOOK)[0]
     assert first.text.startswith("Find out who has changed it, and whether that is wanted: alias champion should be 2")

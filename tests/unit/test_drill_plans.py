@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surefoot.cli.served.drill import _faults, drill_rows
+from surefoot.cli.served.drill import _faults, summarise_drill_results
 from surefoot.core.drills.drill_events import DrillResult
 from surefoot.core.drills.drill_faults import DrillFault
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.ledger import Ledger
-from surefoot.drills.fault_plans import DATA_FAULTS, TrafficFacts, choose_plan
+from surefoot.drills.fault_plans import DATA_FAULTS, TrafficFacts, choose_fault_plan
 from surefoot.drills.misbehaviour import Misbehaviour, TypicalInputs
 from surefoot.drills.tabletop import Tabletop
 
@@ -37,7 +37,7 @@ ROW: dict[str, object] = {"hours": 6.0, "price": 20.0, "shop": "b", "kind": "y"}
 @pytest.mark.parametrize("fault", list(DrillFault))
 def test_the_same_seed_gives_the_same_plan(fault: DrillFault) -> None:
     """A drill can be played again: fault, stage, onset, size and changed requests depend on the seed alone."""
-    one, other = (choose_plan(fault, FACTS, "7 1") for _ in range(2))
+    one, other = (choose_fault_plan(fault, FACTS, "7 1") for _ in range(2))
     assert (one.stage, one.onset, one.what, one.version) == (other.stage, other.onset, other.what, other.version)
     if one.change is not None and other.change is not None:
         assert [one.change(ROW, number) for number in range(50)] == [other.change(ROW, number) for number in range(50)]
@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_plan(fault: DrillFault) -> None:
 @pytest.mark.parametrize("seed", ["1", "2", "3"])
 def test_changed_requests_are_far_from_the_usual_ones(fault: DrillFault, seed: str) -> None:
     """A fault of the data moves most rows out of what was usual, so that the faulty version answers them worse."""
-    plan = choose_plan(fault, FACTS, seed)
+    plan = choose_fault_plan(fault, FACTS, seed)
     assert plan.change is not None
     rows = [plan.change({str(key): value for key, value in row.items()}, 1000) for row in SAMPLE.to_dict("records")]
     assert USUAL.distance(SAMPLE).mean() < 0.5
@@ -56,14 +56,14 @@ def test_changed_requests_are_far_from_the_usual_ones(fault: DrillFault, seed: s
 
 def test_a_gap_in_a_changed_column_stays_one() -> None:
     """A missing value has no unit: it is sent as missing."""
-    plan = choose_plan(DrillFault.WRONG_UNITS, FACTS, "1")
+    plan = choose_fault_plan(DrillFault.WRONG_UNITS, FACTS, "1")
     assert plan.change is not None
     assert plan.change({**ROW, "hours": None, "price": None}, 0) == {**ROW, "hours": None, "price": None}
 
 
 def test_errors_begin_with_values_that_never_came_together() -> None:
     """The good version knows each value, and the rows that fail are told apart by them."""
-    plan = choose_plan(DrillFault.ERRORS, FACTS, "3")
+    plan = choose_fault_plan(DrillFault.ERRORS, FACTS, "3")
     assert plan.change is not None
     assert set(plan.version.where) == {"shop", "kind"}
     known = set(zip(SAMPLE["shop"], SAMPLE["kind"], strict=True))
@@ -77,7 +77,7 @@ def test_what_no_gate_can_see_fails_every_request_while_both_versions_serve() ->
     """Without Prefect or a log only the gateway itself sees a fault: that every answer of the candidate fails."""
     for fault in (DrillFault.PREFECT_DOWN, DrillFault.DISK_FULL):
         for seed in range(20):
-            plan = choose_plan(fault, FACTS, f"{seed}")
+            plan = choose_fault_plan(fault, FACTS, f"{seed}")
             assert plan.stage < FACTS.stages - 1
             assert plan.change is not None
             assert all(plan.change(ROW, number) != ROW for number in range(20))
@@ -88,7 +88,7 @@ def test_a_model_without_columns_is_refused_in_words() -> None:
     bare = TrafficFacts(TypicalInputs(), SAMPLE, (), 2)
     for fault in (*DATA_FAULTS, DrillFault.ONE_GROUP):
         with pytest.raises(Rejected):
-            choose_plan(fault, bare, "1")
+            choose_fault_plan(fault, bare, "1")
 
 
 def test_a_misbehaviour_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -115,9 +115,12 @@ def test_a_row_that_misses_is_not_ok() -> None:
         ([*good, result(DrillFault.NAN, errors=1)], "requests that callers saw fail", False),
         ([*good, result(DrillFault.NAN, right=False), result(DrillFault.NAN, right=None)], "causes named right", True),
     ):
-        rows = {row["name"]: row["ok"] for row in drill_rows(played, 1.0, every_cause=every)}
+        rows = {row["name"]: row["ok"] for row in summarise_drill_results(played, 1.0, every_cause=every)}
         assert not rows[name]
-    assert all(row["ok"] for row in drill_rows([*good, result(DrillFault.NAN, right=False)], 1.0, every_cause=True))
+    assert all(
+        row["ok"]
+        for row in summarise_drill_results([*good, result(DrillFault.NAN, right=False)], 1.0, every_cause=True)
+    )
 
 
 def test_faults_are_chosen_by_one_option(tmp_path: Path) -> None:

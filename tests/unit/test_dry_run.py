@@ -19,11 +19,11 @@ from surefoot.rollout import (
     drive_rollout,
     end_cancelled_rollouts,
     end_withdrawn_rollout,
+    find_wanted_change,
     journal_model_drift,
     open_rollback,
-    wanted_change,
 )
-from surefoot.rollout.reconcile import bake_action
+from surefoot.rollout.reconcile import next_bake_action
 from tests.fakes import Scenario
 from tests.scripted import POINTS, scenario, started
 
@@ -43,7 +43,7 @@ def _state(env: Scenario) -> tuple[object, ...]:
 def _outcome(use_case: UseCase, ports: Ports) -> str:
     """What a dry run says; an error of the use case is no change."""
     try:
-        return wanted_change(use_case, ports)
+        return find_wanted_change(use_case, ports)
     except SurefootError:
         return ""
 
@@ -90,7 +90,7 @@ def test_a_bake_that_waits_is_left_alone(wait: float) -> None:
     ledger = started(env, lambda ledger: ledger.rollout is not None and ledger.rollout.stage is Stage.BAKING)
     ledger = drive_rollout(env.ports(), "m", until=lambda _: False, wait=False)  # the first look
     env.clock.time += wait
-    due = not isinstance(bake_action(ledger, env.clock.now()), WaitUntil | NoRollout)
+    due = not isinstance(next_bake_action(ledger, env.clock.now()), WaitUntil | NoRollout)
     before = _state(env)
     drive_rollout(env.ports(), "m", until=lambda _: False, wait=False)
     assert (_state(env) != before) == due
@@ -102,4 +102,4 @@ def test_a_rollback_of_a_bake_needs_no_policy() -> None:
     env = scenario()
     started(env, lambda ledger: ledger.rollout is not None and ledger.rollout.stage is Stage.BAKING)
     ledger = open_rollback(env.ports(), "m", "a test")
-    assert not isinstance(bake_action(ledger, env.clock.now()), WaitUntil | NoRollout)
+    assert not isinstance(next_bake_action(ledger, env.clock.now()), WaitUntil | NoRollout)

@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict, VerdictFigure
 from surefoot.core.journal.events import GateJudged
-from surefoot.reports.evidence_over_time import evidence_over_time_png
+from surefoot.reports.evidence_over_time import draw_evidence_over_time_png
 
 Look = tuple[float, GateJudged]
 
@@ -37,8 +37,8 @@ def test_each_gate_has_a_row() -> None:
     one = [look(t, "errors") for t in range(10)]
     two = [each for t in range(10) for each in (look(t, "errors"), look(t, "latency"))]
     mute = [*one, look(3.0, "single"), look(4.0, "silent", estimate=None), look(5.0, "silent", estimate=None)]
-    assert height(evidence_over_time_png(two, "t")) > height(evidence_over_time_png(one, "t"))
-    assert height(evidence_over_time_png(mute, "t")) == height(evidence_over_time_png(one, "t"))
+    assert height(draw_evidence_over_time_png(two, "t")) > height(draw_evidence_over_time_png(one, "t"))
+    assert height(draw_evidence_over_time_png(mute, "t")) == height(draw_evidence_over_time_png(one, "t"))
 
 
 def test_a_gate_that_failed_is_drawn_however_many_there_are() -> None:
@@ -49,7 +49,7 @@ def test_a_gate_that_failed_is_drawn_however_many_there_are() -> None:
         for at, event in many
         for t in [at / 3600.0]
     ]
-    assert evidence_over_time_png(failing, "t") != evidence_over_time_png(many, "t")
+    assert draw_evidence_over_time_png(failing, "t") != draw_evidence_over_time_png(many, "t")
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_a_gate_that_failed_is_drawn_however_many_there_are() -> None:
 )
 def test_whatever_a_verdict_lacks_there_is_a_picture(changes: dict[str, Any]) -> None:
     """Without interval, limit or evidence, of a journal of the first release, or with absurd numbers, it is drawn."""
-    assert height(evidence_over_time_png([look(t, "errors", **changes) for t in range(8)], "t")) > 300
+    assert height(draw_evidence_over_time_png([look(t, "errors", **changes) for t in range(8)], "t")) > 300
 
 
 def test_the_same_looks_give_the_same_bytes() -> None:
     """Projecting twice changes nothing."""
     looks = [look(t, "errors", Outcome.PASS if t > 3 else Outcome.INCONCLUSIVE) for t in range(10)]
-    assert evidence_over_time_png(looks, "t") == evidence_over_time_png(looks, "t")
+    assert draw_evidence_over_time_png(looks, "t") == draw_evidence_over_time_png(looks, "t")
 
 
 def test_nothing_to_draw_is_said() -> None:
     """Without any look, or with all at one moment, there is a picture that says so."""
-    assert height(evidence_over_time_png([], "t")) > 300
-    assert height(evidence_over_time_png([look(1.0, "errors"), look(1.0, "errors")], "t")) > 300
+    assert height(draw_evidence_over_time_png([], "t")) > 300
+    assert height(draw_evidence_over_time_png([look(1.0, "errors"), look(1.0, "errors")], "t")) > 300

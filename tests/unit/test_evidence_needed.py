@@ -11,7 +11,7 @@ from surefoot.core.journal.events import GateJudged
 from surefoot.core.judging.evidence import Evidence, SlicedCounts
 from surefoot.core.judging.evidence_json import encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.reports.rollout_plots import Look
+from surefoot.reports.rollout_plots import TimedGateEvaluation
 from surefoot.status_page.views.evidence_needed import EvidenceNeeded, evidence_needed
 from tests.unit.test_gates import arms
 from tests.unit.test_paired_binary import sums
@@ -28,7 +28,7 @@ def look(
     unit: str = "request",
     evidence: Evidence | None = None,
     level: DecisionThresholds | None = None,
-) -> Look:
+) -> TimedGateEvaluation:
     """A look at which so many observations were counted."""
     kinds = (FigureKind.EQUAL_PASSES_FROM, FigureKind.EQUAL_PASSES_BY, FigureKind.EQUAL_PASSES_SEEN)
     values = (*forecast, float(n)) if forecast else ()
@@ -38,7 +38,7 @@ def look(
     return at, GateJudged("r", Stage.RAMPING, 0, 1, verdict, level, packed)
 
 
-def needed(looks: Sequence[Look], now: float = 600.0) -> str:
+def needed(looks: Sequence[TimedGateEvaluation], now: float = 600.0) -> str:
     """What is still needed, as one text."""
     return "; ".join(evidence_needed(looks, now, waits=True).needed)
 
@@ -59,7 +59,7 @@ def test_time_is_said_where_the_pace_is_known() -> None:
     """One look, too little growth, units, slices and a step that has just begun say no time."""
     steady = [look(100, 0.0), look(400, 600.0)]
     assert needed(steady).endswith("expected in 19 min to 3 h, at the traffic of the last 10 min")
-    unknown: list[list[Look]] = [
+    unknown: list[list[TimedGateEvaluation]] = [
         [look(400, 600.0)],
         [look(396, 0.0), look(400, 600.0)],
         [look(500, 0.0), look(400, 600.0)],

@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.core.domain import Stage, Version
 from surefoot.core.journal.ledger import fold_entries
-from surefoot.core.served_versions.exposure_periods import ServingRole, exposure_periods, last_rolled_back
+from surefoot.core.served_versions.exposure_periods import ServingRole, exposure_periods, last_rolled_back_version
 from surefoot.rollout import drive_rollout, end_rollout, open_promotion, open_rollback
 from tests.fakes import MIRRORED, Scenario
 from tests.scripted import POINTS, at
@@ -77,7 +77,7 @@ def test_the_version_taken_back_last_had_callers(point: str) -> None:
     drive_rollout(env.ports(), "m", until=POINTS[point])
     end_rollout(env.ports(), "m", Stage.ABORTED, "an operator said so")
     ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
-    found = last_rolled_back(ledger)
+    found = last_rolled_back_version(ledger)
     shown = point != "entered the ramp"
     assert (found.version if found else None) == (env.registry.versions["2"] if shown else None)
     assert bool(ledger.unlisted) == shown
@@ -89,15 +89,15 @@ def test_a_promoted_version_that_is_taken_back_is_the_last_one_taken_back() -> N
     """Also while the registry still has to follow: its traffic is back already."""
     env = Scenario()
     promote(env)
-    assert last_rolled_back(env.ports().ledger("m")) is None
+    assert last_rolled_back_version(env.ports().ledger("m")) is None
     ledger = open_rollback(env.ports(), "m", "alerts doubled")
-    assert last_rolled_back(ledger) is None
+    assert last_rolled_back_version(ledger) is None
     ledger = drive_rollout(env.ports(), "m", until=lambda now: bool(now.rollout and now.rollout.done))
     assert ledger.open
-    found = last_rolled_back(ledger)
+    found = last_rolled_back_version(ledger)
     assert found is not None
     assert found.version == env.registry.versions["2"]
-    assert last_rolled_back(fold_entries("m", env.journal.entries)) == found
+    assert last_rolled_back_version(fold_entries("m", env.journal.entries)) == found
 
 
 def test_times_of_one_generation_do_not_overlap() -> None:

@@ -9,7 +9,7 @@ import pytest
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.served_answers import fallback_checks
 from surefoot.adapters.served_answers.fallback_checks import FallbackCheckSources
-from surefoot.core.answers.fallback_check import check_version_answers
+from surefoot.core.answers.fallback_check import check_fallback_version_answers
 from surefoot.core.domain import Version
 from surefoot.core.errors import RegistryUnavailable, Rejected
 from surefoot.core.fallback import FallbackReference
@@ -103,7 +103,9 @@ def test_a_version_that_is_too_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.problem == "it takes 4.0 s for a row, and callers are not kept longer than 1 s"
     assert found.rows == len(scorer.calls) == 31
     assert drilled(monkeypatch, Scorer(fails_at(), row_s=0.5), requests(500)).problem == ""
-    assert check_version_answers(SOURCE, VERSION, [], [], [], seconds=9.0).problem == ""  # nothing was logged to ask it
+    assert (
+        check_fallback_version_answers(SOURCE, VERSION, [], [], [], seconds=9.0).problem == ""
+    )  # nothing was logged to ask it
 
 
 def test_what_cannot_be_loaded_is_unusable_and_an_outage_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts
-from surefoot.core.answers.fallback_check import check_version_answers
+from surefoot.core.answers.fallback_check import check_fallback_version_answers
 from surefoot.core.domain import FailoverLevel, RolloutKind, Stage, Version
 from surefoot.core.errors import FallbackInvalid, Rejected
 from surefoot.core.fallback import FallbackReference, FallbackVersion
@@ -30,10 +30,10 @@ from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout import (
     Ports,
     adopt_champion,
-    begin_fallback,
+    begin_fallback_period,
     check_fallback,
     drive_rollout,
-    end_fallback,
+    end_fallback_period,
     open_promotion,
 )
 from tests.fakes import POLICY, Scenario
@@ -194,7 +194,7 @@ def test_files_that_have_changed_are_not_loaded() -> None:
 )
 def test_a_drill_says_what_callers_would_get(answers: list[object], errors: list[str], problem: str) -> None:
     """Rows that it fails come before the shape of its answers; without logged rows it was loaded, and that is all."""
-    found = check_version_answers(SOURCE, BASE, answers, errors, [0.1, 0.9])
+    found = check_fallback_version_answers(SOURCE, BASE, answers, errors, [0.1, 0.9])
     assert (found.problem, found.rows) == (problem, len(answers) + len(errors))
     assert decode_event(*encode_event(found)) == found
     assert describe_event(found).startswith("fallback pyfunc models:/base/7 was asked")
@@ -252,10 +252,10 @@ def test_the_journal_says_which_version_answers() -> None:
     check_fallback(ports, "m")
     champion = ports.ledger("m").champion
     assert champion is not None
-    begin_fallback(ports, "m", champion, "pyfunc", "it is down")
+    begin_fallback_period(ports, "m", champion, "pyfunc", "it is down")
     began, _ = ports.ledger("m").fallbacks[FailoverLevel.FALLBACK]
     assert began.source == SOURCE
     assert describe_event(began) == "callers get the policy's pyfunc models:/base/7: version 1 fails (it is down)"
-    end_fallback(ports, "m", champion)
-    begin_fallback(ports, "m", champion, "constant", "it is down")
+    end_fallback_period(ports, "m", champion)
+    begin_fallback_period(ports, "m", champion, "constant", "it is down")
     assert ports.ledger("m").fallbacks[FailoverLevel.FALLBACK][0].source is None

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from surefoot.adapters.freeze.freeze_calendar import calendar_problem, read_open_window
+from surefoot.adapters.freeze.freeze_calendar import find_calendar_problem, read_open_window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HEAD = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//team//freeze//EN\n"
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_read_freezes(tmp_path: Path, name: str) -> None:
     assert found.until is None
     assert "configs/freeze.ics" in found.reason
     assert str(tmp_path) not in found.reason
-    assert calendar_problem(tmp_path).startswith(str(tmp_path / "freeze.ics"))
+    assert find_calendar_problem(tmp_path).startswith(str(tmp_path / "freeze.ics"))
 
 
 def test_no_file_freezes_nothing(tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ def test_no_file_freezes_nothing(tmp_path: Path) -> None:
     assert read_open_window(tmp_path, 0.0) is not None
     file.write_text(CALENDAR, encoding="utf-8")
     assert read_open_window(tmp_path, 0.0) is None
-    assert calendar_problem(tmp_path) == ""
+    assert find_calendar_problem(tmp_path) == ""

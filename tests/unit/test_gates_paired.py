@@ -10,7 +10,7 @@ from scipy import stats
 
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.core.domain import Outcome, Role
-from surefoot.core.gates.expected_loss import MIN_PAST_REQUESTS, expected_brier, observed_brier
+from surefoot.core.gates.expected_loss import MIN_LABELLED_PAST_REQUESTS, compute_expected_brier, compute_observed_brier
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
     DistributionShift,
@@ -88,8 +88,8 @@ FAIR = scored((1000, 0.205, 0.205), (1000, 0.805, 0.805))
         (FAIR, scored((1000, 0.205, 0.6)), scored((500, 0.205, 0.0)), Outcome.INCONCLUSIVE),
         (FAIR, scored((1000, 0.205, 0.6)), scored((500, 0.505, 0.0)), Outcome.INCONCLUSIVE),
         (FAIR, FAIR, scored(), Outcome.NO_DATA),
-        (scored((MIN_PAST_REQUESTS - 1, 0.205, 0.2)), FAIR, scored((500, 0.205, 0.0)), Outcome.NO_DATA),
-        (FAIR, scored((MIN_PAST_REQUESTS - 1, 0.205, 0.2)), scored((500, 0.205, 0.0)), Outcome.NO_DATA),
+        (scored((MIN_LABELLED_PAST_REQUESTS - 1, 0.205, 0.2)), FAIR, scored((500, 0.205, 0.0)), Outcome.NO_DATA),
+        (FAIR, scored((MIN_LABELLED_PAST_REQUESTS - 1, 0.205, 0.2)), scored((500, 0.205, 0.0)), Outcome.NO_DATA),
     ],
 )
 def test_foreseen_loss_is_no_surer_than_it_was(
@@ -106,13 +106,13 @@ def test_foreseen_loss_is_no_surer_than_it_was(
         assert verdict.upper is not None
         assert verdict.lower <= 0.2 < verdict.upper
         assert abs(figure(verdict, "past error of this estimate")) > 0.1
-    if past is not FAIR or checked[20][0] == MIN_PAST_REQUESTS - 1:
+    if past is not FAIR or checked[20][0] == MIN_LABELLED_PAST_REQUESTS - 1:
         assert "only 499 labelled requests to learn from; 500 are needed" in verdict.reason
 
 
 def test_foreseen_margin_is_what_the_owner_wrote() -> None:
     """Points are added to the loss before, a share is one of it, and with a limit beside it the lower one counts."""
-    evidence, before = ScoreBins(FAIR, FAIR, scored((500, 0.205, 0.0))), observed_brier(FAIR)
+    evidence, before = ScoreBins(FAIR, FAIR, scored((500, 0.205, 0.0))), compute_observed_brier(FAIR)
     accepted = [
         judged(changed(FORESEEN, margin=margin, relative=relative, limit=limit), evidence).margin
         for margin, relative, limit in ((0.1, False, None), (0.1, True, None), (0.1, True, 0.9), (0.1, True, 0.01))
@@ -128,9 +128,9 @@ def test_foreseen_loss_is_the_one_that_comes() -> None:
     came = [(random.random(40_000) < chance).astype(float) for chance in truth]
     past, now = score_bin_totals(scores[0], came[0]), score_bin_totals(scores[1], np.zeros(40_000))
     true = float(np.mean(np.square(scores[1] - came[1])))
-    assert expected_brier(past, now) == pytest.approx(true, abs=0.005)
+    assert compute_expected_brier(past, now) == pytest.approx(true, abs=0.005)
     assert abs(float(np.mean(scores[1] * (1.0 - scores[1]))) - true) > 0.02
-    assert observed_brier(past) == pytest.approx(float(np.mean(np.square(scores[0] - came[0]))), abs=1e-3)
+    assert compute_observed_brier(past) == pytest.approx(float(np.mean(np.square(scores[0] - came[0]))), abs=1e-3)
 
 
 def test_expectation_is_never_a_guardrail() -> None:

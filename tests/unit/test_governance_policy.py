@@ -13,8 +13,8 @@ from surefoot.core.planning import list_policy_notes
 from surefoot.core.policy.governance.artifact_trust import (
     ArtifactContents,
     ArtifactSection,
-    artifact_problem,
-    missing_provenance,
+    describe_missing_provenance,
+    find_artifact_problem,
     read_provenance,
 )
 from surefoot.core.policy.parse import parse_policy
@@ -77,19 +77,21 @@ def test_lint_notes_that_pickles_are_taken(word: str, noted: bool) -> None:
 
 def test_flavours_and_pickles_are_held_against_the_policy() -> None:
     """A flavour that is not listed and a pickle that is refused are named; python_function tells no format."""
-    assert artifact_problem(section(), SKLEARN) == ""
-    assert artifact_problem(section(flavors=["sklearn"]), SKLEARN) == ""
-    assert "its flavour sklearn is not in" in artifact_problem(section(flavors=["onnx"]), SKLEARN)
+    assert find_artifact_problem(section(), SKLEARN) == ""
+    assert find_artifact_problem(section(flavors=["sklearn"]), SKLEARN) == ""
+    assert "its flavour sklearn is not in" in find_artifact_problem(section(flavors=["onnx"]), SKLEARN)
     bare = ArtifactContents(("python_function",))
-    assert "python_function" in artifact_problem(section(flavors=["onnx"]), bare)
-    assert "the pickle model.pkl" in artifact_problem(section(pickle="refuse"), SKLEARN)
+    assert "python_function" in find_artifact_problem(section(flavors=["onnx"]), bare)
+    assert "the pickle model.pkl" in find_artifact_problem(section(pickle="refuse"), SKLEARN)
 
 
 def test_what_is_missing_of_the_provenance_is_named() -> None:
     """Each kind that the policy demands and MLflow does not have is named with the place where it is said."""
     policy = parse_policy({**POLICY, "provenance": KINDS})
-    assert missing_provenance(policy.provenance, read_provenance(WHOLE, ["ann"])) == ""
-    said = missing_provenance(policy.provenance, read_provenance(VersionFacts(code={"source": "train.py"}), []))
+    assert describe_missing_provenance(policy.provenance, read_provenance(WHOLE, ["ann"])) == ""
+    said = describe_missing_provenance(
+        policy.provenance, read_provenance(VersionFacts(code={"source": "train.py"}), [])
+    )
     assert all(kind in said for kind in KINDS)
     assert "mlflow.log_input" in said
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from surefoot.core.approvals.version_claims import VersionClaims, VersionFacts, list_changes
+from surefoot.core.approvals.version_claims import VersionClaims, VersionFacts, list_fact_changes
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import Rejected, TransitionIllegal
 from surefoot.core.judging.evidence import MissingEvidence
@@ -216,7 +216,7 @@ def test_changes_between_versions_are_listed() -> None:
     """What differs is named by kind and name; what is the same is not."""
     old = VersionFacts({"d": "1"}, {"x": "double"}, {"depth": "4", "rate": "1"}, {"auc": "0.8"}, {"commit": "a"})
     new = VersionFacts({"d": "2"}, {"x": "double", "y": "long"}, {"depth": "6", "rate": "1"}, {}, {"commit": "a"})
-    assert [(one.kind, one.name, one.before, one.after) for one in list_changes(old, new)] == [
+    assert [(one.kind, one.name, one.before, one.after) for one in list_fact_changes(old, new)] == [
         ("data", "d", "1", "2"),
         ("features", "y", "", "long"),
         ("parameters", "depth", "4", "6"),

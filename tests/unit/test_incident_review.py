@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.config.policy_edit import edit_policy_text, policy_diff
+from surefoot.adapters.config.policy_edit import diff_policy_texts, edit_policy_text
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.core.domain import Stage, Version
 from surefoot.core.errors import Rejected
@@ -21,18 +21,18 @@ from surefoot.core.incidents.review.policy_change import (
     PolicyChange,
     SetValue,
     combine_changes,
-    list_other_gates,
+    list_added_gate_changes,
     list_policy_changes,
 )
 from surefoot.core.incidents.review.policy_change_ranking import (
     BEFORE,
     BacktestedPolicy,
     IncidentReview,
-    allowed_false_alarms,
-    choose_change,
-    describe_outcome,
+    choose_policy_change,
+    compute_allowed_false_alarms,
+    describe_backtest_outcome,
     find_case_problem,
-    is_within_budget,
+    is_within_false_alarm_budget,
 )
 from surefoot.core.incidents.timeline import Timeline
 from surefoot.core.journal.watch_events import IncidentOpened
@@ -59,12 +59,12 @@ def test_a_proposal_is_never_later_and_keeps_to_the_budget(
     in_force: BacktestedPolicy, tried: list[BacktestedPolicy], budget: float
 ) -> None:
     """What is proposed stops the version no later and after no more requests, within the budget of false alarms."""
-    chosen = choose_change(replace(in_force, change=None), tried, budget)
+    chosen = choose_policy_change(replace(in_force, change=None), tried, budget)
     better = [
         one
         for one in tried
         if one.stopped_at is not None
-        and is_within_budget(one, budget)
+        and is_within_false_alarm_budget(one, budget)
         and (
             in_force.stopped_at is None
             or (one.stopped_at <= in_force.stopped_at and one.requests < in_force.requests)
@@ -78,14 +78,14 @@ def test_a_proposal_is_never_later_and_keeps_to_the_budget(
     unseen = [one for one in better if one.requests == 0] or better
     assert chosen.stopped_at is not None
     assert chosen.stopped_at == min(one.stopped_at for one in unseen if one.stopped_at is not None)
-    assert chosen.false_alarms <= allowed_false_alarms(budget, chosen.trials)
+    assert chosen.false_alarms <= compute_allowed_false_alarms(budget, chosen.trials)
 
 
 def test_a_policy_that_stops_nothing_or_too_late_is_named_in_one_line() -> None:
     """A case is met by a stop in time alone; the sentence names the version, and how late it was."""
     played = BacktestedPolicy(None, 150.0, "errors", "Ramping 5 %", 7)
     assert find_case_problem(CASE, played) == ""
-    assert "7 requests" in describe_outcome(CASE, played)
+    assert "7 requests" in describe_backtest_outcome(CASE, played)
     assert find_case_problem(CASE, replace(played, stopped_at=260.0)).endswith("1 min too late")
     never = replace(played, stopped_at=None, reason="the records end\nwhile it is Baking")
     assert find_case_problem(CASE, never) == "would not stop version 2: the records end while it is Baking"
@@ -103,7 +103,7 @@ def test_changes_are_small_and_each_makes_a_valid_policy(tmp_path: Path) -> None
         "judge errors in a live shadow of 5d before weight 5 %",
     ]
     assert list_policy_changes(policy, mapping, Detection("errors", Stage.RAMPING, 9))[0].words.endswith("50 %")
-    others = list_other_gates(policy, Detection("errors", Stage.RAMPING, 0))
+    others = list_added_gate_changes(policy, Detection("errors", Stage.RAMPING, 0))
     assert [one.words for one in others] == [
         f"judge {name} at weight 5 % too" for name in ("quality", "origins", "regress")
     ]
@@ -161,7 +161,7 @@ def test_edits_keep_comments_and_order_and_the_diff_applies(tmp_path: Path) -> N
     assert sum(one not in before for one in after) == len(edits)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / FLIGHTS.name).write_text(text, encoding="utf-8")
-    diff = policy_diff(f"configs/{FLIGHTS.name}", text, made).encode()
+    diff = diff_policy_texts(f"configs/{FLIGHTS.name}", text, made).encode()
     subprocess.run(["git", "apply", "-"], input=diff, cwd=tmp_path, check=True)
     assert (tmp_path / "configs" / FLIGHTS.name).read_text(encoding="utf-8") == made
 

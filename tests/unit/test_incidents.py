@@ -27,8 +27,8 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.tables.data_events import DataRestored
-from surefoot.reports.incident_statistics_plot import incident_statistics_png
-from surefoot.rollout import add_note, close_incident, find_incident, lift_hold, open_due_incidents
+from surefoot.reports.incident_statistics_plot import draw_incident_statistics_png
+from surefoot.rollout import add_incident_note, close_incident, find_incident, lift_evidence_hold, open_due_incidents
 from tests.fakes import Scenario
 
 ONE, TWO = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
@@ -230,12 +230,12 @@ def test_a_report_is_due_after_each_change_and_not_after_itself() -> None:
     (name,) = open_due_incidents(told.ports, "m")
     assert told.ports.ledger("m").incidents.known[name].report_due
     with pytest.raises(Rejected, match="needs a text"):
-        add_note(told.ports, "m", IncidentNoted(name, NoteKind.NOTE, " "))
+        add_incident_note(told.ports, "m", IncidentNoted(name, NoteKind.NOTE, " "))
     with pytest.raises(NotFound, match="known"):
-        add_note(told.ports, "m", IncidentNoted("nothing", NoteKind.NOTE, "text"))
+        add_incident_note(told.ports, "m", IncidentNoted("nothing", NoteKind.NOTE, "text"))
     with pytest.raises(Rejected, match="not held"):
-        lift_hold(told.ports, "m", name, "why not")
-    ledger = add_note(told.ports, "m", IncidentNoted(name, NoteKind.NOTE, "the feed has changed"))
+        lift_evidence_hold(told.ports, "m", name, "why not")
+    ledger = add_incident_note(told.ports, "m", IncidentNoted(name, NoteKind.NOTE, "the feed has changed"))
     assert [note.event.text for note in find_incident(ledger).notes] == ["the feed has changed"]
 
 
@@ -286,10 +286,10 @@ def test_the_plot_of_incidents_shows_each_that_has_a_report() -> None:
     told = Told()
     told.promote(100.0, Stage.ROLLED_BACK)
     (name,) = open_due_incidents(told.ports, "m")
-    empty = incident_statistics_png({"m": tuple(told.ports.ledger("m").incidents.known.values())})
+    empty = draw_incident_statistics_png({"m": tuple(told.ports.ledger("m").incidents.known.values())})
     told.at(300.0, IncidentReported(name, 9, "a.html", "sha256:a", 10, 3, 60.0, 0.0))
     known = {"m": tuple(told.ports.ledger("m").incidents.known.values())}
-    drawn = incident_statistics_png(known)
-    assert drawn == incident_statistics_png(known)
+    drawn = draw_incident_statistics_png(known)
+    assert drawn == draw_incident_statistics_png(known)
     assert drawn != empty
     assert drawn.startswith(b"\x89PNG")

@@ -14,8 +14,13 @@ from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.served_versions.promotion_card import promotion_cards
 from surefoot.core.served_versions.service_summary import service_summaries
 from surefoot.core.served_versions.version_status import version_statuses
-from surefoot.status_page.journal_view import RECENT_ENTRIES, JournalView
-from surefoot.status_page.views.rollout_view import looks_by_gate, split_changes, timeline, view_rollout
+from surefoot.status_page.journal_view import MAX_RECENT_ENTRIES, JournalView
+from surefoot.status_page.views.rollout_view import (
+    group_evaluations_by_gate,
+    list_split_changes,
+    timeline,
+    view_rollout,
+)
 from surefoot.status_page.views.version_view import known_versions, view_version
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "journal-0.1.0-demo.jsonl"
@@ -59,7 +64,7 @@ def test_a_view_that_grew_is_what_one_reading_gives(cuts: list[int], page_size: 
     read = ENTRIES[: max(cuts)]
     assert record.ledger == fold_entries(MODEL, read)
     assert record.statuses() == version_statuses(read)
-    assert record.recent == list(read[-RECENT_ENTRIES:])
+    assert record.recent == list(read[-MAX_RECENT_ENTRIES:])
     assert journal.read_entries == len(read)
     held = {entry.seq for entries in record.by_rollout.values() for entry in entries}
     assert {entry.seq for entry in read if entry.data.get("rollout")} <= held
@@ -121,8 +126,8 @@ def test_a_rollout_is_told_by_its_entries() -> None:
         assert len(few) + intents <= len(all_) == len(entries)
         assert [row.seq for row in all_] == sorted((row.seq for row in all_), reverse=True)
         assert all(not row.text.startswith("done in") for row in few)
-        assert sum(map(len, looks_by_gate(entries).values())) <= len(entries)
-        assert all(0.0 <= share <= 100.0 for _, share in split_changes(entries))
+        assert sum(map(len, group_evaluations_by_gate(entries).values())) <= len(entries)
+        assert all(0.0 <= share <= 100.0 for _, share in list_split_changes(entries))
 
 
 def test_an_open_rollout_says_what_it_waits_for() -> None:

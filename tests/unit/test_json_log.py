@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.cli.local.start_services import stack_environment
+from surefoot.cli.local.start_services import build_stack_environment
 from surefoot.settings import Settings
 from surefoot.telemetry.json_log import write_log_lines
 
@@ -56,8 +56,8 @@ def test_flows_log_as_the_setting_says(tmp_path: Path, monkeypatch: pytest.Monke
     )
 
     config = Settings(tmp_path, tmp_path, "http://m", "http://p", "http://g", "t", log_format="json")
-    assert stack_environment(replace(config, log_format="text")).keys() < stack_environment(config).keys()
-    for name, value in stack_environment(config).items():
+    assert build_stack_environment(replace(config, log_format="text")).keys() < build_stack_environment(config).keys()
+    for name, value in build_stack_environment(config).items():
         if name.startswith("PREFECT_LOGGING_"):
             monkeypatch.setenv(name, value)
     loaded = load_logging_config(DEFAULT_LOGGING_SETTINGS_PATH)

@@ -24,7 +24,7 @@ from surefoot.core.judging.evidence import (
     PairedSums,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
+from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
 from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.stats.histogram import bucket_of
 from tests.gates import changed, make_gate
@@ -228,7 +228,7 @@ def test_arms_without_errors_pass_when_there_is_enough() -> None:
 @pytest.mark.parametrize("weight", [1.0, 5.0, 25.0, 50.0])
 def test_any_margin_at_any_weight_can_be_judged(margin: float, weight: float) -> None:
     """Wide margins at small weights reach beyond every probability and still give an answer."""
-    level = DecisionThresholds(allowance=allowed_margin_multiple(weight))
+    level = DecisionThresholds(allowance=choose_margin_multiple(weight))
     for relative in (False, True):
         gate = changed(ERRORS, margin=margin, relative=relative)
         for bad in (0.0, 0.02, 0.5, 1.0):
@@ -271,7 +271,7 @@ def test_harm_within_the_margin_is_no_failure() -> None:
 
 def test_small_weights_prove_less() -> None:
     """At one percent the margin is excluded fifteen times over; at fifty as it stands."""
-    assert [allowed_margin_multiple(w) for w in (0.5, 1, 2, 5, 10, 25, 26, 50, 99)] == [15, 15, 5, 5, 2, 2, 1, 1, 1]
+    assert [choose_margin_multiple(w) for w in (0.5, 1, 2, 5, 10, 25, 26, 50, 99)] == [15, 15, 5, 5, 2, 2, 1, 1, 1]
     evidence = counts(0.01, 20_000, 0.02, 0.02)
     assert judge(ERRORS, evidence, DecisionThresholds(allowance=15.0)).outcome is Outcome.PASS
     assert judge(ERRORS, evidence, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bench import known_answers
-from bench.known_answers import CHECKS, main, records
+from bench.known_answers import CHECKS, main, read_comparisons
 
-KNOWN = records()
+KNOWN = read_comparisons()
 NAMES = (
     "cookie_cats_ret7",
     "cookie_cats_ret1",

@@ -17,7 +17,7 @@ from surefoot.core.journal.events import (
     StageEntered,
 )
 from surefoot.core.telemetry.journal_runs import JournalRuns
-from surefoot.core.telemetry.lineage_events import LineageNames, lineage_event
+from surefoot.core.telemetry.lineage_events import LineageNamespaces, lineage_event
 from surefoot.rollout import drive_rollout, end_rollout, open_rollback, restore_due_tables
 from tests.fakes import WITH_TABLES, Scenario
 from tests.lineage_schema import FACETS, check_event, facets_of
@@ -28,10 +28,10 @@ from tests.unit.test_incidents import ONE, TWO, Told
 FLOW = "0190f8a4-52a4-7d5e-9d5a-0123456789ab"
 
 
-def events_of(entries: list[Entry], names: LineageNames | None = None) -> list[dict[str, Any]]:
+def events_of(entries: list[Entry], names: LineageNamespaces | None = None) -> list[dict[str, Any]]:
     """All events of a journal, as JSON brings them to a receiver."""
     runs = JournalRuns().changes(entries)
-    made = [lineage_event(change, names or LineageNames()) for _, changes in runs for change in changes]
+    made = [lineage_event(change, names or LineageNamespaces()) for _, changes in runs for change in changes]
     return [json.loads(json.dumps(event)) for event in made if event is not None]
 
 
@@ -183,7 +183,7 @@ def test_an_aborted_rollout_aborts_its_runs() -> None:
 def test_the_flow_run_is_the_parent_where_it_is_known() -> None:
     """A rollout names the Prefect flow run that opened it; a stage names the rollout, and that run as its root."""
     entries = entries_of("journal-0.1.0-demo.jsonl")
-    events = events_of(entries, LineageNames(flow_run=lambda entry: FLOW if "reconcile" in entry.actor else ""))
+    events = events_of(entries, LineageNamespaces(flow_run=lambda entry: FLOW if "reconcile" in entry.actor else ""))
     (opened,) = {
         event["run"]["facets"]["parent"]["run"]["runId"]
         for event in events
@@ -205,7 +205,7 @@ def test_a_rollout_that_no_flow_opened_has_the_one_that_drives_it() -> None:
     )
     history.ports = replace(history.ports, actor="flow:promote/promote m 2")
     history.at(2.0, StageEntered("r", Stage.PROMOTING, 0, "go"), RolloutEnded("r", Stage.PROMOTED, "baked"))
-    first, *_, last = events_of(list(history.ports.journal.read("m")), LineageNames(flow_run=lambda _: FLOW))
+    first, *_, last = events_of(list(history.ports.journal.read("m")), LineageNamespaces(flow_run=lambda _: FLOW))
     assert "parent" not in first["run"]["facets"]
     assert last["run"]["facets"]["parent"]["run"]["runId"] == FLOW
     assert last["run"]["facets"]["parent"]["job"] == {"namespace": "prefect", "name": "promote"}
@@ -213,5 +213,5 @@ def test_a_rollout_that_no_flow_opened_has_the_one_that_drives_it() -> None:
 
 def test_every_facet_is_made_somewhere() -> None:
     """The schemas that events are checked by are those of all facets that there are."""
-    events = events_of(entries_of("journal-0.1.0-demo.jsonl"), LineageNames(flow_run=lambda _: FLOW))
+    events = events_of(entries_of("journal-0.1.0-demo.jsonl"), LineageNamespaces(flow_run=lambda _: FLOW))
     assert set(facets_of(events)) == set(FACETS)

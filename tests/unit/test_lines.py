@@ -10,7 +10,7 @@ from surefoot.core.domain import LogPolicy, Split, Version
 from surefoot.gateway.http import scoring_body, tensors
 from surefoot.gateway.http.scoring_body import RequestTable
 from surefoot.gateway.inference.attempts.attempt import Answered, Attempt, AttemptOutcome, Failed, ProcessDown, Revoked
-from surefoot.gateway.inference.attempts.attempt_log_records import shadow_records
+from surefoot.gateway.inference.attempts.attempt_log_records import build_shadow_records
 from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.log.prediction_log_writer import MAX_LINE_BYTES, label_lines, prediction_lines
 from surefoot.gateway.log.redaction import LogRedactor
@@ -211,7 +211,7 @@ def test_a_shadow_says_how_it_failed(outcome: AttemptOutcome, error: str | None)
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())
     loop.close()
-    (line,) = shadow_records(attempt, outcome, [1] if error is None else [])
+    (line,) = build_shadow_records(attempt, outcome, [1] if error is None else [])
     record = orjson.loads(line)
     assert (record["error"], record["prediction"]) == (error, 1 if error is None else None)
 
@@ -221,7 +221,7 @@ def test_an_answer_of_a_shadow_has_a_limit_too() -> None:
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())
     loop.close()
-    (line,) = shadow_records(attempt, Answered(b"[]", "1"), ["x" * MAX_LINE_BYTES])
+    (line,) = build_shadow_records(attempt, Answered(b"[]", "1"), ["x" * MAX_LINE_BYTES])
     assert len(line) < 1000
     assert orjson.loads(line)["left_out"] == {"prediction": "too long"}
 

@@ -11,7 +11,7 @@ import pytest
 from surefoot.core.domain import Split, Stage
 from surefoot.core.drills.drill_events import DrillFinished, describe_drill
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillResult
-from surefoot.core.drills.live_guardrails import LiveCounts, live_drill_breach
+from surefoot.core.drills.live_drill_limits import LiveDrillCounts, find_live_drill_breach
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.incident_statistics import compute_incident_statistics
 from surefoot.core.journal.chain import Entry
@@ -31,10 +31,10 @@ from surefoot.rollout import (
     drive_rollout,
     end_overdue_live_drill,
     end_rollout,
+    find_live_drill_problem,
+    has_live_drill_route,
     is_live_drill_overdue,
-    is_live_drill_route_left,
     journal_model_drift,
-    live_drill_problem,
     open_promotion,
     open_rollback,
     record_drill,
@@ -42,7 +42,7 @@ from surefoot.rollout import (
     stop_live_drill,
     take_back_live_drill,
 )
-from surefoot.rollout.recovery.live_drill import OVERDUE_S
+from surefoot.rollout.recovery.live_drill import LIVE_DRILL_OVERDUE_S
 from tests.fakes import POLICY, Killed, Scenario
 from tests.sweeps import swept
 
@@ -95,13 +95,13 @@ def test_the_champion_serves_in_both_arms_and_then_alone() -> None:
     champion = env.registry.versions["1"]
     assert env.traffic.split == Split(champion, champion, 10.0, "d1", "d1", ledger.split.generation, 0.0, ("N1",))  # type: ignore[union-attr]
     assert (ledger.open, ledger.rollouts, ledger.drifts) == ("", {}, {})
-    assert live_drill_problem(ledger) == "live drill d1 of m is under way: 'surefoot drill --stop-all' ends it"
+    assert find_live_drill_problem(ledger) == "live drill d1 of m is under way: 'surefoot drill --stop-all' ends it"
     ledger = take_back_live_drill(env.ports("ops"), ledger, "enough", completed=True)
     assert serves(env) == ("1", None, 0.0)
     assert (ledger.drills.live, ledger.split) == (None, env.traffic.split)
     assert env.journal.entries[-1].actor == "ops"
-    assert not is_live_drill_route_left(ledger)
-    assert live_drill_problem(ledger) == ""
+    assert not has_live_drill_route(ledger)
+    assert find_live_drill_problem(ledger) == ""
     before = len(env.journal.entries)
     stop_live_drill(env.ports(), "m", "again")
     assert len(env.journal.entries) == before
@@ -131,7 +131,7 @@ def stop(env: Scenario) -> None:
 
 def run_out(env: Scenario) -> None:
     """The command is gone, and `reconcile` looks after the time is over."""
-    env.clock.time += SPAN + OVERDUE_S
+    env.clock.time += SPAN + LIVE_DRILL_OVERDUE_S
     assert end_overdue_live_drill(env.ports(), "m")
 
 
@@ -154,7 +154,7 @@ def test_every_other_decision_wins_at_once(who: str) -> None:
     assert serves(env) == (number, None, 0.0)
     ledger = env.ports().ledger("m")
     assert ledger.drills.live is None
-    assert not is_live_drill_route_left(ledger)
+    assert not has_live_drill_route(ledger)
     after = [split for split in env.traffic.changes if split.generation > generation]
     assert after
     assert not any(split.is_live_drill for split in after)
@@ -304,7 +304,7 @@ def test_no_drift_is_journalled_while_a_drill_runs() -> None:
     ]
     assert not env.ports().ledger("m").drifts
     assert not is_live_drill_overdue(ledger, env.clock.now() + SPAN)
-    assert is_live_drill_overdue(ledger, env.clock.now() + SPAN + OVERDUE_S)
+    assert is_live_drill_overdue(ledger, env.clock.now() + SPAN + LIVE_DRILL_OVERDUE_S)
 
 
 def test_none_begins_beside_a_rollout_or_another_drill() -> None:
@@ -317,7 +317,7 @@ def test_none_begins_beside_a_rollout_or_another_drill() -> None:
     with pytest.raises(Rejected, match=r"rollout \w+ of m is Submitted: a live drill waits for its end"):
         begin_live_drill(env.ports(), ledger, LiveDrillBegan("d1", ledger.champion, 10.0, (), 0.0))
     assert "LiveDrillBegan" not in kinds(env)
-    assert "has no champion" in live_drill_problem(Ledger("m"))
+    assert "has no champion" in find_live_drill_problem(Ledger("m"))
 
 
 def test_a_refused_route_is_given_up_and_the_champion_serves() -> None:
@@ -385,23 +385,23 @@ def test_what_is_logged_of_requests_stays_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("counts", "said"),
     [
-        (LiveCounts(1000, 100), ""),
-        (LiveCounts(1000, 100, late=2, candidate_errors=2), ""),
-        (LiveCounts(100_000, 1000, late=10, candidate_errors=10), ""),
-        (LiveCounts(1000, 100, late=3, candidate_errors=3), "3 of 100 requests of the candidate's arm were late"),
-        (LiveCounts(1000, 100, candidate_errors=1), "has failed 1 request that the champion's arm answered"),
-        (LiveCounts(1000, 100, caller_errors=1), "no version answered 1 request of callers"),
-        (LiveCounts(1000, 100, process_ends=1), "the version's process has ended 1 time"),
-        (LiveCounts(1000, 100, stand_in_answers=4), "the proven-good version or the fallback answered 4 requests"),
-        (LiveCounts(1000, 100, lost_records=1), "the prediction log lacks 1 record that could not be written"),
+        (LiveDrillCounts(1000, 100), ""),
+        (LiveDrillCounts(1000, 100, late=2, candidate_errors=2), ""),
+        (LiveDrillCounts(100_000, 1000, late=10, candidate_errors=10), ""),
+        (LiveDrillCounts(1000, 100, late=3, candidate_errors=3), "3 of 100 requests of the candidate's arm were late"),
+        (LiveDrillCounts(1000, 100, candidate_errors=1), "has failed 1 request that the champion's arm answered"),
+        (LiveDrillCounts(1000, 100, caller_errors=1), "no version answered 1 request of callers"),
+        (LiveDrillCounts(1000, 100, process_ends=1), "the version's process has ended 1 time"),
+        (LiveDrillCounts(1000, 100, stand_in_answers=4), "the proven-good version or the fallback answered 4 requests"),
+        (LiveDrillCounts(1000, 100, lost_records=1), "the prediction log lacks 1 record that could not be written"),
     ],
 )
-def test_each_guardrail_stops_a_drill(counts: LiveCounts, said: str) -> None:
+def test_each_guardrail_stops_a_drill(counts: LiveDrillCounts, said: str) -> None:
     """Errors, lateness beyond a few, ends of processes and fallback answers each stop a drill by name."""
-    assert said in live_drill_breach(counts)
-    assert bool(said) is bool(live_drill_breach(counts))
+    assert said in find_live_drill_breach(counts)
+    assert bool(said) is bool(find_live_drill_breach(counts))
     assert counts.is_whole
-    assert not LiveCounts(5, 1).since(LiveCounts(6, 1)).is_whole, "a worker is not in the later reading"
+    assert not LiveDrillCounts(5, 1).since(LiveDrillCounts(6, 1)).is_whole, "a worker is not in the later reading"
 
 
 def test_a_rollback_that_cannot_be_served_leaves_no_drill_behind() -> None:
@@ -422,4 +422,4 @@ def test_a_rollback_that_cannot_be_served_leaves_no_drill_behind() -> None:
     assert is_live_drill_overdue(ledger, env.clock.now())
     assert end_overdue_live_drill(env.ports(), "m")
     assert serves(env) == ("2", None, 0.0)
-    assert not is_live_drill_route_left(env.ports().ledger("m"))
+    assert not has_live_drill_route(env.ports().ledger("m"))

@@ -23,15 +23,15 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import list_policy_notes, plan_policy
-from surefoot.core.planning.alpha_per_gate import PRE_TRAFFIC_ALPHA, alpha_per_shadow_gate
-from surefoot.core.policy.gates.implicit import SHAPE_GATE
-from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
+from surefoot.core.planning.alpha_per_gate import TOTAL_SHADOW_GATE_ALPHA, compute_alpha_per_shadow_gate
+from surefoot.core.policy.gates.implicit import ANSWER_SHAPE_GATE
+from surefoot.core.policy.gates.metrics import NOT_MIRRORED_METRIC_REASONS
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout import drive_rollout, open_promotion
-from surefoot.rollout.journal_differences import split_mismatch
+from surefoot.rollout.journal_differences import describe_split_mismatch
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 from tests.gates import make_gate
 from tests.scripted import FAIL, PASS, at, events, scenario, started
@@ -102,7 +102,7 @@ def test_what_mirrored_requests_do_not_show_is_refused(metric: Metric) -> None:
     """A gate on something that callers' requests to a shadow cannot show is refused with the reason; others are not."""
     gates = {"errors": {"metric": "error_rate", "margin": "1pp"}, "odd": {"metric": metric.value, **GATES[metric]}}
     value = policy({"shadow": {**STEP, "gates": ["odd"]}}, RAMP, gates=gates)
-    if metric not in NOT_MIRRORED_REASONS:
+    if metric not in NOT_MIRRORED_METRIC_REASONS:
         assert parse_policy(value).live_shadow is not None
         return
     with pytest.raises(Violation) as refused:
@@ -144,9 +144,9 @@ def test_the_gates_ask_about_mirrored_requests() -> None:
     action = decide_action(ledger, read, env.clock.now())
     assert isinstance(action, JudgeGates)
     assert (action.kind, action.since) == ("live_shadow", ledger.rollout.entered_at)
-    assert [gate.name for gate in action.gates] == ["errors", SHAPE_GATE.name]
+    assert [gate.name for gate in action.gates] == ["errors", ANSWER_SHAPE_GATE.name]
     assert action.level.min_requests == 500
-    assert action.level.alpha == alpha_per_shadow_gate(read) == PRE_TRAFFIC_ALPHA / 2
+    assert action.level.alpha == compute_alpha_per_shadow_gate(read) == TOTAL_SHADOW_GATE_ALPHA / 2
     drive_rollout(env.ports(), "m", until=lambda now: bool(now.rollout and now.rollout.verdicts))
     asked = env.evidence_source.asked[-1]  # type: ignore[attr-defined]
     assert (asked.mirrored, asked.epoch) == (20.0, 300.0)
@@ -225,9 +225,9 @@ def test_a_mirror_is_said_in_words() -> None:
     )
     env = scenario(MIRRORED)
     ledger = started(env, at(Stage.LIVE_SHADOWING, 0, 1))
-    assert split_mismatch(ledger, env.traffic.split) == ""
+    assert describe_split_mismatch(ledger, env.traffic.split) == ""
     assert env.traffic.split is not None
-    said = split_mismatch(ledger, replace(env.traffic.split, mirror=0.0))
+    said = describe_split_mismatch(ledger, replace(env.traffic.split, mirror=0.0))
     assert said == "the gateway serves version 1, the journal says version 1, mirrored to version 2 at 20%"
 
 
@@ -246,7 +246,7 @@ COUNTS = BadEventCounts((BadEventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, rece
 def test_no_gate_passes_when_too_many_mirrored_requests_are_missing(dropped: int, outcome: str) -> None:
     """A fifth of the mirrored requests may be missing, and the verdict says how many are."""
     left = ExcludedRecords(records=10_000, dropped=dropped)
-    for gate, found in ((ERRORS, COUNTS), (SHAPE_GATE, SAME_SHAPE)):
+    for gate, found in ((ERRORS, COUNTS), (ANSWER_SHAPE_GATE, SAME_SHAPE)):
         verdict = judge(gate, replace(found, left=left), DecisionThresholds())
         assert verdict.outcome == outcome, verdict.reason
         assert (f"{dropped:,} mirrored requests" in verdict.reason) is bool(dropped)
@@ -263,7 +263,7 @@ def test_missing_requests_save_no_candidate_that_fails() -> None:
 def test_the_shape_of_answers_waits_for_the_demanded_requests() -> None:
     """With fewer mirrored requests than the step demands the implicit gate is not decided."""
     few = AnswerShapes(("a number",), ("a number",), 400, 399)
-    verdict = judge(SHAPE_GATE, few, DecisionThresholds(min_requests=500))
+    verdict = judge(ANSWER_SHAPE_GATE, few, DecisionThresholds(min_requests=500))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "399 of the 500" in verdict.reason
 
@@ -285,8 +285,8 @@ def test_a_plan_says_what_a_live_shadow_detects() -> None:
 
 def test_the_replay_keeps_its_level_without_a_live_shadow() -> None:
     """The level of a replayed shadow is what it was where there is no live one; with one they share it."""
-    assert alpha_per_shadow_gate(parse_policy(POLICY)) == PRE_TRAFFIC_ALPHA
-    assert alpha_per_shadow_gate(parse_policy(MIRRORED)) == PRE_TRAFFIC_ALPHA / 2
+    assert compute_alpha_per_shadow_gate(parse_policy(POLICY)) == TOTAL_SHADOW_GATE_ALPHA
+    assert compute_alpha_per_shadow_gate(parse_policy(MIRRORED)) == TOTAL_SHADOW_GATE_ALPHA / 2
 
 
 def test_a_run_that_was_interrupted_while_mirroring_goes_on() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from surefoot.core.answers.answer_values import answer_number, answer_probability
-from surefoot.core.answers.losses import compute_losses, predicted_classes
+from surefoot.core.answers.losses import compute_losses, compute_predicted_classes
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.policy.policy_types import LOSS_METRICS, Costs, Metric, PairedGate
 from tests.gates import make_gate
@@ -111,7 +111,7 @@ def test_metric_that_is_no_loss_is_refused() -> None:
 
 def test_decisions() -> None:
     """Probabilities are cut at one half; classes are themselves."""
-    assert predicted_classes(np.array([0.0, 0.2, 0.5, 0.9, 1.0, 2.0, -1.0])).tolist() == [
+    assert compute_predicted_classes(np.array([0.0, 0.2, 0.5, 0.9, 1.0, 2.0, -1.0])).tolist() == [
         0.0,
         0.0,
         1.0,

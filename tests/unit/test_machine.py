@@ -8,7 +8,7 @@ from surefoot.core.actions import JudgeGates, NoRollout
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.planning.alpha_per_gate import PRE_TRAFFIC_ALPHA
+from surefoot.core.planning.alpha_per_gate import TOTAL_SHADOW_GATE_ALPHA
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout import drive_rollout, open_promotion
@@ -143,7 +143,7 @@ def test_levels_share_the_budget() -> None:
 
     open_promotion(env.ports(), env.request())
     drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open, on_step=note)
-    assert levels[EvidenceKind.SHADOW].alpha == PRE_TRAFFIC_ALPHA / 2
+    assert levels[EvidenceKind.SHADOW].alpha == TOTAL_SHADOW_GATE_ALPHA / 2
     assert levels[EvidenceKind.LIVE].alpha == levels[EvidenceKind.BAKE].alpha == 0.005
     assert levels[EvidenceKind.LIVE].allowance == 1.0
 

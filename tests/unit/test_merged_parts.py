@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.predictions.log_files import mergeable_parts
+from surefoot.adapters.predictions.log_files import choose_mergeable_parts
 
 MOST = 1_000
 
@@ -14,7 +14,7 @@ MOST = 1_000
 def test_merged_tables_are_bounded(counts: list[int], together: int) -> None:
     """No table gets more rows than the most, none is made of one part, and no part goes into two."""
     rows = {Path(f"part-{number}"): count for number, count in enumerate(counts)}
-    found = mergeable_parts(rows, together, MOST)
+    found = choose_mergeable_parts(rows, together, MOST)
     chosen = [part for parts in found for part in parts]
     assert all(len(parts) > 1 and sum(rows[part] for part in parts) <= MOST for parts in found)
     assert len(set(chosen)) == len(chosen)

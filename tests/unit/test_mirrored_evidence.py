@@ -28,7 +28,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.gates.implicit import SHAPE_GATE
+from surefoot.core.policy.gates.implicit import ANSWER_SHAPE_GATE
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import changed, make_gate
 
@@ -229,7 +229,7 @@ def test_a_gauge_compares_the_processes_block_by_block(tmp_path: Path) -> None:
 def test_shapes_and_shifts_are_read_from_the_answers(tmp_path: Path) -> None:
     """What the answers look like, and how they are distributed, is compared on the same requests."""
     equal(tmp_path, prediction=[0.5, 0.5])
-    shapes = gather(tmp_path, SHAPE_GATE)
+    shapes = gather(tmp_path, ANSWER_SHAPE_GATE)
     assert isinstance(shapes, AnswerShapes)
     assert (shapes.champion, shapes.candidate, shapes.answered) == (("a number",), ("a list of 2 numbers",), 99)
     equal(tmp_path, prediction=0.8)
@@ -244,7 +244,7 @@ def test_shapes_and_shifts_are_read_from_the_answers(tmp_path: Path) -> None:
     assert past.features[0].distance < 0.05
 
 
-@pytest.mark.parametrize("gate", [ERRORS, SAME, SPEED, CPU, SHAPE_GATE], ids=lambda gate: gate.name)
+@pytest.mark.parametrize("gate", [ERRORS, SAME, SPEED, CPU, ANSWER_SHAPE_GATE], ids=lambda gate: gate.name)
 def test_dropped_requests_are_missing_and_no_agreement(tmp_path: Path, gate: Gate) -> None:
     """Every verdict says how many mirrored requests were dropped, and they are in no count."""
     write(
@@ -270,7 +270,7 @@ def test_requests_whose_records_are_lost_are_missing_too(tmp_path: Path) -> None
     assert few.left.dropped == 0
 
 
-@pytest.mark.parametrize("gate", [SAME, LOSS, SHAPE_GATE, MEMORY, CPU, ERRORS], ids=lambda gate: gate.name)
+@pytest.mark.parametrize("gate", [SAME, LOSS, ANSWER_SHAPE_GATE, MEMORY, CPU, ERRORS], ids=lambda gate: gate.name)
 def test_without_mirrored_requests_nothing_is_decided(tmp_path: Path, gate: Gate) -> None:
     """A step in which nothing was mirrored yet has no data, whatever the champion serves."""
     write(tmp_path, predictions=[champion(n) for n in range(50)])
@@ -287,7 +287,7 @@ def test_an_answer_that_was_too_long_for_the_log_is_missing(tmp_path: Path) -> N
     assert (found.requests, found.unscored, found.left.dropped) == (1, 0, 1)
 
 
-@pytest.mark.parametrize("gate", [SAME, SHAPE_GATE, MEMORY, CPU, ERRORS], ids=lambda gate: gate.name)
+@pytest.mark.parametrize("gate", [SAME, ANSWER_SHAPE_GATE, MEMORY, CPU, ERRORS], ids=lambda gate: gate.name)
 def test_a_compaction_changes_no_evidence(tmp_path: Path, gate: Gate) -> None:
     """The shadow's log becomes Parquet like the others, with its drops, and every count is what it was."""
     failed = {"error": "ValueError: no", "prediction": None}

@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_model_name
 
-from surefoot.core.naming.model_names import LONGEST_MODEL_NAME, is_model_name, model_file_name, model_of_file_name
+from surefoot.core.naming.model_names import (
+    MAX_MODEL_NAME_LENGTH,
+    find_model_of_file_name,
+    is_model_name,
+    model_file_name,
+)
 
 _PLAIN = "flights-late"
-_NAMES = st.text(min_size=1, max_size=LONGEST_MODEL_NAME).filter(is_model_name)
+_NAMES = st.text(min_size=1, max_size=MAX_MODEL_NAME_LENGTH).filter(is_model_name)
 
 
 @example(".")
@@ -19,7 +24,7 @@ _NAMES = st.text(min_size=1, max_size=LONGEST_MODEL_NAME).filter(is_model_name)
 @example("a/b")
 @example("models:x")
 @example(".hidden")
-@given(st.text(max_size=LONGEST_MODEL_NAME))
+@given(st.text(max_size=MAX_MODEL_NAME_LENGTH))
 def test_names_are_those_that_mlflow_accepts(name: str) -> None:
     """For every text that a database can hold, our answer is that of MLflow's own check."""
     try:
@@ -37,7 +42,7 @@ def test_names_are_those_that_mlflow_accepts(name: str) -> None:
 @example("a\\b")
 @example("line\nbreak")
 @example("\x00")
-@example("é" * LONGEST_MODEL_NAME)
+@example("é" * MAX_MODEL_NAME_LENGTH)
 @example("a~0123456789abcdef")
 @given(_NAMES)
 def test_a_file_name_can_be_used_and_leads_back(name: str) -> None:
@@ -47,7 +52,7 @@ def test_a_file_name_can_be_used_and_leads_back(name: str) -> None:
     assert "/" not in file
     assert "\x00" not in file
     assert not file.startswith(".")
-    assert model_of_file_name(file, [name, _PLAIN]) == name
+    assert find_model_of_file_name(file, [name, _PLAIN]) == name
 
 
 @given(_NAMES, _NAMES)
@@ -65,6 +70,6 @@ def test_usual_names_are_file_names_as_they_are(name: str) -> None:
 def test_a_long_name_is_found_among_those_that_are_known() -> None:
     """A shortened file name leads back only to a known model, and to the right one of two with the same start."""
     one, other = "é" * 250 + "1", "é" * 250 + "2"
-    assert model_of_file_name(model_file_name(one)) is None
-    assert model_of_file_name(model_file_name(one), [other]) is None
-    assert model_of_file_name(model_file_name(one), [other, one]) == one
+    assert find_model_of_file_name(model_file_name(one)) is None
+    assert find_model_of_file_name(model_file_name(one), [other]) is None
+    assert find_model_of_file_name(model_file_name(one), [other, one]) == one

@@ -19,7 +19,7 @@ from surefoot.core.incidents.incident_events import (
 )
 from surefoot.core.incidents.report_deadlines import DAY_S
 from surefoot.core.journal.events import (
-    LIVE_SPLIT_DRIFT,
+    LIVE_SPLIT_DRIFT_NAME,
     ChampionAdopted,
     DriftFound,
     EndDecided,
@@ -31,10 +31,10 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.fallback_events import FallbackBegan
 from surefoot.core.journal.served_version_events import ExposureListed
 from surefoot.core.journal.watch_events import IncidentOpened
-from surefoot.core.notify.delivery_schedule import pause_before_retry
-from surefoot.core.notify.journal_messages import messages_of_entries
-from surefoot.core.notify.message import Message, Severity, Topic, message_id
-from surefoot.core.notify.reminders import due_reminders, restored_message
+from surefoot.core.notify.delivery_schedule import compute_retry_delay
+from surefoot.core.notify.journal_messages import derive_entry_messages
+from surefoot.core.notify.message import Message, Severity, Topic, derive_message_id
+from surefoot.core.notify.reminders import derive_due_reminders, derive_restored_message
 from surefoot.core.notify.routing import choose_receivers
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.notify_config import NotifyConfig, Receiver, SecretAddress
@@ -59,7 +59,7 @@ ROUTES = NotifyConfig.model_validate(
 
 def messages(told: Told) -> list[Message]:
     """What all entries of the journal ask for."""
-    return list(messages_of_entries(told.ports.ledger("m"), told.ports.journal.read("m")))
+    return list(derive_entry_messages(told.ports.ledger("m"), told.ports.journal.read("m")))
 
 
 def topics(told: Told) -> list[tuple[str, str]]:
@@ -86,7 +86,7 @@ def test_a_rollback_pages_once_and_tells_its_end() -> None:
         ("promotion", "info"), ("rollback", "warning"), ("incident", "page"), ("closed", "info"),
     ]  # fmt: skip
     incident = told.ports.ledger("m").incidents.known[name]
-    restored = restored_message("m", told.ports.journal.read("m"), incident)
+    restored = derive_restored_message("m", told.ports.journal.read("m"), incident)
     assert restored is not None
     assert (restored.topic, restored.severity) == (Topic.RESTORED, Severity.WARNING)
     assert "version 1 answers everything" in restored.body
@@ -98,7 +98,7 @@ def test_traffic_that_is_not_back_is_not_told_to_be() -> None:
     told.promote(100.0)
     told.at(1000.0, IncidentOpened("abc", "r1", TWO, "base rate", "the base rate has doubled"))
     (incident,) = told.ports.ledger("m").incidents.known.values()
-    assert restored_message("m", told.ports.journal.read("m"), incident) is None
+    assert derive_restored_message("m", told.ports.journal.read("m"), incident) is None
 
 
 def test_waits_drift_and_fallbacks_are_told() -> None:
@@ -108,7 +108,7 @@ def test_waits_drift_and_fallbacks_are_told() -> None:
     told.at(200.0, RolloutOpened("r9", RolloutKind.PROMOTION, ONE, TWO, {}, "", "", "s", 1, "try"))
     told.at(210.0, Paused("r9", Outcome.INCONCLUSIVE, "quality", "too few labels"))
     told.at(220.0, DriftFound("", "alias champion", "2", "it points to version 1", "champion", "2"))
-    told.at(230.0, DriftFound("", LIVE_SPLIT_DRIFT, "version 2", "the gateway serves version 1"))
+    told.at(230.0, DriftFound("", LIVE_SPLIT_DRIFT_NAME, "version 2", "the gateway serves version 1"))
     told.at(240.0, FallbackBegan(TWO, "constant", "ValueError: could not convert 'Jane Doe'", FailoverLevel.FALLBACK))
     assert topics(told)[1:] == [("wait", "warning"), ("drift", "warning"), ("drift", "page"), ("fallback", "page")]
     assert not any("Jane Doe" in one.title + one.body for one in messages(told))
@@ -140,7 +140,7 @@ def test_roles_are_called_when_their_time_has_come_and_not_after_they_were() -> 
 
     def due(now: float) -> list[tuple[str, str]]:
         incident = told.ports.ledger("m").incidents.known[name]
-        return [(one.topic.value, one.whom) for one in due_reminders("m", incident, playbook, now, now - DAY_S)]
+        return [(one.topic.value, one.whom) for one in derive_due_reminders("m", incident, playbook, now, now - DAY_S)]
 
     assert due(1000.0 + 899.0) == []
     assert due(1000.0 + 900.0) == [("escalation", "owner")]
@@ -157,13 +157,13 @@ def test_each_period_of_the_law_has_one_reminder_a_day_before_its_end() -> None:
     (name,) = open_due_incidents(told.ports, "m")
     incident = told.ports.ledger("m").incidents.known[name]
     keys = [
-        [one.key for one in due_reminders("m", incident, NO_PLAYBOOK, now, now - DAY_S / 2.0)]
+        [one.key for one in derive_due_reminders("m", incident, NO_PLAYBOOK, now, now - DAY_S / 2.0)]
         for now in (1000.0 + day * DAY_S for day in (0.9, 1.1, 8.9, 9.1, 14.1, 16.0))
     ]
     assert keys == [[], ["2-days"], [], ["10-days"], ["15-days"], []]
     close_incident(told.ports, "m", IncidentClosed(name, "feed", "mended"))
     closed = told.ports.ledger("m").incidents.known[name]
-    assert list(due_reminders("m", closed, NO_PLAYBOOK, 1000.0 + 1.1 * DAY_S, 0.0)) == []
+    assert list(derive_due_reminders("m", closed, NO_PLAYBOOK, 1000.0 + 1.1 * DAY_S, 0.0)) == []
 
 
 def test_routes_choose_by_model_severity_and_topic() -> None:
@@ -227,21 +227,21 @@ def test_the_id_is_the_same_for_the_same_message_and_receiver_only() -> None:
     """Journal, model, entry, topic, key and receiver make the id; text and time do not."""
     one = Message(7, Topic.ESCALATION, Severity.PAGE, "t", "b", "call-1")
     same = Message(7, Topic.ESCALATION, Severity.PAGE, "other", "text", "call-1")
-    assert message_id("j", "m", one, "a") == message_id("j", "m", same, "a")
+    assert derive_message_id("j", "m", one, "a") == derive_message_id("j", "m", same, "a")
     others = {
-        message_id("k", "m", one, "a"),
-        message_id("j", "n", one, "a"),
-        message_id("j", "m", one, "b"),
-        message_id("j", "m", Message(8, Topic.ESCALATION, Severity.PAGE, "t", "b", "call-1"), "a"),
-        message_id("j", "m", Message(7, Topic.ESCALATION, Severity.PAGE, "t", "b", "call-2"), "a"),
-        message_id("j", "m", one, "a"),
+        derive_message_id("k", "m", one, "a"),
+        derive_message_id("j", "n", one, "a"),
+        derive_message_id("j", "m", one, "b"),
+        derive_message_id("j", "m", Message(8, Topic.ESCALATION, Severity.PAGE, "t", "b", "call-1"), "a"),
+        derive_message_id("j", "m", Message(7, Topic.ESCALATION, Severity.PAGE, "t", "b", "call-2"), "a"),
+        derive_message_id("j", "m", one, "a"),
     }
     assert len(others) == 6
 
 
 def test_pauses_double_up_to_a_quarter_of_an_hour() -> None:
     """A receiver that refuses is asked ever less often, and at least every 15 minutes."""
-    assert [pause_before_retry(n) for n in (1, 2, 3, 7, 8, 5000)] == [15.0, 30.0, 60.0, 900.0, 900.0, 900.0]
+    assert [compute_retry_delay(n) for n in (1, 2, 3, 7, 8, 5000)] == [15.0, 30.0, 60.0, 900.0, 900.0, 900.0]
 
 
 WRONG = [

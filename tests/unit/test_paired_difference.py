@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
-from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, alpha_of_evaluation, block_difference
+from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, alpha_share_of_look, block_difference
 
 LOSS = st.integers(0, 100 * MILLIONTHS_PER_UNIT).map(lambda value: (value,))
 BLOCKS = st.lists(st.builds(PairedBlock, st.just("b"), st.integers(1, 500), LOSS, LOSS), min_size=5, max_size=20)
@@ -107,9 +107,9 @@ def test_equal_answers_leave_no_doubt() -> None:
 
 def test_a_level_shared_over_looks_is_used_once() -> None:
     """The shares of a million looks add up to the level and never exceed it."""
-    total = math.fsum(alpha_of_evaluation(look) for look in range(1, 1_000_001))
+    total = math.fsum(alpha_share_of_look(look) for look in range(1, 1_000_001))
     assert 1.0 - 1e-6 - 1e-9 <= total < 1.0
-    assert all(alpha_of_evaluation(a) > alpha_of_evaluation(b) for a, b in itertools.pairwise(range(1, 100)))
+    assert all(alpha_share_of_look(a) > alpha_share_of_look(b) for a, b in itertools.pairwise(range(1, 100)))
 
 
 @given(st.integers(5, 400), st.floats(1e-12, 0.49), st.floats(1e-12, 0.49))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from surefoot.cli.printing.console import console
-from surefoot.cli.printing.plan_output import evaluation_frequency_text, print_plan
+from surefoot.cli.printing.plan_output import describe_evaluation_frequency, print_plan
 from surefoot.core.policy.parse import parse_policy
 from tests.fakes import POLICY, WITH_TABLES
 
@@ -42,7 +42,7 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
 )
 def test_looks_are_those_that_are_made(lasts: float, every: float, said: str) -> None:
     """A stage looks at its beginning and then at each interval until it is over, once at least."""
-    assert evaluation_frequency_text(lasts, every).endswith(f": {said}")
+    assert describe_evaluation_frequency(lasts, every).endswith(f": {said}")
 
 
 def test_a_plan_says_which_tables_follow() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from surefoot.core.planning import Detectability, false_alarms_a_year, plan_policy
-from surefoot.core.planning.detectability import smallest_detectable
+from surefoot.core.planning.detectability import find_smallest_detectable_harm
 from surefoot.core.planning.distinct_units import distinct_units
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
@@ -164,8 +164,8 @@ def test_false_rollbacks_a_year_follow_from_budget_and_bake() -> None:
 
 def test_the_smallest_harm_is_where_the_chance_is_reached() -> None:
     """The search finds the edge, and says infinite where there is none."""
-    assert smallest_detectable(lambda x: float(x >= 3.0), 1.0, 50.0) == pytest.approx(3.0)
-    assert smallest_detectable(lambda _: 0.5, 1.0, 50.0) == math.inf
+    assert find_smallest_detectable_harm(lambda x: float(x >= 3.0), 1.0, 50.0) == pytest.approx(3.0)
+    assert find_smallest_detectable_harm(lambda _: 0.5, 1.0, 50.0) == math.inf
 
 
 def test_a_value_in_a_bake_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.core.domain import Outcome, Role, Verdict
 from surefoot.reports.plot_style import OUTCOME_COLOURS
-from surefoot.reports.verdict_plots import MAX_SLICES, slice_losses_png, verdicts_png
+from surefoot.reports.verdict_plots import MAX_SLICES, draw_slice_losses_png, draw_verdicts_png
 
 WIDTH = 1800
 
@@ -33,14 +33,16 @@ def test_every_outcome_can_be_drawn_with_and_without_numbers() -> None:
     """All six outcomes are drawn with an interval, with an estimate alone, and as text."""
     for outcome in Outcome:
         whole = verdict("quality", outcome, 0.01, lower=-0.01, upper=0.03, margin=0.02)
-        width, height = size(verdicts_png([whole, verdict("latency", outcome), verdict("data", outcome, None)], "t"))
+        width, height = size(
+            draw_verdicts_png([whole, verdict("latency", outcome), verdict("data", outcome, None)], "t")
+        )
         assert width == WIDTH
         assert height > 500
 
 
 def test_the_picture_grows_with_the_gates() -> None:
     """Each gate has room of its own, so that a tenth one is as legible as the first."""
-    heights = [size(verdicts_png([verdict(f"g{i}", Outcome.PASS) for i in range(n)], "t"))[1] for n in (1, 2, 3)]
+    heights = [size(draw_verdicts_png([verdict(f"g{i}", Outcome.PASS) for i in range(n)], "t"))[1] for n in (1, 2, 3)]
     assert heights[2] - heights[1] == heights[1] - heights[0] > 150
 
 
@@ -48,42 +50,44 @@ def test_values_that_are_no_numbers_are_listed_as_text() -> None:
     """An infinite or undefined estimate is never drawn as if it were a number."""
     broken = [verdict("a", Outcome.ERROR, float("nan")), verdict("b", Outcome.ERROR, float("inf"))]
     told = [verdict("a", Outcome.ERROR, None), verdict("b", Outcome.ERROR, None)]
-    assert verdicts_png(broken, "t") == verdicts_png(told, "t")
+    assert draw_verdicts_png(broken, "t") == draw_verdicts_png(told, "t")
     half = verdict("c", Outcome.PASS, 0.01, lower=float("-inf"), upper=0.02, margin=0.05)
-    assert size(verdicts_png([half], "t"))[0] == WIDTH
+    assert size(draw_verdicts_png([half], "t"))[0] == WIDTH
 
 
 def test_all_zero_and_all_equal_values_have_a_scale() -> None:
     """A gate whose numbers are all zero is drawn, not divided by."""
     flat = verdict("a", Outcome.PASS, 0.0, lower=0.0, upper=0.0, margin=0.0)
-    assert size(verdicts_png([flat], "t"))[0] == WIDTH
-    assert size(slice_losses_png([row("origin=LGA", 0.0, lower=0.0, upper=0.0, margin=0.0)], "t"))[0] == WIDTH
+    assert size(draw_verdicts_png([flat], "t"))[0] == WIDTH
+    assert size(draw_slice_losses_png([row("origin=LGA", 0.0, lower=0.0, upper=0.0, margin=0.0)], "t"))[0] == WIDTH
 
 
 def test_equal_input_gives_equal_bytes() -> None:
     """A picture that is drawn twice is the same file, so a projection that is repeated changes nothing."""
     verdicts = [verdict("a", Outcome.PASS, 0.01, lower=0.0, upper=0.02, margin=0.05)]
-    assert verdicts_png(verdicts, "t") == verdicts_png(verdicts, "t")
-    assert slice_losses_png([row("a", 0.01)], "t") == slice_losses_png([row("a", 0.01)], "t")
+    assert draw_verdicts_png(verdicts, "t") == draw_verdicts_png(verdicts, "t")
+    assert draw_slice_losses_png([row("a", 0.01)], "t") == draw_slice_losses_png([row("a", 0.01)], "t")
 
 
 def test_nothing_to_draw_is_said() -> None:
     """No verdict and no slice still give a picture that says so."""
-    assert size(verdicts_png([], "t"))[0] == WIDTH
-    assert size(slice_losses_png([], "t"))[0] == WIDTH
-    assert slice_losses_png([{"expectation": "x"}, row("a", 0.0, upper=None)], "t") == slice_losses_png([], "t")
+    assert size(draw_verdicts_png([], "t"))[0] == WIDTH
+    assert size(draw_slice_losses_png([], "t"))[0] == WIDTH
+    assert draw_slice_losses_png([{"expectation": "x"}, row("a", 0.0, upper=None)], "t") == draw_slice_losses_png(
+        [], "t"
+    )
 
 
 def test_a_formula_in_a_name_is_text() -> None:
     """Dollar signs and backslashes of data are shown as they are and break nothing."""
-    assert size(slice_losses_png([row(r"fare=$5 \frac{", 0.01)], r"$\bad{ title"))[0] == WIDTH
+    assert size(draw_slice_losses_png([row(r"fare=$5 \frac{", 0.01)], r"$\bad{ title"))[0] == WIDTH
 
 
 def test_the_worst_slices_come_first_and_the_rest_is_counted() -> None:
     """The order of the rows does not matter, and beyond a full page only the worst slices are drawn."""
     rows = [row(f"s{number}", number / 1000) for number in range(MAX_SLICES + 20)]
-    crowded, full = slice_losses_png(rows, "t"), slice_losses_png(rows[20:], "t")
-    assert slice_losses_png(rows[::-1], "t") == crowded
+    crowded, full = draw_slice_losses_png(rows, "t"), draw_slice_losses_png(rows[20:], "t")
+    assert draw_slice_losses_png(rows[::-1], "t") == crowded
     assert size(crowded) == size(full)
     assert crowded != full
 
@@ -91,7 +95,7 @@ def test_the_worst_slices_come_first_and_the_rest_is_counted() -> None:
 def test_slices_may_each_have_a_margin_of_their_own() -> None:
     """Relative margins differ by slice, and each row is drawn against its own."""
     same, own = [row("a", 0.01), row("b", 0.0)], [row("a", 0.01, margin=0.03), row("b", 0.0)]
-    assert slice_losses_png(same, "t") != slice_losses_png(own, "t")
+    assert draw_slice_losses_png(same, "t") != draw_slice_losses_png(own, "t")
 
 
 def luminance(colour: str) -> float:

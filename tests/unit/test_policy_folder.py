@@ -7,19 +7,19 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from surefoot.adapters.config import policy_folder
-from surefoot.adapters.config.policy_file import read_policy_once
+from surefoot.adapters.config.policy_file import read_cached_policy
 from surefoot.adapters.config.policy_folder import (
-    declared_model,
-    find_listed_policy_file,
+    find_cached_policy_file,
     find_policy_file,
     list_policy_files,
-    read_policy_of,
+    read_declared_model,
+    read_model_policy,
 )
 from surefoot.adapters.config.setting_by_model import SettingByModel
 from surefoot.cli import build_app
 from surefoot.core.errors import NotFound, PolicyInvalid, Rejected
 from surefoot.settings import Settings
-from surefoot.wiring.policies import broken_policies, policy_facts, read_policies
+from surefoot.wiring.policies import find_broken_policies, hash_policy_files, read_policies
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "configs" / "flights-late.yaml").read_text(encoding="utf-8")
@@ -52,10 +52,10 @@ def test_a_policy_is_found_by_the_model_inside(project: Path, model: str) -> Non
     file = _write(project / "configs" / "team a" / "some policy.yaml", model)
     config = Settings(project, project, "", "", "", "token")
     assert find_policy_file(config.configs, model) == file
-    assert read_policy_of(config.configs, model)[1].model == model
+    assert read_model_policy(config.configs, model)[1].model == model
     assert list(read_policies(config)) == [model]
     assert dict(SettingByModel(config.configs, lambda policy: policy.unit)) == {model: "tailnum"}
-    assert policy_facts(config, model, read_policies(config)[model])["policy"]
+    assert hash_policy_files(config, model, read_policies(config)[model])["policy"]
     said = _lint(project, model)
     assert said.return_value == 0, said.output
     assert f"ok {model}: 4 steps" in said.output
@@ -77,33 +77,33 @@ def test_policies_of_many_models_are_listed_once(project: Path, monkeypatch: pyt
 
     monkeypatch.setattr(policy_folder, "list_policy_files", counted)
     for _ in range(3):
-        assert find_listed_policy_file(folder, "one") == one
-        assert find_listed_policy_file(folder, "two") == two
+        assert find_cached_policy_file(folder, "one") == one
+        assert find_cached_policy_file(folder, "two") == two
     assert len(lists) == 1
     _write(two, "renamed")
-    assert find_listed_policy_file(folder, "renamed") == two
+    assert find_cached_policy_file(folder, "renamed") == two
     with pytest.raises(NotFound):
-        find_listed_policy_file(folder, "two")
+        find_cached_policy_file(folder, "two")
     again = _write(folder / "team a" / "again.yaml", "one")
     with pytest.raises(Rejected, match="a second policy of one"):
-        find_listed_policy_file(folder, "one")
+        find_cached_policy_file(folder, "one")
     again.unlink()
-    assert find_listed_policy_file(folder, "one") == one
+    assert find_cached_policy_file(folder, "one") == one
 
 
 def test_a_policy_is_read_again_when_its_file_has_changed(project: Path) -> None:
     """The same file is one policy; another content, a broken one and a file that is gone are seen at once."""
     file = _write(project / "configs" / "one.yaml", "one")
-    first = read_policy_once(file)
-    assert read_policy_once(file) is first
-    assert read_policy_once(_write(file, "another")).model == "another"
+    first = read_cached_policy(file)
+    assert read_cached_policy(file) is first
+    assert read_cached_policy(_write(file, "another")).model == "another"
     file.write_text("model: 7", encoding="utf-8")
     for _ in range(2):
         with pytest.raises(PolicyInvalid):
-            read_policy_once(file)
+            read_cached_policy(file)
     file.unlink()
     with pytest.raises(NotFound):
-        read_policy_once(file)
+        read_cached_policy(file)
 
 
 def test_two_policies_of_one_model_are_refused(project: Path) -> None:
@@ -114,7 +114,7 @@ def test_two_policies_of_one_model_are_refused(project: Path) -> None:
     with pytest.raises(Rejected, match="a second policy of churn"):
         find_policy_file(config.configs, "churn")
     assert read_policies(config) == {}
-    assert list(broken_policies(config)) == ["churn"]
+    assert list(find_broken_policies(config)) == ["churn"]
     assert "churn" not in SettingByModel(config.configs, lambda policy: policy.unit)
     said = _lint(project)
     assert said.return_value == 2
@@ -144,7 +144,7 @@ def test_a_broken_file_is_named_by_the_model_inside(tmp_path: Path, text: str, m
     """A file that breaks a rule is still told under the model that it names; without one, under its own name."""
     file = tmp_path / "file.yaml"
     file.write_text(text)
-    assert declared_model(file) == model
+    assert read_declared_model(file) == model
 
 
 def test_cases_templates_and_hidden_files_are_no_policies(project: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from surefoot import cli
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.config.strict_yaml import Document, load_yaml
+from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.policy.parse import examine_policy
 from surefoot.core.policy.policy_types import Metric
@@ -114,7 +114,7 @@ def test_the_schema_finds_many_mistakes_by_itself() -> None:
     refused = []
     for path in BAD.glob("*.yaml"):
         try:
-            value = load_yaml(path, Document())
+            value = load_yaml(path, YamlDocument())
         except PolicyInvalid:  # no YAML that an editor could read
             continue
         if not VALIDATOR.is_valid(value):

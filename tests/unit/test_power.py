@@ -14,7 +14,7 @@ from surefoot.core.stats.power import (
     mean_evidence_needed,
     requests_needed,
 )
-from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, multiply_odds, trial_increments
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, multiply_odds, trial_evidence_increments
 
 ALPHA, BETA = 0.01, 0.05
 
@@ -39,7 +39,7 @@ def test_published_examples(nats: float, level: float, published: float) -> None
 def test_growth_is_the_mean_of_the_evidence(share: float, grid: tuple[float, ...], line: tuple[float, float]) -> None:
     """When an alternative is true, its log-increments have the growth as their mean."""
     p0 = 0.05
-    for factor, row in zip(grid, trial_increments(share, p0, *line, grid), strict=True):
+    for factor, row in zip(grid, trial_evidence_increments(share, p0, *line, grid), strict=True):
         p1 = multiply_odds(line[0] * p0 + line[1], factor)
         cells = (share * p1, share * (1.0 - p1), (1.0 - share) * p0, (1.0 - share) * (1.0 - p0))
         mean = sum(likely * gain for likely, gain in zip(cells, row, strict=True))

@@ -7,19 +7,19 @@ import sys
 import psutil
 import pytest
 
-from surefoot.cli.local.processes import find_running_process, identify_process, is_alive, started_at
+from surefoot.cli.local.processes import compute_process_start_time, find_running_process, identify_process, is_alive
 
 
 @pytest.mark.parametrize("step", [-3600.0, -1.0, 1.0, 86_400.0])
 def test_a_clock_that_is_set_makes_no_process_another_one(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
     """Whether the clock is set by a second, an hour or a day: a process that runs is found, and its start is told."""
     known = identify_process(os.getpid())
-    boot, began = psutil.boot_time(), started_at(known)
+    boot, began = psutil.boot_time(), compute_process_start_time(known)
     for name in ("psutil._psplatform.boot_time", "psutil.boot_time"):
         monkeypatch.setattr(name, lambda: boot + step)
     assert is_alive(known)
     assert [process.pid for process in find_running_process(known)] == [os.getpid()]
-    assert started_at(known) == pytest.approx(began + step, abs=0.1)
+    assert compute_process_start_time(known) == pytest.approx(began + step, abs=0.1)
 
 
 def test_another_process_of_the_same_number_is_not_taken_for_it() -> None:
@@ -34,7 +34,7 @@ def test_what_an_earlier_edition_wrote_down_is_found() -> None:
     born = psutil.Process().create_time()
     assert is_alive((os.getpid(), born + 1.0))
     assert not is_alive((os.getpid(), born - 3600.0))
-    assert started_at((os.getpid(), born)) == born
+    assert compute_process_start_time((os.getpid(), born)) == born
 
 
 def test_a_process_that_has_ended_is_not_alive() -> None:

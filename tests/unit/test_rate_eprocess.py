@@ -14,13 +14,13 @@ from surefoot.core.stats.rate_eprocess import (
     MIN_PROBABILITY,
     NO_HARM_FACTORS,
     degradation_interval,
-    epoch_increments,
+    epoch_evidence_increments,
     log_evidence,
     log_mean_exp,
-    mantel_haenszel,
+    mantel_haenszel_rates,
     multiply_odds,
     project_to_null,
-    trial_increments,
+    trial_evidence_increments,
 )
 
 TM, DM = 1.1, 0.002
@@ -343,7 +343,7 @@ def test_what_is_no_probability_is_refused(share: float, guess: float) -> None:
 def test_rates_do_not_mix_splits() -> None:
     """Simpson's paradox: pooled rates would blame a candidate that is better under either split."""
     early, late = BadEventStratum(0.01, 1, 99, 198, 9702), BadEventStratum(0.5, 480, 4520, 500, 4500)
-    champion, candidate = mantel_haenszel([early, late]) or (0.0, 0.0)
+    champion, candidate = mantel_haenszel_rates([early, late]) or (0.0, 0.0)
     pooled = ((198 + 500) / 14_900, (1 + 480) / 5_100)
     assert candidate < champion
     assert pooled[1] > pooled[0]
@@ -351,7 +351,7 @@ def test_rates_do_not_mix_splits() -> None:
 
 def test_rates_need_both_arms() -> None:
     """Without a stratum in which both arms served there are no rates to compare."""
-    assert mantel_haenszel([BadEventStratum(1.0, 1, 9, 0, 0), BadEventStratum(0.5, 0, 0, 1, 9)]) is None
+    assert mantel_haenszel_rates([BadEventStratum(1.0, 1, 9, 0, 0), BadEventStratum(0.5, 0, 0, 1, 9)]) is None
 
 
 @given(st.sampled_from([0.001, 0.05, 0.5, 0.99]), NULLS, LINES, GRIDS)
@@ -361,7 +361,7 @@ def test_each_alternative_is_an_e_value_by_itself(
     """On the line, at the guess, every row of coefficients is worth at most one, not just their mean."""
     q1 = min(line[0] * guess + line[1], 1.0 - MIN_PROBABILITY)
     chances = (share * q1, share * (1.0 - q1), (1.0 - share) * guess, (1.0 - share) * (1.0 - guess))
-    rows = trial_increments(share, guess, *line, grid)
+    rows = trial_evidence_increments(share, guess, *line, grid)
     assert len(rows) == len(grid)
     if MIN_PROBABILITY <= q1 == line[0] * guess + line[1]:
         assert all(sum(c * math.exp(x) for c, x in zip(chances, row, strict=True)) <= 1.0 + 1e-9 for row in rows)
@@ -376,7 +376,7 @@ def test_increments_add_up_to_the_evidence(
     strata: list[BadEventStratum], line: tuple[float, float], grid: tuple[float, ...]
 ) -> None:
     """Evidence by epoch, added up, is the evidence as if time did not matter."""
-    found = epoch_increments(strata, 0.02, *line, grid)
+    found = epoch_evidence_increments(strata, 0.02, *line, grid)
     assert set(found) == {s.epoch for s in strata}
     totals = [sum(row[k] for row in found.values()) for k in range(len(grid))]
     whole = log_evidence(strata, 0.02, *line, grid)

@@ -8,15 +8,15 @@ from surefoot.core.domain import Stage
 from surefoot.rollout import (
     CancelledRun,
     NextStep,
-    cancelled_by_person_at,
+    describe_split_mismatch,
     drive_rollout,
     end_cancelled_rollouts,
     end_rollout,
+    find_person_cancel_time,
     finish_decided_ending,
     journal_model_drift,
     next_step,
     open_rollback,
-    split_mismatch,
 )
 from surefoot.rollout.reconcile import UNKNOWN_PERSON_ACTOR
 from tests.scripted import POINTS, at, events, scenario, started
@@ -85,7 +85,7 @@ def test_a_cancel_counts_whatever_a_run_said_afterwards(
     states: list[tuple[str, str, float]], at_: float | None
 ) -> None:
     """A person's cancel is found among all states of a run; what Prefect cancels by itself is none."""
-    assert cancelled_by_person_at(states) == at_
+    assert find_person_cancel_time(states) == at_
 
 
 def test_a_moved_split_is_journalled_once_and_resolved() -> None:
@@ -113,7 +113,7 @@ def test_an_open_rollout_is_compared_without_an_entry() -> None:
     ledger = started(env, at(Stage.RAMPING, done=1))
     assert env.traffic.split is not None
     env.traffic.split = replace(env.traffic.split, weight=0.0)
-    assert split_mismatch(ledger, env.traffic.split)
+    assert describe_split_mismatch(ledger, env.traffic.split)
     (line,) = journal_model_drift(env.ports(), "m")
     assert line.startswith("m: the gateway serves version 1, the journal says version 1, and version 2 at ")
     assert events(env, "DriftFound") == []

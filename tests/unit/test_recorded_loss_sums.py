@@ -14,7 +14,7 @@ from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate
-from surefoot.core.policy.policy_types import PairedGate, narrow
+from surefoot.core.policy.policy_types import PairedGate, narrow_gate_type
 
 HOUR = 3600.0
 ROWS = 600
@@ -53,7 +53,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedReques
 @pytest.mark.parametrize("name", GATES)
 def test_the_sums_of_each_look_are_those_of_its_window(records: RecordedRequests, name: str) -> None:
     """Whatever the looks before, each look has the blocks, requests and labels of a window that is read at once."""
-    gate = narrow(parse_gate(name, GATES[name]), PairedGate)
+    gate = narrow_gate_type(parse_gate(name, GATES[name]), PairedGate)
     blocks, answers = RecordedLossSums(records), RecordedAnswers(records)
     seen = 0
     for until in (9.0, 24.0, 24.0 + 1 / 60, 31.5, 48.0, 70.0):

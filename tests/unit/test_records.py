@@ -15,7 +15,7 @@ import pytest
 from surefoot.adapters.predictions.recorded import recorded_requests as module
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
-from surefoot.core.assignment import assign_arm, assignment_bucket
+from surefoot.core.assignment import assign_arm, compute_assignment_bucket
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 from surefoot.core.judging.evidence import (
@@ -191,7 +191,7 @@ def test_unit_sticks_to_its_arm_while_the_weight_grows(opened: Opens, unit: str 
         wanted = steps[at // 100 * 100.0]
         assert (arm, version, weight) == (
             assign_arm(split(wanted), str(key)),
-            "2" if assignment_bucket("salt", str(key)) < wanted else "1",
+            "2" if compute_assignment_bucket("salt", str(key)) < wanted else "1",
             wanted,
         )
     if unit:

@@ -16,7 +16,7 @@ from scipy import stats
 from surefoot.adapters.evidence.column_distances import column_distances, unequal_row_shares
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_REASON, OfflineReplay
+from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_ANSWERS_REASON, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Version
 from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import (
@@ -280,13 +280,15 @@ def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
     found = measured(tmp_path, candidate=broken).gather(FED)
     assert found == MissingEvidence(Outcome.ERROR, "input_shift cannot be measured: KeyError: 'no such column'")
     text = measured(tmp_path, candidate=Model(lambda _row: "late"))
-    assert text.gather(FORESEEN) == MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of 3 can be read")
+    assert text.gather(FORESEEN) == MissingEvidence(
+        Outcome.ERROR, f"{UNREADABLE_ANSWERS_REASON}: none of 3 can be read"
+    )
     moved = text.gather(GIVEN)
     assert isinstance(moved, DistributionShift)
     assert moved.features[0].distance == 1.0
     odd = measured(tmp_path, candidate=Model(lambda _row: 1.5)).gather(FORESEEN)
     assert isinstance(odd, MissingEvidence)
-    assert odd.reason.startswith(UNREADABLE_REASON)
+    assert odd.reason.startswith(UNREADABLE_ANSWERS_REASON)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.codec import journal_name
+from surefoot.core.journal.codec import get_journal_name
 from surefoot.core.journal.events import GateJudged, encode_event
 from surefoot.core.judging.corner_answers import BrokenRow, CornerAnswers, CornerResult
 from surefoot.core.judging.data_validation import FailedExpectation, ValidationResult
@@ -84,7 +84,7 @@ def test_evidence_keeps_its_names_in_the_journal() -> None:
 
 def test_every_kind_of_evidence_is_among_the_examples() -> None:
     """No kind of evidence is left out of the journal's round trip."""
-    assert {journal_name(type(evidence)) for evidence in SOME} == set(EVIDENCE_TYPES)
+    assert {get_journal_name(type(evidence)) for evidence in SOME} == set(EVIDENCE_TYPES)
 
 
 @pytest.mark.parametrize("evidence", SOME, ids=lambda evidence: type(evidence).__name__)

@@ -9,13 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.access import delivery_store
+from surefoot.adapters.access.access_log import ACCESS_LOG, record_access
 from surefoot.adapters.access.delivery_store import DeliveryStore
-from surefoot.adapters.access.refusal_log import ACCESS_LOG, record_access
 from surefoot.adapters.access.roles_file import read_roles, roles_file_problems
 from surefoot.adapters.access.token_file import TOKENS_FILE, TokenFile
 from surefoot.core.access.access_tokens import authenticate
 from surefoot.core.access.roles import RIGHTS, Action, Role, is_allowed
-from surefoot.core.access.webhook_messages import WINDOW_S, sign_webhook, verify_webhook, webhook_secret
+from surefoot.core.access.webhook_messages import (
+    WEBHOOK_TIME_TOLERANCE_S,
+    derive_webhook_secret,
+    sign_webhook,
+    verify_webhook,
+)
 from surefoot.core.errors import MessageInvalid, NotFound, PolicyInvalid, Rejected, TokenInvalid, Unavailable
 
 NOW = 1_795_419_184.0
@@ -106,7 +111,7 @@ def test_a_token_is_kept_as_a_digest_and_ends(tmp_path: Path) -> None:
 
 
 BODY = json.dumps({"entity": "model_version_alias", "action": "created", "data": {"name": "m"}}).encode()
-SECRET = webhook_secret("installation")
+SECRET = derive_webhook_secret("installation")
 
 
 @settings(max_examples=40)
@@ -126,7 +131,10 @@ def test_a_signed_body_of_any_kind_is_read_or_refused(body: bytes) -> None:
         verify_webhook(SECRET, "delivery-1", str(int(NOW)), signed, body, NOW)
 
 
-@pytest.mark.parametrize(("late", "fresh"), [(0.0, True), (WINDOW_S, True), (-WINDOW_S, True), (301.0, False)])
+@pytest.mark.parametrize(
+    ("late", "fresh"),
+    [(0.0, True), (WEBHOOK_TIME_TOLERANCE_S, True), (-WEBHOOK_TIME_TOLERANCE_S, True), (301.0, False)],
+)
 def test_a_webhook_counts_for_five_minutes(late: float, fresh: bool) -> None:
     """A webhook of another time is refused, whichever clock is ahead."""
     signed = sign_webhook(SECRET, "delivery-1", str(int(NOW)), BODY)
@@ -155,7 +163,7 @@ def test_deliveries_are_kept_as_long_as_they_matter(tmp_path: Path, monkeypatch:
 
 def test_the_access_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strangers who are refused again and again fill no disk, and a folder that is gone stops nothing."""
-    monkeypatch.setattr("surefoot.adapters.access.refusal_log._MAX_BYTES", 1000)
+    monkeypatch.setattr("surefoot.adapters.access.access_log._MAX_BYTES", 1000)
     for _ in range(100):
         record_access(tmp_path, NOW, "unknown", Action.ABORT, "m" * 10_000, "refused\nforged line")
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4000

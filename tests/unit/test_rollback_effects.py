@@ -16,9 +16,9 @@ from surefoot.rollout import (
     drive_rollout,
     end_rollout,
     journal_champion_drift,
+    list_pending_alias_changes,
     open_promotion,
     open_rollback,
-    pending_alias_changes,
     repair_champion_alias,
     repeat_alias_changes,
 )
@@ -255,7 +255,7 @@ def test_a_registry_change_that_is_refused_stays_open_and_is_repeated(
         assert env.traffic.split is not None
         assert env.traffic.split.champion.number == "1"
         assert env.registry.aliases["champion"] == "2"
-        assert [drift.what for drift in pending_alias_changes(ledger)] == ["alias champion"]
+        assert [drift.what for drift in list_pending_alias_changes(ledger)] == ["alias champion"]
         assert str(error) in ledger.drifts["alias champion"].seen
         assert repeat_alias_changes(env.ports(), ledger).head == ledger.head  # still refused: nothing new to say
         assert journal_champion_drift(env.ports(), ledger).head == ledger.head
@@ -276,7 +276,7 @@ def test_a_choice_of_another_hand_is_not_repeated_over(monkeypatch: pytest.Monke
     env.registry.aliases["champion"] = "3"
     ledger = repeat_alias_changes(env.ports(), ledger)
     assert env.registry.aliases["champion"] == "3"
-    assert not pending_alias_changes(ledger)
+    assert not list_pending_alias_changes(ledger)
     assert ledger.drifts["alias champion"].seen == "it points to version 3"
     ledger = repair_champion_alias(env.ports(), "m")
     assert env.registry.aliases["champion"] == "1"

@@ -13,14 +13,14 @@ from surefoot.core.access.roles import Action
 from surefoot.core.access.run_requests import (
     RunOrder,
     RunRequest,
+    find_request_problem,
     is_run_proof,
     make_request,
     make_run_proof,
     read_run_proof,
-    request_problem,
 )
 from surefoot.core.errors import Rejected, RequestInvalid, Unavailable
-from tasks.states import refused_request, refused_state
+from tasks.states import find_refused_state, make_refused_state
 
 SECRET = "of the installation"  # noqa: S105 - of a test
 ORDER = RunOrder("promote", "m", "2", reason="better")
@@ -45,10 +45,10 @@ def test_force_asks_for_the_right_to_release_as_well() -> None:
 @given(ORDERS, ORDERS)
 def test_a_request_fits_its_own_order_alone(one: RunOrder, other: RunOrder) -> None:
     """It is one for a run exactly where flow, model, version, mode and force are the same, and until it expires."""
-    assert (request_problem(request(one), other, SECRET, 50.0) == "") is (one == other)
-    assert "\n" not in request_problem(request(one), other, SECRET, 50.0)
-    assert request_problem(request(one), one, SECRET, 100.0)
-    assert request_problem(request(one), one, "another secret", 50.0)
+    assert (find_request_problem(request(one), other, SECRET, 50.0) == "") is (one == other)
+    assert "\n" not in find_request_problem(request(one), other, SECRET, 50.0)
+    assert find_request_problem(request(one), one, SECRET, 100.0)
+    assert find_request_problem(request(one), one, "another secret", 50.0)
 
 
 @given(ORDERS)
@@ -94,9 +94,9 @@ def test_a_store_that_cannot_be_written_lets_nothing_begin(tmp_path: Path) -> No
 
 def test_a_refused_task_makes_its_flow_red() -> None:
     """A flow takes name and message of the task that refused; any other state of a task is none of a refusal."""
-    state = refused_state(refused_request(RequestInvalid("say who asks")))
+    state = find_refused_state(make_refused_state(RequestInvalid("say who asks")))
     assert state is not None
     assert (state.type.value, state.name, state.message) == ("FAILED", "RequestRefused", "say who asks")
     assert isinstance(state.result(), Exception)  # and nothing is raised
-    assert refused_state(Completed()) is None
-    assert refused_state(Failed(name="Aborted")) is None
+    assert find_refused_state(Completed()) is None
+    assert find_refused_state(Failed(name="Aborted")) is None

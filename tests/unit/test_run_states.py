@@ -10,7 +10,7 @@ from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.rollback.stepped_rollback import waits_for_person
 from surefoot.rollout import drive_rollout, open_rollback
-from tasks.states import combine_states, rollout_state, task_result
+from tasks.states import combine_states, read_task_result, rollout_state
 from tests.fakes import STEPPED
 from tests.scripted import FAIL, scenario, started
 from tests.unit.test_state import V1, V2, opened, sealed
@@ -83,9 +83,9 @@ def test_a_run_that_takes_an_open_promotion_back_is_green() -> None:
 def test_an_end_is_an_answer_and_no_error() -> None:
     """What a task returned is read from a state that names an end; another failed state raises what stopped it."""
     ended = rollout_state(told(RolloutEnded("r", Stage.REJECTED, "because")), "r", "answer")
-    assert (task_result(ended), ended.result()) == ("answer", "answer")
+    assert (read_task_result(ended), ended.result()) == ("answer", "answer")
     with pytest.raises(ZeroDivisionError):
-        task_result(Failed(data=ZeroDivisionError()))
+        read_task_result(Failed(data=ZeroDivisionError()))
 
 
 def test_a_flow_that_looked_at_several_bakes_is_named_for_what_ended() -> None:

@@ -5,7 +5,7 @@ import pytest
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.scorecard.ml_test_score import Scorecard, Section, make_scorecard
-from surefoot.core.scorecard.scorecard_facts import collect_facts
+from surefoot.core.scorecard.scorecard_facts import collect_scorecard_facts
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, Scenario
 
@@ -13,7 +13,7 @@ from tests.fakes import POLICY, Scenario
 def score(env: Scenario, policy: dict[str, object]) -> Scorecard:
     """The scorecard of the fakes' model under a policy."""
     entries = env.journal.entries
-    facts = collect_facts(parse_policy(policy), fold_entries("m", entries), entries, env.clock.now())
+    facts = collect_scorecard_facts(parse_policy(policy), fold_entries("m", entries), entries, env.clock.now())
     return make_scorecard(facts)
 
 

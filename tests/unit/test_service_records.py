@@ -12,7 +12,7 @@ from surefoot.core.served_versions.service_summary import Standing, service_summ
 from surefoot.rollout import (
     Ports,
     drive_rollout,
-    is_count_due,
+    is_answer_count_due,
     is_exposure_list_due,
     journal_answer_counts,
     open_promotion,
@@ -105,7 +105,7 @@ def test_each_moment_falls_into_one_count() -> None:
         return ()
 
     ledger = env.ports().ledger("m")
-    assert not is_count_due(ledger, ledger.ended_at)
+    assert not is_answer_count_due(ledger, ledger.ended_at)
     assert not is_exposure_list_due(ledger, ledger.ended_at)
     for maturity in (500.0, 5_000_000.0, 0.0):
         env.clock.time += 1000.0

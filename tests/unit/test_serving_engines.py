@@ -18,7 +18,7 @@ from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.planning import list_policy_notes
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName, missing_abilities, whole_weights
+from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName, missing_abilities, whole_number_weights
 from surefoot.core.serving_engines.engine_choice import EngineChoice, EngineChosen
 from surefoot.rollout import Ports, adopt_champion, drive_rollout, end_rollout, open_promotion, open_rollback
 from tests.fakes import BY_ALIAS, POLICY, Scenario
@@ -199,7 +199,7 @@ def test_the_journal_keeps_what_reaches_the_object_and_no_secret() -> None:
 def test_whole_weights_give_exactly_the_share(tenths: int) -> None:
     """Weights are whole numbers up to the largest, and their share is the asked one, or there are none."""
     weight = tenths / 10
-    found = whole_weights(weight, 256)
+    found = whole_number_weights(weight, 256)
     if found is None:
         assert not weight.is_integer()
         return

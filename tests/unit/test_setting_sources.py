@@ -8,19 +8,19 @@ import pytest
 
 from surefoot.cli.connect.options import stack_options
 from surefoot.cli.connect.secret_urls import has_password, mask_password
-from surefoot.cli.connect.setting_sources import resolve_settings, unused_variables
-from surefoot.cli.connect.setting_table import SETTINGS, settings_table
-from surefoot.cli.local.prefect_access import PREFECT_VARIABLES, open_prefect_client
+from surefoot.cli.connect.setting_sources import list_unused_variables, resolve_settings
+from surefoot.cli.connect.setting_table import SETTINGS, render_settings_table
+from surefoot.cli.local.prefect_access import PREFECT_CREDENTIAL_VARIABLES, open_prefect_client
 from surefoot.cli.local.stack_options import (
     StackOptions,
-    check_agreement,
     check_journal_continues,
-    describe_changes,
+    check_options_match_stack,
+    describe_setting_changes,
     plan_settings,
 )
-from surefoot.cli.local.start_services import own_services, server_ports, stack_environment
+from surefoot.cli.local.start_services import build_stack_environment, list_own_services, read_server_ports
 from surefoot.core.errors import Rejected
-from surefoot.settings import Settings, read_settings, resolve_variables
+from surefoot.settings import Settings, read_settings, resolve_url_variables
 
 ROOT = Path(__file__).parents[2]
 FILE = 'mlflow = "https://file"\nprefect = "https://file"\npool = "file"\n'
@@ -45,10 +45,10 @@ def test_variables_of_other_tools_are_told_and_not_used(tmp_path: Path) -> None:
     other = {"MLFLOW_TRACKING_URI": "http://elsewhere:5000", "PREFECT_API_URL": "http://elsewhere:4200/api"}
     found = resolve_settings(tmp_path, {}, other)
     assert (found.text("mlflow"), found.text("prefect"), found.sources) == ("", "", {})
-    lines = unused_variables(found, other)
+    lines = list_unused_variables(found, other)
     assert [line.split(" ")[0] for line in lines] == ["MLFLOW_TRACKING_URI", "PREFECT_API_URL"]
     same = resolve_settings(tmp_path, {"mlflow": "http://elsewhere:5000/", "prefect": "http://elsewhere:4200"}, other)
-    assert unused_variables(same, other) == []
+    assert list_unused_variables(same, other) == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_journal_is_stored_without_its_password(tmp_path: Path, monkeypatch:
     assert (tmp_path / "stack.json").stat().st_mode & 0o777 == 0o600
     assert read_settings(tmp_path).journal_url == f"postgresql://u:{secret}@h/d"
     monkeypatch.setenv("PW", secret)
-    assert resolve_variables("postgresql://u:${PW}@h/d") == "postgresql://u:a%2Fb%40c%3Ad@h/d"
+    assert resolve_url_variables("postgresql://u:${PW}@h/d") == "postgresql://u:a%2Fb%40c%3Ad@h/d"
     monkeypatch.delenv("SUREFOOT_JOURNAL")
     with pytest.raises(Rejected, match="variable SUREFOOT_JOURNAL is not set"):
         _ = read_settings(tmp_path).journal_url
@@ -128,7 +128,7 @@ def test_settings_of_an_earlier_release_are_read(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text(json.dumps(plain))
     found = read_settings(tmp_path)
     assert (found.pool, found.connected, found.listen_address) == ("surefoot", (), ("127.0.0.1", 8))
-    assert own_services(found) == ["mlflow", "gateway", "prefect", "worker", "controller"]
+    assert list_own_services(found) == ["mlflow", "gateway", "prefect", "worker", "controller"]
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_an_address_of_prefect_may_be_written_either_way(tmp_path: Path, given: 
 def test_only_what_is_not_named_is_a_process_of_the_stack(tmp_path: Path) -> None:
     """A connected server is not started, nor is a worker for a pool of somebody else; their ports are not looked at."""
     config = plan_settings(tmp_path, tmp_path, StackOptions(mlflow="http://m:1", prefect="http://p:2"), None)
-    assert own_services(config) == ["gateway", "worker", "controller"]
-    assert set(server_ports(config)) == {"gateway"}
+    assert list_own_services(config) == ["gateway", "worker", "controller"]
+    assert set(read_server_ports(config)) == {"gateway"}
     options = StackOptions(mlflow="http://m:1", prefect="http://p:2", pool="team", listen="0.0.0.0:8080")
     config = plan_settings(tmp_path, tmp_path, options, None)
-    assert own_services(config) == ["gateway", "controller"]
+    assert list_own_services(config) == ["gateway", "controller"]
     assert (config.gateway, config.listen_address) == ("http://127.0.0.1:8080", ("0.0.0.0", 8080))  # noqa: S104 - nothing listens
 
 
@@ -177,12 +177,12 @@ def test_credentials_reach_connected_servers_and_no_embedded_one(
     for name, value in {**CREDENTIALS, "PREFECT_SERVER_API_AUTH_STRING": "x:y"}.items():
         monkeypatch.setenv(name, value)
     embedded = plan_settings(tmp_path, tmp_path, StackOptions(), None)
-    environment = stack_environment(embedded)
+    environment = build_stack_environment(embedded)
     assert not {*CREDENTIALS, "PREFECT_SERVER_API_AUTH_STRING"} & set(environment)
     with open_prefect_client(embedded) as client:
         assert "authorization" not in client.headers
     connected = plan_settings(tmp_path, tmp_path, StackOptions(mlflow="http://m", prefect="http://p"), None)
-    assert CREDENTIALS.items() <= stack_environment(connected).items()
+    assert CREDENTIALS.items() <= build_stack_environment(connected).items()
     with open_prefect_client(connected) as client:
         assert client.headers["authorization"] == "Basic YTpi"
     monkeypatch.delenv("PREFECT_API_AUTH_STRING")
@@ -208,7 +208,7 @@ def test_a_server_that_nothing_names_any_more_is_refused(tmp_path: Path, name: s
         plan_settings(tmp_path, tmp_path, StackOptions(**named), before)  # type: ignore[arg-type]
     wanted = StackOptions(**named, sources={name: f"--{name}"})  # type: ignore[arg-type]
     config = plan_settings(tmp_path, tmp_path, wanted, before)
-    assert [line.partition(",")[0] for line in describe_changes(before, config)] == [
+    assert [line.partition(",")[0] for line in describe_setting_changes(before, config)] == [
         {
             "mlflow": "MLflow: http://m:1 before",
             "prefect": "Prefect: http://p:2 before",
@@ -220,11 +220,11 @@ def test_a_server_that_nothing_names_any_more_is_refused(tmp_path: Path, name: s
 def test_another_server_is_told_in_one_line(tmp_path: Path) -> None:
     """A second `up` with another server says what was, what is, and what says so; without a change it says nothing."""
     before = plan_settings(tmp_path, tmp_path, BEFORE, None)
-    assert list(describe_changes(before, plan_settings(tmp_path, tmp_path, BEFORE, before))) == []
+    assert list(describe_setting_changes(before, plan_settings(tmp_path, tmp_path, BEFORE, before))) == []
     other = StackOptions(
         mlflow="http://other", prefect="http://p:2", journal="postgresql://h/d", sources={"mlflow": "surefoot.toml"}
     )
-    (line,) = describe_changes(before, plan_settings(tmp_path, tmp_path, other, before))
+    (line,) = describe_setting_changes(before, plan_settings(tmp_path, tmp_path, other, before))
     assert line == "MLflow: http://m:1 before, http://other now (surefoot.toml)"
 
 
@@ -255,10 +255,12 @@ def test_a_stack_that_runs_in_part_follows_no_other_options(tmp_path: Path, name
     """Another server on the command line is refused; one in surefoot.toml is told, and what has died is started."""
     running = plan_settings(tmp_path, tmp_path, BEFORE, None)
     with pytest.raises(Rejected) as raised:
-        check_agreement(running, tmp_path, StackOptions(**{name: value}, sources={name: f"--{name}"}))  # type: ignore[arg-type]
+        check_options_match_stack(running, tmp_path, StackOptions(**{name: value}, sources={name: f"--{name}"}))  # type: ignore[arg-type]
     assert says in str(raised.value)
     told: list[str] = []
-    check_agreement(running, tmp_path, StackOptions(**{name: value}, sources={name: "surefoot.toml"}), told.append)  # type: ignore[arg-type]
+    check_options_match_stack(
+        running, tmp_path, StackOptions(**{name: value}, sources={name: "surefoot.toml"}), told.append
+    )  # type: ignore[arg-type]
     assert [line.partition(",")[0] for line in told] == [f"surefoot.toml says {name} {value or 'embedded'}"]
 
 
@@ -288,8 +290,13 @@ def test_receivers_of_telemetry_are_named_without_secrets(tmp_path: Path) -> Non
 def test_the_table_of_settings_is_documented() -> None:
     """docs/settings.md holds the table that `surefoot config --table` prints, and the variables of credentials."""
     document = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert settings_table() in document
+    assert render_settings_table() in document
     assert len({one.variable for one in SETTINGS}) == len(SETTINGS)
-    for name in (*CREDENTIALS, *PREFECT_VARIABLES, "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_INSECURE_TLS"):
+    for name in (
+        *CREDENTIALS,
+        *PREFECT_CREDENTIAL_VARIABLES,
+        "MLFLOW_TRACKING_SERVER_CERT_PATH",
+        "MLFLOW_TRACKING_INSECURE_TLS",
+    ):
         assert f"`{name}`" in document
     assert "SUREFOOT_LISTEN" not in os.environ

@@ -17,7 +17,7 @@ from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.judging.evidence import AnswerShapes, MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.gates.implicit import SHAPE_GATE
+from surefoot.core.policy.gates.implicit import ANSWER_SHAPE_GATE
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.state_machine import decide_action
@@ -26,7 +26,7 @@ from tests.fakes import POLICY, Scenario
 from tests.unit.test_replay import ASKED, V1, V2, record, write
 from tests.unit.test_replay_requests import Model
 
-QUESTION = replace(ASKED, gate=SHAPE_GATE, kind=EvidenceKind.DATA)
+QUESTION = replace(ASKED, gate=ANSWER_SHAPE_GATE, kind=EvidenceKind.DATA)
 
 
 def asked(root: Path, old: object, new: object) -> AnswerShapes:
@@ -65,7 +65,7 @@ def asked(root: Path, old: object, new: object) -> AnswerShapes:
 )
 def test_a_change_of_shape_fails(tmp_path: Path, old: object, new: object, outcome: Outcome) -> None:
     """Another kind, length or key is a FAIL that says both shapes; other values of the same shape are a PASS."""
-    verdict = judge(SHAPE_GATE, asked(tmp_path, old, new), DecisionThresholds())
+    verdict = judge(ANSWER_SHAPE_GATE, asked(tmp_path, old, new), DecisionThresholds())
     assert verdict.outcome is outcome
     if outcome is Outcome.FAIL and new is not None:
         (before,), (after,) = describe_answer_shapes([old]), describe_answer_shapes([new])
@@ -87,13 +87,15 @@ def test_without_requests_nothing_is_known(tmp_path: Path) -> None:
     """An empty window has no answers to compare, and nothing passes for it."""
     found = OfflineReplay(PredictionLog(tmp_path), lambda _m, _v: Model()).answer_shapes(QUESTION)
     assert isinstance(found, MissingEvidence)
-    assert judge(SHAPE_GATE, AnswerShapes((), ("a number",), 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
+    assert (
+        judge(ANSWER_SHAPE_GATE, AnswerShapes((), ("a number",), 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
+    )
 
 
 def test_signatures_are_told_where_they_differ() -> None:
     """Signatures that declare other outputs are in the sentence, whatever the answers show."""
     verdict = judge(
-        SHAPE_GATE, AnswerShapes(("a number",), ("a number",), 9, 9, ("double", "long")), DecisionThresholds()
+        ANSWER_SHAPE_GATE, AnswerShapes(("a number",), ("a number",), 9, 9, ("double", "long")), DecisionThresholds()
     )
     assert verdict.outcome is Outcome.PASS
     assert "the signatures say double and long" in verdict.reason
@@ -110,7 +112,7 @@ def test_a_back_test_compares_the_recorded_answers(tmp_path: Path) -> None:
     records = RecordedRequests(tmp_path / "r.parquet")
     try:
         assert (
-            judge(SHAPE_GATE, RecordedAnswers(records).answer_shapes(QUESTION), DecisionThresholds()).outcome
+            judge(ANSWER_SHAPE_GATE, RecordedAnswers(records).answer_shapes(QUESTION), DecisionThresholds()).outcome
             is Outcome.FAIL
         )
     finally:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from surefoot import cli
 from surefoot.adapters.signing import signing_keys
-from surefoot.cli.connect.doctor_report import Finding, FindingLevel, examine
+from surefoot.cli.connect.doctor_report import Finding, FindingLevel, run_setup_checks
 from surefoot.settings import Settings
 from tests.certificates import make_certificate
 from tests.fakes import POLICY
@@ -134,7 +134,9 @@ def test_one_name_keys_of_subfolders_and_certificates_are_taken(project: Path) -
 
 def doctor(project: Path) -> Finding:
     """What `doctor` finds after the policies, before it looks at any server."""
-    found = list(zip(range(3), examine(Settings(project / "home", project, "", "", "", "token")), strict=False))
+    found = list(
+        zip(range(3), run_setup_checks(Settings(project / "home", project, "", "", "", "token")), strict=False)
+    )
     return found[2][1]
 
 

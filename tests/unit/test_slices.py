@@ -9,7 +9,7 @@ import pytest
 from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
 from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bounded_values
 from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
-from surefoot.core.canonical_text import slice_name
+from surefoot.core.canonical_text import format_slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import (
@@ -194,6 +194,6 @@ def test_a_record_file_without_the_column_says_so(tmp_path: Path) -> None:
 
 def test_a_missing_value_has_one_name_everywhere() -> None:
     """Nothing and NaN are the same slice in every count."""
-    assert {slice_name("origin", value) for value in (None, float("nan"))} == {"origin=(missing)"}
-    assert slice_name("origin", "LGA") == "origin=LGA"
-    assert slice_name("", None) == ""
+    assert {format_slice_name("origin", value) for value in (None, float("nan"))} == {"origin=(missing)"}
+    assert format_slice_name("origin", "LGA") == "origin=LGA"
+    assert format_slice_name("", None) == ""

@@ -16,7 +16,7 @@ from surefoot.core.journal.fallback_events import FallbackBegan, FallbackEnded
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.standby import standby_version
-from surefoot.rollout import Ports, drive_rollout, open_promotion, open_rollback, wanted_standby
+from surefoot.rollout import Ports, choose_standby, drive_rollout, open_promotion, open_rollback
 from tests.fakes import POLICY, Scenario
 
 VERSIONS = [Version(str(number), f"sha256:{number:064}") for number in range(1, 6)]
@@ -75,7 +75,7 @@ def test_a_standby_outside_of_the_window_is_not_kept() -> None:
         ledger = ports.ledger("m")
         champion = ledger.champion
         assert champion is not None
-        found = [wanted_standby(ledger, champion, age, lambda _: 0.0) is not None for age in (DAY_S, 3 * DAY_S)]
+        found = [choose_standby(ledger, champion, age, lambda _: 0.0) is not None for age in (DAY_S, 3 * DAY_S)]
         assert tuple(found) == kept
 
 

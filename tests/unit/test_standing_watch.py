@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from bench.watch_years import FAULT_DAY, Fault, years
+from bench.watch_years import FAULT_DAY, Fault, simulate_years
 from surefoot.core.champion_watch.day_counts import DAY_S, DayCounts
 from surefoot.core.champion_watch.early_signal_history import EarlySignalHistory
 from surefoot.core.domain import Outcome, Stage
@@ -27,17 +27,17 @@ from surefoot.rollout import (
     Ports,
     drive_rollout,
     evaluate_champion,
+    find_retraining_to_start,
     next_evaluation_time,
     open_promotion,
-    retraining_to_start,
 )
 from tests.fakes import POLICY, FakeJournal, Killed, Scenario
 from tests.sweeps import swept
 
 LOSS = {"metric": "brier", "role": "guardrail", "margin": 0.02, "block": "1d", "labels": {"maturity": "12h"}}
-QUIET = list(years(3, FAULT_DAY + 10))
-BROKEN = list(years(3, FAULT_DAY + 10, Fault(times=4.0)))
-DRIFTED = list(years(3, FAULT_DAY + 10, Fault(broken="seats")))
+QUIET = list(simulate_years(3, FAULT_DAY + 10))
+BROKEN = list(simulate_years(3, FAULT_DAY + 10, Fault(times=4.0)))
+DRIFTED = list(simulate_years(3, FAULT_DAY + 10, Fault(broken="seats")))
 
 
 def policy(**watch: object) -> dict[str, object]:
@@ -247,17 +247,17 @@ def test_without_a_watch_nothing_is_looked_at() -> None:
     open_promotion(scenario.ports(), scenario.request())
     ledger = drive_rollout(scenario.ports(), "m", until=lambda seen: not seen.open)
     assert next_evaluation_time(ledger) is None
-    assert retraining_to_start(ledger) is None
+    assert find_retraining_to_start(ledger) is None
 
 
 def test_an_incident_asks_for_training_once_a_month() -> None:
     """The key by which the deployment starts is the same for each look of a month, and another one afterwards."""
     world = World({"retrain": "train/late", "worse": "incident"}, old=0.2, new=0.3)
-    keys = {retraining_to_start(world.look()) for _ in range(3)}
+    keys = {find_retraining_to_start(world.look()) for _ in range(3)}
     assert len(keys) == 1
     ((deployment, _),) = keys  # type: ignore[misc] # there is one
     assert deployment == "train/late"
-    assert retraining_to_start(world.look(days=60.0)) not in keys
+    assert find_retraining_to_start(world.look(days=60.0)) not in keys
 
 
 def test_evidence_that_cannot_be_had_takes_nobody_back() -> None:

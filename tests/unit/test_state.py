@@ -25,7 +25,7 @@ from surefoot.core.journal.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.core.journal.ledger import Ledger, fold_entries, split_of_effect
+from surefoot.core.journal.ledger import Ledger, derive_split_from_effect, fold_entries
 
 V1, V2, V3 = (Version(n, f"sha256:{n * 64}") for n in "123")
 VERDICT = Verdict("errors", "error_rate", Outcome.PASS, Role.GUARDRAIL, "fine")
@@ -116,7 +116,7 @@ def test_done_split_is_the_split() -> None:
     """The split that was acknowledged carries the rollout's salt and id and the intent's number."""
     ledger = after(ChampionAdopted(V1), opened(), EffectIntended("r", MOVE), EffectDone("r", 3, False, 1.0))
     assert ledger.split == Split(V1, V2, 5.0, "salt", "r", 3)
-    assert ledger.split == split_of_effect(ledger, 3, MOVE)
+    assert ledger.split == derive_split_from_effect(ledger, 3, MOVE)
     assert ledger.intent is None
     assert ledger.rollout is not None
     assert ledger.rollout.done == (MOVE,)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.paired.exact_sums import SumRows, SumsBySliceAndBlock
+from surefoot.adapters.evidence.paired.exact_sums import SumArrays, SumsBySliceAndBlock
 
 _NUMBERS = st.one_of(st.integers(-(10**6), 10**6), st.integers(-(2**62), 2**62), st.integers(-(2**80), 2**80))
 _ROW = st.tuples(
@@ -20,7 +20,7 @@ _Row = tuple[str, int, int, tuple[int, int], tuple[int, int]]
 _Cells = dict[tuple[str, int], tuple[int, list[int], list[int]]]
 
 
-def _table(rows: list[_Row]) -> tuple[list[str], SumRows]:
+def _table(rows: list[_Row]) -> tuple[list[str], SumArrays]:
     names = sorted({row[0] for row in rows}, reverse=True)
     sides = []
     for numbers in ([row[3] for row in rows], [row[4] for row in rows]):
@@ -28,7 +28,7 @@ def _table(rows: list[_Row]) -> tuple[list[str], SumRows]:
         sides.append(np.array(numbers, dtype=np.int64 if small else object).reshape(len(rows), 2))
     places = np.array([names.index(row[0]) for row in rows], dtype=np.int64)
     blocks, counts = (np.array([row[place] for row in rows], dtype=np.int64) for place in (1, 2))
-    return names, SumRows(places, blocks, counts, *sides)
+    return names, SumArrays(places, blocks, counts, *sides)
 
 
 def _filled(parts: list[list[_Row]]) -> SumsBySliceAndBlock:

@@ -3,7 +3,7 @@
 import pytest
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage, Version
-from surefoot.core.journal.event_sentences import describe_event, rollout_headline
+from surefoot.core.journal.event_sentences import describe_event, describe_rollout
 from surefoot.core.journal.events import CandidateRefused, ChampionAdopted, Event, RolloutEnded, StageEntered
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.served_versions.version_status import (
@@ -89,9 +89,9 @@ def test_a_refusal_hides_no_verdict(terminal_stage: Stage, outcome: str, reason:
 def test_titles_say_what_was_taken_back() -> None:
     """A rollback from 4 to 1 names both in that order, in titles and in the sentence of its opening."""
     back = opened("b", V1, V4, kind=RolloutKind.ROLLBACK)
-    assert rollout_headline(back) == "rollback of version 4 to version 1"
-    assert rollout_headline(back, short=True) == "rollback of 4 to 1"
-    assert rollout_headline(opened("a", V4, V1), short=True) == "promotion of version 4"
+    assert describe_rollout(back) == "rollback of version 4 to version 1"
+    assert describe_rollout(back, short=True) == "rollback of 4 to 1"
+    assert describe_rollout(opened("a", V4, V1), short=True) == "promotion of version 4"
     assert describe_event(back) == "rollback of version 4 to version 1 opened: why"
 
 

@@ -113,7 +113,7 @@ def test_rows_of_one_answer_prove_little() -> None:
 
 def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that passed at load, and answers a caller's row otherwise in a batch than alone, is found out."""
-    monkeypatch.setattr(live_recheck, "RECHECK_ONE_ROW_IN", 1)
+    monkeypatch.setattr(live_recheck, "ROWS_PER_RECHECK", 1)
     model = Model(lambda rows: [value + (100.0 if len(rows) > 1 and value > 50.0 else 0.0) for value in x(rows)])
     watched = LiveRecheck(model, probe_independence(model.function, ROWS))
     assert watched.independence.row_wise
@@ -126,7 +126,7 @@ def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest
 
 def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a row was asked again, no other is before a hundred times as long has passed."""
-    monkeypatch.setattr(live_recheck, "RECHECK_ONE_ROW_IN", 1)
+    monkeypatch.setattr(live_recheck, "ROWS_PER_RECHECK", 1)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 

@@ -1,4 +1,4 @@
-"""The services of BentoML, for arrays and for frames; the file of the model is in BENCH_MODEL."""
+"""Define BentoML services for arrays and for frames; BENCH_MODEL names the model file."""
 
 import os
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
-class Served:
+class ArrayService:
     """Answers lists of rows."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Served:
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
-class Framed:
+class FrameService:
     """Answers lists of records."""
 
     def __init__(self) -> None:

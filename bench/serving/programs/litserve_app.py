@@ -1,4 +1,4 @@
-"""MODEL PORT KIND: the service of LitServe; KIND is what the model takes, an array or a frame."""
+"""Serve a model with LitServe (arguments: MODEL PORT KIND; KIND is array or frame)."""
 
 import sys
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 
-class Served(litserve.LitAPI):
+class _ModelApi(litserve.LitAPI):
     """Answers MLflow's bodies."""
 
     def setup(self, device: str) -> None:
@@ -42,7 +42,7 @@ class Served(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    served = Served(max_batch_size=64, batch_timeout=0.002)
+    served = _ModelApi(max_batch_size=64, batch_timeout=0.002)
     server = litserve.LitServer(served, accelerator="cpu", timeout=60)
     server.run(
         host="127.0.0.1", port=int(sys.argv[2]), num_api_servers=1, generate_client_file=False, log_level="warning",

@@ -1,4 +1,4 @@
-"""MODEL PORT KIND FOLDER: the service of Ray Serve; KIND is what the model takes, an array or a frame."""
+"""Serve a model with Ray Serve (arguments: MODEL PORT KIND FOLDER; KIND is array or frame)."""
 
 import signal
 import sys
@@ -12,7 +12,7 @@ from ray import serve
 
 
 @serve.deployment(max_ongoing_requests=256, ray_actor_options={"num_cpus": 1})
-class Served:
+class _ModelApp:
     """Answers MLflow's bodies."""
 
     def __init__(self, path: str, kind: str) -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     path, port, kind, folder = sys.argv[1:]
     ray.init(address="local", num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)}, logging_config={"enable_access_log": False})
-    serve.run(Served.bind(path, kind), route_prefix="/")  # type: ignore[attr-defined]
+    serve.run(_ModelApp.bind(path, kind), route_prefix="/")  # type: ignore[attr-defined]
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 

@@ -9,7 +9,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from surefoot.core.access.identity_claims import IdentityProvider, is_safe_address
+from surefoot.core.access.identity_claims import IdentityProvider, is_safe_provider_address
 from surefoot.core.errors import TokenInvalid, Unavailable
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519")
@@ -97,7 +97,7 @@ class IdentityTokens:
             if told.get("issuer") != issuer:
                 raise ValueError(f"it calls itself {str(told.get('issuer'))[:100]}")
             where = str(told["jwks_uri"])
-            if not is_safe_address(where):
+            if not is_safe_provider_address(where):
                 raise ValueError("its keys are at an address that is not encrypted")
             return KeySet.import_key_set(_object(client, where))  # type: ignore[arg-type]
 

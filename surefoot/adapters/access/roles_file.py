@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from surefoot.adapters.config.policy_folder import ROLES_FILE
-from surefoot.adapters.config.strict_yaml import Document, load_yaml
-from surefoot.core.access.identity_claims import IdentityProvider, is_safe_address
+from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
+from surefoot.core.access.identity_claims import IdentityProvider, is_safe_provider_address
 from surefoot.core.access.roles import EVERY_MODEL, Role, RoleAssignments
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.naming.model_names import is_model_name
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.pydantic_errors import violations_from_error
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error
 from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
 from surefoot.core.policy.violations import Violation
 
@@ -33,7 +33,7 @@ class ProviderSection(PolicyModel):
 
     def broken_rules(self) -> Iterator[Violation]:
         """Keys of an address that is not encrypted could be anyone's."""
-        if not is_safe_address(self.issuer):
+        if not is_safe_provider_address(self.issuer):
             yield Violation(("issuer",), "expected an address of https://, or of http:// on this host")
 
 
@@ -69,12 +69,12 @@ def read_roles(configs: Path) -> RoleAssignments | None:
     if not has_roles_file(configs):
         return None
     path = configs / ROLES_FILE
-    document = Document()
+    document = YamlDocument()
     value = load_yaml(path, document, "file of roles")
     try:
         found = RolesFile.model_validate(value)
     except ValidationError as error:
-        broken = violations_from_error(error, value, root=RolesFile)
+        broken = convert_pydantic_error(error, value, root=RolesFile)
         (line, rule), *more = [(document.line(one.path), str(one)) for one in (*document.unread, *broken)]
         raise PolicyInvalid(str(path), line, rule, more) from error
     problems = [(document.line(one.path), str(one)) for one in document.unread]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from surefoot.core.access.access_tokens import TOKEN_PREFIX, AccessToken, token_digest
+from surefoot.core.access.access_tokens import TOKEN_PREFIX, AccessToken, hash_access_token
 from surefoot.core.access.roles import Role
 from surefoot.core.errors import NotFound, Rejected, Unavailable
 
@@ -64,7 +64,7 @@ class TokenFile:
             Unavailable: The file cannot be read or written.
         """
         secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
-        made = AccessToken(name, role, token_digest(secret), now, created_by, expires, tuple(models))
+        made = AccessToken(name, role, hash_access_token(secret), now, created_by, expires, tuple(models))
         with self._locked():
             known = self.tokens().values()
             if any(one.name == name and one.state(now) == "in force" for one in known):

@@ -1,4 +1,4 @@
-"""Record the requests for flow runs that were used, so that each counts once."""
+"""Record which flow-run requests have been used, so that each request counts once."""
 
 import sqlite3
 from contextlib import closing

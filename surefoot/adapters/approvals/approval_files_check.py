@@ -1,13 +1,13 @@
-"""Check that a policy's approvers exist, have keys and can meet the quorum."""
+"""Check that a policy's approvers exist, have keys and can meet the quorum, and that ssh-keygen is installed."""
 
 import fnmatch
 import re
 from pathlib import Path
 
 from surefoot.adapters.approvals.approver_files import SIGNERS_FILE, ApproverGroups, read_approver_groups
-from surefoot.adapters.approvals.ssh_keygen import MISSING, find_keygen
+from surefoot.adapters.approvals.ssh_keygen import KEYGEN_MISSING_MESSAGE, find_keygen
 from surefoot.adapters.config.policy_file import find_line
-from surefoot.adapters.config.policy_folder import APPROVERS_FILE, configs_folder_of
+from surefoot.adapters.config.policy_folder import APPROVERS_FILE, find_configs_folder
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.policy_types import Approve, Policy
 
@@ -24,7 +24,7 @@ def find_approval_problems(file: Path, policy: Policy) -> list[str]:
     """
     if not policy.approvals:
         return []
-    configs = configs_folder_of(file)
+    configs = find_configs_folder(file)
     try:
         groups = read_approver_groups(configs)
     except NotFound as error:
@@ -40,9 +40,9 @@ def find_approval_problems(file: Path, policy: Policy) -> list[str]:
     return problems
 
 
-def approval_notes(policy: Policy) -> list[str]:
+def list_missing_approval_tools(policy: Policy) -> list[str]:
     """What this host lacks for the approvals that a policy asks for."""
-    return [MISSING] if policy.approvals and not find_keygen() else []
+    return [KEYGEN_MISSING_MESSAGE] if policy.approvals and not find_keygen() else []
 
 
 def _step_problem(step: Approve, groups: ApproverGroups, patterns: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Verify who signed an approval, and who may approve, by the files of approvers."""
+"""Verify who signed an approval, and read who may approve, from the approver files of a project."""
 
 import base64
 import hashlib
@@ -10,12 +10,12 @@ from pydantic import BeforeValidator, Field, ValidationError
 from surefoot.adapters.approvals.ssh_keygen import find_principals, verify_signature
 from surefoot.adapters.approvals.ssh_signature import parse_signature
 from surefoot.adapters.config.policy_folder import APPROVERS_FILE
-from surefoot.adapters.config.strict_yaml import Document, load_yaml
+from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
 from surefoot.core.approvals.approval_checks import Signer
-from surefoot.core.approvals.statement import NAMESPACE
+from surefoot.core.approvals.approval_statement import APPROVAL_SIGNATURE_NAMESPACE
 from surefoot.core.errors import ApprovalInvalid, NotFound, PolicyInvalid, Unavailable
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.pydantic_errors import violations_from_error
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error
 from surefoot.core.policy.scalars import Name, Text, Texts
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIGNERS_FILE = "allowed_signers"
 """Name of the file of keys, in the format of OpenSSH."""
-REVOKED_FILE = "revoked_keys"
+_REVOKED_FILE = "revoked_keys"
 """Name of the key revocation list, in the format of OpenSSH; it may be missing."""
 _PATTERN_SIGNS = frozenset("*?!,")
 """Signs that make a principal of an allowed_signers file a pattern, or a list."""
@@ -33,7 +33,7 @@ def _mapping(value: object) -> object:
     return {} if value is None else value
 
 
-class Person(PolicyModel):
+class PersonAccounts(PolicyModel):
     """Other names of a person."""
 
     mlflow: Texts = Field((), description="Users of MLflow that are this person.")
@@ -43,7 +43,7 @@ class ApproverGroups(PolicyModel):
     """Who is in which group, and which other names a person has."""
 
     groups: dict[Name, Texts] = Field(description="Principals of `allowed_signers` by group.")
-    people: Annotated[dict[Text, Person], BeforeValidator(_mapping)] = Field(
+    people: Annotated[dict[Text, PersonAccounts], BeforeValidator(_mapping)] = Field(
         default_factory=dict, description="Other names of a principal: the author of a version may not approve it."
     )
 
@@ -61,12 +61,12 @@ def read_approver_groups(configs: Path) -> ApproverGroups:
     path = configs / APPROVERS_FILE
     if not path.exists():
         raise NotFound(f"there is no {path}: it says who is in the groups that policies ask for approvals")
-    document = Document()
+    document = YamlDocument()
     value = load_yaml(path, document, "file of approvers")
     try:
         groups = ApproverGroups.model_validate(value)
     except ValidationError as error:
-        broken = violations_from_error(error, value, root=ApproverGroups)
+        broken = convert_pydantic_error(error, value, root=ApproverGroups)
         (line, rule), *more = [(document.line(one.path), str(one)) for one in (*document.unread, *broken)]
         raise PolicyInvalid(str(path), line, rule, more) from error
     if document.unread:
@@ -107,7 +107,9 @@ class ApproverFiles:
         person, key = self.find_signer(statement, armour)
         return Signer(person, key, self._names(person), self._digest())
 
-    def find_signer(self, statement: bytes, armour: str, namespace: str = NAMESPACE) -> tuple[str, str]:
+    def find_signer(
+        self, statement: bytes, armour: str, namespace: str = APPROVAL_SIGNATURE_NAMESPACE
+    ) -> tuple[str, str]:
         """Find the one principal whose key has signed a statement for a purpose; no group is asked.
 
         Args:
@@ -137,7 +139,7 @@ class ApproverFiles:
         if len(principals) > 1 or set(principals[0]) & _PATTERN_SIGNS:
             who = ", ".join(principals)[:120]
             raise ApprovalInvalid(f"key {found.fingerprint} is not that of one person in {SIGNERS_FILE}: {who}")
-        revoked = self._configs / REVOKED_FILE
+        revoked = self._configs / _REVOKED_FILE
         verify_signature(allowed, revoked if revoked.exists() else None, principals[0], armour, statement, namespace)
         return principals[0], found.fingerprint
 
@@ -155,13 +157,13 @@ class ApproverFiles:
         return frozenset(groups[group])
 
     def _names(self, person: str) -> frozenset[str]:
-        people: Mapping[str, Person] = read_approver_groups(self._configs).people
+        people: Mapping[str, PersonAccounts] = read_approver_groups(self._configs).people
         return frozenset(people[person].mlflow) if person in people else frozenset()
 
     def _digest(self) -> str:
         """SHA-256 of all files that decide who may approve, each by its name."""
         whole = hashlib.sha256()
-        for name in (SIGNERS_FILE, APPROVERS_FILE, REVOKED_FILE):
+        for name in (SIGNERS_FILE, APPROVERS_FILE, _REVOKED_FILE):
             file = self._configs / name
             body = file.read_bytes() if file.is_file() else b""
             whole.update(f"{name} {len(body)}\n".encode() + body)

@@ -1,4 +1,4 @@
-"""Run OpenSSH's `ssh-keygen` to sign statements and to verify signatures."""
+"""Run OpenSSH's `ssh-keygen` to sign statements, verify signatures and find the principals of a key."""
 
 import os
 import shutil
@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from surefoot.core.approvals.statement import NAMESPACE
+from surefoot.core.approvals.approval_statement import APPROVAL_SIGNATURE_NAMESPACE
 from surefoot.core.errors import ApprovalInvalid, Rejected
 
-PROGRAM = "ssh-keygen"
-MISSING = "ssh-keygen is not installed, and approvals need it: install the package openssh-client"
+_PROGRAM = "ssh-keygen"
+KEYGEN_MISSING_MESSAGE = "ssh-keygen is not installed, and approvals need it: install the package openssh-client"
 _TIMEOUT_S = 20.0
 """Longest time of one verification [seconds]."""
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_rsa")
@@ -19,10 +19,10 @@ _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_r
 
 def find_keygen() -> str:
     """Where `ssh-keygen` is; empty where it is not installed."""
-    return shutil.which(PROGRAM) or ""
+    return shutil.which(_PROGRAM) or ""
 
 
-def default_key() -> Path | None:
+def find_default_key() -> Path | None:
     """The key of this account that SSH would use first; None where there is none.
 
     SUREFOOT_SIGNING_KEY names another one.
@@ -33,7 +33,7 @@ def default_key() -> Path | None:
     return next((folder / name for name in _DEFAULT_KEYS if (folder / name).is_file()), None)
 
 
-def sign_statement(statement: bytes, key: Path, namespace: str = NAMESPACE) -> str:
+def sign_statement(statement: bytes, key: Path, namespace: str = APPROVAL_SIGNATURE_NAMESPACE) -> str:
     """Sign a statement; the terminal is asked for a passphrase where the key has one.
 
     Args:
@@ -69,7 +69,12 @@ def find_principals(allowed: Path, armour: str) -> tuple[str, ...]:
 
 
 def verify_signature(
-    allowed: Path, revoked: Path | None, person: str, armour: str, statement: bytes, namespace: str = NAMESPACE
+    allowed: Path,
+    revoked: Path | None,
+    person: str,
+    armour: str,
+    statement: bytes,
+    namespace: str = APPROVAL_SIGNATURE_NAMESPACE,
 ) -> None:
     """Verify a signature by a key of one principal.
 
@@ -107,13 +112,13 @@ def _with_signature(
 def _run(words: Sequence[str], body: bytes | None, *, timeout_s: float | None) -> "subprocess.CompletedProcess[bytes]":
     program = find_keygen()
     if not program:
-        raise Rejected(MISSING)
+        raise Rejected(KEYGEN_MISSING_MESSAGE)
     try:
         return subprocess.run(  # noqa: S603 - fixed words and our own files
             [program, *words], input=body, capture_output=True, check=False, timeout=timeout_s
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Rejected(f"{PROGRAM} cannot be run: {error}") from error
+        raise Rejected(f"{_PROGRAM} cannot be run: {error}") from error
 
 
 def _last_line(done: "subprocess.CompletedProcess[bytes]") -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, ConfigUnavailable, Rejected
 
-MAX_BYTES = 16 << 20
+MAX_CONFIG_FILE_BYTES = 16 << 20
 """Largest configuration file [bytes]."""
 _VerifiedArtifact = Callable[[Version, str], Path]
 """Folder with the verified files of a version: (version, model)."""
@@ -132,8 +132,8 @@ def _digest(content: bytes) -> str:
 
 
 def _bounded(content: bytes, file: str) -> bytes:
-    if len(content) > MAX_BYTES:
-        raise Rejected(f"{file} has {len(content):,} bytes; a configuration file has at most {MAX_BYTES:,}")
+    if len(content) > MAX_CONFIG_FILE_BYTES:
+        raise Rejected(f"{file} has {len(content):,} bytes; a configuration file has at most {MAX_CONFIG_FILE_BYTES:,}")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Count logged requests and labels per day, to detect a declining champion."""
+"""Count logged requests, labels and column values per day, to detect a declining champion."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.day_counts import DAY_S, FIXED_POINT_SCALE, BoundedLabelValue, DayCounts
 from surefoot.core.champion_watch.early_signals import PAST_DAYS, RECENT_DAYS
 
 _DAYS = PAST_DAYS + max(RECENT_DAYS)
@@ -51,11 +51,11 @@ _RATES_SQL = f"""
   SELECT CAST(floor("at" / {DAY_S!r}) AS INTEGER) AS day, count(*), count(*) FILTER (own),
          count(*) FILTER (own AND (error IS NOT NULL OR answered_by IS DISTINCT FROM version)),
          count(*) FILTER (own AND latency_ms > (SELECT slow FROM usual)), count(latency_ms) FILTER (own),
-         count(label), coalesce(CAST(round(sum(label) * {MILLIONTHS}) AS HUGEINT), 0),
+         count(label), coalesce(CAST(round(sum(label) * {FIXED_POINT_SCALE}) AS HUGEINT), 0),
          count(*) FILTER (own AND label IS NOT NULL AND answer IS NOT NULL),
-         coalesce(CAST(round(sum(label) FILTER (own AND answer IS NOT NULL) * {MILLIONTHS}) AS HUGEINT), 0),
-         coalesce(CAST(round(sum(answer) FILTER (own AND label IS NOT NULL) * {MILLIONTHS}) AS HUGEINT), 0),
-         count(value) FILTER (own), coalesce(CAST(round(sum(value) FILTER (own) * {MILLIONTHS}) AS HUGEINT), 0)
+         coalesce(CAST(round(sum(label) FILTER (own AND answer IS NOT NULL) * {FIXED_POINT_SCALE}) AS HUGEINT), 0),
+         coalesce(CAST(round(sum(answer) FILTER (own AND label IS NOT NULL) * {FIXED_POINT_SCALE}) AS HUGEINT), 0),
+         count(value) FILTER (own), coalesce(CAST(round(sum(value) FILTER (own) * {FIXED_POINT_SCALE}) AS HUGEINT), 0)
   FROM joined GROUP BY day
 """  # noqa: S608 - constants
 _SAMPLE_SQL = f"""
@@ -79,7 +79,7 @@ class LoggedDayCounts:
         maturity: float,
         ignored: Sequence[str],
         until: int,
-        value: LabelValue | None = None,
+        value: BoundedLabelValue | None = None,
     ) -> tuple[DayCounts, ...]:
         """Count each of the latest days.
 
@@ -119,7 +119,7 @@ class LoggedDayCounts:
                 values["prediction"].append((number, answer))
             found = _parsed(features)
             for name, value in found.items() if isinstance(found, dict) else ():
-                if name not in ignored and not follows_calendar(name) and name != "prediction":
+                if name not in ignored and not is_calendar_column(name) and name != "prediction":
                     values[name].append((number, value))
         made: dict[int, dict[str, tuple[int, ...]]] = defaultdict(dict)
         for name, pairs in values.items():
@@ -128,7 +128,7 @@ class LoggedDayCounts:
         return made
 
 
-def _value_sql(value: LabelValue | None) -> str:
+def _value_sql(value: BoundedLabelValue | None) -> str:
     """Where a request's value lies between its bounds, 0 to 1; one without a label has brought nothing."""
     if value is None:
         return "NULL::DOUBLE"
@@ -139,7 +139,7 @@ def _value_sql(value: LabelValue | None) -> str:
     return f"CASE WHEN t.label IS NULL THEN {nothing!r} WHEN isfinite({number}) THEN {share} END"
 
 
-def follows_calendar(name: str) -> bool:
+def is_calendar_column(name: str) -> bool:
     """Whether a column's name says that it holds a date or time, so that its drift is expected."""
     return name.lower().replace("-", "_") in _CALENDAR_COLUMNS
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from surefoot.adapters.config.strict_yaml import Document, load_yaml
+from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
 from surefoot.core.errors import PolicyInvalid
-from surefoot.core.policy.pydantic_errors import violations_from_error
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
 from surefoot.core.policy.violations import Violation
 
@@ -26,13 +26,13 @@ def read_notify_config(configs: Path) -> NotifyConfig | None:
     path = configs / NOTIFY_FILE
     if not path.exists():
         return None
-    document = Document()
+    document = YamlDocument()
     value = load_yaml(path, document, "file of receivers and routes")
     config, broken = None, list[Violation]()
     try:
         config = NotifyConfig.model_validate(value)
     except ValidationError as error:
-        broken = violations_from_error(error, value, root=NotifyConfig)
+        broken = convert_pydantic_error(error, value, root=NotifyConfig)
     unread = [one.path for one in document.unread]
     broken = [one for one in broken if not any(one.path[: len(path)] == path for path in unread)]
     found = [(document.line(one.path), str(one)) for one in (*document.unread, *broken)]
@@ -48,6 +48,6 @@ def find_notify_line(configs: Path, place: tuple[str | int, ...]) -> int:
     Raises:
         PolicyInvalid: It cannot be read any more.
     """
-    document = Document()
+    document = YamlDocument()
     load_yaml(configs / NOTIFY_FILE, document, "file of receivers and routes")
     return document.line(place)

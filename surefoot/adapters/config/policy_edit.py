@@ -30,7 +30,7 @@ def edit_policy_text(text: str, edits: Sequence[PolicyEdit]) -> str:
     return text
 
 
-def policy_diff(name: str, before: str, after: str) -> str:
+def diff_policy_texts(name: str, before: str, after: str) -> str:
     """The unified diff of a file of the project, for `git apply` and `patch -p1`; empty where nothing changes.
 
     Args:

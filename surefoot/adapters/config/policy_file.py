@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from surefoot.adapters.config.strict_yaml import Document, load_yaml
+from surefoot.adapters.config.strict_yaml import YamlDocument, load_yaml
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.parse import examine_policy
 from surefoot.core.policy.policy_types import Policy
@@ -31,7 +31,7 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     if not path.is_file():
         known = ", ".join(item.stem for item in sorted(path.parent.glob("*.yaml"))) or "none"
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
-    document = Document()
+    document = YamlDocument()
     value = load_yaml(path, document)
     examined = examine_policy(value)
     broken = list(examined.broken)
@@ -46,7 +46,7 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     return value, examined.policy
 
 
-def read_policy_once(path: Path) -> Policy:
+def read_cached_policy(path: Path) -> Policy:
     """The policy of a file, read again only when the file has changed; raises what `read_policy` does.
 
     A flow reads the policies of all models several times, and each takes some ten milliseconds.
@@ -68,7 +68,7 @@ def find_line(path: Path, place: Place) -> int:
     Raises:
         PolicyInvalid: It cannot be read any more.
     """
-    document = Document()
+    document = YamlDocument()
     load_yaml(path, document)
     return document.line(place)
 

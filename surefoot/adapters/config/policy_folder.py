@@ -1,4 +1,4 @@
-"""Find the policy file of each model in `configs/` and its subfolders."""
+"""Find the policy file of each model in `configs/`, which also holds files such as `roles.yaml`."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def list_policy_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def declared_model(file: Path) -> str:
+def read_declared_model(file: Path) -> str:
     """The model that a policy file names; the file's own name without its end where it names none that can be read."""
     try:
         stat = file.stat()
@@ -78,7 +78,7 @@ def _named(text: str) -> str:
     return str(next(named, ""))
 
 
-def configs_folder_of(file: Path) -> Path:
+def find_configs_folder(file: Path) -> Path:
     """The folder `configs` that a policy file is in; its own folder where there is none of that name."""
     return next((folder for folder in file.resolve().parents if folder.name == "configs"), file.resolve().parent)
 
@@ -87,7 +87,7 @@ def policy_files_by_model(folder: Path) -> dict[str, list[Path]]:
     """Policy files by the model that they name; more than one for a model is a mistake that `lint` names."""
     found: dict[str, list[Path]] = {}
     for file in list_policy_files(folder):
-        found.setdefault(declared_model(file), []).append(file)
+        found.setdefault(read_declared_model(file), []).append(file)
     return found
 
 
@@ -102,7 +102,7 @@ def find_policy_file(folder: Path, model: str) -> Path:
     return _only_file(folder, model, known)
 
 
-def find_listed_policy_file(folder: Path, model: str) -> Path:
+def find_cached_policy_file(folder: Path, model: str) -> Path:
     """The policy file of a model, as `find_policy_file`, for one model after the other: files are listed once for all.
 
     They are listed again when a file has come or gone. A file that was edited in place and names another model now is
@@ -115,7 +115,7 @@ def find_listed_policy_file(folder: Path, model: str) -> Path:
     known = _LISTED.get(folder)
     if known is not None and _folder_times(known[0]) == known[0]:
         files = known[1].get(model, [])
-        if len(files) == 1 and declared_model(files[0]) == model:
+        if len(files) == 1 and read_declared_model(files[0]) == model:
             return files[0]
     found = policy_files_by_model(folder)
     times = _folder_times(Path(root) for root, _, _ in os.walk(folder))
@@ -142,16 +142,16 @@ def _only_file(folder: Path, model: str, known: Mapping[str, list[Path]]) -> Pat
     if not files:
         raise NotFound(f"there is no policy of {model} in {folder}; models with one: {', '.join(known) or 'none'}")
     if len(files) > 1:
-        raise Rejected(duplicate_sentence(model, files))
+        raise Rejected(duplicate_policy_message(model, files))
     return files[0]
 
 
-def duplicate_sentence(model: str, files: list[Path]) -> str:
+def duplicate_policy_message(model: str, files: list[Path]) -> str:
     """Say that several files name one model, and what to do."""
     return f"{files[1]}: a second policy of {model}, beside {files[0]}: keep one of them"
 
 
-def read_policy_of(folder: Path, model: str) -> tuple[dict[str, object], Policy]:
+def read_model_policy(folder: Path, model: str) -> tuple[dict[str, object], Policy]:
     """Read the policy of a model, as `read_policy` does.
 
     Raises:

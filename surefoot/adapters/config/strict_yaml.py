@@ -18,7 +18,7 @@ _MAX_NESTING_LEVELS = 20
 """Deepest nesting [levels]: a policy needs six, and a parser that recurses must not be driven into the ground."""
 
 
-def load_yaml(path: Path, document: "Document", what: str = "policy") -> dict[str, object]:
+def load_yaml(path: Path, document: "YamlDocument", what: str = "policy") -> dict[str, object]:
     """Read the mapping that a YAML file holds, as JSON values.
 
     Args:
@@ -74,7 +74,7 @@ def _surprises(text: str) -> Iterator[tuple[int, str]]:
 
 
 @dataclass
-class Document:
+class YamlDocument:
     """Reads YAML nodes, and collects the line number of each key and the forbidden constructs of a file.
 
     Attributes:

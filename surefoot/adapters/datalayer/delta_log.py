@@ -1,4 +1,4 @@
-"""Read the commits and active files in a Delta Lake transaction log."""
+"""Read the versions, commits and active files in a Delta Lake transaction log."""
 
 import json
 import re
@@ -57,7 +57,7 @@ class LoggedVersion:
     @property
     def retention(self) -> float:
         """How long VACUUM keeps files that are no longer active [seconds]."""
-        return parse_interval(self.configuration.get(_RETENTION_KEY))
+        return parse_retention_interval(self.configuration.get(_RETENTION_KEY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", {key: value for key, value in row.items() if value is not None})
 
 
-def parse_interval(text: str | None) -> float:
+def parse_retention_interval(text: str | None) -> float:
     """A property such as "interval 7 days" [seconds]; the default of VACUUM without one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Restore a model's Delta Lake output table after a rollback."""
+"""Checkpoint a model's Delta Lake output table, and restore it after a rollback."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Compute the digest of a table's Parquet files, to check a restored copy."""
+"""Compute the digest of a table's Parquet files with Arrow or DuckDB, to check a restored copy."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Remove rows that rolled-back versions appended to a SQL output table."""
+"""Checkpoint a SQL output table, and remove the rows that rolled-back versions appended to it."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _NAMED_ROWS = 3
 """Newer rows that a refusal names [count]."""
 
 
-def open_table_engine(url: str, name: str) -> sa.Engine:
+def build_table_engine(url: str, name: str) -> sa.Engine:
     """Configure the database of a table without connecting to it.
 
     Raises:

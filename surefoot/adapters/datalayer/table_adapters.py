@@ -66,7 +66,7 @@ class TableAdapters:
     def _table(self, model: str, source: DataSource) -> Iterator[_Table]:
         """The table, closed at the end."""
         if isinstance(source, SqlSource):
-            from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine  # noqa: PLC0415 - most commands touch no table
+            from surefoot.adapters.datalayer.sql_table import SqlTable, build_table_engine  # noqa: PLC0415 - most commands touch no table
 
             url = self.environment.get(source.url_variable, "")
             if not url:
@@ -74,7 +74,7 @@ class TableAdapters:
                     f"table {source.name}: environment variable {source.url_variable}, which holds the URL of its"
                     " database, is not set here"
                 )
-            engine = open_table_engine(url, source.name)
+            engine = build_table_engine(url, source.name)
             try:
                 yield SqlTable(engine, source)
             finally:
@@ -86,6 +86,6 @@ class TableAdapters:
 
             yield DeltaLakeTable(folder, kept)
             return
-        from surefoot.adapters.datalayer.parquet_files import ParquetFiles  # noqa: PLC0415 - same
+        from surefoot.adapters.datalayer.parquet_table import ParquetTable  # noqa: PLC0415 - same
 
-        yield ParquetFiles(folder, kept)
+        yield ParquetTable(folder, kept)

@@ -3,7 +3,7 @@
 import math
 from statistics import NormalDist
 
-from surefoot.adapters.evidence.live_counts.arm_assignment import FIRST_PER_REQUEST_SQL
+from surefoot.adapters.evidence.live_counts.arm_assignment import FIRST_ROW_PER_REQUEST_SQL
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.planning.planning_inputs import ExpectValue
 from surefoot.core.policy.policy_types import Gate, MeasurementGate, Metric
@@ -29,7 +29,7 @@ def measure_champion_history(
     if gate.metric is Metric.ERROR_RATE:
         sql = f"""
             SELECT count(*), count(*) FILTER (error IS NOT NULL)
-            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 {FIRST_PER_REQUEST_SQL})
+            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 {FIRST_ROW_PER_REQUEST_SQL})
         """  # noqa: S608 - a constant of ours
         n, bad = (int(str(value)) for value in log.query_rows(model, sql, scope)[0])
         if n < _MIN_HISTORY_REQUESTS:
@@ -43,7 +43,7 @@ def measure_champion_history(
         sql = f"""
             SELECT count(*), quantile_cont(ln({column}), 0.5), quantile_cont(ln({column}), {highest!r})
             FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 AND {column} > 0
-                  {FIRST_PER_REQUEST_SQL})
+                  {FIRST_ROW_PER_REQUEST_SQL})
         """  # noqa: S608 - a constant, a number and a name that the policy parser has checked
         counted, middle, high = log.query_rows(model, sql, scope)[0]
         n = int(str(counted))

@@ -1,4 +1,4 @@
-"""Compare the columns of two tables by how far their distributions differ."""
+"""Compare two tables column by column: distributions, shares of unequal rows, and texts among numbers."""
 
 import sys
 from collections.abc import Sequence

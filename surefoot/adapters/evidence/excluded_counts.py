@@ -1,4 +1,4 @@
-"""Count the logged requests and labels that a gate's evidence excludes."""
+"""Count the logged requests and labels that a gate's evidence excludes, by reason."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ def count_excluded_records(
         """,  # noqa: S608 - constants and numbers of ours
         parameters,
     )[0]
-    examined = refused is None and gate_samples_rows(log, question)
+    examined = refused is None and gate_uses_row_sample(log, question)
     sampled = log.sampled + (max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if examined else 0)
     made = ExcludedRecords(
         records=parse_count(records) + log.repeated,
@@ -57,17 +57,17 @@ def count_excluded_records(
         unkept=parse_count(unkept) if refused is None else 0,
         sampled=sampled,
     )
-    if not gate_waits_for_labels(question):
+    if not gate_needs_labels(question):
         return made
     return count_excluded_labels(log, question, made, where, parameters, since)
 
 
-def gate_waits_for_labels(question: EvidenceRequest) -> bool:
+def gate_needs_labels(question: EvidenceRequest) -> bool:
     """Whether a gate's metric needs labels."""
     return question.gate.metric in LABEL_METRICS
 
 
-def gate_samples_rows(log: SqlLog, question: EvidenceRequest) -> bool:
+def gate_uses_row_sample(log: SqlLog, question: EvidenceRequest) -> bool:
     """Whether a gate takes a sample of very many rows; sums are made of all."""
     gate = question.gate
     if isinstance(gate, ShiftGate):  # a replay compares all answers of both versions, and the latest inputs

@@ -19,7 +19,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import AnswerShapes, DistributionShift, MissingEvidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
-from surefoot.core.policy.policy_types import PairedGate, narrow
+from surefoot.core.policy.policy_types import PairedGate, narrow_gate_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ class MirroredAnswers:
         found = self.read_pairs(question)
         if not found:
             return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
-        gate = narrow(question.gate, PairedGate)
+        gate = narrow_gate_type(question.gate, PairedGate)
         return build_paired_loss_evidence(
             gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]
         ).evidence()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
 from surefoot.adapters.evidence.excluded_counts import (
     count_excluded_records,
-    gate_samples_rows,
-    gate_waits_for_labels,
+    gate_needs_labels,
+    gate_uses_row_sample,
     merge_excluded_counts,
 )
 from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
@@ -37,13 +37,13 @@ from surefoot.core.policy.policy_types import (
     PAIRED_METRICS,
     Metric,
     ShiftGate,
-    narrow,
+    narrow_gate_type,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SuiteRunner = Callable[[str, "pd.DataFrame", str], ValidationResult | MissingEvidence]
+ExpectationSuiteRunner = Callable[[str, "pd.DataFrame", str], ValidationResult | MissingEvidence]
 """(suite digest, requests, name of the report) -> what the suite says."""
 
 
@@ -145,7 +145,11 @@ class PredictionLogEvidence:
     """Gathers evidence for gates; whatever goes wrong while measuring gives the outcome ERROR with its reason."""
 
     def __init__(
-        self, log: _RequestLog, answers: _AnswerSource, validate: SuiteRunner, mirror: _MirrorSource | None = None
+        self,
+        log: _RequestLog,
+        answers: _AnswerSource,
+        validate: ExpectationSuiteRunner,
+        mirror: _MirrorSource | None = None,
     ) -> None:
         """Wire the sources; nothing is read yet.
 
@@ -199,8 +203,8 @@ class PredictionLogEvidence:
             question.model,
             question.since,
             question.until,
-            gate_waits_for_labels(question),
-            gate_samples_rows(self._log, question),
+            gate_needs_labels(question),
+            gate_uses_row_sample(self._log, question),
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:4] == key[:4]}
@@ -275,7 +279,7 @@ class PredictionLogEvidence:
         )
 
     def _shift(self, question: EvidenceRequest) -> Evidence:
-        gate = narrow(question.gate, ShiftGate)
+        gate = narrow_gate_type(question.gate, ShiftGate)
         answers = gate.metric is Metric.PREDICTION_SHIFT
         mirrored = answers and question.kind == EvidenceKind.LIVE_SHADOW
         if gate.against == "champion" and mirrored:

@@ -1,4 +1,4 @@
-"""Hold the counts of replayed requests that a version failed to answer."""
+"""Hold the counts of replayed requests that each version answered or failed to answer."""
 
 from dataclasses import dataclass, fields
 

@@ -20,7 +20,7 @@ _MAX_ERROR = 200
 """Longest text of a failure that is kept [characters]."""
 _MAX_EXAMPLES = 3
 """Rows that are named for each reason [count]."""
-Row = Mapping[str, object]
+SourceRow = Mapping[str, object]
 """A row of a source: value by column."""
 Key = tuple[str, int]
 """A request's id, and the position of the row in it."""
@@ -134,7 +134,7 @@ class PredictionRows:
         self._unit = unit
         self.unusable = UnusableRows()
 
-    def convert(self, row: Row) -> tuple[ProvidedPrediction, ProvidedLabel | None] | None:
+    def convert(self, row: SourceRow) -> tuple[ProvidedPrediction, ProvidedLabel | None] | None:
         """The prediction of a row, and the label that it has; None where the row cannot be used, which is counted."""
         try:
             return self._prediction(row), self._label(row)
@@ -142,7 +142,7 @@ class PredictionRows:
             self.unusable.add(str(error), str(row.get(self._columns.request))[:_MAX_ID])
             return None
 
-    def _prediction(self, row: Row) -> ProvidedPrediction:
+    def _prediction(self, row: SourceRow) -> ProvidedPrediction:
         read = self._named
         key, at = _key(row, read), _time(row, read["at"], "time")
         version = _text(row[read["version"]])
@@ -170,7 +170,7 @@ class PredictionRows:
             weight=_number(row, read["weight"], "weight") if "weight" in read else None,
         )
 
-    def _error(self, row: Row) -> str | None:
+    def _error(self, row: SourceRow) -> str | None:
         read = self._named
         if "status" in read:
             status = _number(row, read["status"], "status")
@@ -186,14 +186,14 @@ class PredictionRows:
             else str(value)[:_MAX_ERROR]
         )
 
-    def _latency(self, row: Row) -> float | None:
+    def _latency(self, row: SourceRow) -> float | None:
         read = self._named
         if "latency_s" in read:
             seconds = _number(row, read["latency_s"], "latency")
             return None if seconds is None else seconds * 1000.0
         return _number(row, read["latency_ms"], "latency") if "latency_ms" in read else None
 
-    def _label(self, row: Row) -> ProvidedLabel | None:
+    def _label(self, row: SourceRow) -> ProvidedLabel | None:
         read = self._named
         if "label" not in read or "label_at" not in read or row[read["label"]] is None:
             return None
@@ -213,7 +213,7 @@ class LabelRows:
         self._columns: LabelColumns = source.columns
         self.unusable = UnusableRows()
 
-    def convert(self, row: Row) -> ProvidedLabel | None:
+    def convert(self, row: SourceRow) -> ProvidedLabel | None:
         """The label of a row; None where the row cannot be used, which is counted."""
         try:
             return _label(row, self._columns.named)
@@ -222,7 +222,7 @@ class LabelRows:
             return None
 
 
-def _label(row: Row, columns: Mapping[str, str]) -> ProvidedLabel:
+def _label(row: SourceRow, columns: Mapping[str, str]) -> ProvidedLabel:
     key = _key(row, columns)
     label = _json(row[columns["label"]], "a label")
     if label is None or is_missing_value(label):
@@ -230,7 +230,7 @@ def _label(row: Row, columns: Mapping[str, str]) -> ProvidedLabel:
     return ProvidedLabel(key, _time(row, columns["at"], "time of the label"), label)
 
 
-def _key(row: Row, columns: Mapping[str, str]) -> Key:
+def _key(row: SourceRow, columns: Mapping[str, str]) -> Key:
     """Id and position of a row."""
     request = _text(row[columns["request"]])
     if not request:
@@ -243,7 +243,7 @@ def _key(row: Row, columns: Mapping[str, str]) -> Key:
     return request, place
 
 
-def _time(row: Row, column: str, what: str) -> float:
+def _time(row: SourceRow, column: str, what: str) -> float:
     if row[column] is None:
         raise _UnusableRowError(f"rows without a {what}")
     return _attempt(
@@ -251,7 +251,7 @@ def _time(row: Row, column: str, what: str) -> float:
     )
 
 
-def _number(row: Row, column: str, what: str) -> float | None:
+def _number(row: SourceRow, column: str, what: str) -> float | None:
     """A number from 0; None where there is none."""
     value = row[column]
     if value is None or value != value:  # noqa: PLR0124 - NaN

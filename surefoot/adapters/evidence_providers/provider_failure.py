@@ -1,4 +1,4 @@
-"""Define the error for an evidence source that cannot be used now."""
+"""Define the error of an evidence source that cannot be used now, and redact secrets from its message."""
 
 import re
 from collections.abc import Iterable

@@ -13,7 +13,7 @@ from surefoot.adapters.evidence_providers.provided_rows import (
     PredictionRows,
     ProvidedLabel,
     ProvidedPrediction,
-    Row,
+    SourceRow,
 )
 from surefoot.adapters.evidence_providers.provider_failure import ProviderFailure, ProviderProblem, redact_secrets
 from surefoot.core.policy.evidence.evidence_section import (
@@ -31,7 +31,7 @@ _GRACE_S = 5.0
 """How much longer than its own time limit a database is waited for, which then says itself what took long [seconds]."""
 _QUEUED = 2
 """Batches that are read ahead [count]."""
-Batch = list[tuple[ProvidedPrediction, ProvidedLabel | None]]
+_Batch = list[tuple[ProvidedPrediction, ProvidedLabel | None]]
 
 
 class SourceReader:
@@ -55,7 +55,7 @@ class SourceReader:
 
     def read_predictions(
         self, source: PredictionSource, rows: PredictionRows, since: float, until: float
-    ) -> Iterator[tuple[int, Batch]]:
+    ) -> Iterator[tuple[int, _Batch]]:
         """Read the predictions of a window, and the labels that stand beside them.
 
         Args:
@@ -102,7 +102,7 @@ class SourceReader:
         times: Sequence[str],
         since: float,
         until: float,
-    ) -> Iterator[Sequence[Row]]:
+    ) -> Iterator[Sequence[SourceRow]]:
         where = f"source '{source.source}' at {source.place}"
         secrets = [value for name, value in self._environment.items() if _SECRET_NAME.search(name)]
         if isinstance(source, SqlPredictions | SqlLabels):
@@ -142,7 +142,7 @@ class SourceReader:
         return read(source.path, self._project, times, since, until)
 
 
-def _check_columns(row: Row, wanted: Mapping[str, str]) -> None:
+def _check_columns(row: SourceRow, wanted: Mapping[str, str]) -> None:
     """Refuse a source that does not have the columns that the policy names.
 
     Raises:

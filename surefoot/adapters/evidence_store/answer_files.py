@@ -1,4 +1,4 @@
-"""Store versions' answers, so that each version scores a request only once."""
+"""Store each version's answers by log-file group, so that it scores a request only once per environment."""
 
 import hashlib
 import math

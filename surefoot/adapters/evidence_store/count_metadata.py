@@ -1,4 +1,4 @@
-"""Read failure and exclusion counts from the metadata of stored tables."""
+"""Encode and decode failure and exclusion counts, as the metadata of stored tables."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

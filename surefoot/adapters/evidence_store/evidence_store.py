@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from surefoot.adapters.evidence_store.answer_files import AnswerFiles
 from surefoot.adapters.evidence_store.table_files import file_digest, read_table, write_table
-from surefoot.core.erasure.erasure_events import newest_name
+from surefoot.core.erasure.erasure_events import find_current_file_name
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.journal.chain import canonical_digest
 from surefoot.core.naming.model_names import model_file_name
@@ -56,12 +56,12 @@ class EvidenceStore:
         Raises:
             EvidenceUnavailable: It is not as it was written.
         """
-        for path in (self._folder / "sums").glob(f"{stored_name_prefix(key)}-*.parquet"):
+        for path in (self._folder / "sums").glob(f"{stored_counts_file_prefix(key)}-*.parquet"):
             return self.load_counts_by_name(path.name)
         return None
 
     def list_stored_names(self) -> frozenset[str]:
-        """Names of the keys under which something was counted, as `stored_name_prefix` gives them; no file is read."""
+        """Names of the keys under which something was counted, as `stored_counts_file_prefix` gives them; no file is read."""
         return frozenset(path.name.split("-")[0] for path in (self._folder / "sums").glob("*-*.parquet"))
 
     def load_counts_by_name(self, name: str) -> StoredCounts:
@@ -71,7 +71,7 @@ class EvidenceStore:
             NotFound: It is gone.
             EvidenceUnavailable: It is not as it was written.
         """
-        name = newest_name(self._replaced, name)
+        name = find_current_file_name(self._replaced, name)
         path = self._folder / "sums" / name
         _check(path, path.stem.split("-")[1])
         return StoredCounts(name, *read_table(path))
@@ -82,7 +82,7 @@ class EvidenceStore:
         Raises:
             EvidenceUnavailable: The disk is full, or refuses something else.
         """
-        name = self._keep("sums", f"{stored_name_prefix(key)}-", table, {**facts, "key": key})
+        name = self._keep("sums", f"{stored_counts_file_prefix(key)}-", table, {**facts, "key": key})
         return StoredCounts(name, table, facts)
 
     def save_verdict_sources(self, table: pa.Table, facts: Mapping[str, object]) -> str:
@@ -100,7 +100,7 @@ class EvidenceStore:
             NotFound: It is gone.
             EvidenceUnavailable: It is not as it was written.
         """
-        name = newest_name(self._replaced, f"{digest}.parquet")
+        name = find_current_file_name(self._replaced, f"{digest}.parquet")
         path, digest = self._folder / "looks" / name, name.removesuffix(".parquet")
         _check(path, digest)
         return read_table(path)
@@ -118,7 +118,7 @@ class EvidenceStore:
         return name
 
 
-def stored_name_prefix(key: Mapping[str, object]) -> str:
+def stored_counts_file_prefix(key: Mapping[str, object]) -> str:
     """Prefix of the file names of the counts that are stored under a key."""
     return canonical_digest(key).removeprefix("sha256:")[:32]
 

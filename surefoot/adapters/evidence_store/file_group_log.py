@@ -8,7 +8,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 
 
-class LogFilesReplaced(EvidenceUnavailable):
+class LogFilesReplacedError(EvidenceUnavailable):
     """Raised when a compaction has replaced listed files by others; list them again."""
 
 
@@ -37,9 +37,9 @@ class FileGroupLog(PredictionLog):
         """The files of one kind.
 
         Raises:
-            LogFilesReplaced: One of them is gone.
+            LogFilesReplacedError: One of them is gone.
         """
         segments, tables = self._files[kind.name]
         if gone := [path.name for path in (*segments, *tables) if not path.exists()]:
-            raise LogFilesReplaced(f"{gone[0]} of the log of {model} is in another file by now")
+            raise LogFilesReplacedError(f"{gone[0]} of the log of {model} is in another file by now")
         return list(segments), list(tables)

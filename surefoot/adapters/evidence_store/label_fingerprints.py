@@ -1,4 +1,4 @@
-"""Hash the labels that belong to each log file, to recognise outdated counts."""
+"""Hash the labels that belong to each log file to a fingerprint, to recognise outdated counts."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.request_key_index import RequestKeyIndex, hash_ranges, key_positions_in_range
+from surefoot.adapters.evidence_store.request_key_index import RequestKeyIndex, key_positions_in_range, split_hash_range
 from surefoot.adapters.evidence_store.table_files import read_table, read_table_metadata, write_table
 from surefoot.core.errors import EvidenceUnavailable
 
@@ -146,7 +146,7 @@ def _match(folder: Path, parts: Sequence[RequestKeyIndex], files: Sequence[_Labe
     matched = [_matched(folder, file) for file in files]
     for file in files:
         file.states |= {part.digest: LabelFingerprint() for part in fresh if part.digest not in file.states}
-    for low, high in hash_ranges(sum(part.size for part in fresh)):
+    for low, high in split_hash_range(sum(part.size for part in fresh)):
         keys, owners = _keys_in_range(fresh, low, high)
         for file, known, asked in zip(files, matched, wanted, strict=True):
             with file.index.open_columns() as columns:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.file_group_log import FileGroupLog, LogFilesReplaced
+from surefoot.adapters.evidence_store.file_group_log import FileGroupLog, LogFilesReplacedError
 from surefoot.adapters.evidence_store.label_fingerprints import LabelFingerprint, LabelIndex
 from surefoot.adapters.evidence_store.request_key_index import (
     RequestKeyIndex,
-    files_that_share_keys,
+    find_files_sharing_keys,
     index_growing_files,
     read_request_key_index,
     remove_stale_indexes,
@@ -91,12 +91,12 @@ def group_log_files(log: PredictionLog, model: str, since: float, until: float, 
 
     Raises:
         EvidenceUnavailable: A closed file has changed, or something cannot be read.
-        LogFilesReplaced: A compaction has replaced files meanwhile.
+        LogFilesReplacedError: A compaction has replaced files meanwhile.
     """
     try:
         return _cut(log, model, since, until, indexes)
     except FileNotFoundError as error:
-        raise LogFilesReplaced(f"{error.filename} of the log of {model} is in another file by now") from error
+        raise LogFilesReplacedError(f"{error.filename} of the log of {model} is in another file by now") from error
 
 
 def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogFileGroups:
@@ -114,7 +114,7 @@ def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Pa
     with tail.open_columns() as columns:
         keys = columns["key"]
     made = []
-    for group in _groups(inside, files_that_share_keys(indexes, parts), tail, keys):
+    for group in _groups(inside, find_files_sharing_keys(indexes, parts), tail, keys):
         some = tuple(one for one in group if one.name)
         own = tuple(segments) if len(some) < len(group) else ()
         names = sorted({name for part in some for name in known.files[part.digest]})

@@ -1,4 +1,4 @@
-"""Convert sums of both versions' errors to an Arrow table, and back."""
+"""Convert paired sums of both versions' losses to an Arrow table, and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows
+from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumArrays
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.core.answers.class_mapping import NumberInterpretationCounts
 from surefoot.core.policy.policy_types import PairedGate
@@ -70,7 +70,7 @@ def decode_paired_sums(
         return made
     names, places = _coded(table, "slice")
     blocks, counts = (table.column(name).to_numpy() for name in ("block", "requests"))
-    rows = SumRows(places, blocks, counts, *(_sums(table.column(name).combine_chunks()) for name in _SIDES))
+    rows = SumArrays(places, blocks, counts, *(_sums(table.column(name).combine_chunks()) for name in _SIDES))
     readings_of = [_coded(table, column) for column in _READINGS]
     for readings, sums in made.sums.items():
         mine = np.ones(len(rows), dtype=bool)

@@ -1,4 +1,4 @@
-"""Index the request keys of log files, to find files that share requests."""
+"""Index the request keys of log files, to find files that share requests or were altered."""
 
 import contextlib
 import itertools
@@ -164,7 +164,7 @@ def remove_stale_indexes(folder: Path, names: Sequence[str]) -> None:
                 place.unlink(missing_ok=True)
 
 
-def hash_ranges(keys: int) -> list[tuple[int, int]]:
+def split_hash_range(keys: int) -> list[tuple[int, int]]:
     """Cut the hashes into equal ranges, first and last included, each of few enough of so many keys."""
     count = -(-max(keys, 1) // _RANGE_KEYS)
     bounds = [_HASHES * place // count for place in range(count + 1)]
@@ -177,7 +177,7 @@ def key_positions_in_range(keys: _Hashes, low: int, high: int) -> slice:
     return slice(first, int(np.searchsorted(keys, np.uint64(high), "right")))
 
 
-def files_that_share_keys(folder: Path, parts: Sequence[RequestKeyIndex]) -> frozenset[tuple[str, str]]:
+def find_files_sharing_keys(folder: Path, parts: Sequence[RequestKeyIndex]) -> frozenset[tuple[str, str]]:
     """Pairs of closed files that have a key in common, by their names: enough of them to tell who is connected.
 
     Args:
@@ -195,7 +195,7 @@ def files_that_share_keys(folder: Path, parts: Sequence[RequestKeyIndex]) -> fro
     if known.get("format") == _FORMAT and set(names) <= set(known["names"]):
         return frozenset((one, other) for one, other in known["pairs"])
     pairs: set[tuple[str, str]] = set()
-    for low, high in hash_ranges(sum(part.size for part in parts)):
+    for low, high in split_hash_range(sum(part.size for part in parts)):
         pairs |= {(parts[one].name, parts[other].name) for one, other in _shared_in_range(parts, low, high)}
     made = {"format": _FORMAT, "names": names, "pairs": sorted(pairs)}
     with contextlib.suppress(OSError):  # they are compared again next time

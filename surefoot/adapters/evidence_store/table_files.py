@@ -1,4 +1,4 @@
-"""Write Arrow tables atomically to Parquet or memory-mapped files."""
+"""Write Arrow tables atomically to Parquet or memory-mapped files, and read them."""
 
 import contextlib
 import hashlib

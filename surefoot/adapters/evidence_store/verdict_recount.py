@@ -11,7 +11,7 @@ from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.judging.evidence import BadEventCounts, Evidence, PairedSums
 from surefoot.core.judging.excluded_records import NOTHING_EXCLUDED
 from surefoot.core.judging.reverify import RecountResult
-from surefoot.core.policy.policy_types import Gate, PairedGate, narrow
+from surefoot.core.policy.policy_types import Gate, PairedGate, narrow_gate_type
 
 
 def recount_verdict(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tuple[RecountResult, str]:
@@ -47,7 +47,7 @@ def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | BadEventCou
         return sum(
             (decode_replay_failures(piece.facts) for piece in pieces), decode_replay_failures(facts)
         ).error_rate_evidence()
-    paired, window = narrow(gate, PairedGate), (float(str(facts["since"])), float(str(facts["until"])))
+    paired, window = narrow_gate_type(gate, PairedGate), (float(str(facts["since"])), float(str(facts["until"])))
     total = decode_paired_sums(paired, *window, table, facts)
     for piece in pieces:
         total.merge(decode_paired_sums(paired, *window, piece.table, piece.facts))

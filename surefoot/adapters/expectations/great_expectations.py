@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class CannotJudgeError(Exception):
+class SuiteEvaluationError(Exception):
     """Raised when an expectation suite cannot be evaluated; the message says why, for people."""
 
 
@@ -35,9 +35,9 @@ def build_expectation(gx: ModuleType, position: int, item: dict[str, Any]) -> An
     configuration = gx.expectations.expectation_configuration.ExpectationConfiguration
     kind = item.get("type")
     if not isinstance(kind, str):
-        raise CannotJudgeError(f"expectation {position + 1} of the suite has no type")
+        raise SuiteEvaluationError(f"expectation {position + 1} of the suite has no type")
     if problem := rules.row_condition_problem(item) or rules.expectation_never_fails_reason(item):
-        raise CannotJudgeError(f"{expectation_phrase(item)} is no check: {problem}")
+        raise SuiteEvaluationError(f"{expectation_phrase(item)} is no check: {problem}")
     # Results come back in another order; the position leads back to what was declared.
     wanted = {"kwargs": {}, **item, "meta": {"position": position}}
     try:
@@ -45,13 +45,13 @@ def build_expectation(gx: ModuleType, position: int, item: dict[str, Any]) -> An
             warnings.simplefilter("ignore", DeprecationWarning)  # conditions on rows are texts in a JSON file
             return configuration(**wanted).to_domain_obj()
     except gx.exceptions.ExpectationNotFoundError:
-        raise CannotJudgeError(
+        raise SuiteEvaluationError(
             f"{expectation_phrase(item)} is unknown to Great Expectations {gx.__version__}; it would be skipped in"
             " silence"
         ) from None
     except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
         said = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise CannotJudgeError(f"{expectation_phrase(item)} is not a valid expectation: {said}") from error
+        raise SuiteEvaluationError(f"{expectation_phrase(item)} is not a valid expectation: {said}") from error
 
 
 def make_gx_batch(gx: ModuleType, table: "pd.DataFrame") -> Any:

@@ -1,4 +1,4 @@
-"""Describe expectations and their failures in plain language."""
+"""Describe expectations and their failures in plain language, with values that the journal can hold."""
 
 import datetime as dt
 import math
@@ -88,7 +88,7 @@ def _blame(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) ->
     return f"found {seen_text}; demanded: {describe_expectation(kwargs)}"
 
 
-def journal_value(value: object) -> object:
+def convert_to_journal_value(value: object) -> object:
     """A value as JSON that can be journalled: finite, short, and of no library's own type."""
     if value is None or isinstance(value, bool):
         return value
@@ -125,7 +125,7 @@ def _human(key: str) -> str:
 
 
 def _show(value: object) -> str:
-    made = journal_value(value)
+    made = convert_to_journal_value(value)
     if isinstance(made, float):
         return f"{made:.6g}"
     return f"{made:,}" if isinstance(made, int) and not isinstance(made, bool) else str(made)

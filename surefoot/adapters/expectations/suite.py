@@ -12,7 +12,7 @@ from uuid import uuid4
 from surefoot.adapters.expectations import result_wording as words
 from surefoot.adapters.expectations import suite_rules as rules
 from surefoot.adapters.expectations.great_expectations import (
-    CannotJudgeError,
+    SuiteEvaluationError,
     build_expectation,
     expectation_phrase,
     first_error_line,
@@ -56,7 +56,7 @@ def run_suite(
     try:
         name, declared = _read(suite_path)
         rows = _evaluate(name, declared, frame)
-    except CannotJudgeError as problem:
+    except SuiteEvaluationError as problem:
         return MissingEvidence(Outcome.ERROR, words.replace_unencodable_text(str(problem)))
     report = ValidationReport(name, len(frame), checked_at, tuple(rows))
     broken = [(row, FailedExpectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
@@ -75,13 +75,13 @@ def find_suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
     found: list[str] = []
     try:
         _, items = _read(suite_path)
-    except CannotJudgeError as problem:
+    except SuiteEvaluationError as problem:
         return 0, (words.replace_unencodable_text(str(problem)),)
     gx = import_great_expectations()
     for at, item in enumerate(items):
         try:
             build_expectation(gx, at, item)
-        except CannotJudgeError as problem:
+        except SuiteEvaluationError as problem:
             found.append(words.replace_unencodable_text(str(problem)))
     if not found:
         found += find_unbreakable_expectations(json.dumps(items))
@@ -94,18 +94,18 @@ def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
         text = path.read_text("utf-8")
         raw = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
     except FileNotFoundError:
-        raise CannotJudgeError(f"expectation suite {path.name} does not exist") from None
+        raise SuiteEvaluationError(f"expectation suite {path.name} does not exist") from None
     except OSError as error:
-        raise CannotJudgeError(f"expectation suite {path.name} cannot be read: {error.strerror}") from error
+        raise SuiteEvaluationError(f"expectation suite {path.name} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise CannotJudgeError(f"expectation suite {path.name} is not valid JSON: {error}") from error
+        raise SuiteEvaluationError(f"expectation suite {path.name} is not valid JSON: {error}") from error
     declared = raw.get("expectations") if isinstance(raw, dict) else None
     if not isinstance(declared, list) or not all(isinstance(item, dict) for item in declared):
-        raise CannotJudgeError(f"expectation suite {path.name} has no list of 'expectations'")
+        raise SuiteEvaluationError(f"expectation suite {path.name} has no list of 'expectations'")
     if not declared:
-        raise CannotJudgeError(f"expectation suite {path.name} is empty: it would accept anything")
+        raise SuiteEvaluationError(f"expectation suite {path.name} is empty: it would accept anything")
     if problem := rules.suite_never_fails_reason(declared):
-        raise CannotJudgeError(f"expectation suite {path.name} judges nothing: {problem}")
+        raise SuiteEvaluationError(f"expectation suite {path.name} judges nothing: {problem}")
     return str(raw.get("name") or path.stem), declared
 
 
@@ -130,19 +130,19 @@ def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 def _evaluate(name: str, declared: list[dict[str, Any]], frame: "pd.DataFrame") -> list[ValidationRow]:
     """One row an expectation, in the order of the suite."""
     if frame.empty:
-        raise CannotJudgeError(f"suite {name} was given an empty table: there is nothing to validate")
+        raise SuiteEvaluationError(f"suite {name} was given an empty table: there is nothing to validate")
     table = frame.reset_index(drop=True)  # samples tell rows by number, whatever the caller's index says
     gx = import_great_expectations()
     for item in declared:
         build_expectation(gx, 0, item)
     if problems := find_unbreakable_expectations(json.dumps(declared)):
-        raise CannotJudgeError(problems[0])
+        raise SuiteEvaluationError(problems[0])
     wanted = [build_expectation(gx, at, rules.parse_date_columns(item, table)) for at, item in enumerate(declared)]
     suite = gx.ExpectationSuite(name=name, expectations=wanted)
     try:
         answer = make_gx_batch(gx, table).validate(suite, result_format={"result_format": "SUMMARY", **_PARTIAL})
     except Exception as error:  # the boundary to a plug-in system: expectations of owners raise what they like
-        raise CannotJudgeError(f"suite {name} cannot be evaluated: {first_error_line(error)}") from error
+        raise SuiteEvaluationError(f"suite {name} cannot be evaluated: {first_error_line(error)}") from error
     results = {result.expectation_config.meta["position"]: result for result in answer.results}
     return [_row(item, results.get(at), table) for at, item in enumerate(declared)]
 
@@ -156,12 +156,12 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> Validat
     """One answer as a person reads it.
 
     Raises:
-        CannotJudgeError: There is no answer, or it rests on nothing.
+        SuiteEvaluationError: There is no answer, or it rests on nothing.
     """
     if result is None:
-        raise CannotJudgeError(f"{expectation_phrase(item)} was not evaluated")
+        raise SuiteEvaluationError(f"{expectation_phrase(item)} was not evaluated")
     if problem := gx_exception_message(result.exception_info):
-        raise CannotJudgeError(f"{expectation_phrase(item)} could not be evaluated: {problem}")
+        raise SuiteEvaluationError(f"{expectation_phrase(item)} could not be evaluated: {problem}")
     kind, found = str(item["type"]), dict(result.result or {})
     # Great Expectations fills in defaults and its own batch id: only what the owner wrote is shown.
     kwargs = item.get("kwargs") or {}
@@ -172,7 +172,7 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> Validat
         )
     if _vacuous(found) or not rules.condition_selects_rows(item, table):
         if severity == "critical":
-            raise CannotJudgeError(
+            raise SuiteEvaluationError(
                 f"{expectation_phrase(item)} had no value to look at: every one is missing or filtered out"
             )
         return ValidationRow(
@@ -201,13 +201,16 @@ def _samples(kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.Dat
         return tuple(
             {
                 "row": int(row),
-                **{words.replace_unencodable_text(name): words.journal_value(table[name].iloc[row]) for name in named},
+                **{
+                    words.replace_unencodable_text(name): words.convert_to_journal_value(table[name].iloc[row])
+                    for name in named
+                },
             }
             for row in at
         )
     label = words.describe_columns(kwargs) or "value"
     return tuple(
-        {label: words.journal_value(value)}
+        {label: words.convert_to_journal_value(value)}
         for value in list(found.get("partial_unexpected_list") or ())[:_MAX_SAMPLES_PER_EXPECTATION]
     )
 

@@ -1,4 +1,4 @@
-"""Find settings of expectations that make a check unable to fail."""
+"""Find expectations of a suite that can never fail or whose row condition is wrong, and convert their dates."""
 
 import ast
 import re

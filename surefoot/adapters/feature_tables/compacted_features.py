@@ -91,13 +91,13 @@ def _some(column: pa.Array, number: NDArray[np.int64]) -> pa.Array:
 def _json_texts(column: pa.Array, feature: Feature) -> pa.Array:
     """A typed column as JSON; texts as a dictionary, of which each is written once."""
     if feature.kind is not FeatureKind.TEXT:
-        return numbers_as_json(column) if pa.types.is_floating(column.type) else column.cast(pa.string())
+        return encode_numbers_as_json(column) if pa.types.is_floating(column.type) else column.cast(pa.string())
     coded = column.dictionary_encode()
     written = pa.array([orjson.dumps(text).decode() for text in coded.dictionary.to_pylist()], type=pa.string())
     return pa.DictionaryArray.from_arrays(coded.indices, written)
 
 
-def numbers_as_json(column: pa.Array) -> pa.Array:
+def encode_numbers_as_json(column: pa.Array) -> pa.Array:
     """Numbers as JSON texts that are read as numbers with a fraction again, even where it is nought."""
     texts = column.cast(pa.string())
     return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, pc.binary_join_element_wise(texts, ".0", ""))

@@ -32,7 +32,7 @@ _LONG_END = 2**63
 _FLOAT_END = float(np.finfo(np.float32).max)
 
 
-def model_input_schema(columns: Sequence[TableColumn]) -> pa.Schema:
+def build_model_input_schema(columns: Sequence[TableColumn]) -> pa.Schema:
     """Give the schema of the tables with some columns."""
     return pa.schema([(c.name, _TYPES.get(c.kind, pa.string())) for c in columns])
 
@@ -50,7 +50,7 @@ def parse_json_rows(rows: pa.Array, columns: Sequence[TableColumn]) -> tuple[pa.
         has a missing value. Other columns of the row are ignored, as the model ignores them. Whether a row fits does
         not depend on the other rows.
     """
-    schema = model_input_schema(columns)
+    schema = build_model_input_schema(columns)
     objects = np.flatnonzero(pc.fill_null(pc.starts_with(rows, "{"), fill_value=False).to_numpy(zero_copy_only=False))
     tables: list[pa.Table] = []
     places: list[NDArray[np.intp]] = []
@@ -71,18 +71,20 @@ def parse_json_rows(rows: pa.Array, columns: Sequence[TableColumn]) -> tuple[pa.
     if not tables:
         return schema.empty_table(), objects[:0]
     table, place = pa.concat_tables(tables), np.concatenate(places)
-    fits, unsure = values_in_range(table, columns)
+    fits, unsure = rows_within_type_ranges(table, columns)
     required = {column.name for column in columns if column.required}
     for index in np.flatnonzero(unsure & fits):  # null was written, or the column is not there
         fits[index] = required <= _keys(rows[int(place[index])].as_py())
     return (table, place) if fits.all() else (table.filter(pa.array(fits)), place[fits])
 
 
-def values_in_range(table: pa.Table, columns: Sequence[TableColumn]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def rows_within_type_ranges(
+    table: pa.Table, columns: Sequence[TableColumn]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell which rows have values within the ranges of their types, and which lack one that must at least be null.
 
     Args:
-        table: Values in the types of `model_input_schema`, shape (m,).
+        table: Values in the types of `build_model_input_schema`, shape (m,).
         columns: Its columns.
 
     Returns:

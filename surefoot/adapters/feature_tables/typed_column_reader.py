@@ -10,8 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from surefoot.adapters.feature_tables.json_row_parsing import model_input_schema, parse_json_rows, values_in_range
-from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, FeatureKind, read_footer
+from surefoot.adapters.feature_tables.json_row_parsing import (
+    build_model_input_schema,
+    parse_json_rows,
+    rows_within_type_ranges,
+)
+from surefoot.adapters.predictions.feature_columns import (
+    FEATURE_PRESENT_COLUMN,
+    Feature,
+    FeatureKind,
+    decode_features_footer,
+)
 from surefoot.adapters.predictions.feature_samples import parquet_errors_as_os_errors
 from surefoot.models.model_protocols import TableColumn
 
@@ -45,7 +54,7 @@ class TypedColumnReader:
         self._path = parquet
         with parquet_errors_as_os_errors(parquet):
             self._file = pq.ParquetFile(parquet)
-        self.features = read_footer(self._file.metadata.metadata)
+        self.features = decode_features_footer(self._file.metadata.metadata)
         self._place = {feature.name: place for place, feature in enumerate(self.features)}
         sizes = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
         self._ends = np.cumsum([0, *sizes])
@@ -86,13 +95,13 @@ class TypedColumnReader:
         if not self.features:
             return None
         if first >= end:
-            return model_input_schema(columns).empty_table(), np.zeros(0, dtype=np.intp)
+            return build_model_input_schema(columns).empty_table(), np.zeros(0, dtype=np.intp)
         wanted = [self._source(column) for column in columns]
         if not all(readable for _, readable in wanted):
             return parse_json_rows(self.read_json(first, end), columns)
         stored = [feature.column for feature, _ in wanted if feature is not None and feature.column]
-        found = self._rows(first, end, (PRESENT_COLUMN, *stored))
-        present = found.column(PRESENT_COLUMN)
+        found = self._rows(first, end, (FEATURE_PRESENT_COLUMN, *stored))
+        present = found.column(FEATURE_PRESENT_COLUMN)
         typed = present.is_valid().to_numpy()
         places = np.flatnonzero(typed)
         some = found if len(places) == found.num_rows else found.filter(pa.array(typed))
@@ -120,7 +129,7 @@ class TypedColumnReader:
         self, rows: pa.Table, columns: Sequence[TableColumn], wanted: Sequence[tuple[Feature | None, bool]]
     ) -> tuple[pa.Table, NDArray[np.bool_]]:
         """Give the columns of rows that are in columns, and which of the rows fit."""
-        schema = model_input_schema(columns)
+        schema = build_model_input_schema(columns)
         arrays = []
         for field, (feature, _) in zip(schema, wanted, strict=True):
             if feature is None or feature.column is None:
@@ -128,14 +137,14 @@ class TypedColumnReader:
             else:
                 arrays.append(rows.column(feature.column).cast(field.type, safe=False))
         table = pa.table(arrays, schema=schema)
-        fits, unsure = values_in_range(table, columns)
+        fits, unsure = rows_within_type_ranges(table, columns)
         if unsure.any():
             required = [self._place.get(column.name) for column in columns if column.required]
             if None in required:
                 fits &= ~unsure
             else:
                 fits &= ~unsure | self._has(
-                    rows.column(PRESENT_COLUMN), [place for place in required if place is not None]
+                    rows.column(FEATURE_PRESENT_COLUMN), [place for place in required if place is not None]
                 )
         return table, fits
 
@@ -158,7 +167,7 @@ class TypedColumnReader:
 
     def read_column(self, first: int, end: int, feature: Feature) -> pa.Array | None:
         """Give the typed column of a feature, null where a row lacks it; None where a row of the range is only JSON."""
-        found = self._rows(first, end, (PRESENT_COLUMN, str(feature.column)))
+        found = self._rows(first, end, (FEATURE_PRESENT_COLUMN, str(feature.column)))
         return None if found.column(0).null_count else found.column(1).combine_chunks()
 
     def read_json(self, first: int, end: int) -> pa.Array:

@@ -10,7 +10,7 @@ from surefoot.core.errors import Rejected
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.stages.hold_events import FreezeBegan, FreezeSource
 
-FREEZE_FILE = "freeze.ics"
+_FREEZE_FILE = "freeze.ics"
 """Name of the calendar file beside the policies."""
 _MAX_BYTES = 2_000_000
 _MAX_REPEATS = 100_000
@@ -53,11 +53,11 @@ def read_open_window(configs: Path, now: float) -> FreezeBegan | None:
         now: Time of the policies' clock [Unix seconds].
     """
     try:
-        windows = read_windows(configs / FREEZE_FILE)
+        windows = _read_windows(configs / _FREEZE_FILE)
     except FileNotFoundError:
         return None
     except Rejected as error:
-        said = str(error).replace(str(configs / FREEZE_FILE), f"configs/{FREEZE_FILE}")
+        said = str(error).replace(str(configs / _FREEZE_FILE), f"configs/{_FREEZE_FILE}")
         return FreezeBegan(FreezeSource.CALENDAR, clean_reason(said).text)
     moment = dt.datetime.fromtimestamp(now, dt.UTC)
     moved: set[tuple[str, dt.datetime | None]] = {(one.uid, one.moved) for one in windows if one.moved is not None}
@@ -68,10 +68,10 @@ def read_open_window(configs: Path, now: float) -> FreezeBegan | None:
     return FreezeBegan(FreezeSource.CALENDAR, clean_reason(title).text, end.timestamp())
 
 
-def calendar_problem(configs: Path) -> str:
+def find_calendar_problem(configs: Path) -> str:
     """What is wrong with the calendar file of a folder; empty where nothing is, or no file is there."""
     try:
-        read_windows(configs / FREEZE_FILE)
+        _read_windows(configs / _FREEZE_FILE)
     except FileNotFoundError:
         return ""
     except Rejected as error:
@@ -79,7 +79,7 @@ def calendar_problem(configs: Path) -> str:
     return ""
 
 
-def read_windows(file: Path) -> tuple[_Window, ...]:
+def _read_windows(file: Path) -> tuple[_Window, ...]:
     """Every event of a calendar file.
 
     Raises:

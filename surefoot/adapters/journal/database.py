@@ -1,4 +1,4 @@
-"""Open and lock the journal's database, in SQLite or PostgreSQL."""
+"""Connect to the journal's database in SQLite or PostgreSQL, create its tables, and open transactions."""
 
 import sqlite3
 import time
@@ -38,7 +38,7 @@ _POSTGRES_UNDONE = frozenset({"23", "25", "40", "53"})
 _POSTGRES_BROKEN = frozenset({"XX001", "XX002"})
 
 
-def open_engine(url: str) -> sa.Engine:
+def build_database_engine(url: str) -> sa.Engine:
     """Configure a database without connecting to it.
 
     Raises:

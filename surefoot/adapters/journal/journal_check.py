@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.database import open_engine, open_transaction, url_without_password
+from surefoot.adapters.journal.database import build_database_engine, open_transaction, url_without_password
 from surefoot.core.errors import JournalUnavailable, Rejected
 
 _WRONG_PASSWORD = ("password authentication failed", "no password supplied", "authentication failed")
@@ -25,7 +25,7 @@ def check_journal_database(url: str, tables: tuple[str, ...]) -> str:
         JournalUnavailable: The database does not answer.
         Rejected: The URL is wrong, or the database refuses us.
     """
-    engine = open_engine(url)
+    engine = build_database_engine(url)
     try:
         name = url_without_password(engine)
         if engine.dialect.name == "sqlite":

@@ -8,7 +8,12 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction, url_without_password
+from surefoot.adapters.journal.database import (
+    build_database_engine,
+    create_tables,
+    open_transaction,
+    url_without_password,
+)
 from surefoot.core.errors import (
     InvariantBroken,
     JournalTampered,
@@ -75,7 +80,7 @@ class SqlJournal:
         Raises:
             Rejected: The URL is malformed or of another database, or its driver is not installed.
         """
-        self._engine = open_engine(url)
+        self._engine = build_database_engine(url)
         self._clock = clock
         self._ready = False
         self.name = url_without_password(self._engine)

@@ -1,4 +1,4 @@
-"""Find the flavours and pickle files that a model version contains."""
+"""Find the flavours and pickle files in a model version, and refuse paths outside its folder."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ _PICKLE_PROTOCOLS = range(2, 6)
 _PICKLE_MARK = 0x80
 
 
-def read_contents(folder: Path) -> ArtifactContents:
+def read_artifact_contents(folder: Path) -> ArtifactContents:
     """Flavours and pickles of a version.
 
     Args:

@@ -1,4 +1,4 @@
-"""Download a model version's artifacts, and verify their digest."""
+"""Download a model version's artifacts, verify their digest, and load the model."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import mlflow
 
-ADDED_BY_DOWNLOAD = "registered_model_meta"
+FILE_ADDED_BY_DOWNLOAD = "registered_model_meta"
 """File that MLflow adds when it downloads; it holds nothing but the name and number that we asked for."""
 _BLOCK = 1 << 20
 _NO_SUCH = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"})
@@ -46,7 +46,7 @@ def _mlflow() -> "ModuleType":
     return mlflow
 
 
-def artifact_files(root: Path) -> Iterator[tuple[str, Path]]:
+def list_artifact_files(root: Path) -> Iterator[tuple[str, Path]]:
     """Every file below root with its POSIX path from there.
 
     Raises:
@@ -82,8 +82,8 @@ def directory_digest(path: Path) -> str:
     if not path.is_dir():
         raise NotFound(f"{path} is not a directory")
     whole, empty = hashlib.sha256(), True
-    for name, file in sorted(artifact_files(path), key=lambda pair: os.fsencode(pair[0])):
-        if name == ADDED_BY_DOWNLOAD:
+    for name, file in sorted(list_artifact_files(path), key=lambda pair: os.fsencode(pair[0])):
+        if name == FILE_ADDED_BY_DOWNLOAD:
             continue
         own, size = hashlib.sha256(), 0
         with file.open("rb") as content:

@@ -148,7 +148,7 @@ def _foreign() -> tuple[type[Exception], ...]:
     return MlflowException, RequestException, ParseError, OSError
 
 
-def versions_of_model(model: str) -> str:
+def model_versions_filter(model: str) -> str:
     """MLflow's filter of the versions of a model; a few of other models may come along.
 
     MLflow's language of filters has no way to write both kinds of quotes, nor a backslash: each is any character then.

@@ -1,4 +1,4 @@
-"""Explain in one line why a model cannot be loaded here."""
+"""Explain in one line why a model cannot be loaded in this environment."""
 
 import platform
 import re

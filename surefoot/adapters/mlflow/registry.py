@@ -1,4 +1,4 @@
-"""Read versions and aliases from the MLflow registry, or set aliases."""
+"""Read versions and aliases from the MLflow registry, detect their changes, and set aliases."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,7 +9,7 @@ from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import RetryingClient, versions_of_model
+from surefoot.adapters.mlflow.client import RetryingClient, model_versions_filter
 from surefoot.adapters.mlflow.errors import is_missing_alias_error
 from surefoot.core.domain import RegistryView, Version
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected
@@ -239,7 +239,7 @@ class MlflowRegistry:
         return made
 
     def _versions(self, model: str) -> "list[ModelVersion]":
-        found = self._find_versions(versions_of_model(model))
+        found = self._find_versions(model_versions_filter(model))
         return sorted((one for one in found if one.name == model), key=lambda one: int(one.version), reverse=True)
 
     def _find_versions(self, named: str) -> "list[ModelVersion]":

@@ -1,4 +1,4 @@
-"""Read from MLflow how a version came to be, such as its training data."""
+"""Read facts about a model version from MLflow, such as its author, training data and code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-TICKET_TAG = "surefoot.ticket"
+_TICKET_TAG = "surefoot.ticket"
 _DATA_TAG = "surefoot.data_digest"
 _CODE_TAGS = {
     "mlflow.source.git.commit": "commit",
@@ -43,7 +43,7 @@ class VersionFactReader:
         if run is not None:
             named += [run.info.user_id, run.data.tags.get("mlflow.user")]
         authors = tuple(dict.fromkeys(str(name) for name in named if name and name != "unknown"))
-        return VersionClaims(authors, str(version.tags.get(TICKET_TAG, "")))
+        return VersionClaims(authors, str(version.tags.get(_TICKET_TAG, "")))
 
     def facts(self, model: str, number: str, find_folder: Callable[[], Path | None] = lambda: None) -> VersionFacts:
         """How a version came to be, as far as MLflow knows.

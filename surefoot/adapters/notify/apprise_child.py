@@ -1,4 +1,4 @@
-"""Run as the child process that sends messages with the Apprise library.
+"""Run as the child process that sends messages with the Apprise library or to PagerDuty.
 
 Reads one JSON object from standard input: `{"kind": ..., "address": ..., "patience": <seconds>, "messages": [...]}`,
 each message with `id`, `title`, `body`, `type`, `incident`, `topic` and `over`. Writes one JSON line a message, as soon

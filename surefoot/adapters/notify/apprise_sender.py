@@ -1,4 +1,4 @@
-"""Send messages through an Apprise child process, within a time limit."""
+"""Send messages through an Apprise child process, within a time limit, and check receivers' addresses."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from surefoot.core.policy.recovery.notify_config import ReceiverKind
 _START_S = 20.0
 _MESSAGE_S = 8.0
 """How long a message may take, and how long the process may take to start on a busy machine [seconds]."""
-MAX_BATCH = 10
+MAX_BATCH_MESSAGES = 10
 """Most messages that one process sends [count]."""
 _TYPES = {Severity.PAGE: "failure", Severity.WARNING: "warning", Severity.INFO: "info"}
 _MAX_PROBLEM_LENGTH = 300
@@ -55,7 +55,7 @@ def send_messages(
 
     Args:
         address: Address of Apprise with its secrets; it is given over a pipe, so that no list of processes shows it.
-        messages: At most `MAX_BATCH`.
+        messages: At most `MAX_BATCH_MESSAGES`.
         patience_s: How long all of them may take [seconds]; by default in proportion to their number.
         kind: Who reads the address.
 

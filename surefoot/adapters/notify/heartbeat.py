@@ -1,4 +1,4 @@
-"""Call the heartbeat URL, so that a monitor notices when the calls stop."""
+"""Call the heartbeat URL, so that an outside monitor notices when Surefoot stops calling it."""
 
 import httpx
 

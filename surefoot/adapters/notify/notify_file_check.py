@@ -8,10 +8,10 @@ from surefoot.adapters.config.notify_file import NOTIFY_FILE, find_notify_line, 
 from surefoot.adapters.config.policy_file import find_line
 from surefoot.adapters.config.policy_folder import find_policy_file
 from surefoot.adapters.notify.apprise_sender import find_address_problem
-from surefoot.adapters.notify.pagerduty_events import find_pagerduty_problem
+from surefoot.adapters.notify.pagerduty_events import find_pagerduty_address_problem
 from surefoot.adapters.notify.secret_address import resolve_address
 from surefoot.core.errors import PolicyInvalid, Rejected
-from surefoot.core.incidents.playbook import AUDIENCES
+from surefoot.core.incidents.playbook import MESSAGE_AUDIENCES
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.notify_config import ALL_MODELS, NotifyConfig, Receiver, ReceiverKind, SecretAddress
 
@@ -79,7 +79,7 @@ def _address_problem(address: SecretAddress, project: Path, *, web: bool) -> tup
     if web:
         return ("" if found.startswith(_HEARTBEAT_SCHEMES) else "expected an address of http:// or https://"), ""
     if isinstance(address, Receiver) and address.kind is ReceiverKind.PAGERDUTY:
-        return find_pagerduty_problem(found, secret=hidden), ""
+        return find_pagerduty_address_problem(found, secret=hidden), ""
     return find_address_problem(found, secret=hidden), ""
 
 
@@ -93,6 +93,6 @@ def _unsendable(configs: Path, config: NotifyConfig | None, policies: Mapping[st
             if config is None or audience not in config.people:
                 found.append(f"{where}: {NOTIFY_FILE} names no receiver for '{audience}': add it under people")
             template = configs / "messages" / f"{audience}.md"
-            if audience not in AUDIENCES and not template.is_file():
+            if audience not in MESSAGE_AUDIENCES and not template.is_file():
                 found.append(f"{where}: there is no template {template} for '{audience}'")
     return found

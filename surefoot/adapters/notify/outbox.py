@@ -1,4 +1,4 @@
-"""Queue messages in the journal's database until they are delivered or expire."""
+"""Queue notification messages in the journal's database until they are delivered or expire."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction
-from surefoot.core.notify.delivery_schedule import DELIVERY_TIME_LIMIT_S, pause_before_retry
+from surefoot.adapters.journal.database import build_database_engine, create_tables, open_transaction
+from surefoot.core.notify.delivery_schedule import DELIVERY_TIME_LIMIT_S, compute_retry_delay
 from surefoot.core.notify.message import Message, Severity, Topic
 
 
@@ -112,7 +112,7 @@ class Outbox:
         Args:
             url: The database of the journal.
         """
-        self._engine = open_engine(url)
+        self._engine = build_database_engine(url)
         self._ready = False
 
     def close(self) -> None:
@@ -240,7 +240,7 @@ class Outbox:
                 since = row["failing_since"]
                 changed: dict[str, object] = {
                     "problem": problem,
-                    "due": now + pause_before_retry(max(row["attempts"], 1)),
+                    "due": now + compute_retry_delay(max(row["attempts"], 1)),
                     "failing_since": now if since is None else since,
                 }
                 if not problem:

@@ -1,4 +1,4 @@
-"""Send messages to PagerDuty's Events API, with an incident's id as the key of its alert."""
+"""Check PagerDuty addresses, and send messages there as events, with one alert for each incident."""
 
 import ipaddress
 import re
@@ -14,7 +14,7 @@ _KEY_LENGTH = 32
 _SEVERITIES = {"failure": "critical", "warning": "warning", "info": "info"}
 _LONGEST_SUMMARY = 1024
 _TIMEOUT_S = 8.0
-CLOSES = "closed"
+_CLOSES = "closed"
 """Topic of the message that an incident was closed: it resolves the alert."""
 
 
@@ -45,7 +45,7 @@ def read_pagerduty_address(address: str) -> PagerDutyService | None:
     return PagerDutyService(f"{scheme}://{host}/v2/enqueue", found["key"])
 
 
-def find_pagerduty_problem(written: str, *, secret: bool) -> str:
+def find_pagerduty_address_problem(written: str, *, secret: bool) -> str:
     """Why an address cannot stand in the file as it is written; empty where it can.
 
     Args:
@@ -62,7 +62,7 @@ def find_pagerduty_problem(written: str, *, secret: bool) -> str:
     return ""
 
 
-def events_of_message(message: Mapping[str, Any], routing_key: str) -> list[dict[str, object]]:
+def _build_events(message: Mapping[str, Any], routing_key: str) -> list[dict[str, object]]:
     """The events of one message: all about an incident have its id as key, and its closing resolves the alert.
 
     Args:
@@ -71,7 +71,7 @@ def events_of_message(message: Mapping[str, Any], routing_key: str) -> list[dict
     """
     incident = message["incident"]
     resolved: dict[str, object] = {"routing_key": routing_key, "event_action": "resolve", "dedup_key": incident}
-    if incident and message["topic"] == CLOSES:
+    if incident and message["topic"] == _CLOSES:
         return [resolved]
     opened: dict[str, object] = {
         "routing_key": routing_key,
@@ -91,7 +91,7 @@ def events_of_message(message: Mapping[str, Any], routing_key: str) -> list[dict
 
 def send_event(service: PagerDutyService, message: Mapping[str, Any]) -> str:
     """Send one message; why it was not taken, or nothing."""
-    for event in events_of_message(message, service.routing_key):
+    for event in _build_events(message, service.routing_key):
         try:
             answer = httpx.post(service.url, json=event, timeout=_TIMEOUT_S)
         except httpx.HTTPError as error:

@@ -1,4 +1,4 @@
-"""Resolve secret placeholders in a notification receiver's address."""
+"""Resolve the secret placeholders in a receiver's address, and redact that address in texts."""
 
 import os
 import re

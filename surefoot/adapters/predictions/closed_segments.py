@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from surefoot.adapters.predictions.compaction import is_closed_segment
-from surefoot.adapters.predictions.log_files import FILE_KINDS, current_log_files
+from surefoot.adapters.predictions.log_files import FILE_KINDS, list_current_log_files
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.naming.model_names import model_file_name
 
@@ -20,7 +20,9 @@ def closed_segments(root: Path, model: str) -> tuple[str, ...]:
     """
     folder = root / model_file_name(model)
     try:
-        return tuple(path.name for kind in FILE_KINDS for path in current_log_files(folder, kind)[0] if _waits(path))
+        return tuple(
+            path.name for kind in FILE_KINDS for path in list_current_log_files(folder, kind)[0] if _waits(path)
+        )
     except OSError as error:
         raise EvidenceUnavailable(f"the log of {model} cannot be read: {error}") from error
 

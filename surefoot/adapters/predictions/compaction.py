@@ -1,4 +1,4 @@
-"""Compact closed prediction-log segments into Parquet files."""
+"""Compact closed prediction-log segments into Parquet parts, and merge the parts into larger tables."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import orjson
 
-from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS, choose_features
+from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS_SQL, choose_features
 from surefoot.adapters.predictions.feature_samples import sample_segment_features, sample_table_features
 from surefoot.adapters.predictions.log_files import (
     FILE_KINDS,
@@ -22,16 +22,16 @@ from surefoot.adapters.predictions.log_files import (
     PREDICTION_FILES,
     WHOLE,
     FileKind,
-    current_log_files,
+    choose_mergeable_parts,
+    find_overlong_lines,
     json_lines_sql,
-    mergeable_parts,
-    overlong_lines,
+    list_current_log_files,
     sql_path_list,
 )
 from surefoot.adapters.predictions.table_publication import (
     TableContents,
     TablePublisher,
-    hold_log_folder,
+    lock_log_folder,
     open_sorting_database,
     query_row,
 )
@@ -118,7 +118,7 @@ def compact_log(root: Path, model: str, *, before: float | None = None, batches:
     if not folder.is_dir():
         raise NotFound(f"nothing of {model} has been logged in {root}")
     try:
-        with hold_log_folder(folder) as scratch, open_sorting_database(scratch) as db:
+        with lock_log_folder(folder) as scratch, open_sorting_database(scratch) as db:
             run = _Run(db, folder, scratch, CompactionResult(model))
             for kind in FILE_KINDS:
                 run.tables.clear(kind)
@@ -142,7 +142,7 @@ class _Run:
 
     def take(self, kind: FileKind, batches: int | None) -> None:
         """Make parts of closed segments."""
-        closed = [path for path in current_log_files(self._folder, kind)[0] if is_closed_segment(path)]
+        closed = [path for path in list_current_log_files(self._folder, kind)[0] if is_closed_segment(path)]
         for batch in itertools.islice(_batches(closed), batches):
             readable = [self._readable(path, kind) for path in batch]
             source = json_lines_sql(readable, kind)
@@ -169,7 +169,7 @@ class _Run:
 
     def _readable(self, segment: Path, kind: FileKind) -> Path:
         """A segment without a line that is too long to be read: itself, or a copy with a shorter one in its place."""
-        spans = overlong_lines(segment)
+        spans = find_overlong_lines(segment)
         if not spans:
             return segment
         made = self._scratch / segment.name
@@ -183,24 +183,24 @@ class _Run:
 
     def merge(self, kind: FileKind) -> None:
         """Make whole tables of parts, as soon as there are enough."""
-        parts = [path for path in current_log_files(self._folder, kind)[1] if path.name.endswith(PART)]
+        parts = [path for path in list_current_log_files(self._folder, kind)[1] if path.name.endswith(PART)]
         if len(parts) < PARTS_PER_TABLE:
             return
         counts = f"SELECT file_name, num_rows FROM parquet_file_metadata({sql_path_list(parts)})"  # noqa: S608 - ours
         sizes = dict(self._db.execute(counts).fetchall())
         parts.sort(key=lambda path: path.stat().st_mtime_ns)
-        for some in mergeable_parts({path: sizes[str(path)] for path in parts}, PARTS_PER_TABLE, MAX_TABLE_ROWS):
+        for some in choose_mergeable_parts({path: sizes[str(path)] for path in parts}, PARTS_PER_TABLE, MAX_TABLE_ROWS):
             source = f"read_parquet({sql_path_list(some)}, union_by_name = true)"
             (rows,) = query_row(self._db, f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
             # Typed columns are made of the JSON again: that costs no more than to sort them, and parts may have others.
             features = choose_features(sample_table_features(some)) if kind is PREDICTION_FILES else ()
-            select = f"SELECT {RECORD_COLUMNS} FROM {source}"  # noqa: S608 - files are ours
+            select = f"SELECT {RECORD_COLUMNS_SQL} FROM {source}"  # noqa: S608 - files are ours
             self.tables.publish(kind, WHOLE, some, TableContents(select, rows, features))
             self.done.merged += len(some)
 
     def expire(self, kind: FileKind, before: float) -> None:
         """Remove tables whose newest record is too old."""
-        tables = current_log_files(self._folder, kind)[1]
+        tables = list_current_log_files(self._folder, kind)[1]
         if not tables:
             return
         found = self._db.execute(

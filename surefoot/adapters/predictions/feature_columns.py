@@ -1,4 +1,4 @@
-"""Choose which features a compacted log file stores as typed columns."""
+"""Choose which features a compacted log file stores as typed columns, and list them in its Parquet footer."""
 
 import re
 from collections import Counter
@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 import orjson
 
-COLUMN_PREFIX = "feature."
+FEATURE_COLUMN_PREFIX = "feature."
 """What the names of typed columns begin with; no other column has a dot."""
-PRESENT_COLUMN = "feature_present"
+FEATURE_PRESENT_COLUMN = "feature_present"
 """Column with one bit a feature of the table, set where the row has it; null where only the JSON is right."""
-RECORD_COLUMNS = f"COLUMNS(lambda c: NOT starts_with(c, '{COLUMN_PREFIX}') AND c <> '{PRESENT_COLUMN}')"
+RECORD_COLUMNS_SQL = (
+    f"COLUMNS(lambda c: NOT starts_with(c, '{FEATURE_COLUMN_PREFIX}') AND c <> '{FEATURE_PRESENT_COLUMN}')"
+)
 """SQL of those columns of a table that are fields of its records."""
-FOOTER_KEY = "surefoot_features"
+FEATURES_FOOTER_KEY = "surefoot_features"
 """Key of the Parquet footer that holds the features of a table."""
-MAX_FEATURES = 500
+_MAX_FEATURES = 500
 """A table whose rows have more different features gets no typed columns [count]."""
 _MAX_MEAN_LENGTH = 64
 """Texts that are longer on average are not written twice [characters]."""
@@ -80,8 +82,8 @@ def choose_features(rows: Iterable[object]) -> tuple[Feature, ...]:
         for name, value in row.items():
             seen.setdefault(name, Counter())[_kind(value)] += 1
             lengths[name] += len(value) if isinstance(value, str) else 0
-    common = {n: k for n, k in seen.items() if k.total() >= _RARE_SHARE * len(objects) and is_listable(n)}
-    if len(common) > MAX_FEATURES:
+    common = {n: k for n, k in seen.items() if k.total() >= _RARE_SHARE * len(objects) and is_listable_feature_name(n)}
+    if len(common) > _MAX_FEATURES:
         return ()
     twins = Counter(name.casefold() for name in common)  # names of columns, and of fields in SQL, ignore case
     found: list[Feature] = []
@@ -92,12 +94,12 @@ def choose_features(rows: Iterable[object]) -> tuple[Feature, ...]:
             kind = FeatureKind.ANY
         column = None
         if kind not in {FeatureKind.ANY, FeatureKind.NULL}:
-            column = COLUMN_PREFIX + (name if _PLAIN_NAME.fullmatch(name) else f"#{number}")
+            column = FEATURE_COLUMN_PREFIX + (name if _PLAIN_NAME.fullmatch(name) else f"#{number}")
         found.append(Feature(name, kind, column))
     return tuple(found) if any(feature.column for feature in found) else ()
 
 
-def is_listable(name: str) -> bool:
+def is_listable_feature_name(name: str) -> bool:
     """Tell whether a table may list a feature: SQL has no words for an empty name or one with control characters."""
     return 0 < len(name) <= _MAX_NAME and name.isprintable()
 
@@ -125,15 +127,15 @@ def _common_kind(kinds: Mapping[FeatureKind, int]) -> FeatureKind:
     return next((kind for kind in (FeatureKind.TEXT, FeatureKind.BOOLEAN) if kinds[kind] >= enough), FeatureKind.ANY)
 
 
-def write_footer(features: Sequence[Feature]) -> str:
+def encode_features_footer(features: Sequence[Feature]) -> str:
     """Encode the list of features as text for the Parquet footer."""
     listed = [{"name": f.name, "kind": f.kind, "column": f.column} for f in features]
     return orjson.dumps({"edition": _EDITION, "features": listed}).decode()
 
 
-def read_footer(metadata: Mapping[bytes, bytes] | None) -> tuple[Feature, ...]:
+def decode_features_footer(metadata: Mapping[bytes, bytes] | None) -> tuple[Feature, ...]:
     """Give the features of a table by its footer; none where it has no typed columns that this release knows."""
-    text = (metadata or {}).get(FOOTER_KEY.encode())
+    text = (metadata or {}).get(FEATURES_FOOTER_KEY.encode())
     if text is None or (told := orjson.loads(text))["edition"] != _EDITION:
         return ()
     return tuple(Feature(f["name"], FeatureKind(f["kind"]), f["column"]) for f in told["features"])

@@ -1,4 +1,4 @@
-"""Read features from sample rows of the log, to choose typed columns."""
+"""Read features from sample rows of log files, to choose which of them become typed columns."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Build the SQL that writes JSON features to typed Parquet columns."""
+"""Build the SQL that writes JSON features to typed Parquet columns, and lists them in the file's footer."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surefoot.adapters.predictions.feature_columns import (
-    FOOTER_KEY,
-    PRESENT_COLUMN,
+    FEATURE_PRESENT_COLUMN,
+    FEATURES_FOOTER_KEY,
     Feature,
     FeatureKind,
-    write_footer,
+    encode_features_footer,
 )
 from surefoot.adapters.predictions.log_files import quote_sql_string
 
@@ -43,7 +43,7 @@ _FITTING = {
 
 def parquet_footer_option(features: Sequence[Feature]) -> str:
     """SQL of the option of COPY that lists the features in the table's footer."""
-    return f"KV_METADATA {{{FOOTER_KEY}: {quote_sql_string(write_footer(features))}}}"
+    return f"KV_METADATA {{{FEATURES_FOOTER_KEY}: {quote_sql_string(encode_features_footer(features))}}}"
 
 
 def typed_columns_sql(db: duckdb.DuckDBPyConnection, select: str, features: Sequence[Feature]) -> str:
@@ -56,7 +56,9 @@ def typed_columns_sql(db: duckdb.DuckDBPyConnection, select: str, features: Sequ
     """
     typed = [feature for feature in features if feature.column]
     fields = {feature.name: _SQL_TYPES[feature.kind] for feature in typed}
-    kept = ", ".join(f"struct_extract(kept, {quote_sql_string(f.name)}) AS {quote_name(f.column or '')}" for f in typed)
+    kept = ", ".join(
+        f"struct_extract(kept, {quote_sql_string(f.name)}) AS {_quote_name(f.column or '')}" for f in typed
+    )
     presence = f"feature_presence_{next(_NUMBERS)}"
     _create_presence_function(db, presence, features)
     paths = ", ".join(quote_sql_string(_path(feature.name)) for feature in features)
@@ -67,20 +69,20 @@ def typed_columns_sql(db: duckdb.DuckDBPyConnection, select: str, features: Sequ
     layout = quote_sql_string(orjson.dumps(fields).decode())
     return f"""
       SELECT * EXCLUDE (found, kept), {kept} FROM (
-        SELECT *, CASE WHEN {PRESENT_COLUMN} IS NOT NULL THEN found END AS kept FROM (
+        SELECT *, CASE WHEN {FEATURE_PRESENT_COLUMN} IS NOT NULL THEN found END AS kept FROM (
           SELECT *, CASE
               WHEN features IS NULL OR NOT starts_with(CAST(features AS VARCHAR), '{{') THEN NULL
               WHEN CAST(to_json(found) AS VARCHAR) = CAST(features AS VARCHAR) THEN {whole}
               {unsure}
               ELSE {presence}(json_type(features, [{paths}]), len(json_keys(features)), found)
-            END AS {PRESENT_COLUMN}
+            END AS {FEATURE_PRESENT_COLUMN}
           FROM (SELECT *, from_json(features, {layout}) AS found FROM ({select}))
         )
       )
     """  # noqa: S608 - names and texts are quoted
 
 
-def quote_name(name: str) -> str:
+def _quote_name(name: str) -> str:
     """A name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -129,7 +131,7 @@ def _create_presence_function(db: duckdb.DuckDBPyConnection, name: str, features
         )
         return data.cast(pa.binary())
 
-    kinds = ", ".join(f"{quote_name(features[p].name)} {_SQL_TYPES[features[p].kind]}" for p in typed)
+    kinds = ", ".join(f"{_quote_name(features[p].name)} {_SQL_TYPES[features[p].kind]}" for p in typed)
     db.create_function(  # type: ignore[call-overload]
         name, presence, ["VARCHAR[]", "BIGINT", f"STRUCT({kinds})"], "BLOB", type="arrow", null_handling="special"
     )

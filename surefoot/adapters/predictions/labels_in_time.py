@@ -1,4 +1,4 @@
-"""Select for each logged request the last label that came in time."""
+"""Select for each logged request the last label that arrived within the policy's time limit."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""List the current files of a prediction log, and build the SQL views that read them."""
+"""List the prediction-log files that no compaction has replaced, and build the SQL that reads them."""
 
 import mmap
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS
+from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS_SQL
 
 COMPACTION_FOLDER = ".compaction"
 """Folder of the compaction, in the model's own."""
@@ -113,7 +113,7 @@ def list_all_log_files(folder: Path, kind: FileKind, ending: str) -> list[str]:
     return sorted(name for name in found if name.startswith(f"{kind.name}-") and name.endswith(ending))
 
 
-def current_log_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Path]]:
+def list_current_log_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Path]]:
     """Segments and tables that hold every record once, whatever a compaction is doing or wherever one was killed.
 
     A table stands before what it replaces goes. So one that looks for segments, then for parts, then for whole tables
@@ -134,7 +134,7 @@ def current_log_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Pa
     return tuple([folder / name for name in some if name not in replaced] for some in listed)  # type: ignore[return-value]
 
 
-def mergeable_parts(rows: Mapping[Path, int], together: int, most: int) -> list[list[Path]]:
+def choose_mergeable_parts(rows: Mapping[Path, int], together: int, most: int) -> list[list[Path]]:
     """Choose the parts that become one table each, as soon as there are enough of them.
 
     Args:
@@ -176,7 +176,7 @@ def sql_path_list(files: Sequence[Path]) -> str:
     return "[" + ", ".join(quote_sql_string(str(file)) for file in files) + "]"
 
 
-def overlong_lines(segment: Path) -> list[tuple[int, int]]:
+def find_overlong_lines(segment: Path) -> list[tuple[int, int]]:
     """Where the lines are that readers of JSON are not sure to take, each with its end; older gateways wrote such.
 
     Raises:
@@ -210,7 +210,7 @@ def json_lines_sql(segments: Sequence[Path], kind: FileKind) -> str:
     """
     wanted = "{" + ", ".join(f"'{column}': '{type_}'" for column, type_ in kind.columns.items()) + "}"
     longest = max(
-        (end - start for segment in segments for start, end in overlong_lines(segment)), default=MAX_LINE_BYTES
+        (end - start for segment in segments for start, end in find_overlong_lines(segment)), default=MAX_LINE_BYTES
     )
     options = f"format = 'newline_delimited', ignore_errors = true, maximum_object_size = {longest}"
     return f"read_json({sql_path_list(segments)}, {options}, columns = {wanted})"
@@ -223,5 +223,5 @@ def log_view_sql(segments: Sequence[Path], tables: Sequence[Path], kind: FileKin
     if segments:
         parts.append(f"SELECT * FROM {json_lines_sql(segments, kind)} WHERE {kind.record}")  # noqa: S608 - files are ours
     if tables:
-        parts.append(f"SELECT {RECORD_COLUMNS} FROM read_parquet({sql_path_list(tables)}, union_by_name = true)")  # noqa: S608 - same
+        parts.append(f"SELECT {RECORD_COLUMNS_SQL} FROM read_parquet({sql_path_list(tables)}, union_by_name = true)")  # noqa: S608 - same
     return f"CREATE VIEW {kind.view} AS " + " UNION ALL BY NAME ".join(parts)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 import duckdb
 import orjson
 
-from surefoot.adapters.predictions.log_files import FILE_KINDS, FileKind, current_log_files, log_view_sql
+from surefoot.adapters.predictions.log_files import FILE_KINDS, FileKind, list_current_log_files, log_view_sql
 from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
 from surefoot.adapters.predictions.validation_table import answers_to_frame, infer_column_types
-from surefoot.column_encryption import open_column_decryptor
+from surefoot.column_encryption import build_column_decryptor
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.naming.model_names import model_file_name
@@ -131,7 +131,7 @@ class PredictionLog:
         Raises:
             OSError: The folder cannot be read.
         """
-        return current_log_files(self.root / model_file_name(model), kind)
+        return list_current_log_files(self.root / model_file_name(model), kind)
 
     def slice_sql(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
@@ -144,7 +144,7 @@ class PredictionLog:
         evenly over its time. Rows whose features are not kept, and requests that no version could answer, are left out;
         so are encrypted columns, which only replays read.
         """
-        decryptor = open_column_decryptor(self.root, model)
+        decryptor = build_column_decryptor(self.root, model)
         found = self.query_rows(model, _requests_sql("", 'hash(o.request), o."row"', 3), (since, until, limit))
         made = sorted(map(_logged, _with_features(found)), key=lambda served: (served.at, served.key))
         return made if decryptor is None else [_without(one, decryptor.columns) for one in made]

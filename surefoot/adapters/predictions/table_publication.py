@@ -1,4 +1,4 @@
-"""Write Parquet tables that safely replace other prediction-log files."""
+"""Write Parquet tables that safely replace other files in a locked prediction-log folder."""
 
 import contextlib
 import fcntl
@@ -39,7 +39,7 @@ SORT_MEMORY_LIMIT = "512MB"
 
 
 @contextlib.contextmanager
-def hold_log_folder(folder: Path) -> Iterator[Path]:
+def lock_log_folder(folder: Path) -> Iterator[Path]:
     """Be the only process that compacts or rewrites this log, with an empty folder for what is not finished.
 
     Raises:

@@ -20,9 +20,9 @@ from surefoot.core.policy.policy_types import (
     SCORE_BIN_METRICS,
     Gate,
     Metric,
-    gate_classes,
-    gate_loss,
-    gate_threshold,
+    get_gate_class_names,
+    get_gate_loss,
+    get_gate_threshold,
 )
 
 if TYPE_CHECKING:
@@ -197,11 +197,11 @@ def paired_answer_arrays(gate: Gate, champion: pa.Array, candidate: pa.Array) ->
 
 def _reads_probabilities(gate: Gate) -> bool:
     """Whether a metric takes the probabilities of no and yes for the probability of yes."""
-    if gate_classes(gate) or not 0.0 < gate_threshold(gate) < 1.0:
+    if get_gate_class_names(gate) or not 0.0 < get_gate_threshold(gate) < 1.0:
         return False
     return (
         gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.DISAGREEMENT}
-        or gate_loss(gate) in _PROBABILITY_LOSSES
+        or get_gate_loss(gate) in _PROBABILITY_LOSSES
     )
 
 

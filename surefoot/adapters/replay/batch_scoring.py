@@ -1,4 +1,4 @@
-"""Score requests with one version, in large batches where that is safe."""
+"""Score requests with one version, in large chunks where its answers to rows are independent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

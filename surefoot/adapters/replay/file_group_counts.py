@@ -1,4 +1,4 @@
-"""Ask both versions about the logged requests of some files, and store what gates need."""
+"""Count the evidence for gates per group of log files, by scoring their requests with both versions."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from surefoot.adapters.evidence.excluded_counts import gate_waits_for_labels
+from surefoot.adapters.evidence.excluded_counts import gate_needs_labels
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.answer_files import OPEN_GROUP_NAME, environment_digest
@@ -15,7 +15,7 @@ from surefoot.adapters.evidence_store.count_metadata import (
     decode_replay_failures,
     encode_replay_failures,
 )
-from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, StoredCounts, stored_name_prefix
+from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, StoredCounts, stored_counts_file_prefix
 from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, LogFileGroups
 from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sums, empty_sums_table, encode_paired_sums
 from surefoot.adapters.replay.offline_replay import OfflineReplay
@@ -23,7 +23,7 @@ from surefoot.adapters.replay.scoring_progress import ScoringProgress
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
 from surefoot.core.judging.full_replay import needs_full_replay
-from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, PairedGate, narrow
+from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, PairedGate, narrow_gate_type
 
 _FORMAT = 1
 """Version of what is kept; other sums are made anew."""
@@ -126,7 +126,7 @@ class FileGroupCounts:
     def needs_counting(self, question: EvidenceRequest, file_group: LogFileGroup, kept: frozenset[str]) -> bool:
         """Whether a look would have to ask the versions about a closed file group, or to add it up."""
         if key := self._sums_key(question, file_group):
-            return stored_name_prefix(key) not in kept
+            return stored_counts_file_prefix(key) not in kept
         return not all(self._store.answers.exists(v, file_group.name) for v in (question.champion, question.candidate))
 
     def count_group(
@@ -165,7 +165,7 @@ class FileGroupCounts:
         key = self._sums_key(question, file_group)
         piece = self._store.load_counts(key) if key else None
         if piece is not None:
-            gate = narrow(question.gate, PairedGate)
+            gate = narrow_gate_type(question.gate, PairedGate)
             sums = decode_paired_sums(gate, question.since, question.until, piece.table, piece.facts)
             return sums, int(str(piece.facts["rows"])), piece
         found = self._add_up([question], file_group)
@@ -208,7 +208,7 @@ class FileGroupCounts:
 
     def count_excluded(self, question: EvidenceRequest, file_group: LogFileGroup) -> ExcludedRecords:
         """What is left out of the records of a file group."""
-        labels = gate_waits_for_labels(question)
+        labels = gate_needs_labels(question)
         name = (id(file_group), labels)
         if name in self._left:
             return self._left[name]
@@ -259,7 +259,7 @@ class FileGroupCounts:
             return self._key(question, file_group, "failures", labels=False)
         if question.gate.metric not in PAIRED_METRICS:
             return {}
-        gate = narrow(question.gate, PairedGate)
+        gate = narrow_gate_type(question.gate, PairedGate)
         if (
             not PairedLossAccumulator(gate, question.since, question.until)
             .complete(np.array([file_group.last_at]))

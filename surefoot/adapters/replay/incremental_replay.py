@@ -1,4 +1,4 @@
-"""Replay the prediction log, reusing what earlier runs stored."""
+"""Replay the prediction log, reusing the answers and sums that earlier runs stored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -7,12 +7,12 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from surefoot.adapters.evidence.excluded_counts import MAX_EXAMINED_ROWS, gate_samples_rows, gate_waits_for_labels
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMINED_ROWS, gate_needs_labels, gate_uses_row_sample
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.count_metadata import add_excluded_counts, encode_replay_failures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
-from surefoot.adapters.evidence_store.file_group_log import LogFilesReplaced
+from surefoot.adapters.evidence_store.file_group_log import LogFilesReplacedError
 from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, group_log_files
 from surefoot.adapters.evidence_store.paired_sums_table import empty_sums_table, encode_paired_sums
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
@@ -25,8 +25,8 @@ from surefoot.core.domain import Outcome, Version
 from surefoot.core.judging.evidence import BadEventCounts, MissingEvidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
-from surefoot.core.judging.full_replay import full_replay_requests, needs_full_replay
-from surefoot.core.policy.policy_types import PairedGate, narrow
+from surefoot.core.judging.full_replay import list_full_replay_evidence_requests, needs_full_replay
+from surefoot.core.policy.policy_types import PairedGate, narrow_gate_type
 
 _MAX_TRIES = 10
 """How often a log is cut into file groups anew, because a compaction has replaced files [count]."""
@@ -112,7 +112,7 @@ class IncrementalReplay(OfflineReplay):
             left -= 1
             try:
                 return run(self._sections(question))
-            except LogFilesReplaced:
+            except LogFilesReplacedError:
                 self.close_window()
                 if not left:
                     raise
@@ -127,10 +127,10 @@ class IncrementalReplay(OfflineReplay):
 
     def _paired(self, question: EvidenceRequest, counts: FileGroupCounts) -> PairedSums | MissingEvidence | None:
         """The sums of all file groups; None where a version was given up, whose failures are counted over the whole."""
-        gate = narrow(question.gate, PairedGate)
+        gate = narrow_gate_type(question.gate, PairedGate)
         total, tail = (PairedLossAccumulator(gate, question.since, question.until) for _ in range(2))
         names, rows = [], 0
-        counts.count_waiting(full_replay_requests(question))
+        counts.count_waiting(list_full_replay_evidence_requests(question))
         for file_group in counts.cut.file_groups:
             made = counts.loss_sums(question, file_group)
             if made is None:
@@ -166,7 +166,7 @@ class IncrementalReplay(OfflineReplay):
 
     def _failures(self, question: EvidenceRequest, counts: FileGroupCounts) -> BadEventCounts | MissingEvidence | None:
         names, total, tail = [], ReplayFailures(), ReplayFailures()
-        counts.count_waiting(full_replay_requests(question))
+        counts.count_waiting(list_full_replay_evidence_requests(question))
         for file_group in counts.cut.file_groups:
             made = counts.failure_evidence(question, file_group)
             if made is None:
@@ -238,11 +238,11 @@ class IncrementalReplay(OfflineReplay):
         return self._over_sections(question, lambda counts: self._left_out(question, counts))
 
     def _left_out(self, question: EvidenceRequest, counts: FileGroupCounts) -> ExcludedRecords:
-        labels, total = gate_waits_for_labels(question), ExcludedRecords()
+        labels, total = gate_needs_labels(question), ExcludedRecords()
         for file_group in counts.cut.file_groups:
             total = add_excluded_counts(total, counts.count_excluded(question, file_group))
         rows = total.records - total.repeated
-        examined = gate_samples_rows(self._log, question)
+        examined = gate_uses_row_sample(self._log, question)
         sampled = max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0
         return replace(total, unknown=counts.cut.unknown if labels else 0, sampled=sampled)
 

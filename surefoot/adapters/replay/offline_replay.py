@@ -1,4 +1,4 @@
-"""Score logged requests offline with champion and candidate, for gates."""
+"""Score logged requests offline with champion and candidate, as evidence for a policy's gates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,11 @@ from surefoot.adapters.evidence.column_distances import (
     count_texts_among_numbers,
     unequal_row_shares,
 )
-from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS, count_excluded_records, gate_samples_rows
+from surefoot.adapters.evidence.excluded_counts import (
+    MAX_EXAMPLE_REQUESTS,
+    count_excluded_records,
+    gate_uses_row_sample,
+)
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import CategoryCodes, ScoredBatch, present_mask
@@ -26,7 +30,7 @@ from surefoot.adapters.replay.corners.rare_groups import merge_older_requests
 from surefoot.adapters.replay.labelled_scores import read_labelled_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.window_scoring import WindowScorer
-from surefoot.column_encryption import open_column_decryptor
+from surefoot.column_encryption import build_column_decryptor
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
@@ -42,7 +46,7 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
-from surefoot.core.policy.policy_types import GoldenGate, PairedGate, ShiftGate, narrow
+from surefoot.core.policy.policy_types import GoldenGate, PairedGate, ShiftGate, narrow_gate_type
 from surefoot.models.child_process_scorer import ChildProcessScorer
 from surefoot.models.model_process import RemoteModelError
 from surefoot.models.model_protocols import PredictorLost
@@ -50,9 +54,9 @@ from surefoot.models.model_protocols import PredictorLost
 MAX_COMPARED_INPUTS = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
 
-MAX_COMPARED_SHAPES = 200
+MAX_COMPARED_ANSWER_SHAPES = 200
 """Latest requests of a window whose answers are compared by their shape [count]."""
-UNREADABLE_REASON = "answers that are no probabilities, or labels that are neither 0 nor 1"
+UNREADABLE_ANSWERS_REASON = "answers that are no probabilities, or labels that are neither 0 nor 1"
 MAX_REFUSED_REQUESTS = 500
 """Requests without an answer that the other version is asked about [count]."""
 
@@ -108,7 +112,7 @@ class OfflineReplay:
         """Count what the evidence for a gate leaves out of the records of the window."""
         key = (question.model, question.since, question.until, question.max_rows)
         if self._window is not None and self._window[0] == key:
-            return self._window[1].count_excluded(question, examined=gate_samples_rows(self._log, question))
+            return self._window[1].count_excluded(question, examined=gate_uses_row_sample(self._log, question))
         return count_excluded_records(self._log, question)
 
     def close_window(self) -> None:
@@ -166,7 +170,7 @@ class OfflineReplay:
 
     def sum_losses(self, *questions: EvidenceRequest) -> list[PairedLossAccumulator]:
         """Add up what both versions make of the window, for the gates of some questions in one pass."""
-        gates = [narrow(question.gate, PairedGate) for question in questions]
+        gates = [narrow_gate_type(question.gate, PairedGate) for question in questions]
         made = [PairedLossAccumulator(gate, q.since, q.until) for gate, q in zip(gates, questions, strict=True)]
         window = self.window(questions[0])
         champion, candidate = self.score_window(questions[0], questions[0].champion, questions[0].candidate)
@@ -214,7 +218,7 @@ class OfflineReplay:
 
     def answer_shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers to the latest requests look like; live answers are taken as they were."""
-        served = self.latest_requests(question, MAX_COMPARED_SHAPES)
+        served = self.latest_requests(question, MAX_COMPARED_ANSWER_SHAPES)
         if not served:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
@@ -250,7 +254,7 @@ class OfflineReplay:
             given = found.get((str(index), 0))
             apart = _apart(given, expected)
             worst = max(worst, min(apart, 1e9))
-            if not apart <= narrow(question.gate, GoldenGate).tolerance:
+            if not apart <= narrow_gate_type(question.gate, GoldenGate).tolerance:
                 wrong.append({"row": rows[index], "expected": expected, "answered": given})
         return GoldenRows(len(rows), len(wrong), worst, tuple(wrong[:5]))
 
@@ -269,7 +273,7 @@ class OfflineReplay:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
         frames = [self._model(question, v).preprocessed(rows) for v in (question.champion, question.candidate)]
-        ignored = narrow(question.gate, ShiftGate).ignored
+        ignored = narrow_gate_type(question.gate, ShiftGate).ignored
         shifts = tuple(f for f in unequal_row_shares(*frames) if f.name not in ignored)
         raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
         return DistributionShift("the champion", shifts, same=True, blind=raw)
@@ -297,11 +301,11 @@ class OfflineReplay:
         good, fit = ~np.isnan(due.score + due.label), ~np.isnan(now.score)
         strange = [*due.request_ids(~good), *now.request_ids(~fit)]
         if strange and not good.any() and not fit.any():
-            return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {len(strange):,} can be read")
+            return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_ANSWERS_REASON}: none of {len(strange):,} can be read")
         given, told, waiting = due.score[good], due.label[good], now.score[fit]
         half = len(given) // 2
         past, checked = (score_bin_totals(given[part], told[part]) for part in (slice(half), slice(half, None)))
-        what = UNREADABLE_REASON if strange else ""
+        what = UNREADABLE_ANSWERS_REASON if strange else ""
         left = ExcludedRecords(odd=len(strange), requests=tuple(strange[:MAX_EXAMPLE_REQUESTS]), what=what)
         # A label before its time counts for nothing.
         return ScoreBins(past, checked, score_bin_totals(waiting, np.zeros(len(waiting))), left)
@@ -327,7 +331,7 @@ class OfflineReplay:
         if request not in self._refused:
             other = question.champion if by == question.candidate.number else question.candidate
             named, bare = (features, None) if isinstance(features, dict) else ({}, [features])
-            decryptor = open_column_decryptor(self._log.root, question.model)
+            decryptor = build_column_decryptor(self._log.root, question.model)
             named = named if decryptor is None else decryptor.decrypt_row(named)
             row = LoggedRequest((request, 0), 0.0, "", "", None, named, (), params, bare)
             try:  # a process starts at its first question, so a version that cannot be loaded says so there

@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.adapters.replay.answer_columns import make_answer_column, paired_answer_arrays
-from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON
+from surefoot.adapters.replay.offline_replay import MAX_COMPARED_ANSWER_SHAPES, UNREADABLE_ANSWERS_REASON
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.domain import Outcome
@@ -34,7 +34,7 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
-from surefoot.core.policy.policy_types import PairedGate, ShiftGate, narrow
+from surefoot.core.policy.policy_types import PairedGate, ShiftGate, narrow_gate_type
 from surefoot.core.stats.block_metrics import SCORE_BINS
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class RecordedAnswers:
 
     def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums by block and slice over every request that both versions were asked."""
-        gate = narrow(question.gate, PairedGate)
+        gate = narrow_gate_type(question.gate, PairedGate)
         # Nothing counts before its block is complete, so between two blocks the evidence is the same.
         whole = question.until
         if gate.block:
@@ -109,7 +109,7 @@ class RecordedAnswers:
         return self._known[key]
 
     def _sums(self, question: EvidenceRequest) -> PairedSums:
-        gate = narrow(question.gate, PairedGate)
+        gate = narrow_gate_type(question.gate, PairedGate)
         made = build_paired_loss_evidence(
             gate, question.since, question.until, self._batches(question, gate.maturity, gate.by, gate)
         )
@@ -154,7 +154,7 @@ class RecordedAnswers:
     def answer_shapes(self, _question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers look like according to the file, whenever they were given."""
         if self._shapes is None:
-            old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
+            old, new = self._records.first_answers(MAX_COMPARED_ANSWER_SHAPES)
             shapes = (describe_answer_shapes(old), describe_answer_shapes(new, old))
             self._shapes = AnswerShapes(*shapes, len(old), len(new))
         return self._shapes
@@ -170,7 +170,7 @@ class RecordedAnswers:
     def input_differences(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """Share of the requests on which the candidate's features differ from the champion's."""
         found = self._records.unequal_feature_shares(question.since, question.until)
-        ignored = narrow(question.gate, ShiftGate).ignored
+        ignored = narrow_gate_type(question.gate, ShiftGate).ignored
         features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
         return DistributionShift("the champion", features, same=True)
 
@@ -213,9 +213,9 @@ class RecordedAnswers:
                 made[index] += score_bin_totals(scores[chosen], np.where(old, truth, 0.0)[chosen])
             left = max(left - len(ripe), 0)
         if odd and not made.any():
-            return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {odd:,} can be read")
+            return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_ANSWERS_REASON}: none of {odd:,} can be read")
         past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
-        what = UNREADABLE_REASON if odd else ""
+        what = UNREADABLE_ANSWERS_REASON if odd else ""
         return ScoreBins(past, later, now, ExcludedRecords(odd=odd, requests=tuple(named), what=what))
 
     def _scored(self, question: EvidenceRequest) -> Iterator[tuple[ScoredBatch, Floats, Floats, NDArray[np.bool_]]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.excluded_counts import MAX_EXAMINED_ROWS, gate_waits_for_labels
+from surefoot.adapters.evidence.excluded_counts import MAX_EXAMINED_ROWS, gate_needs_labels
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.compacted_features import CompactedFeatures, open_compacted_features
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
@@ -28,7 +28,7 @@ from surefoot.adapters.predictions.prediction_log import (
     register_sql_functions,
 )
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, copy_window
-from surefoot.column_encryption import ColumnDecryptor, open_column_decryptor
+from surefoot.column_encryption import ColumnDecryptor, build_column_decryptor
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
@@ -140,7 +140,7 @@ class ReplayWindow:
         Raises:
             EvidenceUnavailable: The log cannot be read, or there is no room for the copy.
         """
-        self._decryptor = decryptor or open_column_decryptor(log.root, model)
+        self._decryptor = decryptor or build_column_decryptor(log.root, model)
         self._range = (since, until)
         self._counted: dict[str, list[int]] = {}
         self._joined = 0
@@ -178,7 +178,7 @@ class ReplayWindow:
         )
         sampled = self.sampled + (max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0)
         made = ExcludedRecords(records, refused, repeated=records - rows, unkept=unkept, sampled=sampled)
-        if not gate_waits_for_labels(question):
+        if not gate_needs_labels(question):
             return made
         early, future = self._counts(
             f"""

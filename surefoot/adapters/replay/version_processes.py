@@ -1,4 +1,4 @@
-"""Start model versions in separate processes that score logged requests."""
+"""Start separate processes, forked by a forkserver, in which model versions score logged requests."""
 
 import re
 import sys
@@ -18,9 +18,9 @@ from surefoot.models.child_process_scorer import ChildProcessScorer
 from surefoot.models.environments.version_environments import VersionEnvironments
 from surefoot.models.forking.forkserver_program import ForkserverProgram
 from surefoot.models.model_process import (
-    ForksProcesses,
     ModelProcess,
     ProcessDied,
+    ProcessForker,
     StartProcess,
     fork_process,
     spawn_process,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # for each processor, take ten times as long.
 _PROGRAM = (sys.executable, "-m", "surefoot.adapters.mlflow.model_forkserver")
 _program = ForkserverProgram(_PROGRAM, OMP_NUM_THREADS="1")
-_forkservers: list[ForksProcesses] = [_program]
+_forkservers: list[ProcessForker] = [_program]
 """The last one forks all versions of this process: MLflow is imported once for them, which takes seconds."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -167,7 +167,7 @@ def fresh_forkserver() -> Iterator[None]:
         program.close()
 
 
-def use_forkserver(forkserver: ForksProcesses) -> None:
+def use_forkserver(forkserver: ProcessForker) -> None:
     """Have versions forked by a forkserver that this process has already, in place of one that it starts."""
     _forkservers.append(forkserver)
 

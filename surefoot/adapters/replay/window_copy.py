@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN
+from surefoot.adapters.predictions.feature_columns import FEATURE_PRESENT_COLUMN
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import parse_logged_json
 
@@ -47,7 +47,7 @@ def copy_window(
     source, number, typed = "log", "row_number() OVER () - 1", "false"
     if part is not None:
         source = f"read_parquet({quote_sql_string(str(part))}, file_row_number = true)"
-        number, typed = "file_row_number", f"{PRESENT_COLUMN} IS NOT NULL"
+        number, typed = "file_row_number", f"{FEATURE_PRESENT_COLUMN} IS NOT NULL"
     features = "features" if part is None else "NULL::JSON AS features"
     db.execute(
         f"""
@@ -101,7 +101,7 @@ def _copy_untyped_features(db: duckdb.DuckDBPyConnection, source: str) -> None:
         db.execute(
             f"""
             UPDATE replay.requests SET features = p.features
-            FROM (SELECT file_row_number, features FROM {source} WHERE {PRESENT_COLUMN} IS NULL) p
+            FROM (SELECT file_row_number, features FROM {source} WHERE {FEATURE_PRESENT_COLUMN} IS NULL) p
             WHERE n = p.file_row_number
             """  # noqa: S608 - constants and our own file
         )

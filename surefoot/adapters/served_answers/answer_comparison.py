@@ -13,7 +13,7 @@ import duckdb
 from surefoot.adapters.predictions.log_files import quote_sql_string, sql_path_list
 from surefoot.adapters.predictions.recorded.column_sql import quote_column
 from surefoot.adapters.served_answers.corrected_answers import COULD_NOT_ANSWER_REASON, CorrectedAnswers
-from surefoot.adapters.served_answers.exposed_requests import GROUP_PREFIX, MEMORY_LIMIT
+from surefoot.adapters.served_answers.exposed_requests import GROUP_COLUMN_PREFIX, MEMORY_LIMIT
 from surefoot.core.errors import EvidenceUnavailable
 
 _SAME_WITHIN = 1e-6
@@ -117,7 +117,7 @@ def _exposure_columns(groups: Sequence[str]) -> tuple[str, ...]:
         "good_answer",
         "changed",
         "unknown",
-        *(GROUP_PREFIX + c for c in groups),
+        *(GROUP_COLUMN_PREFIX + c for c in groups),
     )
 
 
@@ -173,7 +173,7 @@ def _counts(db: duckdb.DuckDBPyConnection, column: str, which: str) -> dict[str,
 
 def _group_counts(db: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
     """Rows by value of one column; rare values are counted together."""
-    name = quote_column(GROUP_PREFIX + column)
+    name = quote_column(GROUP_COLUMN_PREFIX + column)
     sql = f"SELECT coalesce({name}, '{_UNKNOWN_GROUP}'), count(*) FROM joined GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 - quoted
     found = db.execute(sql).fetchall()
     made = {f"{column}={value}": int(count) for value, count in found[:_MAX_GROUPS]}

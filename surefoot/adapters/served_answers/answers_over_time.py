@@ -1,4 +1,4 @@
-"""Count each version's answers in each interval of a time window."""
+"""Count versions' answers and failures in a time window, and measure a bad version's impact."""
 
 import math
 from collections.abc import Collection
@@ -9,12 +9,12 @@ import duckdb
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.recorded.column_sql import quote_column
-from surefoot.adapters.served_answers.exposed_requests import GROUP_PREFIX, MEMORY_LIMIT
+from surefoot.adapters.served_answers.exposed_requests import GROUP_COLUMN_PREFIX, MEMORY_LIMIT
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.incidents.incident_report import Impact, VersionTraffic
 from surefoot.core.incidents.timeline import AnsweredPeriod
 
-INTERVALS = 60
+_INTERVALS = 60
 """Intervals into which the time around an incident is cut [count]."""
 _MOST_GROUPS = 20
 """Groups of one column that a report names, those with most answers first [count]."""
@@ -35,7 +35,7 @@ def count_traffic(
     Raises:
         EvidenceUnavailable: The prediction log cannot be read.
     """
-    size = max((until - since) / INTERVALS, 1.0)
+    size = max((until - since) / _INTERVALS, 1.0)
     rows = log.query_rows(
         model,
         """SELECT CAST(floor(("at" - $1) / $3) AS BIGINT) AS interval, version, count(*),
@@ -104,7 +104,7 @@ def measure_impact(exposed: Path, onset: float, failed: int) -> Impact:
             names = [str(row[0]) for row in _rows(db, "SELECT column_name FROM (DESCRIBE listed)")]
             groups: dict[str, int] = {}
             for name in names:
-                if name.startswith(GROUP_PREFIX):
+                if name.startswith(GROUP_COLUMN_PREFIX):
                     groups |= _groups(db, name)
     except duckdb.Error as error:
         raise EvidenceUnavailable(f"the list of exposed requests {exposed} cannot be read: {error}") from error
@@ -129,7 +129,7 @@ _BY_PHASE = "SELECT phase, count(*) FROM listed GROUP BY phase ORDER BY 2 DESC, 
 
 def _groups(db: duckdb.DuckDBPyConnection, name: str) -> dict[str, int]:
     """Answers by value of one column, those with most answers first."""
-    column, label = quote_column(name), name.removeprefix(GROUP_PREFIX)
+    column, label = quote_column(name), name.removeprefix(GROUP_COLUMN_PREFIX)
     sql = f"""SELECT {column}, count(*) FROM listed WHERE {column} IS NOT NULL
               GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_GROUPS}"""  # noqa: S608 - the name is quoted
     return {f"{label}={value}": int(str(rows)) for value, rows in _rows(db, sql)}

@@ -1,4 +1,4 @@
-"""Compute corrected answers to the requests that a bad version has answered."""
+"""Compute what a good version would have answered to the requests that a bad version answered."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from surefoot.adapters.feature_tables.compacted_features import numbers_as_json
+from surefoot.adapters.feature_tables.compacted_features import encode_numbers_as_json
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES, WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values
@@ -34,7 +34,7 @@ _GIVEN_UP = "the good version was given up: it failed too often"
 _COULD_NOT_LOAD = "the good version could not be loaded"
 _HIDDEN_COLUMN = "the log hashes or drops a column that the good version reads"
 _INCOMPLETE = "other rows of its request are not in the log, and the good version does not answer each row by itself"
-ANSWER_SCHEMA = pa.schema([("ask", pa.string()), ("row", pa.int32()), ("good_answer", pa.string())])
+_ANSWER_SCHEMA = pa.schema([("ask", pa.string()), ("row", pa.int32()), ("good_answer", pa.string())])
 """Answers of good versions as JSON, by the name that a request has among the exposed ones."""
 _PATIENCE = 10
 """So many times the share of failures that ends a replay ends the asking here."""
@@ -45,7 +45,7 @@ class CorrectedAnswers:
     """Files of the corrected answers, and of the reasons where there is none.
 
     Attributes:
-        answers: Parquet files in the form of ANSWER_SCHEMA.
+        answers: Parquet files in the form of _ANSWER_SCHEMA.
         reasons: Parquet file of `n` and `why` for each row without an answer for a reason that was known beforehand.
         problems: What kept a version from answering, by its number.
     """
@@ -245,10 +245,10 @@ def _score(root: Path, model: str, version: Version, scorer: ProcessScorer, who:
             scoring.prepare_batch(batch)
             scoring.score_batch(batch)
         scoring.check_answers()
-        with pyarrow.parquet.ParquetWriter(made, ANSWER_SCHEMA, compression="zstd") as writer:
+        with pyarrow.parquet.ParquetWriter(made, _ANSWER_SCHEMA, compression="zstd") as writer:
             for batch, column in zip(window.batches(), scoring.answer_columns(), strict=True):
                 keys = batch.table.select(["request", "row"]).rename_columns(["ask", "row"])
-                writer.write_table(keys.append_column("good_answer", _answer_texts(column)).cast(ANSWER_SCHEMA))
+                writer.write_table(keys.append_column("good_answer", _answer_texts(column)).cast(_ANSWER_SCHEMA))
     finally:
         window.close()
     return scoring.tally.abandoned
@@ -257,10 +257,10 @@ def _score(root: Path, model: str, version: Version, scorer: ProcessScorer, who:
 def _answer_texts(column: pa.Array) -> pa.Array:
     """Give each answer as JSON text, null where there is none."""
     if pa.types.is_floating(column.type):
-        return numbers_as_json(column)
+        return encode_numbers_as_json(column)
     if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
         return column.cast(pa.string())
     if pa.types.is_fixed_size_list(column.type) and pa.types.is_floating(column.type.value_type):
-        cells = [numbers_as_json(pc.list_element(column, place)) for place in range(column.type.list_size)]
+        cells = [encode_numbers_as_json(pc.list_element(column, place)) for place in range(column.type.list_size)]
         return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*cells, ","), "]", "")
     return pa.array([None if a is None else orjson.dumps(a).decode() for a in answer_values(column)], type=pa.string())

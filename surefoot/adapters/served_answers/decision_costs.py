@@ -9,7 +9,7 @@ import pyarrow as pa
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.served_answers.served_answer_counts import pair_answers_with_labels, without_slices_and_blocks
+from surefoot.adapters.served_answers.served_answer_counts import pair_answers_with_labels, remove_slices_and_blocks
 from surefoot.core.incidents.incident_report import DecisionCosts
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.policy.policy_types import CostGate, Policy
@@ -52,7 +52,7 @@ def measure_decision_costs(
     Raises:
         EvidenceUnavailable: The log or the list cannot be read.
     """
-    whole = without_slices_and_blocks(gate)
+    whole = remove_slices_and_blocks(gate)
 
     def add_up(db: duckdb.DuckDBPyConnection) -> PairedLossAccumulator:
         found = PairedLossAccumulator(whole, -np.inf, np.inf)

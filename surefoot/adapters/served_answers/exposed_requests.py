@@ -1,4 +1,4 @@
-"""Write a table of the answers that callers got from a bad version."""
+"""Write a table of exposed requests, those that a bad version answered, with the good version for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from surefoot.core.served_versions.exposure_periods import ExposurePeriod, Servi
 
 MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through temporary files."""
-GROUP_PREFIX = "group."
+GROUP_COLUMN_PREFIX = "group."
 """Begins the names of the columns that hold the groups of a request."""
 NOT_ASKED_REASON = "not asked"
 """Why a row has no answer of the good version: no version was asked."""
@@ -119,7 +119,7 @@ def _write(db: duckdb.DuckDBPyConnection, question: ExposureQuery, folder: Path,
     for i, _ in enumerate(question.groups):
         _map_values(db, listed, i)
     named = "".join(
-        f", {_group_sql(question, i)} AS {quote_column(GROUP_PREFIX + c)}" for i, c in enumerate(question.groups)
+        f", {_group_sql(question, i)} AS {quote_column(GROUP_COLUMN_PREFIX + c)}" for i, c in enumerate(question.groups)
     )
     joins = "".join(
         f" LEFT JOIN values_{i} v{i} ON r.{_raw_name(i)} = v{i}.value" for i, _ in enumerate(question.groups)

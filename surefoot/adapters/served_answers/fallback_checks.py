@@ -7,13 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from surefoot.adapters.config.fallback_table import read_fallback
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_fallback import read_fallback_answer
+from surefoot.adapters.config.policy_folder import read_model_policy
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
-from surefoot.core.answers.fallback_check import check_fallback_answers, check_version_answers
+from surefoot.core.answers.fallback_check import check_fallback_answers, check_fallback_version_answers
 from surefoot.core.domain import Version
 from surefoot.core.errors import EvidenceUnavailable, FallbackInvalid, Rejected, SurefootError
-from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference
+from surefoot.core.fallback import PYFUNC_FALLBACK_KIND, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.policy.policy_types import Policy
 from surefoot.models.model_process import ProcessDied, RemoteModelError
@@ -75,7 +75,7 @@ def run_fallback_check(sources: FallbackCheckSources, model: str, champion: str,
         RegistryUnavailable: The fallback is a version, and the registry does not answer: later it may.
     """
     try:
-        _, policy = read_policy_of(sources.project / "configs", model)
+        _, policy = read_model_policy(sources.project / "configs", model)
     except Rejected:
         return None
     if policy.fallback is None or policy.fallback.refuse:
@@ -89,7 +89,7 @@ def _try_answers(sources: FallbackCheckSources, policy: Policy, champion: str, n
     """Ask a constant or a table."""
     model, kind = policy.model, "constant" if policy.fallback is None else policy.fallback.kind
     try:
-        fallback = read_fallback(sources.project, policy)
+        fallback = read_fallback_answer(sources.project, policy)
     except FallbackInvalid as error:
         return FallbackDrilled(kind, "", 0, str(error))
     if fallback is None:
@@ -124,11 +124,11 @@ def _try_version(
         try:
             found = _recent(sources, model, now)
         except EvidenceUnavailable as error:
-            return FallbackDrilled(PYFUNC_FALLBACK, version.digest, 0, _unread(error), source, version)
+            return FallbackDrilled(PYFUNC_FALLBACK_KIND, version.digest, 0, _unread(error), source, version)
         began = sources.timer()
         answers, errors = _ask(scorer, found, lambda: sources.timer() - began > _MAX_SECONDS)
         took = sources.timer() - began
-        return check_version_answers(source, version, answers, errors, _served(found, champion), took)
+        return check_fallback_version_answers(source, version, answers, errors, _served(found, champion), took)
     finally:
         scorer.close()
 
@@ -178,7 +178,7 @@ def _served(found: Sequence[LoggedRequest], champion: str) -> list[object]:
 
 def _unusable(source: FallbackReference, error: Exception) -> FallbackDrilled:
     """The result for a version that cannot be loaded."""
-    return FallbackDrilled(PYFUNC_FALLBACK, "", 0, f"{source.uri} cannot be loaded: {_line(error)}", source)
+    return FallbackDrilled(PYFUNC_FALLBACK_KIND, "", 0, f"{source.uri} cannot be loaded: {_line(error)}", source)
 
 
 def _unread(error: EvidenceUnavailable) -> str:

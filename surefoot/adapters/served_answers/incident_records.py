@@ -16,7 +16,7 @@ from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm, Version
 from surefoot.core.errors import EvidenceUnavailable, NotFound, Rejected
 
-MAX_CASE_ROWS = 100_000
+_MAX_CASE_ROWS = 100_000
 """Most request rows of a case [count]; of more a share of the units is taken."""
 _PATIENCE = 1000
 """A version that fails many requests is asked all of them nevertheless: each answer is wanted [factor]."""
@@ -120,7 +120,7 @@ def _read_rows(log: PredictionLog, model: str, since: float, until: float) -> tu
     """Request rows of a period, oldest first; of more than may be recorded those of a share of the units."""
     which = """"at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL) AND features IS NOT NULL"""
     ((count,),) = log.query_rows(model, f"SELECT count(*) FROM log WHERE {which}", (since, until))  # noqa: S608 - constant
-    one_of = -(-int(str(count)) // MAX_CASE_ROWS) or 1
+    one_of = -(-int(str(count)) // _MAX_CASE_ROWS) or 1
     found = log.query_rows(
         model,
         f"""

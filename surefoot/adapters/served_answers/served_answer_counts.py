@@ -1,4 +1,4 @@
-"""Join logged answers with their labels, and count both by version."""
+"""Count each version's logged answers and their labels, and pair both to compute a gate's loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class CountWindow:
     now: float
 
 
-def primary_loss_gate(policy: Policy | None) -> PairedGate | None:
+def find_primary_loss_gate(policy: Policy | None) -> PairedGate | None:
     """The first gate of a policy that measures a loss, whose metric scores versions; None without one."""
     gates = policy.gates.values() if policy else ()
     return next((gate for gate in gates if isinstance(gate, PairedGate) and gate.metric in LOSS_METRICS), None)
@@ -100,7 +100,7 @@ def _count_labels(
     db: duckdb.DuckDBPyConnection, number: str, requests: int, window: CountWindow, gate: PairedGate | None
 ) -> VersionCounts:
     """Labels of one version's answers, and the mean loss of these answers."""
-    whole = None if gate is None else without_slices_and_blocks(gate)
+    whole = None if gate is None else remove_slices_and_blocks(gate)
     sums = None if whole is None else PairedLossAccumulator(whole, -np.inf, np.inf)
     labels = 0
     for answer, label in _labelled_answers(db, number, window, 0.0 if gate is None else gate.maturity):
@@ -131,7 +131,7 @@ def _labelled_answers(
         yield batch.column("answer").cast(pa.string()), batch.column("label").cast(pa.string())
 
 
-def without_slices_and_blocks(gate: PairedGate) -> PairedGate:
+def remove_slices_and_blocks(gate: PairedGate) -> PairedGate:
     """The same gate with one block for all requests, and no slices: what it measures is one figure then."""
     return gate.model_copy(update={"by": (), "protected": (), "block": _ONE_BLOCK_S})
 

@@ -4,15 +4,15 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from surefoot.adapters.mlflow.artifacts import ADDED_BY_DOWNLOAD, artifact_files
-from surefoot.adapters.signing.signature_statement import SignatureStatement, one_line, read_statement
-from surefoot.adapters.signing.signing_keys import MISSING_LIBRARY, SigningKey, has_signing_library
+from surefoot.adapters.mlflow.artifacts import FILE_ADDED_BY_DOWNLOAD, list_artifact_files
+from surefoot.adapters.signing.signature_statement import SignatureStatement, read_statement, shorten_to_one_line
+from surefoot.adapters.signing.signing_keys import MISSING_SIGNING_LIBRARY_MESSAGE, SigningKey, has_signing_library
 from surefoot.core.errors import Unavailable
 from surefoot.core.policy.governance.artifact_trust import SignatureCheck
 
-SIGNATURE_FILE = "model.sig"
+_SIGNATURE_FILE = "model.sig"
 """File beside `MLmodel` that holds the signature of all other files; the name that model-signing gives it."""
-_NOT_SIGNED = frozenset({SIGNATURE_FILE, ADDED_BY_DOWNLOAD})
+_NOT_SIGNED = frozenset({_SIGNATURE_FILE, FILE_ADDED_BY_DOWNLOAD})
 """Files at the top of an artifact that no signature covers."""
 _SHOWN_FILES = 3
 _HOW = "'python -m model_signing sign key' makes one (docs/how-to/signatures.md)"
@@ -29,15 +29,15 @@ def check_signature(folder: Path, keys: Sequence[SigningKey]) -> SignatureCheck:
         ArtifactTampered: It holds a symbolic link or something else that is not a regular file.
         Unavailable: The library is not installed.
     """
-    files = dict(artifact_files(folder))
-    if SIGNATURE_FILE not in files:
-        return SignatureCheck(problem=f"it is not signed: there is no {SIGNATURE_FILE} beside its MLmodel; {_HOW}")
+    files = dict(list_artifact_files(folder))
+    if _SIGNATURE_FILE not in files:
+        return SignatureCheck(problem=f"it is not signed: there is no {_SIGNATURE_FILE} beside its MLmodel; {_HOW}")
     if not has_signing_library():
-        raise Unavailable(MISSING_LIBRARY)
+        raise Unavailable(MISSING_SIGNING_LIBRARY_MESSAGE)
     try:
-        statement = read_statement(files[SIGNATURE_FILE])
+        statement = read_statement(files[_SIGNATURE_FILE])
     except ValueError as error:
-        problem = f"its {SIGNATURE_FILE} is no signature of OpenSSF model signing: {error}; {_HOW}"
+        problem = f"its {_SIGNATURE_FILE} is no signature of OpenSSF model signing: {error}; {_HOW}"
         return SignatureCheck(problem=problem)
     fitting = [key for key in keys if statement.may_be_by(key.digest, is_certificate=key.is_certificate)]
     said = ""
@@ -73,9 +73,9 @@ def _verify(folder: Path, key: SigningKey) -> None:
     else:
         config.use_elliptic_key_verifier(public_key=key.path)
     try:
-        config.verify(folder, folder / SIGNATURE_FILE)
+        config.verify(folder, folder / _SIGNATURE_FILE)
     except Exception as error:  # a forged file leads the library to errors of any kind
-        raise ValueError(one_line(str(error)) or type(error).__name__) from error
+        raise ValueError(shorten_to_one_line(str(error)) or type(error).__name__) from error
 
 
 def _problem(
@@ -97,20 +97,18 @@ def _problem(
     ]
     extra = sorted(present.keys() - statement.digests.keys())
     missing = sorted(statement.digests.keys() - present.keys())
-    if missing == [ADDED_BY_DOWNLOAD]:
-        return (
-            f"{ADDED_BY_DOWNLOAD} was signed, a file that MLflow adds to a download: sign without it (--ignore-paths)"
-        )
+    if missing == [FILE_ADDED_BY_DOWNLOAD]:
+        return f"{FILE_ADDED_BY_DOWNLOAD} was signed, a file that MLflow adds to a download: sign without it (--ignore-paths)"
     found = {"changed": changed, "not signed": extra, "missing": missing}
     problems = [f"{what}: {_named(names)}" for what, names in found.items() if names]
     if problems:
         return f"its files are not those that were signed: {'; '.join(problems)}"
-    return f"the signature in its {SIGNATURE_FILE} is not by {taken}, or was changed: {said}"
+    return f"the signature in its {_SIGNATURE_FILE} is not by {taken}, or was changed: {said}"
 
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN_FILES} more" if len(names) > _SHOWN_FILES else ""
-    return one_line(", ".join(names[:_SHOWN_FILES])) + more
+    return shorten_to_one_line(", ".join(names[:_SHOWN_FILES])) + more
 
 
 def _digest(path: Path) -> str:

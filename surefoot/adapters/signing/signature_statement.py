@@ -1,4 +1,4 @@
-"""Read what a signature file says of its signer and the signed files."""
+"""Read the signer and the signed files that a signature file names, without verifying them."""
 
 import base64
 import json
@@ -65,7 +65,7 @@ def read_statement(path: Path) -> SignatureStatement:
     except KeyError as error:
         raise ValueError(f"it has no {error}") from error
     except (ValueError, TypeError, IndexError, RecursionError) as error:
-        raise ValueError(one_line(str(error))) from error
+        raise ValueError(shorten_to_one_line(str(error))) from error
     if kind != _PREDICATE or method != _METHOD:
         raise ValueError("it lists files in another way than the command line of model-signing 1")
     return SignatureStatement(hint, subject, digests)
@@ -75,13 +75,13 @@ def _signer(material: Mapping[str, Any]) -> tuple[str, str]:
     if "x509CertificateChain" in material:
         first = material["x509CertificateChain"]["certificates"][0]["rawBytes"]
         certificate = x509.load_der_x509_certificate(base64.b64decode(first))
-        return "", one_line(certificate.subject.rfc4514_string()) or "no name"
+        return "", shorten_to_one_line(certificate.subject.rfc4514_string()) or "no name"
     hint = material["publicKey"]["hint"]
     if not isinstance(hint, str) or not hint:
         raise ValueError("it does not say which key has signed: sign again with model-signing 1.1 or later")
-    return one_line(hint), ""
+    return shorten_to_one_line(hint), ""
 
 
-def one_line(text: str) -> str:
+def shorten_to_one_line(text: str) -> str:
     """A text of another hand as one line of bounded length."""
     return "".join(filter(str.isprintable, " ".join(text.split())))[:_LONGEST_TEXT]

@@ -1,4 +1,4 @@
-"""Read the public keys and certificates that a policy accepts signatures of."""
+"""Read and check the public keys and certificates whose signatures a policy accepts."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from surefoot.adapters.config.policy_file import find_line
-from surefoot.adapters.config.policy_folder import configs_folder_of
+from surefoot.adapters.config.policy_folder import find_configs_folder
 from surefoot.core.errors import Rejected
 from surefoot.core.policy.policy_types import Policy
 
-MISSING_LIBRARY = "signatures of models cannot be checked here (artifacts.signed_by): pip install 'surefoot[signing]'"
+MISSING_SIGNING_LIBRARY_MESSAGE = (
+    "signatures of models cannot be checked here (artifacts.signed_by): pip install 'surefoot[signing]'"
+)
 """What is missing on this host, and how to install it."""
 _CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 """Curves of the keys that OpenSSF model signing knows: P-256, P-384 and P-521."""
@@ -49,9 +51,13 @@ def has_signing_library() -> bool:
     return find_spec("model_signing") is not None and find_spec("OpenSSL") is not None
 
 
-def signing_notes(policy: Policy) -> list[str]:
+def missing_signing_library_notes(policy: Policy) -> list[str]:
     """What this host lacks for the signatures that a policy demands."""
-    return [MISSING_LIBRARY] if policy.artifacts.signed_by is not None and not has_signing_library() else []
+    return (
+        [MISSING_SIGNING_LIBRARY_MESSAGE]
+        if policy.artifacts.signed_by is not None and not has_signing_library()
+        else []
+    )
 
 
 def read_signing_keys(file: Path, names: Sequence[str]) -> tuple[SigningKey, ...]:
@@ -86,7 +92,7 @@ def _problems(file: Path, policy: Policy) -> Iterator[tuple[int, str]]:
 
 
 def _read_key(policy: Path, name: str) -> SigningKey:
-    path, configs = policy.parent / name, configs_folder_of(policy)
+    path, configs = policy.parent / name, find_configs_folder(policy)
     if not path.resolve().is_relative_to(configs):
         raise Rejected(f"{name} is outside of {configs}: keep keys there, where they are reviewed with the policies")
     try:

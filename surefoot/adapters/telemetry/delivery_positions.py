@@ -1,4 +1,4 @@
-"""Store how far each receiver of lineage events or spans has come."""
+"""Store the last journal entry delivered to each receiver of lineage events or spans, and its state."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -7,9 +7,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction
+from surefoot.adapters.journal.database import build_database_engine, create_tables, open_transaction
 from surefoot.core.journal.chain import Entry
-from surefoot.core.notify.delivery_schedule import pause_before_retry
+from surefoot.core.notify.delivery_schedule import compute_retry_delay
 
 TELEMETRY_TABLES: Final = sa.MetaData()
 _POSITIONS: Final = sa.Table(
@@ -69,7 +69,7 @@ class DeliveryPositions:
         Args:
             url: The database of the journal.
         """
-        self._engine = open_engine(url)
+        self._engine = build_database_engine(url)
         self._ready = False
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class DeliveryPositions:
         before = self.state(receiver)
         attempts = before.attempts + 1
         since = now if before.failing_since is None else before.failing_since
-        due = now + pause_before_retry(attempts)
+        due = now + compute_retry_delay(attempts)
         self._save(receiver, ReceiverState(problem, since, attempts, due, before.refused, before.refusal))
 
     def record_delivery(self, receiver: str, refusals: list[str]) -> None:

@@ -10,7 +10,7 @@ import httpx
 from surefoot.core.errors import Unavailable
 from surefoot.telemetry.receiver_http import post_body
 
-API_KEY = "OPENLINEAGE_API_KEY"
+_API_KEY_VARIABLE = "OPENLINEAGE_API_KEY"
 """OpenLineage's variable for the key of the receiver."""
 FILE_SCHEME = "file:"
 
@@ -25,7 +25,7 @@ class HttpLineageSender:
             url: Where events are posted to, such as http://marquez:5000/api/v1/lineage.
             environment: Environment variables; those of this process without it.
         """
-        key = (os.environ if environment is None else environment).get(API_KEY, "")
+        key = (os.environ if environment is None else environment).get(_API_KEY_VARIABLE, "")
         self._url = url
         self._client = httpx.Client(headers={"authorization": f"Bearer {key}"} if key else {})
 

@@ -1,4 +1,4 @@
-"""Control traffic by alias `champion` alone, without a router in between.
+"""Control a model's traffic only by its registry alias `champion`, without a router in between.
 
 No router is in between, so all traffic moves at once. The split that was asked for stands beside the alias, in a tag of
 the registered model: its generation refuses an older change, and what the alias says is held against it.
@@ -11,7 +11,7 @@ from surefoot.adapters.traffic.split_text import decode_split_text, encode_split
 from surefoot.core.domain import Split, Version
 from surefoot.core.errors import AliasDrift, Rejected, RouteSuperseded
 
-SPLIT_TAG = "surefoot.split"
+_SPLIT_TAG = "surefoot.split"
 """Tag of the registered model that holds the split, as base64 of its JSON."""
 _ALIAS = "champion"
 _ALL = 100.0
@@ -50,7 +50,7 @@ class AliasTraffic:
             RegistryUnavailable: MLflow does not answer.
             Rejected: MLflow does not let us look.
         """
-        number, tag = self._registry.alias_and_tag(model, _ALIAS, SPLIT_TAG)
+        number, tag = self._registry.alias_and_tag(model, _ALIAS, _SPLIT_TAG)
         split = decode_split_text(tag)
         if split is None or number == _serving(split).number:
             return split
@@ -72,7 +72,7 @@ class AliasTraffic:
         """
         if 0.0 < split.weight < _ALL or split.mirror:
             raise Rejected(f"alias champion of {model} moves all traffic at once: it cannot share or mirror it")
-        number, tag = self._registry.alias_and_tag(model, _ALIAS, SPLIT_TAG)
+        number, tag = self._registry.alias_and_tag(model, _ALIAS, _SPLIT_TAG)
         before, wanted = decode_split_text(tag), _serving(split).number
         if before is None and number not in {None, wanted}:
             raise AliasDrift(
@@ -86,7 +86,7 @@ class AliasTraffic:
             )
         # The generation first: a writer that is late finds it before the alias is moved.
         if before != split:
-            self._registry.set_model_tag(model, SPLIT_TAG, encode_split_text(split))
+            self._registry.set_model_tag(model, _SPLIT_TAG, encode_split_text(split))
         self._registry.set_alias(model, _ALIAS, wanted)
         live = self.live(model)
         if live is not None and live.generation > split.generation:

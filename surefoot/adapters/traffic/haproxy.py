@@ -16,9 +16,9 @@ from surefoot.adapters.traffic.haproxy_runtime import HaproxyRuntime, ServerStat
 from surefoot.adapters.traffic.split_text import decode_split_text, encode_split_text
 from surefoot.core.domain import Split, Version
 from surefoot.core.errors import GatewayUnavailable, OutcomeUnknown, Rejected, RouteSuperseded, VersionUnavailable
-from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName, whole_weights
+from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName, whole_number_weights
 
-MAP_FILE = "surefoot.map"
+SPLIT_MAP_FILE = "surefoot.map"
 """Name of the file of the map, in whatever folder; the configuration must use the map somewhere."""
 _LOCK_WAIT_S = 2.0
 """How long another process of this host may hold the lock [s]; a rollback does not wait longer for one that hangs."""
@@ -100,7 +100,7 @@ class HaproxyTraffic:
         if split.mirror or split.units:
             raise Rejected("HAProxy mirrors no requests, and assigns no unit by its name")
         largest = ENGINES[EngineName.HAPROXY].largest_weight
-        weights = whole_weights(split.weight, largest)
+        weights = whole_number_weights(split.weight, largest)
         if weights is None:
             raise Rejected(
                 f"HAProxy has whole numbers up to {largest} as weights, and none of them give {split.weight:g} percent"
@@ -132,7 +132,7 @@ class HaproxyTraffic:
 
     def _apply(self, process: HaproxyRuntime, model: str, split: Split, wanted: dict[str, int]) -> None:
         """Note the split, then set weights: those that grow first, so that some server always takes requests."""
-        map_, servers = process.find_map(MAP_FILE), process.servers(self._backend)
+        map_, servers = process.find_map(SPLIT_MAP_FILE), process.servers(self._backend)
         verb = "add" if process.map_entry(map_, model) is None else "set"
         changes = [
             (name, wanted.get(name, 0)) for name, state in servers.items() if state.weight != wanted.get(name, 0)
@@ -154,7 +154,7 @@ class HaproxyTraffic:
         return _read_weights(split, servers, self._server)
 
     def _known(self, process: HaproxyRuntime, model: str) -> Split | None:
-        return decode_split_text(process.map_entry(process.find_map(MAP_FILE), model))
+        return decode_split_text(process.map_entry(process.find_map(SPLIT_MAP_FILE), model))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

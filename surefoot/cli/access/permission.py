@@ -1,4 +1,4 @@
-"""Check that the account which runs a command has the role that the command needs."""
+"""Check that the actor who runs a command has the role it needs, and open the installation's ports for it."""
 
 from contextlib import AbstractContextManager
 
@@ -10,7 +10,7 @@ from surefoot.rollout import Ports
 from surefoot.settings import Settings, read_settings
 
 
-def allowed_actor(config: Settings, action: Action, model: str) -> str:
+def require_allowed_actor(config: Settings, action: Action, model: str) -> str:
     """Name of the account that runs the command, as the journal records it, once it may do this.
 
     Raises:
@@ -30,4 +30,4 @@ def open_allowed_ports(action: Action, model: str) -> AbstractContextManager[Por
         PolicyInvalid: The file of roles is broken.
     """
     config = read_settings()
-    return wiring.open_ports(config, allowed_actor(config, action, model), REGISTRY_TIMEOUT_S)
+    return wiring.open_ports(config, require_allowed_actor(config, action, model), REGISTRY_TIMEOUT_S)

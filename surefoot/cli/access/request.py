@@ -1,4 +1,4 @@
-"""Define the `request` commands, which sign who asks for a flow run in Prefect."""
+"""Define the `request` commands, which print signed requests to promote or roll back through Prefect."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from surefoot import wiring
-from surefoot.adapters.approvals.ssh_keygen import default_key, sign_statement
+from surefoot.adapters.approvals.ssh_keygen import find_default_key, sign_statement
 from surefoot.cli.printing.console import console
 from surefoot.cli.read_only import ModelArgument
-from surefoot.core.access.run_requests import REQUEST_NAMESPACE, RunOrder
+from surefoot.core.access.run_requests import REQUEST_SIGNATURE_NAMESPACE, RunOrder
 from surefoot.core.errors import Rejected
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.scalars import parse_duration
@@ -73,23 +73,23 @@ def _sign(order: RunOrder, key: Path | None, expires: str, write: Path | None) -
         life = parse_duration(expires)
     except ValueError as error:
         raise Rejected(f"--expires {expires[:40]}: a time such as 30m or 1h") from error
-    request = wiring.signed_request(order, read_settings(), life)
+    request = wiring.build_request_to_sign(order, read_settings(), life)
     if write is not None:
         try:
             write.write_bytes(request.signed_bytes)
         except OSError as error:
             raise Rejected(f"{write} cannot be written: {error.strerror}") from error
         console.print(
-            f"sign it with: ssh-keygen -Y sign -n {REQUEST_NAMESPACE} -f KEY {write}\nthen paste what this prints:"
+            f"sign it with: ssh-keygen -Y sign -n {REQUEST_SIGNATURE_NAMESPACE} -f KEY {write}\nthen paste what this prints:"
             f" (cat {write}; echo; cat {write}.sig)",
             markup=False,
             soft_wrap=True,
         )
         return
-    chosen = key or default_key()
+    chosen = key or find_default_key()
     if chosen is None:
         raise Rejected("there is no SSH key to sign with: name one with --key, or set SUREFOOT_SIGNING_KEY")
-    armour = sign_statement(request.signed_bytes, chosen, REQUEST_NAMESPACE)
+    armour = sign_statement(request.signed_bytes, chosen, REQUEST_SIGNATURE_NAMESPACE)
     typer.echo(f"{request.signed_bytes.decode()}\n{armour}", nl=False)
 
 

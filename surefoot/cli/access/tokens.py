@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from surefoot.adapters.access.refusal_log import record_access
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.token_file import TokenFile
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.read_only import JsonOption
 from surefoot.core.access.access_tokens import AccessToken
@@ -43,7 +43,7 @@ def create(
         raise Rejected(f"'{name[:64]}' is no name of a token: letters, digits, '.', '_' and '-', at most 64")
     if wrong := [one for one in model or () if not is_model_name(one)]:
         raise Rejected(f"'{wrong[0][:64]}' is no name of a registered model")
-    actor, now = allowed_actor(config, Action.MANAGE_TOKENS, EVERY_MODEL), time.time()
+    actor, now = require_allowed_actor(config, Action.MANAGE_TOKENS, EVERY_MODEL), time.time()
     models = tuple(dict.fromkeys(model or (EVERY_MODEL,)))
     secret, made = TokenFile(config.home).create(name, role, models, now, now + _life(expires), actor)
     record_access(config.home, now, actor, "create token", ", ".join(models), f"{name}, {role}")
@@ -79,7 +79,7 @@ def list_(json_: JsonOption = False) -> None:
 def revoke(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
     """End an access token at once."""
     config = read_settings()
-    actor, now = allowed_actor(config, Action.MANAGE_TOKENS, EVERY_MODEL), time.time()
+    actor, now = require_allowed_actor(config, Action.MANAGE_TOKENS, EVERY_MODEL), time.time()
     TokenFile(config.home).revoke(name, now, actor)
     record_access(config.home, now, actor, "revoke token", EVERY_MODEL, name)
     console.print(f"token {name} does not count any more", markup=False)

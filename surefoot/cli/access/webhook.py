@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from surefoot.adapters.mlflow.server.registry_webhook import register_webhook
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption
 from surefoot.core.access.roles import EVERY_MODEL, Action
-from surefoot.core.access.webhook_messages import EVENTS, WEBHOOK_PATH, webhook_secret
+from surefoot.core.access.webhook_messages import WEBHOOK_EVENTS, WEBHOOK_PATH, derive_webhook_secret
 from surefoot.core.errors import Rejected
 from surefoot.settings import read_settings
 
@@ -23,14 +23,14 @@ def webhook(
 ) -> None:
     """Print or register the webhook by which MLflow tells of moved aliases; without one they are seen at a tick."""
     config = read_settings()
-    allowed_actor(config, Action.MANAGE_WEBHOOKS, EVERY_MODEL)
+    require_allowed_actor(config, Action.MANAGE_WEBHOOKS, EVERY_MODEL)
     base = url or config.page
     if not base:
         raise Rejected("this stack was started before it had a status page: 'surefoot down' and 'surefoot up' add it")
     receiver = f"{base.rstrip('/').removesuffix(WEBHOOK_PATH)}{WEBHOOK_PATH}"
-    secret = webhook_secret(config.token)
+    secret = derive_webhook_secret(config.token)
     made = register_webhook(config.mlflow, receiver, secret) if create else None
-    events = [f"{entity}.{action}" for entity, action in EVENTS]
+    events = [f"{entity}.{action}" for entity, action in WEBHOOK_EVENTS]
     if json_:
         print_json({"url": receiver, "events": events, "secret": secret, "id": made})
         return

@@ -19,8 +19,8 @@ from surefoot.cli.connect.options import (
     TlsKeyOption,
 )
 from surefoot.cli.connect.secret_urls import mask_password
-from surefoot.cli.connect.setting_sources import ResolvedSettings, resolve_settings, unused_variables
-from surefoot.cli.connect.setting_table import EMBEDDED, NO, SETTINGS, YES, settings_table
+from surefoot.cli.connect.setting_sources import ResolvedSettings, list_unused_variables, resolve_settings
+from surefoot.cli.connect.setting_table import EMBEDDED_SERVICE, NO, SETTINGS, YES, render_settings_table
 from surefoot.cli.local import stack
 from surefoot.cli.postgres.postgres_choice import with_embedded_postgres
 from surefoot.cli.printing.console import console, print_json, print_table
@@ -50,7 +50,7 @@ def config(
     Of a stack that runs, what it uses; else what `up` would use.
     """
     if table:
-        print(settings_table())  # noqa: T201 - for a file
+        print(render_settings_table())  # noqa: T201 - for a file
         return
     tls = {"tls-certificate": tls_certificate, "tls-key": tls_key, "tls-ca": tls_ca}
     given: dict[str, object] = {
@@ -70,7 +70,9 @@ def config(
         name: (resolved if running is None else running).sources.get(name, _DEFAULT) for name in in_force
     }
     in_force, sources = with_embedded_postgres(home_folder(), in_force, sources)
-    notes = unused_variables(resolved) + ([] if running is None else _differences(_values(running, wanted), resolved))
+    notes = list_unused_variables(resolved) + (
+        [] if running is None else _differences(_values(running, wanted), resolved)
+    )
     shown = {name: mask_password(value) for name, value in in_force.items()}
     if json_:
         settings = {name: {"value": value, "source": sources[name]} for name, value in shown.items()}
@@ -93,15 +95,18 @@ def _running_stack() -> Settings | None:
         found = read_settings(home_folder())
     except Rejected:
         return None
-    return found if any(stack.running_services(found).values()) else None
+    return found if any(stack.check_running_services(found).values()) else None
 
 
 def _values(running: Settings, wanted: dict[str, str]) -> dict[str, str]:
     """The settings of a stack that runs, named as in surefoot.toml."""
     has = {
-        **{name: getattr(running, name) if name in running.connected else EMBEDDED for name in ("mlflow", "prefect")},
+        **{
+            name: getattr(running, name) if name in running.connected else EMBEDDED_SERVICE
+            for name in ("mlflow", "prefect")
+        },
         "pool": running.pool,
-        "journal": running.journal or EMBEDDED,
+        "journal": running.journal or EMBEDDED_SERVICE,
         "postgres": YES if running.postgres else NO,
         "listen": running.listen or "{}:{}".format(*running.listen_address),
         "clock": running.clock,

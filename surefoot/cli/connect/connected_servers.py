@@ -1,4 +1,4 @@
-"""Check whether MLflow and Prefect servers that Surefoot did not start can be used."""
+"""Check MLflow and Prefect servers, and Prefect work pools, that Surefoot did not start."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ from functools import partial
 from surefoot.adapters.mlflow.server.server_check import check_mlflow_server
 from surefoot.cli.connect.prefect_checks import check_prefect_server, check_work_pool
 from surefoot.core.errors import SurefootError
-from surefoot.settings import OWN_POOL, Settings
+from surefoot.settings import OWN_WORK_POOL, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ConnectedServer:
         return f"{title} {self.url} {state}"
 
 
-def look_at_connected(config: Settings, timeout_s: float) -> list[ConnectedServer]:
+def check_connected_servers(config: Settings, timeout_s: float) -> list[ConnectedServer]:
     """Ask each connected server for its version, at the same time.
 
     Args:
@@ -62,14 +62,14 @@ def _look(config: Settings, asks: dict[str, Callable[[], str]], name: str) -> Co
     return ConnectedServer(name, getattr(config, name), version, problem)
 
 
-def pool_problems(config: Settings, timeout_s: float) -> list[str]:
+def find_work_pool_problems(config: Settings, timeout_s: float) -> list[str]:
     """Why no flow run starts in a work pool for which Surefoot starts no worker.
 
     Args:
         config: Where Prefect is, and the pool.
         timeout_s: How long one request may take [s].
     """
-    if config.pool == OWN_POOL:
+    if config.pool == OWN_WORK_POOL:
         return []
     try:
         note = check_work_pool(config, timeout_s)[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from surefoot.cli.connect.doctor_report import Finding, FindingLevel, examine
+from surefoot.cli.connect.doctor_report import Finding, FindingLevel, run_setup_checks
 from surefoot.cli.connect.options import (
     JournalOption,
     ListenOption,
@@ -19,7 +19,7 @@ from surefoot.cli.connect.options import (
     TlsKeyOption,
     stack_options,
 )
-from surefoot.cli.connect.setting_sources import resolve_settings, unused_variables
+from surefoot.cli.connect.setting_sources import list_unused_variables, resolve_settings
 from surefoot.cli.local import stack
 from surefoot.cli.local.stack_options import StackOptions, plan_settings
 from surefoot.cli.printing.console import console, print_json
@@ -59,8 +59,8 @@ def doctor(
     given["postgres"] = postgres or None
     resolved = resolve_settings(project.absolute(), given)
     config, running = _subject(home_folder(), project.absolute(), stack_options(resolved), chosen=any(given.values()))
-    found = list(examine(config, running))
-    found += [Finding("environment", FindingLevel.NOTE, line) for line in unused_variables(resolved)]
+    found = list(run_setup_checks(config, running))
+    found += [Finding("environment", FindingLevel.NOTE, line) for line in list_unused_variables(resolved)]
     faults = sum(one.level is FindingLevel.FAULT for one in found)
     if json_:
         lines = [{"part": one.part, "level": one.level.value, "text": one.text} for one in found]
@@ -77,7 +77,7 @@ def _subject(home: Path, project: Path, options: StackOptions, *, chosen: bool) 
         before = read_settings(home)
     except Rejected:
         return plan_settings(home, project, options, None), frozenset()
-    running = frozenset(name for name, lives in stack.running_services(before).items() if lives)
+    running = frozenset(name for name, lives in stack.check_running_services(before).items() if lives)
     if running and not chosen:
         return before, running
     return plan_settings(home, project, options, before), running

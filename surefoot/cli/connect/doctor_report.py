@@ -1,28 +1,28 @@
-"""Run every check of a set-up, and report each finding as one line."""
+"""Run every check of a stack's set-up, report each finding, and refuse a set-up with faults."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from surefoot import wiring
-from surefoot.adapters.approvals.approval_files_check import approval_notes
-from surefoot.adapters.approvals.ssh_keygen import MISSING
+from surefoot.adapters.approvals.approval_files_check import list_missing_approval_tools
+from surefoot.adapters.approvals.ssh_keygen import KEYGEN_MISSING_MESSAGE
 from surefoot.adapters.journal.journal_check import check_journal_database
 from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES
 from surefoot.adapters.mlflow.server.server_check import check_mlflow_server, check_model_rights
 from surefoot.adapters.notify.outbox import OUTBOX_TABLES
-from surefoot.adapters.signing.signing_keys import MISSING_LIBRARY, signing_notes
+from surefoot.adapters.signing.signing_keys import MISSING_SIGNING_LIBRARY_MESSAGE, missing_signing_library_notes
 from surefoot.cli.connect.host_checks import (
     check_clock,
     check_flows,
     check_home,
     check_listen_address,
+    check_page_certificate,
     check_policies,
-    page_tls_note,
 )
 from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool
 from surefoot.cli.postgres.postgres_place import check_place
-from surefoot.column_encryption import KeyPlace
+from surefoot.column_encryption import KeyLocation
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.serving_engines.engine_choice import EngineChoice
 from surefoot.settings import Settings
@@ -57,7 +57,7 @@ class Finding:
     later: bool = False
 
 
-def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator[Finding]:
+def run_setup_checks(config: Settings, running: frozenset[str] = frozenset()) -> Iterator[Finding]:
     """Look at everything that a stack needs; nothing is started or changed.
 
     Args:
@@ -68,10 +68,10 @@ def examine(config: Settings, running: frozenset[str] = frozenset()) -> Iterator
     yield flows
     if flows.level is FindingLevel.OK:
         yield replace(_finding("policies", lambda: check_policies(config.project)), later=True)
-    if any(approval_notes(policy) for policy in wiring.read_policies(config).values()):
-        yield Finding("approvals", FindingLevel.NOTE, MISSING)
-    if any(signing_notes(policy) for policy in wiring.read_policies(config).values()):
-        yield Finding("signatures", FindingLevel.NOTE, MISSING_LIBRARY)
+    if any(list_missing_approval_tools(policy) for policy in wiring.read_policies(config).values()):
+        yield Finding("approvals", FindingLevel.NOTE, KEYGEN_MISSING_MESSAGE)
+    if any(missing_signing_library_notes(policy) for policy in wiring.read_policies(config).values()):
+        yield Finding("signatures", FindingLevel.NOTE, MISSING_SIGNING_LIBRARY_MESSAGE)
     yield from _engines(config)
     yield from _column_keys(config)
     yield _finding("home", lambda: check_home(config.home))
@@ -96,7 +96,7 @@ def _tls(tls: TlsFiles | None, config: Settings) -> Iterator[Finding]:
         return
     found = _finding("tls", lambda: check_tls_files(tls))
     yield found
-    if found.level is FindingLevel.OK and (note := page_tls_note(config, tls)):
+    if found.level is FindingLevel.OK and (note := check_page_certificate(config, tls)):
         yield Finding("tls", FindingLevel.NOTE, note)
 
 
@@ -104,9 +104,9 @@ def _column_keys(config: Settings) -> Iterator[Finding]:
     """The keys of encrypted columns, of each policy that has some; they may come afterwards."""
     for model, policy in sorted(wiring.read_policies(config).items()):
         if policy.log.encrypted:
-            place = KeyPlace(policy.log_policy.key_variable, policy.log_policy.key_file)
+            place = KeyLocation(policy.log_policy.key_variable, policy.log_policy.key_file)
 
-            def look(model: str = model, place: KeyPlace = place) -> str:
+            def look(model: str = model, place: KeyLocation = place) -> str:
                 place.read()
                 return f"model {model}: keys of encrypted columns in {place}"
 
@@ -188,7 +188,7 @@ def _finding(part: str, check: Callable[[], str]) -> Finding:
         return Finding(part, FindingLevel.FAULT, " ".join(str(error).split()))
 
 
-def refuse_faults(config: Settings, report: Callable[[str], None]) -> None:
+def refuse_faulty_setup(config: Settings, report: Callable[[str], None]) -> None:
     """Refuse to start a stack with a fault.
 
     Args:
@@ -198,7 +198,7 @@ def refuse_faults(config: Settings, report: Callable[[str], None]) -> None:
     Raises:
         Rejected: There is a fault; nothing was started.
     """
-    found = list(examine(config))
+    found = list(run_setup_checks(config))
     faults = [one.text for one in found if one.level is FindingLevel.FAULT and not one.later]
     for one in found:
         if one.level is not FindingLevel.OK and one.text not in faults:

@@ -1,4 +1,4 @@
-"""Check what this host must have before a stack is started."""
+"""Check flows, policies, home folder, address, certificate and clock of a host before a stack starts."""
 
 import email.utils
 import os
@@ -75,7 +75,7 @@ def check_listen_address(config: Settings) -> str:
         ) from error
 
 
-def page_tls_note(config: Settings, tls: TlsFiles) -> str:
+def check_page_certificate(config: Settings, tls: TlsFiles) -> str:
     """What is to be known where the certificate is not for the status page's address; empty where it is."""
     host, _ = config.page_address
     try:

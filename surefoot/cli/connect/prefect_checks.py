@@ -1,4 +1,4 @@
-"""Check a connected Prefect server before it is used."""
+"""Check a Prefect server, its work pool and its deployments before Surefoot uses them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import httpx
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.local.prefect_server import DEPLOYED_FLOWS
 from surefoot.core.errors import Rejected, Unavailable
-from surefoot.settings import OWN_POOL, Settings
+from surefoot.settings import OWN_WORK_POOL, Settings
 
 _TIMEOUT_S = 15.0
 _SUPPORTED_MAJOR = 3
@@ -18,7 +18,7 @@ _NAMED_POOLS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class PrefectFound:
+class PrefectServerInfo:
     """A server that can be used.
 
     Attributes:
@@ -30,7 +30,7 @@ class PrefectFound:
     date: str = ""
 
 
-def check_prefect_server(config: Settings, timeout_s: float = _TIMEOUT_S) -> PrefectFound:
+def check_prefect_server(config: Settings, timeout_s: float = _TIMEOUT_S) -> PrefectServerInfo:
     """Ask Prefect for its version.
 
     Args:
@@ -58,7 +58,7 @@ def check_prefect_server(config: Settings, timeout_s: float = _TIMEOUT_S) -> Pre
             f"Prefect at {config.prefect} is {version}, which is too {age}: Surefoot works with Prefect"
             f" {_SUPPORTED_MAJOR}.x"
         )
-    return PrefectFound(version, told.headers.get("date", ""))
+    return PrefectServerInfo(version, told.headers.get("date", ""))
 
 
 def check_work_pool(config: Settings, timeout_s: float = _TIMEOUT_S) -> tuple[str, str]:
@@ -76,7 +76,7 @@ def check_work_pool(config: Settings, timeout_s: float = _TIMEOUT_S) -> tuple[st
         Rejected: The pool is missing, or flows of ours cannot run in it.
     """
     if "prefect" not in config.connected:
-        if config.pool != OWN_POOL:
+        if config.pool != OWN_WORK_POOL:
             raise Rejected(
                 f"work pool '{config.pool}' needs a Prefect that has it: name the server with --prefect, or leave the"
                 " pool out"
@@ -84,7 +84,7 @@ def check_work_pool(config: Settings, timeout_s: float = _TIMEOUT_S) -> tuple[st
         return f"work pool {config.pool}: its worker is started here", ""
     answer = _ask(config, timeout_s, "GET", f"/work_pools/{config.pool}")
     if answer.status_code == httpx.codes.NOT_FOUND:
-        if config.pool == OWN_POOL:
+        if config.pool == OWN_WORK_POOL:
             return f"work pool {config.pool}: made by the worker that is started here", ""
         known = _json(_ask(config, timeout_s, "POST", "/work_pools/filter", {"limit": 200}))
         names = sorted(str(one["name"]) for one in known) if isinstance(known, list) else []
@@ -100,7 +100,7 @@ def check_work_pool(config: Settings, timeout_s: float = _TIMEOUT_S) -> tuple[st
             " a pool of type process"
         )
     paused = f"work pool '{config.pool}' is paused in Prefect: no flow run starts" if pool.get("is_paused") else ""
-    if config.pool == OWN_POOL:
+    if config.pool == OWN_WORK_POOL:
         return f"work pool {config.pool} (process): its worker is started here", paused
     online = _json(
         _ask(config, timeout_s, "POST", f"/work_pools/{config.pool}/workers/filter", {"workers": _ONLINE, "limit": 5})

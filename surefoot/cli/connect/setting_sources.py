@@ -1,4 +1,4 @@
-"""Resolve each setting's value, and record which source it came from."""
+"""Resolve each setting's value and source, and list environment variables that are not used."""
 
 import os
 import tomllib
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surefoot.cli.connect.secret_urls import has_password
-from surefoot.cli.connect.setting_table import EMBEDDED, FILE_NAME, SETTINGS, Setting
+from surefoot.cli.connect.setting_table import EMBEDDED_SERVICE, SETTINGS, SETTINGS_FILE_NAME, Setting
 from surefoot.core.errors import Rejected
 
-UNUSED_VARIABLES = {"MLFLOW_TRACKING_URI": "mlflow", "PREFECT_API_URL": "prefect"}
+_SERVER_VARIABLES = {"MLFLOW_TRACKING_URI": "mlflow", "PREFECT_API_URL": "prefect"}
 """Variables of other tools that name a server, and the setting that says which server Surefoot uses."""
 
 
@@ -29,7 +29,7 @@ class ResolvedSettings:
     def text(self, name: str) -> str:
         """The value of a setting as text; empty where it is embedded."""
         value = str(self.values[name])
-        return "" if value == EMBEDDED else value
+        return "" if value == EMBEDDED_SERVICE else value
 
     def number(self, name: str) -> int:
         """The value of a setting that is a number."""
@@ -50,7 +50,7 @@ def resolve_settings(
         Rejected: A value is wrong, surefoot.toml cannot be read, or it holds a password.
     """
     variables = os.environ if environment is None else environment
-    file = _read_file(project / FILE_NAME)
+    file = _read_file(project / SETTINGS_FILE_NAME)
     values: dict[str, str | int] = {}
     sources: dict[str, str] = {}
     for one in SETTINGS:
@@ -63,7 +63,10 @@ def resolve_settings(
             secret = one.name == "journal" and has_password(str(value))
             values[one.name], sources[one.name] = f"${{{one.variable}}}" if secret else value, one.variable
         elif one.name in file:
-            values[one.name], sources[one.name] = _checked(one, file[one.name], f"{FILE_NAME}: {one.name}"), FILE_NAME
+            values[one.name], sources[one.name] = (
+                _checked(one, file[one.name], f"{SETTINGS_FILE_NAME}: {one.name}"),
+                SETTINGS_FILE_NAME,
+            )
         elif one.standard_variable and variables.get(one.standard_variable):
             found = one.read(variables[one.standard_variable], one.standard_variable)
             values[one.name], sources[one.name] = found, one.standard_variable
@@ -71,7 +74,7 @@ def resolve_settings(
             values[one.name] = one.default
     for one in SETTINGS:
         if one.is_path and values[one.name]:
-            folder = project if sources[one.name] == FILE_NAME else Path.cwd()
+            folder = project if sources[one.name] == SETTINGS_FILE_NAME else Path.cwd()
             values[one.name] = str(folder / Path(str(values[one.name])).expanduser())
     if bool(values["tls-certificate"]) != bool(values["tls-key"]) or (values["tls-ca"] and not values["tls-key"]):
         raise Rejected("TLS needs tls-certificate and tls-key, both: name the one that is missing")
@@ -105,7 +108,7 @@ def _read_file(path: Path) -> Mapping[str, object]:
     return found
 
 
-def unused_variables(resolved: ResolvedSettings, environment: Mapping[str, str] | None = None) -> list[str]:
+def list_unused_variables(resolved: ResolvedSettings, environment: Mapping[str, str] | None = None) -> list[str]:
     """One line for each variable of MLflow or Prefect that names a server which Surefoot does not use.
 
     Args:
@@ -114,7 +117,7 @@ def unused_variables(resolved: ResolvedSettings, environment: Mapping[str, str] 
     """
     variables = os.environ if environment is None else environment
     lines = []
-    for variable, name in UNUSED_VARIABLES.items():
+    for variable, name in _SERVER_VARIABLES.items():
         server, used = variables.get(variable, ""), resolved.text(name)
         if server and server.rstrip("/").removesuffix("/api") != used.removesuffix("/api"):
             lines.append(

@@ -1,4 +1,4 @@
-"""Define every setting of an installation, with its option and its default."""
+"""Define every setting with its option and default, and render them as a table for the documentation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 
 from surefoot.cli.connect.secret_urls import has_password, mask_password
 from surefoot.core.errors import Rejected
-from surefoot.settings import OWN_POOL
+from surefoot.settings import OWN_WORK_POOL
 
-EMBEDDED = "embedded"
+EMBEDDED_SERVICE = "embedded"
 """Value that says: the one that `surefoot up` starts, or keeps, by itself."""
 YES, NO = "yes", "no"
-FILE_NAME = "surefoot.toml"
+SETTINGS_FILE_NAME = "surefoot.toml"
 _LARGEST_PORT = 65535
 _SHORTEST_TICK_S = 5
 
@@ -80,11 +80,11 @@ class Setting:
 
 def _server(url: str) -> str:
     """The base URL of a server, or `embedded`."""
-    if url == EMBEDDED:
+    if url == EMBEDDED_SERVICE:
         return url
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"give an address such as https://mlflow.example.com, or '{EMBEDDED}'")
+        raise ValueError(f"give an address such as https://mlflow.example.com, or '{EMBEDDED_SERVICE}'")
     if parts.username is not None or has_password(url):
         raise ValueError("a user or a password does not belong into an address: docs/settings.md names the variables")
     if parts.query or parts.fragment:
@@ -99,8 +99,8 @@ def _prefect(url: str) -> str:
 
 
 def _journal(url: str) -> str:
-    if url != EMBEDDED and "://" not in url and not url.startswith("${"):
-        raise ValueError(f"give a URL such as postgresql://user@host/database, or '{EMBEDDED}'")
+    if url != EMBEDDED_SERVICE and "://" not in url and not url.startswith("${"):
+        raise ValueError(f"give a URL such as postgresql://user@host/database, or '{EMBEDDED_SERVICE}'")
     return url
 
 
@@ -126,7 +126,7 @@ def _lineage(address: str) -> str:
 
 def _web_address(url: str) -> str:
     found = _server(url)
-    if found == EMBEDDED:
+    if found == EMBEDDED_SERVICE:
         raise ValueError("give an address such as http://127.0.0.1:4318")
     return found
 
@@ -148,14 +148,14 @@ SETTINGS = (
     Setting(
         "mlflow",
         str,
-        EMBEDDED,
+        EMBEDDED_SERVICE,
         "Address of an MLflow server. `embedded`: `surefoot up` starts one on this host.",
         _server,
     ),
     Setting(
         "prefect",
         str,
-        EMBEDDED,
+        EMBEDDED_SERVICE,
         "Address of a Prefect server, or the API URL of a workspace of Prefect Cloud. `embedded`: `surefoot up` starts"
         " one on this host.",
         _prefect,
@@ -163,14 +163,14 @@ SETTINGS = (
     Setting(
         "pool",
         str,
-        OWN_POOL,
-        f"Prefect work pool, of type `process`. For `{OWN_POOL}` Surefoot starts a worker and makes the pool; any other"
+        OWN_WORK_POOL,
+        f"Prefect work pool, of type `process`. For `{OWN_WORK_POOL}` Surefoot starts a worker and makes the pool; any other"
         " one must exist, with a worker of yours on this host.",
     ),
     Setting(
         "journal",
         str,
-        EMBEDDED,
+        EMBEDDED_SERVICE,
         "URL of the journal's database, PostgreSQL or SQLite. `${NAME}` in it stands for an environment variable."
         " `embedded`: a SQLite file in the home folder.",
         _journal,
@@ -232,7 +232,7 @@ SETTINGS = (
 """Every setting, in the order in which it is shown."""
 
 
-def settings_table() -> str:
+def render_settings_table() -> str:
     """The table of all settings for docs/settings.md, in Markdown."""
     rows = ["| `surefoot.toml` | command line | environment | default | meaning |", "|---|---|---|---|---|"]
     for one in SETTINGS:

@@ -9,19 +9,19 @@ import typer
 from rich.prompt import Confirm
 
 from surefoot import wiring
-from surefoot.adapters.approvals.ssh_keygen import default_key, sign_statement
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.adapters.approvals.ssh_keygen import find_default_key, sign_statement
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.approval_output import approval_json, print_approval_view
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.access.roles import Action
 from surefoot.core.approvals.approval_events import ApprovalDenied, ApprovalGiven
-from surefoot.core.approvals.signed_text import MAX_SIGNED_LENGTH
-from surefoot.core.approvals.statement import APPROVE, DENY, MAX_REASON_LENGTH, SignedText
+from surefoot.core.approvals.approval_statement import APPROVE, DENY, MAX_REASON_LENGTH, SignedText
+from surefoot.core.approvals.signed_text import MAX_SIGNED_TEXT_BYTES
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.operator_reason import clean_reason
-from surefoot.rollout import ApprovalView, Ports, approval_view, record_signed_text
+from surefoot.rollout import ApprovalView, Ports, approval_view, record_signed_decision
 from surefoot.settings import Settings, read_settings
 
 _KeyOption = Annotated[
@@ -82,10 +82,10 @@ def _decide(
     json_: bool,
 ) -> None:
     config = read_settings()
-    actor = allowed_actor(config, Action(decision), model)
+    actor = require_allowed_actor(config, Action(decision), model)
     with wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S) as ports:
         if signed is not None:
-            _tell(ports, model, record_signed_text(ports, model, _read_signed(signed)), {}, json_=json_)
+            _tell(ports, model, record_signed_decision(ports, model, _read_signed(signed)), {}, json_=json_)
             return
         view = approval_view(ports.ledger(model))
         said = _show(config, view, quiet=json_)
@@ -99,13 +99,13 @@ def _decide(
                 markup=False,
             )
             return
-        chosen = key or default_key()
+        chosen = key or find_default_key()
         if chosen is None:
             raise Rejected("there is no SSH key to sign with: name one with --key, or set SUREFOOT_SIGNING_KEY")
         if not yes and not _confirmed(decision, chosen):
             raise Rejected("nothing was signed")
         text = SignedText(statement, sign_statement(statement.signed_bytes, chosen)).text
-        _tell(ports, model, record_signed_text(ports, model, text.encode()), said, json_=json_)
+        _tell(ports, model, record_signed_decision(ports, model, text.encode()), said, json_=json_)
 
 
 def _show(config: Settings, view: ApprovalView, *, quiet: bool) -> dict[str, object]:
@@ -139,7 +139,7 @@ def _read_signed(file: Path) -> bytes:
     """
     try:
         if str(file) == "-":
-            return sys.stdin.buffer.read(MAX_SIGNED_LENGTH + 1)
+            return sys.stdin.buffer.read(MAX_SIGNED_TEXT_BYTES + 1)
         body = _first_bytes(file)
         beside = Path(f"{file}.sig")
         if b"SSH SIGNATURE" not in body and beside.is_file():
@@ -152,7 +152,7 @@ def _read_signed(file: Path) -> bytes:
 def _first_bytes(file: Path) -> bytes:
     """A file, or so much of it that it is too long for a signed statement."""
     with file.open("rb") as content:
-        return content.read(MAX_SIGNED_LENGTH + 1)
+        return content.read(MAX_SIGNED_TEXT_BYTES + 1)
 
 
 def _tell(

@@ -1,4 +1,4 @@
-"""Define the commands that hold rollouts in place and let them go on."""
+"""Define the commands `pause`, `resume`, `freeze` and `unfreeze`, which hold or continue rollouts."""
 
 import datetime as dt
 from functools import partial

@@ -1,11 +1,11 @@
-"""Write what the demo's callers got to the prediction log, as `surefoot record --log` does."""
+"""Record the answers that the demo's callers got in the prediction log."""
 
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_folder import read_model_policy
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.settings import Settings
@@ -29,7 +29,7 @@ class DemoAnswerRecorder:
             SurefootError: There is no policy, or it is wrong.
         """
         self._config, self._model = config, model
-        self._policy = read_policy_of(config.configs, model)[1]
+        self._policy = read_model_policy(config.configs, model)[1]
         self._entries: tuple[Entry, ...] = ()
         self._ledger = Ledger(model)
         self._log: AnsweredRequestLog | None = None

@@ -12,10 +12,10 @@ from surefoot import wiring
 from surefoot.cli.demo.demo_environment import DemoEnvironment
 from surefoot.cli.demo.demo_output import print_claims, print_engine, print_timeline
 from surefoot.cli.local import processes, stack
-from surefoot.cli.local.project_folder import project_template
+from surefoot.cli.local.project_folder import find_project_template
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.local.stack_options import StackOptions
-from surefoot.cli.local.start_services import stack_environment
+from surefoot.cli.local.start_services import build_stack_environment
 from surefoot.cli.printing.console import console
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.journal.chain import Entry, check_chain
@@ -23,7 +23,7 @@ from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.demo.engine_policy import adapt_policy, choose_engine
 from surefoot.demo.engine_processes import EngineProcesses
-from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_demo_project
+from surefoot.demo.predictions_table import TABLE_URL_VARIABLE, PredictionsTable, make_demo_project
 from surefoot.demo.training_process import TrainedVersions, training_process
 from surefoot.settings import Settings
 
@@ -65,7 +65,7 @@ def demo(
     began = time.monotonic()
     home = where.absolute() / time.strftime("%Y%m%d-%H%M%S")
     replay = home / "clock"
-    os.environ[URL_VARIABLE] = f"sqlite:///{home / _PREDICTIONS}"
+    os.environ[TABLE_URL_VARIABLE] = f"sqlite:///{home / _PREDICTIONS}"
     console.print(f"[bold]Surefoot[/bold] on the flights of New York City, 2013; state in {home}")
     served = None if chosen is EngineName.GATEWAY else EngineProcesses(chosen, _MODEL, _VERSIONS)
     config: Settings | None = None
@@ -77,7 +77,7 @@ def demo(
 
             ReplayClock(replay).set(REPLAY_START)
             here = project.absolute()
-            source = here if (here / "prefect.yaml").is_file() else project_template()
+            source = here if (here / "prefect.yaml").is_file() else find_project_template()
             own = make_demo_project(source, home / "project", _MODEL)
             if served is not None and own != source:
                 policy = own / "configs" / f"{_MODEL}.yaml"
@@ -116,7 +116,7 @@ def _theatre(
     from surefoot.demo.model_versions import VERSION_RECIPES  # noqa: PLC0415 - same
     from surefoot.demo.traffic_replay import TrafficReplay  # noqa: PLC0415 - same
 
-    environment = {**stack_environment(config), processes.PART_ENVIRONMENT_VARIABLE: "application"}
+    environment = {**build_stack_environment(config), processes.STACK_PROCESS_VARIABLE: "application"}
     if served is not None:
         served.start_router(config.home / "logs", environment)
     flights = build_requests(config.home.parent / "flights.parquet")
@@ -126,7 +126,7 @@ def _theatre(
         config.gateway if served is None else served.url,
         _MODEL,
         ReplayClock(config.clock.removeprefix("replay:")),
-        scenario.FEED_CHANGES_AT,
+        scenario.FEATURE_GAPS_BEGIN_AT,
         None if served is None else DemoAnswerRecorder(config, _MODEL),
     )
     theatre = DemoEnvironment(config)
@@ -224,7 +224,7 @@ def _review(
     config: Settings, play: "DemoScenario", entries: tuple[Entry, ...], incidents: "tuple[Incident, ...]"
 ) -> list[dict[str, object]]:
     """Review the incident of scene (c), apply what is proposed, and hold the new policy against the incident."""
-    from surefoot.cli.served.incident_review import draft_review, review_file  # noqa: PLC0415 - same
+    from surefoot.cli.served.incident_review import build_review_path, draft_incident_review  # noqa: PLC0415 - same
     from surefoot.demo import demo_report  # noqa: PLC0415 - same
     from surefoot.incidents import incident_review  # noqa: PLC0415 - beside its use
     from surefoot.incidents.incident_cases import check_policy_on_cases  # noqa: PLC0415 - same
@@ -236,8 +236,8 @@ def _review(
         return demo_report.review_result_rows(None, None, "there is no incident to review")
     with console.status("reviewing the incident: which policy would have stopped the version sooner"):
         try:
-            found = draft_review(config, entries, _MODEL, mine.name, _REVIEW_DRAWS)
-            console.print(f"review of (c): {review_file(config, 'flights-late', mine.name)}", markup=False)
+            found = draft_incident_review(config, entries, _MODEL, mine.name, _REVIEW_DRAWS)
+            console.print(f"review of (c): {build_review_path(config, 'flights-late', mine.name)}", markup=False)
             if found.proposed is None or found.proposed.change is None:
                 return demo_report.review_result_rows(found, None, "nothing is proposed")
             console.print(f"review of (c): {found.proposed.change.words}: stopped {describe_gain(found)}", markup=False)

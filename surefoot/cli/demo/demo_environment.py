@@ -1,4 +1,4 @@
-"""Give the demo's story its hands on the running stack, and show the journal."""
+"""Connect the demo to the running stack, and show what the journal records."""
 
 from surefoot import wiring
 from surefoot.cli.local.prefect_access import open_prefect_client
@@ -12,7 +12,7 @@ from surefoot.core.journal.events import EffectDone, EffectIntended, GateJudged,
 from surefoot.core.journal.ledger import Ledger, fold_entries
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
-from surefoot.demo.release_manager import sign_approval
+from surefoot.demo.demo_approval import sign_approval
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
@@ -60,7 +60,7 @@ class DemoEnvironment:
     def start_promotion(self, number: str, reason: str) -> None:
         """Start a run of the deployment `promote`, as the form in Prefect does."""
         order = RunOrder("promote", self._model, number, reason=reason)
-        proof = wiring.run_proof(self.config, order, "demo")
+        proof = wiring.prove_run_request(self.config, order, "demo")
         body = {"parameters": {"model": self._model, "version": number, "reason": reason, **proof}}
         with open_prefect_client(self.config) as api:
             found = api.get("/deployments/name/promote/promote").raise_for_status().json()

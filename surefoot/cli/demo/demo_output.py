@@ -1,4 +1,4 @@
-"""Print what became of the demo's versions, and whether its claims hold."""
+"""Print the demo's serving engine, the timeline of its versions, and whether its claims hold."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

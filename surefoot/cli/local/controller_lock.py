@@ -1,4 +1,4 @@
-"""Hold the lock that allows one controller per state folder."""
+"""Hold the lock that allows one controller per state folder, and check whether it is ready."""
 
 import contextlib
 import fcntl

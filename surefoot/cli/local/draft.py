@@ -21,7 +21,7 @@ from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core import planning
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.domain import Version
-from surefoot.core.drafting.policy_draft import DraftedPolicy, DraftOrder, draft_policy
+from surefoot.core.drafting.policy_draft import DraftedPolicy, DraftOptions, draft_policy
 from surefoot.core.drafting.policy_text import write_policy_text
 from surefoot.core.drafting.sample_spread import measure_spread
 from surefoot.core.drafting.sample_summary import SampleSummary
@@ -74,10 +74,10 @@ def draft(
     answers = _ask_versions(model, version or [], table)
     sample = table.summarize(answers[0] if answers else ())
     delay = _duration(maturity)
-    order = DraftOrder(model, name, unit, requests_per_minute, delay)
+    order = DraftOptions(model, name, unit, requests_per_minute, delay)
     made = draft_policy(order, sample)
     if answers and (expect := _measured(made.policy, table, answers)):
-        made = draft_policy(DraftOrder(model, name, unit, requests_per_minute, delay, expect), sample)
+        made = draft_policy(DraftOptions(model, name, unit, requests_per_minute, delay, expect), sample)
     suite = draft_suite(name, sample)
     _write(policy_file, write_policy_text(made.policy, made.comments))
     _write(suite_file, json.dumps(suite.suite, indent=2, ensure_ascii=False) + "\n")

@@ -10,7 +10,7 @@ import httpx
 from surefoot.core.errors import Rejected
 from surefoot.settings import Settings
 
-PREFECT_VARIABLES = (
+PREFECT_CREDENTIAL_VARIABLES = (
     "PREFECT_API_KEY",
     "PREFECT_API_AUTH_STRING",
     "PREFECT_API_SSL_CERT_FILE",

@@ -1,4 +1,4 @@
-"""Edit texts in the artifacts that Surefoot's flows have left in Prefect."""
+"""Edit the texts of artifacts that Surefoot's flows have stored in Prefect."""
 
 import contextlib
 import datetime as dt
@@ -29,11 +29,11 @@ _FRESH_S, _EVENTS_AFTER_S = 120.0, 12.0
 long `forget` waits for it then [seconds]."""
 _COPIES = (("events", "payload"), ("log", "message"))
 """Tables and columns of Prefect's database that hold copies of artifacts, and texts that flows have logged."""
-ChangeText = Callable[[str], tuple[str, int]]
+_ChangeText = Callable[[str], tuple[str, int]]
 """Gives a text as it should be, and how many places of it were changed [count]."""
 
 
-def replace_in_prefect_artifacts(config: Settings, change: ChangeText) -> int:
+def replace_in_prefect_artifacts(config: Settings, change: _ChangeText) -> int:
     """Change the data and the descriptions of artifacts of our flows; how many places were changed.
 
     Prefect keeps a copy of each artifact in its events, and no request changes these, nor the logs of runs. They are
@@ -92,7 +92,7 @@ def _is_fresh(artifact: dict[str, Any]) -> bool:
     return time.time() - created < _FRESH_S
 
 
-def _changed(artifact: dict[str, Any], change: ChangeText) -> tuple[dict[str, object], int]:
+def _changed(artifact: dict[str, Any], change: _ChangeText) -> tuple[dict[str, object], int]:
     """What of an artifact is another text now, and how many places are."""
     changed: dict[str, object] = {}
     total = 0
@@ -107,7 +107,7 @@ def _changed(artifact: dict[str, Any], change: ChangeText) -> tuple[dict[str, ob
     return changed, total
 
 
-def _replace_in_column(database: sqlite3.Connection, table: str, column: str, change: ChangeText) -> int:
+def _replace_in_column(database: sqlite3.Connection, table: str, column: str, change: _ChangeText) -> int:
     total = 0
     for row, value in database.execute(f"SELECT rowid, {column} FROM {table}").fetchall():  # noqa: S608 - constants
         text, count = change(str(value or ""))

@@ -5,14 +5,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from surefoot.cli.local.prefect_access import open_prefect_client
-from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect, own_deployments, prefect_log
-from surefoot.controller.flow_scheduler import NOTHING_TO_DO, PromoteRun, ScheduledRun, rollout_of_tags
-from surefoot.controller.form_choices import FORMS, schema_with_choices
+from surefoot.cli.local.prefect_server import (
+    SCHEDULED_FLOWS,
+    _request_prefect,
+    build_deployment_filter,
+    locate_prefect_log,
+)
+from surefoot.controller.flow_scheduler import NOTHING_TO_DO_STATE, PromoteRun, ScheduledRun, find_rollout_in_tags
+from surefoot.controller.form_choices import FORM_DEPLOYMENTS, add_choices_to_schema
 from surefoot.core.errors import Unavailable
-from surefoot.rollout import CancelledRun, cancelled_by_person_at
+from surefoot.rollout import CancelledRun, find_person_cancel_time
 from surefoot.settings import Settings
 
-AUTO_SCHEDULED = "auto-scheduled"
+AUTO_SCHEDULED_TAG = "auto-scheduled"
 """Tag that Prefect gives to runs that a schedule has made, and to no others."""
 _PATIENCE_S = 5.0
 """How long a busy Prefect is asked again [s]: the worker takes what the controller does not come to."""
@@ -37,7 +42,7 @@ class PrefectRuns:
         """Runs of the scheduled flows that are under way, or due until a time [Unix seconds]; the earliest first."""
         found = self._filter(
             "/flow_runs/filter",
-            **own_deployments(self._config, SCHEDULED_FLOWS),
+            **build_deployment_filter(self._config, SCHEDULED_FLOWS),
             flow_runs={
                 "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
                 "expected_start_time": {"before_": _iso(until)},
@@ -52,7 +57,7 @@ class PrefectRuns:
                 flow=flows[str(run["deployment_id"])],
                 due=_seconds(run["expected_start_time"]),
                 waiting=run["state_type"] == "SCHEDULED",
-                scheduled=AUTO_SCHEDULED in run["tags"],
+                scheduled=AUTO_SCHEDULED_TAG in run["tags"],
                 running=run["state_type"] == "RUNNING",
                 since=_seconds(run["state"]["timestamp"]),
             )
@@ -63,7 +68,7 @@ class PrefectRuns:
     def _names(self, deployments: Collection[str]) -> dict[str, str]:
         """Names of these deployments; they are read once, and again when one is new."""
         if not set(deployments) <= set(self._known):
-            found = self._filter("/deployments/filter", **own_deployments(self._config, SCHEDULED_FLOWS))
+            found = self._filter("/deployments/filter", **build_deployment_filter(self._config, SCHEDULED_FLOWS))
             self._known = {str(one["id"]): str(one["name"]) for one in found}
         return self._known
 
@@ -71,7 +76,7 @@ class PrefectRuns:
         """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
         if runs:
             waiting = {"id": {"any_": [run.id for run in runs]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
-            state = {"type": "COMPLETED", "name": NOTHING_TO_DO}
+            state = {"type": "COMPLETED", "name": NOTHING_TO_DO_STATE}
             self._filter("/flow_runs/bulk_set_state", flow_runs=self._ours(waiting), state=state)
 
     def is_paused(self, flow: str) -> bool:
@@ -80,7 +85,7 @@ class PrefectRuns:
         Raises:
             Unavailable: Prefect does not answer, or has no such deployment.
         """
-        trouble = f"Prefect does not answer the controller: see {prefect_log(self._config)}"
+        trouble = f"Prefect does not answer the controller: see {locate_prefect_log(self._config)}"
         path = f"/deployments/name/{flow}/{flow}"
         found = _request_prefect(self._config, "GET", path, trouble, None, _PATIENCE_S, self._client)
         if not found.is_success:
@@ -100,11 +105,13 @@ class PrefectRuns:
         Prefect plans a run again that is deleted before it is due: call this after that.
         """
         if self._known:
-            self._filter("/flow_runs/bulk_delete", flow_runs=self._ours({"state": {"name": {"any_": [NOTHING_TO_DO]}}}))
+            self._filter(
+                "/flow_runs/bulk_delete", flow_runs=self._ours({"state": {"name": {"any_": [NOTHING_TO_DO_STATE]}}})
+            )
 
     def _ours(self, runs: dict[str, object]) -> dict[str, object]:
         """A filter of runs, with the condition that a schedule of ours has made them."""
-        return {**runs, "deployment_id": {"any_": list(self._known)}, "tags": {"all_": [AUTO_SCHEDULED]}}
+        return {**runs, "deployment_id": {"any_": list(self._known)}, "tags": {"all_": [AUTO_SCHEDULED_TAG]}}
 
     def promote_runs(self) -> Sequence[PromoteRun]:
         """Promotions that are not over."""
@@ -122,9 +129,9 @@ class PrefectRuns:
 
         Prefect itself holds no run to them: a version may be younger than the list. The flow names what is wrong.
         """
-        trouble = f"Prefect does not take the choices of its forms: see {prefect_log(self._config)}"
-        for one in self._filter("/deployments/filter", **own_deployments(self._config, FORMS)):
-            schema = schema_with_choices(one["parameter_openapi_schema"] or {}, choices)
+        trouble = f"Prefect does not take the choices of its forms: see {locate_prefect_log(self._config)}"
+        for one in self._filter("/deployments/filter", **build_deployment_filter(self._config, FORM_DEPLOYMENTS)):
+            schema = add_choices_to_schema(one["parameter_openapi_schema"] or {}, choices)
             if schema != one["parameter_openapi_schema"] or one["enforce_parameter_schema"]:
                 body = {"parameter_openapi_schema": schema, "enforce_parameter_schema": False}
                 path = f"/deployments/{one['id']}"
@@ -139,7 +146,7 @@ class PrefectRuns:
                 continue
             at = self._cancelled_at(str(run["id"]), str(run["state_id"]))
             if at is not None:
-                version, rollout = str(run["parameters"].get("version")), rollout_of_tags(run["tags"])
+                version, rollout = str(run["parameters"].get("version")), find_rollout_in_tags(run["tags"])
                 found.append(CancelledRun(run["name"], model, version, at, rollout))
         return found
 
@@ -147,18 +154,18 @@ class PrefectRuns:
         """When a person has cancelled a run; its states are read again when it has a new one."""
         known = self._histories.get(run)
         if known is None or known[0] != state:
-            trouble = f"Prefect does not tell the controller of its runs: see {prefect_log(self._config)}"
+            trouble = f"Prefect does not tell the controller of its runs: see {locate_prefect_log(self._config)}"
             path = f"/flow_run_states/?flow_run_id={run}"
             answer = _request_prefect(self._config, "GET", path, trouble, None, _PATIENCE_S, self._client)
             states = answer.json() if answer.is_success else []  # it has been deleted meanwhile
             history = ((one["type"], one.get("message") or "", _seconds(one["timestamp"])) for one in states)
-            known = self._histories[run] = state, cancelled_by_person_at(history)
+            known = self._histories[run] = state, find_person_cancel_time(history)
         return known[1]
 
     def _promotions(self, states: Sequence[str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._filter(
             "/flow_runs/filter",
-            **own_deployments(self._config, ["promote"]),
+            **build_deployment_filter(self._config, ["promote"]),
             flow_runs={"state": {"type": {"any_": list(states)}}},
             sort="EXPECTED_START_TIME_DESC",
             limit=_MOST_RUNS,
@@ -180,7 +187,7 @@ class PrefectRuns:
         return silent
 
     def _filter(self, path: str, **body: object) -> Any:
-        trouble = f"Prefect does not answer the controller: see {prefect_log(self._config)}"
+        trouble = f"Prefect does not answer the controller: see {locate_prefect_log(self._config)}"
         return _request_prefect(self._config, "POST", path, trouble, body, _PATIENCE_S, self._client).json()
 
 

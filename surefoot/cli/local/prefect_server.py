@@ -1,4 +1,4 @@
-"""Manage Surefoot's work pool, schedules and left-over runs in Prefect."""
+"""Manage the work pool, flow schedules and left-over runs of Surefoot on a Prefect server."""
 
 import contextlib
 import time
@@ -108,7 +108,7 @@ def wait_for_pool(config: Settings) -> None:
 
 
 def _deployment(config: Settings, name: str, patience: float = PREFECT_TIMEOUT_S) -> dict[str, Any] | None:
-    trouble = f"Prefect does not tell of the deployment {name}: see {prefect_log(config)}"
+    trouble = f"Prefect does not tell of the deployment {name}: see {locate_prefect_log(config)}"
     answer = _request_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble, patience=patience)
     return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
 
@@ -139,7 +139,7 @@ def set_schedule_intervals(config: Settings, before: Mapping[str, PausedSchedule
         Unavailable: Prefect does not answer.
     """
     for name in SCHEDULED_FLOWS:
-        trouble = f"Prefect does not take the tick of {name}: see {prefect_log(config)}"
+        trouble = f"Prefect does not take the tick of {name}: see {locate_prefect_log(config)}"
         found = _deployment(config, name)
         if found is None:
             raise Unavailable(f"Prefect has no deployment {name} although it was just made")
@@ -168,7 +168,7 @@ def describe_paused_flows(config: Settings, patience: float = 0.0) -> list[str]:
     ]
 
 
-def own_deployments(config: Settings, flows: Sequence[str]) -> dict[str, object]:
+def build_deployment_filter(config: Settings, flows: Sequence[str]) -> dict[str, object]:
     """The part of a query that leaves only runs of these flows of ours: others may share the server, and the pool."""
     names = {"name": {"any_": list(flows)}}
     # A run that was created through the REST interface may name a deployment and no pool.
@@ -180,7 +180,7 @@ def _of_pool(config: Settings) -> dict[str, object]:
     return {"work_pools": {"name": {"any_": [config.pool]}}}
 
 
-def prefect_log(config: Settings) -> str:
+def locate_prefect_log(config: Settings) -> str:
     """Where a person looks when Prefect is out of order."""
     return f"the log of {config.prefect}" if "prefect" in config.connected else f"{config.home}/logs/prefect.log"
 
@@ -197,11 +197,11 @@ def mark_leftover_runs_crashed(config: Settings) -> list[str]:
     Raises:
         Unavailable: Prefect does not answer.
     """
-    trouble = f"Prefect does not tell which runs are left over: see {prefect_log(config)}"
+    trouble = f"Prefect does not tell which runs are left over: see {locate_prefect_log(config)}"
     query = {
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
         # The embedded server has no pool but ours, and nothing else in it.
-        **(own_deployments(config, DEPLOYED_FLOWS) if "prefect" in config.connected else _of_pool(config)),
+        **(build_deployment_filter(config, DEPLOYED_FLOWS) if "prefect" in config.connected else _of_pool(config)),
         "limit": 200,
     }
     marked: list[str] = []

@@ -1,4 +1,4 @@
-"""Find and end the server processes of the local stack."""
+"""Identify, find and end the processes of the local stack, and lock the stack for one command."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,7 @@ import psutil
 from surefoot.core.errors import Conflict, Rejected
 from surefoot.gateway.supervision.running_processes import current_supervisor, live_workers
 
-PART_ENVIRONMENT_VARIABLE = "SUREFOOT_PART"
+STACK_PROCESS_VARIABLE = "SUREFOOT_PART"
 """Environment variable of every process that `up` has started, and of their children: the name of the part."""
 _ProcessIdentity = tuple[int, float]
 """Process id, and when it was started after the host's boot [s]: together they name one process.
@@ -75,7 +75,7 @@ def identify_process(pid: int) -> _ProcessIdentity:
             return pid, started
 
 
-def started_at(process: _ProcessIdentity) -> float:
+def compute_process_start_time(process: _ProcessIdentity) -> float:
     """When a process was started, by today's clock [Unix seconds]."""
     return process[1] if process[1] > _EARLIEST_TIME_OF_DAY_S else psutil.boot_time() + process[1]
 
@@ -99,14 +99,14 @@ def find_running_process(process: _ProcessIdentity) -> list[psutil.Process]:
     return []
 
 
-def processes_in_session(home: Path, process: _ProcessIdentity) -> list[psutil.Process]:
+def find_session_processes(home: Path, process: _ProcessIdentity) -> list[psutil.Process]:
     """Processes that are still in the session of a leader of this home, though the leader is gone."""
     if is_alive(process):
         return []
     return [each for each in psutil.process_iter() if _session(each.pid) == process[0] and _of(home, each)]
 
 
-def stack_processes(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
+def find_stack_processes(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
     """Processes that `up` has started for a home, and their children, wherever their numbers were written down.
 
     Args:
@@ -116,7 +116,7 @@ def stack_processes(home: Path, parts: Iterable[str] = ()) -> list[psutil.Proces
     wanted, found = set(parts), []
     for each in psutil.process_iter():
         try:
-            part = each.environ().get(PART_ENVIRONMENT_VARIABLE) if _of(home, each) else None
+            part = each.environ().get(STACK_PROCESS_VARIABLE) if _of(home, each) else None
         except psutil.Error:
             continue
         if part and (not wanted or part in wanted) and each.pid != os.getpid():
@@ -124,7 +124,7 @@ def stack_processes(home: Path, parts: Iterable[str] = ()) -> list[psutil.Proces
     return found
 
 
-def orphaned_gateway_workers(home: Path) -> list[psutil.Process]:
+def find_orphaned_gateway_workers(home: Path) -> list[psutil.Process]:
     """Front workers of the gateway that serve on though their supervisor is gone."""
     root, found = home / "gateway", []
     supervisor = current_supervisor(root)

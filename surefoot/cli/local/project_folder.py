@@ -1,4 +1,4 @@
-"""Define the command `init`, which writes a project folder."""
+"""Define the command `init`, which writes a project folder from a template."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ prefect.yaml    the deployments and their schedules
 """
 
 
-def project_template() -> Path:
+def find_project_template() -> Path:
     """The folder with flows, tasks, prefect.yaml and the demo's policy and suite: in the wheel, or of the clone."""
     return _PACKAGED if _PACKAGED.is_dir() else _PACKAGED.parents[1]
 
@@ -74,7 +74,7 @@ def init(
 
 def _files(*, example: bool) -> dict[str, bytes]:
     """What is written: path in the project -> content."""
-    template = project_template()
+    template = find_project_template()
     found = [template / "prefect.yaml"]
     found += [file for name in ("flows", "tasks") for file in sorted((template / name).glob("*.py"))]
     if example:

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import psutil
 
-from surefoot.cli.connect.doctor_report import refuse_faults
+from surefoot.cli.connect.doctor_report import refuse_faulty_setup
 from surefoot.cli.connect.host_checks import check_flows
 from surefoot.cli.local import processes
 from surefoot.cli.local.stack_options import (
     StackOptions,
-    check_agreement,
     check_journal_continues,
-    describe_changes,
+    check_options_match_stack,
+    describe_setting_changes,
     plan_settings,
-    with_ports,
+    set_server_ports,
 )
-from surefoot.cli.local.start_services import DEPLOYMENTS, STACK_SERVICES, bring_up, own_services, server_ports
+from surefoot.cli.local.start_services import (
+    FLOW_DEPLOYMENTS,
+    STACK_SERVICES,
+    list_own_services,
+    read_server_ports,
+    start_wanted_services,
+)
 from surefoot.cli.postgres.postgres_server import ask_to_stop, prepare_postgres, serve_databases
 from surefoot.core.errors import Rejected
 from surefoot.settings import Settings, read_settings
@@ -29,7 +35,7 @@ _SHUTDOWN_TIMEOUT_S = 15.0
 _PrintLine = Callable[[str], None]
 
 
-def find_free_port(wanted: int, what: str, otherwise: str = "name another, or none for any") -> int:
+def _find_free_port(wanted: int, what: str, otherwise: str = "name another, or none for any") -> int:
     """A port that nothing listens on.
 
     Raises:
@@ -44,7 +50,7 @@ def find_free_port(wanted: int, what: str, otherwise: str = "name another, or no
         return int(probe.getsockname()[1])
 
 
-def running_services(config: Settings) -> dict[str, bool]:
+def check_running_services(config: Settings) -> dict[str, bool]:
     """Which of the processes are running."""
     return {name: processes.is_alive(process) for name, process in config.processes.items()}
 
@@ -63,10 +69,10 @@ def start_stack(home: Path, project: Path, options: StackOptions, report: _Print
 
 def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) -> Settings:
     before = _before(home)
-    if before and (any(running_services(before).values()) or processes.orphaned_gateway_workers(home)):
+    if before and (any(check_running_services(before).values()) or processes.find_orphaned_gateway_workers(home)):
         return _again(before, project, options, report)
     config = plan_settings(home, project, options, before)
-    refuse_faults(config, report)
+    refuse_faulty_setup(config, report)
     if before and before.postgres and before.journal != config.journal:
         with serve_databases(before):
             check_journal_continues(before, config)
@@ -79,14 +85,14 @@ def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) ->
         "page": options.page_port,
     }
     found = {
-        name: find_free_port(port, name)
+        name: _find_free_port(port, name)
         for name, port in wanted.items()
         if name not in config.connected and not (name == "gateway" and config.listen)
     }
-    config = with_ports(config, found)
-    for line in describe_changes(before, config):
+    config = set_server_ports(config, found)
+    for line in describe_setting_changes(before, config):
         report(line)
-    stray = processes.stack_processes(home)
+    stray = processes.find_stack_processes(home)
     if stray:  # a command that was killed has started them and could not write down that it had
         report(f"stopping {len(stray)} processes that an interrupted 'surefoot up' has left behind")
         processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
@@ -94,7 +100,7 @@ def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) ->
         prepare_postgres(config, fresh=not (before and before.postgres))
     config.save()
     try:
-        return bring_up(config, {*own_services(config), DEPLOYMENTS}, set(), report)
+        return start_wanted_services(config, {*list_own_services(config), FLOW_DEPLOYMENTS}, set(), report)
     except BaseException:
         stop_stack(read_settings(home))
         raise
@@ -102,30 +108,30 @@ def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) ->
 
 def _again(config: Settings, project: Path, options: StackOptions, report: _PrintLine) -> Settings:
     """Start what is missing, at the addresses that it had: callers and every other part know no other ones."""
-    runs = [name for name, lives in running_services(config).items() if lives]
-    missing = [name for name in own_services(config) if name not in runs]
+    runs = [name for name, lives in check_running_services(config).items() if lives]
+    missing = [name for name in list_own_services(config) if name not in runs]
     if not missing:
         if options.sources:
-            check_agreement(config, config.project, options, report)
+            check_options_match_stack(config, config.project, options, report)
         raise Rejected(f"a stack is running in {config.home} (MLflow {config.mlflow}): 'surefoot down' stops it")
-    check_agreement(config, project, options, report)
+    check_options_match_stack(config, project, options, report)
     check_flows(config.project)
     if config.tls is not None:
         check_tls_files(config.tls)
-    ports = server_ports(config)
-    orphans = processes.orphaned_gateway_workers(config.home) if "gateway" in missing else []
+    ports = read_server_ports(config)
+    orphans = processes.find_orphaned_gateway_workers(config.home) if "gateway" in missing else []
     for name in missing:
         if name in ("mlflow", "prefect") and name in config.processes:  # the port is held by what it has left behind
-            processes.end_processes([], processes.processes_in_session(config.home, config.processes[name]), 0.0)
+            processes.end_processes([], processes.find_session_processes(config.home, config.processes[name]), 0.0)
         if name in ports and not (name == "gateway" and orphans):  # these hand their socket over
-            find_free_port(
+            _find_free_port(
                 ports[name], name, "the stack had it: end who has taken it, or let 'surefoot down' end the rest"
             )
     serving = [f"{len(orphans)} gateway workers without a supervisor"] if orphans else []
     report(f"already running: {', '.join(runs + serving)}; starting again: {', '.join(missing)}")
     pending: set[str] = set()
     try:
-        return bring_up(config, missing, pending, report)
+        return start_wanted_services(config, missing, pending, report)
     except BaseException:
         _halt(read_settings(config.home), pending)  # and nothing else: the rest was of use before
         raise
@@ -150,7 +156,7 @@ def stop_stack_of_home(home: Path, report: _PrintLine = lambda _line: None) -> N
         if config is not None:
             stop_stack(config, report)
             return
-        stray = processes.stack_processes(home)
+        stray = processes.find_stack_processes(home)
         if not stray:
             raise Rejected(f"no stack in {home}: start one with 'surefoot up', or set SUREFOOT_HOME")
         processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
@@ -159,8 +165,8 @@ def stop_stack_of_home(home: Path, report: _PrintLine = lambda _line: None) -> N
 
 def stop_stack(config: Settings, report: _PrintLine = lambda _line: None) -> None:
     """Stop what was started, worker first, and front workers of the gateway whose supervisor is gone."""
-    _halt(config, STACK_SERVICES, processes.orphaned_gateway_workers(config.home), report)
-    stray = processes.stack_processes(config.home)
+    _halt(config, STACK_SERVICES, processes.find_orphaned_gateway_workers(config.home), report)
+    stray = processes.find_stack_processes(config.home)
     if stray:
         processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
         report(f"stopped {len(stray)} processes that nothing had written down")
@@ -178,7 +184,7 @@ def _halt(
     for name in ("worker", "controller", "gateway", "mlflow", "prefect", "postgres"):
         recorded = config.processes.get(name) if name in names else None
         leaders = processes.find_running_process(recorded) if recorded else []
-        others = processes.processes_in_session(config.home, recorded) if recorded else []
+        others = processes.find_session_processes(config.home, recorded) if recorded else []
         stray = orphans if name == "gateway" else ()
         if leaders or others or stray:
             # The supervisor kills its workers after its own time limit; before that they answer what is under way.

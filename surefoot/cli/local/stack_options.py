@@ -1,4 +1,4 @@
-"""Plan a stack's settings from options, and find conflicts with the last stack."""
+"""Plan a stack's settings from options, and check them against the last or the running stack."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from surefoot import wiring
 from surefoot.cli.connect.secret_urls import mask_password
 from surefoot.cli.postgres.postgres_choice import plan_postgres
 from surefoot.core.errors import Rejected, SurefootError
-from surefoot.settings import ANY_HOST, OWN_POOL, Settings
+from surefoot.settings import LOOPBACK_OF_ANY_HOST, OWN_WORK_POOL, Settings
 
 _TITLES = {"mlflow": "MLflow", "prefect": "Prefect"}
 _UNSAID = {"journal": "embedded", "listen": "a free port", "tls_certificate": "none"}
@@ -52,7 +52,7 @@ class StackOptions:
     tick: int = 60
     mlflow: str = ""
     prefect: str = ""
-    pool: str = OWN_POOL
+    pool: str = OWN_WORK_POOL
     journal: str = ""
     listen: str = ""
     lineage: str = ""
@@ -129,10 +129,10 @@ def _gateway_url(options: StackOptions) -> str:
     if not options.listen:
         return f"{_scheme(options)}://127.0.0.1:{options.gateway_port}"
     host, _, port = options.listen.rpartition(":")
-    return f"{_scheme(options)}://{ANY_HOST.get(host, host)}:{port}"
+    return f"{_scheme(options)}://{LOOPBACK_OF_ANY_HOST.get(host, host)}:{port}"
 
 
-def with_ports(config: Settings, ports: Mapping[str, int]) -> Settings:
+def set_server_ports(config: Settings, ports: Mapping[str, int]) -> Settings:
     """The settings with the ports that were found for servers that are started here."""
     schemes = dict.fromkeys(("gateway", "page"), _scheme(config))
     urls = {name: f"{schemes.get(name, 'http')}://127.0.0.1:{port}" for name, port in ports.items()}
@@ -145,7 +145,7 @@ def with_ports(config: Settings, ports: Mapping[str, int]) -> Settings:
     )
 
 
-def describe_changes(before: Settings | None, config: Settings) -> Iterator[str]:
+def describe_setting_changes(before: Settings | None, config: Settings) -> Iterator[str]:
     """One line for each server, pool or journal that is another one than at the last `up`."""
     if before is None:
         return
@@ -190,7 +190,7 @@ def _heads(config: Settings) -> dict[str, tuple[int, str]]:
     return {}
 
 
-def check_agreement(
+def check_options_match_stack(
     config: Settings, project: Path, options: StackOptions, report: Callable[[str], None] = lambda _line: None
 ) -> None:
     """Compare options with a stack that runs in part, and cannot follow other ones.

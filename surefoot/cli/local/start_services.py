@@ -1,4 +1,4 @@
-"""Start the processes of a stack one by one, and wait until each answers."""
+"""Start the services of a stack one by one, and wait until each answers."""
 
 import contextlib
 import os
@@ -12,21 +12,21 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from surefoot.adapters.mlflow.server.http_access import MLFLOW_VARIABLES
+from surefoot.adapters.mlflow.server.http_access import MLFLOW_CREDENTIAL_VARIABLES
 from surefoot.adapters.mlflow.server.registry_webhook import register_webhook
 from surefoot.cli.local import prefect_server, processes
 from surefoot.cli.local.controller_lock import is_controller_ready
-from surefoot.cli.local.prefect_access import PREFECT_VARIABLES
+from surefoot.cli.local.prefect_access import PREFECT_CREDENTIAL_VARIABLES
 from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
 from surefoot.cli.postgres.postgres_place import Owner, postgres_folder
 from surefoot.cli.postgres.postgres_server import is_ready, make_databases, prepare_postgres, run_as
-from surefoot.core.access.webhook_messages import WEBHOOK_PATH, secret_storage_key, webhook_secret
+from surefoot.core.access.webhook_messages import WEBHOOK_PATH, derive_secret_storage_key, derive_webhook_secret
 from surefoot.core.errors import SurefootError, Unavailable
-from surefoot.settings import OWN_POOL, Settings
+from surefoot.settings import OWN_WORK_POOL, Settings
 from surefoot.tls_files import TlsFiles, make_client_context
 
 STACK_SERVICES = ("postgres", "mlflow", "gateway", "prefect", "worker", "controller")
-DEPLOYMENTS = "deployments"
+FLOW_DEPLOYMENTS = "deployments"
 """What is to be made although no process of ours runs it: the flows' deployments, for a pool that exists already."""
 _SERVER_START_TIMEOUT_S = 240.0
 """How long a server may take to answer for the first time [seconds]."""
@@ -44,7 +44,7 @@ SERVER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 _EMBEDDED_PREFECT_IGNORES = (
-    *PREFECT_VARIABLES,
+    *PREFECT_CREDENTIAL_VARIABLES,
     "PREFECT_PROFILE",
     "PREFECT_SERVER_API_AUTH_STRING",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
@@ -55,12 +55,12 @@ _EMBEDDED_PREFECT_IGNORES = (
 _PrintLine = Callable[[str], None]
 
 
-def own_services(config: Settings) -> list[str]:
+def list_own_services(config: Settings) -> list[str]:
     """Parts that are processes of this stack: no connected server, and no worker for a pool that existed before."""
     others = {
         *config.connected,
         *(() if config.uses_postgres else ("postgres",)),
-        *(() if config.pool == OWN_POOL else ("worker",)),
+        *(() if config.pool == OWN_WORK_POOL else ("worker",)),
     }
     return [name for name in STACK_SERVICES if name not in others]
 
@@ -72,11 +72,11 @@ _JSON_LINES = {
 """Has Prefect's processes write the log lines of the worker and of flow runs as ours are written."""
 
 
-def stack_environment(config: Settings) -> dict[str, str]:
+def build_stack_environment(config: Settings) -> dict[str, str]:
     """Environment of every process of the stack, and of every client of Prefect."""
     ignored = {
         *(() if "prefect" in config.connected else _EMBEDDED_PREFECT_IGNORES),
-        *(() if "mlflow" in config.connected else MLFLOW_VARIABLES),
+        *(() if "mlflow" in config.connected else MLFLOW_CREDENTIAL_VARIABLES),
     }
     return {
         **{name: value for name, value in os.environ.items() if name not in ignored},
@@ -119,7 +119,7 @@ def _start(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             cwd=folder or config.project,
-            env={**env, processes.PART_ENVIRONMENT_VARIABLE: name},
+            env={**env, processes.STACK_PROCESS_VARIABLE: name},
             start_new_session=True,
             preexec_fn=reset_signal_handlers,  # noqa: PLW1509 - it takes no lock that another thread could hold
             **run_as(owner),
@@ -171,15 +171,15 @@ def _last_word(config: Settings, name: str) -> str:
     return (errors or lines)[-1].removeprefix("surefoot: ")
 
 
-def server_ports(config: Settings) -> dict[str, int]:
+def read_server_ports(config: Settings) -> dict[str, int]:
     """Ports of the servers that are processes of this stack, by name."""
     urls = {"mlflow": config.mlflow, "gateway": config.gateway, "prefect": config.prefect}
     return {name: urlsplit(url).port or 80 for name, url in urls.items() if name not in config.connected}
 
 
-def bring_up(config: Settings, wanted: Collection[str], pending: set[str], report: _PrintLine) -> Settings:
+def start_wanted_services(config: Settings, wanted: Collection[str], pending: set[str], report: _PrintLine) -> Settings:
     """Start what is wanted; `pending` names at any time what has been started and does not answer yet."""
-    env = stack_environment(config)
+    env = build_stack_environment(config)
     if config.uses_postgres:
         config = _bring_up_postgres(config, env, wanted, pending, report)
     python = [sys.executable, "-m"]
@@ -195,7 +195,7 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
         pending.remove(name)
         report(f"{title:8} {url}")
 
-    ports = {name: ("--host", "127.0.0.1", "--port", str(port)) for name, port in server_ports(config).items()}
+    ports = {name: ("--host", "127.0.0.1", "--port", str(port)) for name, port in read_server_ports(config).items()}
     for name, title in (("mlflow", "MLflow"), ("prefect", "Prefect")):
         if name in config.connected:
             report(f"{title:8} {getattr(config, name)} (connected)")
@@ -222,7 +222,7 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
         _wait(config, "prefect", f"{config.prefect}/api/health")
     if "worker" in wanted:
         # A flow that outlived its worker would act beside the one that is started for the same rollout.
-        processes.end_processes([], processes.stack_processes(config.home, ("worker",)), 0.0)
+        processes.end_processes([], processes.find_stack_processes(config.home, ("worker",)), 0.0)
         for name in prefect_server.mark_leftover_runs_crashed(config):
             report(f"flow run '{name}' was cut off when the stack was stopped: marked as crashed")
         paused = prefect_server.read_paused_schedules(config)
@@ -231,7 +231,7 @@ def bring_up(config: Settings, wanted: Collection[str], pending: set[str], repor
         prefect_server.wait_for_pool(config)
         _deploy_flows(config, env, paused, report)
         pending.remove("worker")
-    elif DEPLOYMENTS in wanted:
+    elif FLOW_DEPLOYMENTS in wanted:
         _deploy_flows(config, env, prefect_server.read_paused_schedules(config), report)
     if "controller" in wanted:
         begin("controller", "surefoot", "controller")
@@ -272,16 +272,16 @@ def _server_environment(config: Settings, name: str) -> dict[str, str]:
     """What one part needs in its environment beside what all have."""
     if name == "prefect" and config.postgres:
         return {"PREFECT_SERVER_DATABASE_CONNECTION_URL": config.postgres_url("prefect", "asyncpg")}
-    return mlflow_webhook_environment(config) if name == "mlflow" else {}
+    return _mlflow_webhook_environment(config) if name == "mlflow" else {}
 
 
-def mlflow_webhook_environment(config: Settings) -> dict[str, str]:
+def _mlflow_webhook_environment(config: Settings) -> dict[str, str]:
     """What the embedded MLflow needs to send webhooks to the controller of this host."""
     return {
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
         # Without a key of its own each of its processes would invent one, and lose all webhooks at its next start.
-        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": secret_storage_key(config.token),
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": derive_secret_storage_key(config.token),
         "MLFLOW_WEBHOOK_CACHE_TTL": "5",
     }
 
@@ -294,7 +294,7 @@ def _register_webhook(config: Settings, report: _PrintLine) -> None:
         report("note: moved aliases are seen at the next tick: MLflow trusts no private certificate of a webhook")
         return
     try:
-        register_webhook(config.mlflow, f"{config.page}{WEBHOOK_PATH}", webhook_secret(config.token))
+        register_webhook(config.mlflow, f"{config.page}{WEBHOOK_PATH}", derive_webhook_secret(config.token))
     except SurefootError as error:
         report(f"note: moved aliases are seen at the next tick, since MLflow tells nothing of them: {error}")
 

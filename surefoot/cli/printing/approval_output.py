@@ -1,4 +1,4 @@
-"""Print what an approver has to know before signing."""
+"""Print what an approver has to know before signing, or convert it to JSON."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Print a back-test's gate evaluations and its result."""
+"""Print a back-test's gate evaluations, convert them to JSON, and print the back-test of an incident case."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from surefoot.backtest import GateEvaluation
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.errors import Rejected
 from surefoot.core.incidents.review.incident_case import CaseKind
-from surefoot.core.incidents.review.policy_change_ranking import describe_outcome
+from surefoot.core.incidents.review.policy_change_ranking import describe_backtest_outcome
 from surefoot.core.journal.events import as_json
-from surefoot.incidents.incident_cases import CaseBacktester, backtested_policy
+from surefoot.incidents.incident_cases import CaseBacktester, summarise_backtest
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Outcome
@@ -57,7 +57,9 @@ def evaluations_json(looks: Sequence[GateEvaluation]) -> list[dict[str, object]]
     ]
 
 
-def print_case_backtest(folder: Path, model: str, policy: Path, draws: int, *, every: bool, as_json_: bool) -> int:
+def print_incident_case_backtest(
+    folder: Path, model: str, policy: Path, draws: int, *, every: bool, as_json_: bool
+) -> int:
     """Back-test a policy on a case, or count its false alarms there, and print what comes of it.
 
     Args:
@@ -88,13 +90,13 @@ def print_case_backtest(folder: Path, model: str, policy: Path, draws: int, *, e
                 )
             return 0
         found = player.play(policy)
-    played = backtested_policy(None, case, found)
+    played = summarise_backtest(None, case, found)
     if as_json_:
         told = {key: value for key, value in as_json(played).items() if key != "change"}
         print_json({"case": str(folder), "policy": str(policy), **told, "looks": evaluations_json(found.looks)})
         return 0
     print_evaluations(found.looks, every=every)
-    console.print(describe_outcome(case, played), markup=False, soft_wrap=True)
+    console.print(describe_backtest_outcome(case, played), markup=False, soft_wrap=True)
     if case.kind is CaseKind.WATCH:
         days = played.trials * 365.25
         console.print(f"{found.false_alarms} false alarms in the {days:.0f} days of looks before the onset")

@@ -1,4 +1,4 @@
-"""Print the plan of a promotion: its stages, what gates can detect, and what is missing."""
+"""Print a promotion's plan: stages, detectable harm, artifact trust, load trial and missing parts."""
 
 import math
 import os
@@ -11,15 +11,15 @@ from rich.table import Table
 from surefoot.adapters.replay.version_processes import LoadResult
 from surefoot.cli.printing.console import console, print_table
 from surefoot.core.domain import Version
-from surefoot.core.durations import format_duration, format_estimate, format_frequency
+from surefoot.core.durations import format_duration, format_estimated_duration, format_frequency
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.evidence.evidence_section import SqlLabels, SqlPredictions
 from surefoot.core.policy.governance.artifact_trust import (
-    SIGNATURE,
+    SIGNATURE_FIELD_NAME,
     ArtifactContents,
-    artifact_problem,
+    describe_missing_provenance,
     describe_pickles,
-    missing_provenance,
+    find_artifact_problem,
 )
 from surefoot.core.policy.policy_types import Approve, LiveShadow, Policy, Shadow
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
@@ -28,7 +28,7 @@ _ENGINE_MODULES = {"dask": "prefect_dask"}
 """Module that each engine of a policy's `scoring` needs beside Surefoot, and that an extra of that name installs."""
 
 
-def missing_engine_notes(policy: Policy) -> list[str]:
+def describe_missing_dependencies(policy: Policy) -> list[str]:
     """Say what to install or to set where the engine of `scoring`, or a thing that `evidence` needs, is not there."""
     engine = policy.scoring.engine
     module = _ENGINE_MODULES.get(engine)
@@ -67,11 +67,14 @@ def print_artifact_trust(
     """Print which files a version has, what is known of how it came to be, and what the policy refuses of that."""
     pickles = f"; {describe_pickles(contents.pickles)}" if contents.pickles else "; no pickle"
     console.print(f"files: flavours {', '.join(contents.flavors) or 'none'}{pickles}", markup=False)
-    if signer := provenance.get(SIGNATURE):
-        console.print(f"{SIGNATURE}: {signer}", markup=False)
+    if signer := provenance.get(SIGNATURE_FIELD_NAME):
+        console.print(f"{SIGNATURE_FIELD_NAME}: {signer}", markup=False)
     for kind in policy.provenance:
         console.print(f"{kind}: {provenance.get(kind, 'not known to MLflow')}", markup=False)
-    problems = (artifact_problem(policy.artifacts, contents), missing_provenance(policy.provenance, provenance))
+    problems = (
+        find_artifact_problem(policy.artifacts, contents),
+        describe_missing_provenance(policy.provenance, provenance),
+    )
     for problem in filter(None, problems):
         console.print(f"[magenta]version {candidate.number} would be refused[/magenta]: {escape(problem)}")
 
@@ -93,7 +96,7 @@ def print_stages(policy: Policy) -> None:
         (
             "data",
             f"requests of the last {format_duration(policy.suite_window)}",
-            evaluation_frequency_text(0.0, policy.suite_every),
+            describe_evaluation_frequency(0.0, policy.suite_every),
         )
     ]
     for step in policy.steps:
@@ -102,7 +105,7 @@ def print_stages(policy: Policy) -> None:
                 (
                     "shadow",
                     f"requests of the last {format_duration(step.window)}",
-                    evaluation_frequency_text(0.0, step.every),
+                    describe_evaluation_frequency(0.0, step.every),
                 )
             )
         elif isinstance(step, Approve):
@@ -110,17 +113,17 @@ def print_stages(policy: Policy) -> None:
             rows.append(("approval", waits, "the gates before it stay armed"))
         elif isinstance(step, LiveShadow):
             lasts = f"{step.share:g} % of the requests for {format_duration(step.hold)}"
-            rows.append(("live shadow", lasts, evaluation_frequency_text(step.hold, step.every)))
+            rows.append(("live shadow", lasts, describe_evaluation_frequency(step.hold, step.every)))
         else:
             rows.append(
                 (
                     f"weight {step.weight:g} %",
                     format_duration(step.hold),
-                    evaluation_frequency_text(step.hold, step.every),
+                    describe_evaluation_frequency(step.hold, step.every),
                 )
             )
     rows.append(
-        ("bake", format_duration(policy.bake.hold), evaluation_frequency_text(policy.bake.hold, policy.bake.every))
+        ("bake", format_duration(policy.bake.hold), describe_evaluation_frequency(policy.bake.hold, policy.bake.every))
     )
     for stage, lasts, often_ in rows:
         console.print(f"  {stage}: {lasts}, {often_}")
@@ -143,11 +146,11 @@ def print_detectability(policy: Policy, found: Sequence[Detectability], a_year: 
     table = Table("step", "gate", "counts", "finds", "equal passes", "needs", box=None, padding=(0, 1))
     for sight in found:
         passes = "" if sight.passes is None else f"{sight.passes:.0%}"
-        needs = "" if sight.needs is None else format_estimate(sight.needs)
+        needs = "" if sight.needs is None else format_estimated_duration(sight.needs)
         table.add_row(
             sight.step,
             sight.gate,
-            f"{format_request_count(sight.n)} {sight.counts}",
+            f"{_format_request_count(sight.n)} {sight.counts}",
             escape(sight.finds),
             passes,
             needs,
@@ -165,7 +168,7 @@ def print_detectability(policy: Policy, found: Sequence[Detectability], a_year: 
             where = f"{sight.step}, {sight.gate}"
             longer = ""
             if sight.needs is not None and sight.needs > sight.lasts:
-                longer = f"; {format_estimate(sight.needs)} would do"
+                longer = f"; {format_estimated_duration(sight.needs)} would do"
             console.print(f"  [yellow]warning[/yellow] {escape(where)}: {escape(sight.warning)}{longer}")
 
 
@@ -173,7 +176,7 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
     """Print what a promotion would do, step by step."""
     console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
     window = f"the requests of the last {format_duration(policy.suite_window)}"
-    lines = [f"validate {window} with suite {policy.suite}; {evaluation_frequency_text(0.0, policy.suite_every)}"]
+    lines = [f"validate {window} with suite {policy.suite}; {describe_evaluation_frequency(0.0, policy.suite_every)}"]
     if policy.ticket == "required":
         lines.insert(0, "demand a change ticket: --ticket, or the version's tag surefoot.ticket")
     for step in policy.steps:
@@ -183,27 +186,27 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
         elif isinstance(step, Shadow):
             lines.append(
                 f"replay the requests of the last {format_duration(step.window)}: {gates} must pass;"
-                f" {evaluation_frequency_text(0.0, step.every)}"
+                f" {describe_evaluation_frequency(0.0, step.every)}"
             )
         elif isinstance(step, LiveShadow):
             most = f" and {step.min_requests:,} requests that both answer" if step.min_requests else ""
             expected = policy.requests_per_minute * step.share / 100.0 * step.hold / 60.0
             lines.append(
                 f"mirror {step.share:g} % of the requests to version {number} for {format_duration(step.hold)}{most}:"
-                f" {gates} must pass (about {format_request_count(expected)} requests; callers get the"
+                f" {gates} must pass (about {_format_request_count(expected)} requests; callers get the"
                 f" champion's answers, and version {number} waits while the host is busy);"
-                f" {evaluation_frequency_text(step.hold, step.every)}"
+                f" {describe_evaluation_frequency(step.hold, step.every)}"
             )
         else:
             most = f" and {step.min_requests:,} requests" if step.min_requests else ""
             expected = policy.requests_per_minute * step.weight / 100.0 * step.hold / 60.0
             lines.append(
                 f"{step.weight:g} % of the units for {format_duration(step.hold)}{most}: {gates} must pass"
-                f" (about {format_request_count(expected)} requests to the candidate);"
-                f" {evaluation_frequency_text(step.hold, step.every)}"
+                f" (about {_format_request_count(expected)} requests to the candidate);"
+                f" {describe_evaluation_frequency(step.hold, step.every)}"
             )
     bake = policy.bake
-    looks = evaluation_frequency_text(bake.hold, bake.every)
+    looks = describe_evaluation_frequency(bake.hold, bake.every)
     lines += [_table_line(source) for source in policy.data_layer]
     lines += [
         f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
@@ -234,12 +237,12 @@ def _table_line(source: DataSource) -> str:
     return f"checkpoint table {source.name}: a rollback leaves it as it is ({source.on_rollback})"
 
 
-def format_request_count(n: float) -> str:
+def _format_request_count(n: float) -> str:
     """A number of requests; below ten with the digits that count."""
     return f"{n:,.0f}" if n >= 10.0 or n == 0.0 else f"{n:.2g}"  # noqa: PLR2004 - two digits
 
 
-def evaluation_frequency_text(lasts: float, every: float) -> str:
+def describe_evaluation_frequency(lasts: float, every: float) -> str:
     """How often a stage evaluates its gates, and how many times in all; a replay repeats until it is decided."""
     if not lasts:
         return f"looks at once, then every {format_duration(every)} until it is decided"

@@ -1,4 +1,4 @@
-"""Print which versions of a model are served and which rollout is open."""
+"""Print which versions of a model are served and which rollout is open, or convert this status to JSON."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
-from surefoot.core.assignment import describe_share
+from surefoot.core.assignment import describe_candidate_share
 from surefoot.core.domain import Split, Stage
 from surefoot.core.journal.events import as_json
 from surefoot.core.journal.ledger import Ledger
@@ -52,7 +52,7 @@ def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> 
     champion = ledger.champion.number if ledger.champion else "none yet"
     console.print(f"[bold]{escape(ledger.model)}[/bold]  champion {champion}")
     if live and live.candidate and live.weight:
-        share = describe_share(live.weight, live.units)
+        share = describe_candidate_share(live.weight, live.units)
         console.print(f"  served: version {live.champion.number}, and version {live.candidate.number} to {share}")
     elif live and live.candidate and live.mirror:
         console.print(

@@ -22,7 +22,7 @@ def compact(
 ) -> None:
     """Turn closed segments of the prediction log into Parquet, and remove what is too old; `reconcile` does so too."""
     config = read_settings()
-    known = wiring.logged_models(config)
+    known = wiring.list_logged_models(config)
     if model and model not in known:
         raise NotFound(f"nothing of {model} has been logged; logged: {', '.join(known) or 'none'}")
     found = []

@@ -1,4 +1,4 @@
-"""Define the command `forget`, which removes one person's records."""
+"""Define the command `forget`, which removes the records of one unit, such as a customer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from surefoot import wiring
-from surefoot.adapters.predictions.erasure.erasure_record import ErasureReport
+from surefoot.adapters.predictions.erasure.erasure_record import ErasureProgressReport
 from surefoot.cli.access.permission import open_allowed_ports
 from surefoot.cli.local.prefect_artifacts import replace_in_prefect_artifacts
 from surefoot.cli.printing.console import console, print_json
@@ -20,7 +20,7 @@ from surefoot.core.erasure.erasure_events import UnitForgotten, describe_erasure
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.events import as_json
 from surefoot.core.operator_reason import clean_reason
-from surefoot.erasure import ForgetRequest, ReplaceInServer, forget_unit
+from surefoot.erasure import ForgetRequest, ServerTextReplacer, forget_unit
 from surefoot.settings import read_settings
 
 
@@ -48,7 +48,7 @@ def forget(
     wanted = ForgetRequest(unit, named, why, pseudonymise) if unit or named else None
     config = read_settings()
     with open_allowed_ports(Action.FORGET, model) as ports, _progress(quiet=json_) as report:
-        servers: dict[str, ReplaceInServer] = {
+        servers: dict[str, ServerTextReplacer] = {
             "pages in Prefect": partial(replace_in_prefect_artifacts, config),
             "pages in MLflow": partial(wiring.replace_in_mlflow_runs, config, model),
         }
@@ -76,7 +76,7 @@ def _tell(event: UnitForgotten) -> None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[ErasureReport]:
+def _progress(*, quiet: bool) -> Iterator[ErasureProgressReport]:
     """Give what shows a bar a place on standard error; it shows nothing where that is no terminal."""
     shown = Console(stderr=True)
     if quiet or not shown.is_terminal:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_folder import read_model_policy
 from surefoot.adapters.predictions.recorded.records_file import VersionAnswers, write_records
 from surefoot.adapters.predictions.recorded.table_requests import TableRow, read_table
 from surefoot.adapters.replay.batch_scoring import CHUNK_ROWS, score_requests
@@ -73,7 +73,7 @@ def _policy(config: Settings, model: str, *, needed: bool) -> Policy | None:
         Rejected: It is wrong or missing, or its engine writes the log itself.
     """
     try:
-        policy = read_policy_of(config.configs, model)[1]
+        policy = read_model_policy(config.configs, model)[1]
     except NotFound:
         if needed:
             raise

@@ -1,4 +1,4 @@
-"""Define the command `data`, which lists the restorable copies of a model's tables."""
+"""Define the command `data`, which lists checkpoints of a model's tables and restores tables."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
@@ -20,12 +20,12 @@ from surefoot.core.tables.data_state import JournalledCheckpoint
 from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout import (
     Ports,
-    leave_table,
-    pending_tables,
+    describe_table_problems,
+    leave_table_unrestored,
+    list_pending_restores,
     restore_due_tables,
     retry_on_conflict,
-    retry_table,
-    table_problems,
+    retry_table_restore,
 )
 from surefoot.settings import read_settings
 
@@ -44,16 +44,16 @@ def data(
         raise Rejected("--restore and --leave contradict each other: nothing was done")
     config = read_settings()
     if restore or leave:
-        allowed_actor(config, Action.RESTORE_TABLES, model)
+        require_allowed_actor(config, Action.RESTORE_TABLES, model)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         if leave:
-            retry_on_conflict(lambda: leave_table(ports, model, leave, reason))
+            retry_on_conflict(lambda: leave_table_unrestored(ports, model, leave, reason))
         if restore:
             _try_again(ports, model, restore, reason)
         ledger = ports.ledger(model)
         if not ledger.head:
             raise NotFound(f"the journal holds nothing of {model}")
-    problems = table_problems(ledger)
+    problems = describe_table_problems(ledger)
     if json_:
         print_json(
             {
@@ -77,7 +77,7 @@ def _try_again(ports: Ports, model: str, name: str, reason: str) -> None:
     """
     due = ports.ledger(model).data.due.get(name)
     if due is None or due.refused:
-        retry_on_conflict(lambda: retry_table(ports, model, name, reason))
+        retry_on_conflict(lambda: retry_table_restore(ports, model, name, reason))
     again = restore_due_tables(ports, model).data.due.get(name)
     if again is not None:
         raise NewerWrite(f"table {name} was not restored: {again.refused}")
@@ -148,7 +148,7 @@ def restore_tables(ports: Ports, model: str) -> SurefootError | None:
     Whatever happens here, traffic has gone back already.
     """
     try:
-        if pending_tables(ports.ledger(model)):
+        if list_pending_restores(ports.ledger(model)):
             restore_due_tables(ports, model)
         due = ports.ledger(model).data.due.values()
     except Exception as error:  # noqa: BLE001 - traffic is back: no trouble of a table may hide that

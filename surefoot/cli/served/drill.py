@@ -88,7 +88,7 @@ def drill(
                 "--live injects no fault and makes no twin: leave --fault, --all, --runs, --tabletop, --keep out"
             )
         return rehearse_in_production(read_settings(), model, weight, span, unit or [], json_)
-    from surefoot.drills.drill_session import open_session  # noqa: PLC0415 - pandas costs a second
+    from surefoot.drills.drill_session import open_drill_session  # noqa: PLC0415 - pandas costs a second
 
     config = _settings()
     if tabletop and not fault and not all_ and not runs:
@@ -100,7 +100,7 @@ def drill(
     with (
         exit_on_stop_signals(),
         console.status("") as line,
-        open_session(config, project.absolute(), model, cache, line.update, keep=keep) as session,
+        open_drill_session(config, project.absolute(), model, cache, line.update, keep=keep) as session,
     ):
         console.print(f"twins in {session.folder}, ready after {time.monotonic() - began:.0f} s", markup=False)
         if person is not None:
@@ -113,7 +113,7 @@ def drill(
     _print_results(played)
     for note in person.notes if person else ():
         console.print(f"  {note}", markup=False)
-    rows = drill_rows(collect_results(played), took, every_cause=runs > 1)
+    rows = summarise_drill_results(_collect_results(played), took, every_cause=runs > 1)
     if json_:
         details = [
             {"fault": one.result.fault.value, "what": one.what, "stage": one.stage, "gate": one.result.gate}
@@ -130,7 +130,7 @@ def drill(
     if session.source.version is not None and config is not None:
         event = DrillFinished(
             secrets.token_hex(6), TABLETOP_MODE if person else _TWIN, session.source.version, session.source.target,
-            tuple(collect_results(played)), seed, round(took, 1),
+            tuple(_collect_results(played)), seed, round(took, 1),
             tuple(person.notes) if person else (),
         )  # fmt: skip
         with wiring.open_ports(config, current_actor()) as ports:
@@ -169,9 +169,9 @@ def _faults(
     if all_:
         return list(FAULTS)
     source = config.project if config is not None else project
-    from surefoot.adapters.config.policy_folder import read_policy_of  # noqa: PLC0415 - beside its one use
+    from surefoot.adapters.config.policy_folder import read_model_policy  # noqa: PLC0415 - beside its one use
 
-    section = read_policy_of(source / "configs", model)[1].drill
+    section = read_model_policy(source / "configs", model)[1].drill
     return list(section.chosen if section is not None else FAULTS)
 
 
@@ -216,12 +216,14 @@ def _count(requests: int | None) -> str:
     return "an unknown number of" if requests is None else f"{requests:,}"
 
 
-def collect_results(played: Sequence[_Played]) -> list[DrillResult]:
+def _collect_results(played: Sequence[_Played]) -> list[DrillResult]:
     """What each drill has shown."""
     return [one.result for one in played]
 
 
-def drill_rows(results: Sequence[DrillResult], took_s: float, *, every_cause: bool) -> list[dict[str, object]]:
+def summarise_drill_results(
+    results: Sequence[DrillResult], took_s: float, *, every_cause: bool
+) -> list[dict[str, object]]:
     """Measured figures of the drills, each with the value that is required.
 
     Args:

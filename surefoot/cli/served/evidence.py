@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_folder import read_model_policy
 from surefoot.adapters.evidence_providers.prometheus.counter_preview import CounterPreview, preview_counters
 from surefoot.adapters.evidence_providers.prometheus.prometheus_api import PrometheusApi
 from surefoot.adapters.evidence_providers.provided_rows import ProvidedLabel, ProvidedPrediction
@@ -41,7 +41,7 @@ def evidence(
     """Show the newest rows of the policy's sources as gates read them, and count what cannot be used."""
     config = _settings(needed=import_ or project is None)
     folder = project or (config.project if config else Path())
-    _, policy = read_policy_of(folder / "configs", model)
+    _, policy = read_model_policy(folder / "configs", model)
     if policy.evidence is None or policy.evidence_origin is None:
         raise Rejected(f"the policy of {model} has no section 'evidence': Surefoot's own log is what its gates read")
     until = wiring.make_clock(config).now() if config else time.time()

@@ -1,4 +1,4 @@
-"""Define commands that list a bad version's served answers and score them again."""
+"""Define the commands `exposure` and `correct`, which list and rescore a bad version's answers."""
 
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from rich.table import Table
 from surefoot import exposure as exposures
 from surefoot import wiring
 from surefoot.adapters.served_answers.answer_comparison import AnswerComparison
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
@@ -125,7 +125,7 @@ def correct(
 ) -> None:
     """Ask the proven-good version again about everything that a bad one answered, into a table for consumers."""
     config = read_settings()
-    actor = allowed_actor(config, Action.MANAGE_INCIDENTS, model)
+    actor = require_allowed_actor(config, Action.MANAGE_INCIDENTS, model)
     with wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S) as ports:
         done = exposures.correct_answers(config, ports, model, version)
     table = done.table

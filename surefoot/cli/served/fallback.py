@@ -5,16 +5,16 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.adapters.config.fallback_table import read_named_fallback
-from surefoot.adapters.config.policy_folder import read_policy_of
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.adapters.config.policy_fallback import read_fallback_or_reference
+from surefoot.adapters.config.policy_folder import read_model_policy
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.cli.shared.actor import current_actor
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.access.roles import Action
 from surefoot.core.errors import Rejected
-from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference, FallbackVersion
+from surefoot.core.fallback import PYFUNC_FALLBACK_KIND, FallbackAnswer, FallbackReference, FallbackVersion
 from surefoot.core.journal.event_sentences import describe_event
 from surefoot.core.journal.events import as_json
 from surefoot.rollout import check_fallback
@@ -30,12 +30,12 @@ def fallback(
 ) -> None:
     """Say what callers get when no version can answer, and when that was tried last; --drill tries it now."""
     config = read_settings()
-    _, policy = read_policy_of(config.configs, model)
-    found = read_named_fallback(config.project, policy)
+    _, policy = read_model_policy(config.configs, model)
+    found = read_fallback_or_reference(config.project, policy)
     if found is None:
         raise Rejected(f"the policy of {model} has no fallback: a request that no version can answer is refused")
     if drill_:
-        allowed_actor(config, Action.DRILL, model)
+        require_allowed_actor(config, Action.DRILL, model)
     with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         tried = check_fallback(ports, model) if drill_ else None
         if drill_ and tried is None:
@@ -69,15 +69,15 @@ def _answers_text(found: FallbackAnswer) -> str:
 def _version_json(source: FallbackReference, loadable: FallbackVersion | None) -> dict[str, object]:
     """The version that the policy names and the one that the gateway is to load, for a program."""
     used = {"answers": loadable.uri, "digest": loadable.version.digest} if loadable else {"answers": None, "digest": ""}
-    return {"kind": PYFUNC_FALLBACK, "source": source.uri, **used}
+    return {"kind": PYFUNC_FALLBACK_KIND, "source": source.uri, **used}
 
 
 def _version_text(source: FallbackReference, loadable: FallbackVersion | None) -> str:
     """The same for a person."""
     if loadable is None:
-        return f"{PYFUNC_FALLBACK} {source.uri}; no drill has loaded it yet, so the gateway does not know it"
+        return f"{PYFUNC_FALLBACK_KIND} {source.uri}; no drill has loaded it yet, so the gateway does not know it"
     other = "" if loadable.uri == source.uri else f"; until a drill has loaded that, {loadable.uri} answers"
-    return f"{PYFUNC_FALLBACK} {source.uri}{other}; {loadable.version.digest}"
+    return f"{PYFUNC_FALLBACK_KIND} {source.uri}{other}; {loadable.version.digest}"
 
 
 def register(app: typer.Typer) -> None:

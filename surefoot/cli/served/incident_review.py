@@ -1,4 +1,4 @@
-"""Define the command `incident review`, which proposes changes to a policy."""
+"""Define the command `incident review`, which reviews an incident and proposes policy changes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,9 @@ from surefoot.reports.incident_review_page import describe_costs, describe_gain,
 from surefoot.settings import Settings, read_settings
 
 
-def draft_review(config: Settings, entries: tuple[Entry, ...], model: str, incident: str, draws: int) -> IncidentReview:
+def draft_incident_review(
+    config: Settings, entries: tuple[Entry, ...], model: str, incident: str, draws: int
+) -> IncidentReview:
     """Review an incident, and write the review beside its report.
 
     Raises:
@@ -27,7 +29,7 @@ def draft_review(config: Settings, entries: tuple[Entry, ...], model: str, incid
     """
     found = reviews.review_incident(config, entries, model, incident, draws)
     try:
-        file = review_file(config, model, incident)
+        file = build_review_path(config, model, incident)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(render_incident_review(found), encoding="utf-8")
         file.chmod(0o640)
@@ -36,7 +38,7 @@ def draft_review(config: Settings, entries: tuple[Entry, ...], model: str, incid
     return found
 
 
-def review_file(config: Settings, model: str, incident: str) -> Path:
+def build_review_path(config: Settings, model: str, incident: str) -> Path:
     """Where the Markdown text of a review is: beside the incident's report."""
     _, text = report_files(config, model, incident)
     return text.with_name(f"{incident}-review.md")
@@ -61,7 +63,7 @@ def register(incidents: typer.Typer, find: Callable[[Journal, str], tuple[str, s
         draws: Annotated[
             int,
             typer.Option(min=1, max=1000, help="Rollouts of the good version against itself that count false alarms."),
-        ] = reviews.DRAWS,
+        ] = reviews.FALSE_ALARM_TRIALS,
         json_: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
     ) -> None:
         """Draft the review of an incident: the policy that would have stopped the version sooner."""
@@ -69,8 +71,8 @@ def register(incidents: typer.Typer, find: Callable[[Journal, str], tuple[str, s
         with wiring.open_journal(config) as journal:
             model, name = find(journal, incident)
             entries = journal.read(model)
-        found = draft_review(config, entries, model, name, draws)
-        file = review_file(config, model, name)
+        found = draft_incident_review(config, entries, model, name, draws)
+        file = build_review_path(config, model, name)
         if json_:
             print_json(_review_json(found, file))
         else:

@@ -1,4 +1,4 @@
-"""Run a rollback rehearsal in production, and print its result."""
+"""Rehearse a rollback in production by a live drill, or stop all live drills."""
 
 import json
 import time
@@ -9,18 +9,18 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.access.permission import allowed_actor
+from surefoot.cli.access.permission import require_allowed_actor
 from surefoot.cli.local.signals import exit_on_stop_signals
 from surefoot.cli.printing.console import console, print_table
 from surefoot.cli.shared.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.access.roles import EVERY_MODEL, Action
-from surefoot.core.assignment import describe_share
+from surefoot.core.assignment import describe_candidate_share
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import JournalUnavailable, Rejected, SurefootError, Unavailable
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.scalars import PositiveDuration
 from surefoot.drills.live.live_drill import MAX_RESTORE_MS, LiveDrillOutcome, LiveDrillParameters, run_live_drill
-from surefoot.rollout import is_live_drill_route_left, retry_on_conflict, stop_live_drill
+from surefoot.rollout import has_live_drill_route, retry_on_conflict, stop_live_drill
 from surefoot.settings import Settings
 
 _MAX_WEIGHT = 100.0
@@ -31,11 +31,11 @@ def rehearse_in_production(
 ) -> int:
     """Run a live drill, and print what it has shown; the exit code is 0 only where everything passed."""
     order = LiveDrillParameters(_weight(weight), tuple(canonical_text(unit) or unit for unit in units), _seconds(span))
-    actor = allowed_actor(config, Action.DRILL, model)
+    actor = require_allowed_actor(config, Action.DRILL, model)
     with exit_on_stop_signals(), console.status("") as line:
         outcome = run_live_drill(config, model, order, actor, line.update)
-    rows = live_drill_rows(outcome)
-    number, share = outcome.began.champion.number, describe_share(order.weight, order.units)
+    rows = _live_drill_rows(outcome)
+    number, share = outcome.began.champion.number, describe_candidate_share(order.weight, order.units)
     said = f"live drill {outcome.began.drill}: version {number} of {model} in both arms, {share} of the units"
     console.print(said, markup=False)
     table = Table("", "value", "unit", "demand", "ok", box=None, padding=(0, 2))
@@ -73,7 +73,7 @@ def _seconds(span: str) -> float:
         raise Rejected(f"--for {span} is no length of time above 0s: such as 30s, 10m or 2h") from None
 
 
-def live_drill_rows(outcome: LiveDrillOutcome) -> list[dict[str, object]]:
+def _live_drill_rows(outcome: LiveDrillOutcome) -> list[dict[str, object]]:
     """Measured figures of a live drill, each with the value that is required."""
     result, counts, answers = outcome.result, outcome.counts, outcome.answers
     shift, restore = (result.shift_ms, result.restore_ms) if result is not None else (None, None)
@@ -110,7 +110,7 @@ def stop_all_live_drills(config: Settings, reason: str) -> int:
         Unavailable: The drill of some model could not be taken back.
     """
     why, trouble, stopped = clean_reason(reason).text, list[str](), 0
-    actor = allowed_actor(config, Action.ABORT, EVERY_MODEL)
+    actor = require_allowed_actor(config, Action.ABORT, EVERY_MODEL)
     with wiring.open_ports(config, actor, REGISTRY_TIMEOUT_S) as ports:
         try:
             models = ports.journal.models()
@@ -122,7 +122,7 @@ def stop_all_live_drills(config: Settings, reason: str) -> int:
             began = time.monotonic()
             try:
                 live = ports.ledger(model)
-                if not is_live_drill_route_left(live):
+                if not has_live_drill_route(live):
                     continue
                 retry_on_conflict(partial(stop_live_drill, ports, model, why))
             except SurefootError as error:

@@ -14,7 +14,7 @@ from surefoot.cli.read_only import JsonOption
 from surefoot.core.errors import NotFound, Unavailable
 from surefoot.core.journal.events import as_json
 from surefoot.core.policy.recovery.notify_config import NotifyConfig
-from surefoot.incidents.notifications import deliver_batch, open_outbox, send_test
+from surefoot.incidents.notifications import deliver_batch, open_outbox, send_test_notification
 from surefoot.settings import Settings, read_settings
 
 _SHOWN = 20
@@ -60,7 +60,7 @@ def _test(config: Settings, routes: NotifyConfig, receiver: str) -> None:
         Unavailable: It was not delivered.
     """
     with console.status(f"sending a test message to {receiver}"):
-        problem = send_test(config, routes, receiver)
+        problem = send_test_notification(config, routes, receiver)
     if problem:
         raise Unavailable(f"receiver {receiver} did not take the test message: {problem}")
     console.print(f"[green]ok[/green] receiver {escape(receiver)} has taken a test message")

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from surefoot.adapters.config.policy_folder import read_policy_of
+from surefoot.adapters.config.policy_folder import read_model_policy
 from surefoot.adapters.evidence_providers.source_reading import SourceReader
 from surefoot.backtest import GateEvaluation
 from surefoot.backtest.observation import Observation, observe_versions
 from surefoot.backtest.observed_records import ObservedPair
-from surefoot.backtest.run_backtest import rollout_milestones
+from surefoot.backtest.run_backtest import list_rollout_milestones
 from surefoot.cli.printing.backtest_output import evaluations_json, print_evaluations
 from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json
 from surefoot.cli.printing.journal_output import entry_json
@@ -45,7 +45,7 @@ def observe(
         raise Rejected("name two versions: the one that serves, then the one on trial")
     if follow and json_:
         raise Rejected("--json prints one observation: leave --follow out")
-    value, policy = read_policy_of(project / "configs", model)
+    value, policy = read_model_policy(project / "configs", model)
     if policy.evidence is None:
         raise Rejected(f"the policy of {model} has no section 'evidence', which names the log to observe")
     reader, pair = SourceReader(project, policy.evidence.timeout), ObservedPair(champion, candidate, weight)
@@ -110,7 +110,7 @@ def _print_course(found: Observation, known: Sequence[GateEvaluation], *, every:
     looks = [one for one in found.result.looks if one.at > last]
     if looks:
         print_evaluations(looks, every=every)
-        for at, what in rollout_milestones(found.result.journal):
+        for at, what in list_rollout_milestones(found.result.journal):
             if at > last:
                 console.print(f"{format_utc_time(at)}  {colour_outcome_words(what)}")
     result = found.result

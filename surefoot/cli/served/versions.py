@@ -1,4 +1,4 @@
-"""Define the commands that list a model's versions and end a quarantine."""
+"""Define the commands `versions` and `release`, which list a model's versions and end a quarantine."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -45,7 +45,7 @@ def versions(model: ModelArgument, json_: JsonOption = False) -> None:
     ledger = fold_entries(model, entries)
     trouble = ""
     try:
-        latest = wiring.count_since(config, ledger, now)
+        latest = wiring.count_unjournalled_answers(config, ledger, now)
     except EvidenceUnavailable as error:
         latest = ()
         trouble = f"only what was journalled is counted: {error}"

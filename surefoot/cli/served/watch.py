@@ -15,7 +15,7 @@ from surefoot.core.champion_watch.early_signals import MIN_PAST_DAYS, SignalRead
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.journal.events import as_json
-from surefoot.rollout import drive_rollout, evaluate_champion, read_champion_signals, watched_champion
+from surefoot.rollout import drive_rollout, evaluate_champion, find_watched_champion, read_champion_signals
 from surefoot.settings import read_settings
 
 
@@ -30,7 +30,7 @@ def watch(
         wiring.open_ports(read_settings(), current_actor(), report=report) as ports,
     ):
         ledger = ports.ledger(model)
-        watched = watched_champion(ledger)
+        watched = find_watched_champion(ledger)
         if watched is None or ledger.champion is None:
             why = f"rollout {ledger.open} is open" if ledger.open else "its policy had no 'watch' when it was promoted"
             raise Rejected(f"no champion of {model} is watched: {why}")

@@ -1,4 +1,4 @@
-"""Determine the name of the account that runs a command."""
+"""Determine the actor of a command, which is the name of the account that runs it."""
 
 import os
 import pwd

@@ -8,7 +8,7 @@ EMERGENCY_COMMANDS = ("abort", "rollback", "kill")
 _FLAG_WITH_VALUE = re.compile(r"(--json|--lift|--now|--stepped)=.*", re.DOTALL)
 
 
-def ignore_malformed_options(words: Sequence[str]) -> list[str]:
+def clean_malformed_options(words: Sequence[str]) -> list[str]:
     """Arguments of an emergency command without the malformed options that would stop it before it acts.
 
     A reason that is missing becomes an empty one, and a flag that was given a value loses that value.

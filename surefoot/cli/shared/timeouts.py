@@ -1,4 +1,4 @@
-"""Define the time that a command waits for an answer of the model registry."""
+"""Define how long a command waits for an answer from the model registry."""
 
 REGISTRY_TIMEOUT_S = 5.0
 """How long a person waits for one answer of a registry that is down [seconds]."""

@@ -6,7 +6,7 @@ import threading
 from surefoot.core.errors import SurefootError
 from surefoot.settings import Settings
 from surefoot.wiring.telemetry.journal_delivery import open_delivery
-from surefoot.wiring.telemetry.receivers import TelemetryReceiver, telemetry_receivers
+from surefoot.wiring.telemetry.receivers import TelemetryReceiver, list_telemetry_receivers
 
 _LOOK_EVERY_S = 5.0
 """How long a journal entry waits at most until it is delivered [s]."""
@@ -33,7 +33,7 @@ class TelemetryThreads:
 
     def start(self) -> None:
         """Deliver from now on, until this process ends; nothing where the settings name no receiver."""
-        for receiver in telemetry_receivers(self._config):
+        for receiver in list_telemetry_receivers(self._config):
             thread = threading.Thread(target=self._run, args=(receiver,), name=receiver.kind.value, daemon=True)
             self._threads.append(thread)
             thread.start()

@@ -1,4 +1,4 @@
-"""Define access tokens, and check whether the token of a request is in force."""
+"""Define access tokens, hash them, and authenticate a request by its token."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class AccessToken:
         return frozenset({self.role} if model in self.models or EVERY_MODEL in self.models else ())
 
 
-def token_digest(token: str) -> str:
+def hash_access_token(token: str) -> str:
     """Digest by which a token is kept and found: it holds 256 random bits, so one round is enough."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
@@ -67,7 +67,7 @@ def authenticate(header: str, known: Mapping[str, AccessToken], now: float) -> A
     if not header:
         raise TokenInvalid("send an access token: 'Authorization: Bearer sft_...'; 'surefoot token create' makes one")
     scheme, _, given = header[:_LONGEST_HEADER].partition(" ")
-    found = known.get(token_digest(given.strip())) if scheme.lower() == "bearer" else None
+    found = known.get(hash_access_token(given.strip())) if scheme.lower() == "bearer" else None
     if found is None:
         raise TokenInvalid("this access token is not known")
     if (state := found.state(now)) != "in force":

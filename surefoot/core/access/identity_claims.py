@@ -1,4 +1,4 @@
-"""Check the claims of an OpenID Connect identity token, and name its person."""
+"""Check the claims of an OpenID Connect identity token, and read the person that it names."""
 
 import ipaddress
 import math
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from surefoot.core.errors import TokenInvalid
 
-PERSON_PREFIX = "oidc:"
+_PERSON_PREFIX = "oidc:"
 """Begins the name of a person of the identity provider, in the file of roles and in the journal."""
 _LEEWAY_S = 60.0
 """How far the clocks of both hosts may differ [s]."""
@@ -38,7 +38,7 @@ def is_identity_token(header: str) -> bool:
     return scheme.lower() == "bearer" and given.strip().count(".") == 2  # noqa: PLR2004 - header, claims, signature
 
 
-def is_safe_address(url: str) -> bool:
+def is_safe_provider_address(url: str) -> bool:
     """Whether an address is encrypted, or on this host."""
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
@@ -49,7 +49,7 @@ def is_safe_address(url: str) -> bool:
         return False
 
 
-def person_of_claims(claims: Mapping[str, object], provider: IdentityProvider, now: float) -> str:
+def read_person_from_claims(claims: Mapping[str, object], provider: IdentityProvider, now: float) -> str:
     """Name the person of a token whose signature was verified.
 
     Args:
@@ -84,7 +84,7 @@ def person_of_claims(claims: Mapping[str, object], provider: IdentityProvider, n
         raise TokenInvalid(f"this identity token has no claim '{provider.claim}' that names a person")
     if provider.claim == "email" and claims.get("email_verified") is False:
         raise TokenInvalid("the identity provider has not verified this e-mail address")
-    return PERSON_PREFIX + name.strip()
+    return _PERSON_PREFIX + name.strip()
 
 
 def _time(claims: Mapping[str, object], key: str) -> float:

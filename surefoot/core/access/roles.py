@@ -1,4 +1,4 @@
-"""Define roles and the actions that each role may do."""
+"""Define roles, the actions that each role may do, and who has which role."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ def is_allowed(roles: Collection[Role], action: Action) -> bool:
     return any(action in RIGHTS[role] for role in roles)
 
 
-def roles_with(action: Action) -> list[Role]:
+def list_roles_for_action(action: Action) -> list[Role]:
     """Roles that may do this, in the order of their definition."""
     return [role for role in Role if action in RIGHTS[role]]
 

@@ -1,4 +1,4 @@
-"""Define requests that prove who asks for a flow run, and check what they ask for."""
+"""Define the order of a flow run, and the signed request or proof that permits it."""
 
 import hmac
 from dataclasses import asdict, dataclass
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 from surefoot.core.access.derived_keys import derive_key
 from surefoot.core.access.roles import Action
-from surefoot.core.approvals.signed_text import read_fields, split_signed_text
+from surefoot.core.approvals.signed_text import read_statement_fields, split_signed_text
 from surefoot.core.errors import RequestInvalid
 from surefoot.core.journal.chain import canonical_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REQUEST_NAMESPACE = "request@surefoot"
+REQUEST_SIGNATURE_NAMESPACE = "request@surefoot"
 """Namespace of the SSH signatures of requests: a signature made for another purpose does not verify."""
-PERSON_PREFIX = "signed:"
+SIGNED_PERSON_PREFIX = "signed:"
 """Begins the actor of what a person has asked for with a signed request."""
 MAX_REQUEST_LIFE_S = 24 * 3600.0
 """Longest time for which a request counts [s]."""
@@ -123,11 +123,11 @@ def make_request(order: RunOrder, installation: str, nonce: str, expires: int, a
         actor: Who has it made, where it is not signed.
     """
     return RunRequest(
-        **asdict(order), expires=expires, nonce=nonce, installation=installation_id(installation), actor=actor
+        **asdict(order), expires=expires, nonce=nonce, installation=_installation_id(installation), actor=actor
     )
 
 
-def installation_id(installation: str) -> str:
+def _installation_id(installation: str) -> str:
     """An id that tells installations apart and tells nothing of their secrets."""
     return derive_key(installation, "installation's id").hex()[:16]
 
@@ -139,7 +139,7 @@ def read_signed_request(body: bytes) -> tuple[RunRequest, str]:
         ApprovalInvalid: It is no such text; says how it differs.
     """
     line, armour = split_signed_text(body, "request")
-    return read_fields(line, _KIND, RunRequest, "a request"), armour
+    return read_statement_fields(line, _KIND, RunRequest, "a request"), armour
 
 
 def is_run_proof(text: str) -> bool:
@@ -169,14 +169,14 @@ def read_run_proof(text: str, installation: str) -> RunRequest:
     right = _proof_digest(line.encode("utf-8", "replace"), installation)
     if not hmac.compare_digest(right.encode(), digest.strip().encode("utf-8", "replace")):
         raise RequestInvalid("it was not made by a process of this installation")
-    return read_fields(line.encode(), _PROOF_KIND, RunRequest, "a request")
+    return read_statement_fields(line.encode(), _PROOF_KIND, RunRequest, "a request")
 
 
 def _proof_digest(line: bytes, installation: str) -> str:
     return hmac.new(derive_key(installation, "proof of flow runs"), line, "sha256").hexdigest()
 
 
-def request_problem(request: RunRequest, order: RunOrder, installation: str, now: float) -> str:
+def find_request_problem(request: RunRequest, order: RunOrder, installation: str, now: float) -> str:
     """Why a verified request is not one for this run now; empty when it is.
 
     Args:
@@ -190,7 +190,7 @@ def request_problem(request: RunRequest, order: RunOrder, installation: str, now
     for name, what in _SUBJECT.items():
         if said[name] != wanted[name]:
             return f"it is about {what} {_shown(said[name])}, and the run about {_shown(wanted[name])}"
-    if request.installation != installation_id(installation):
+    if request.installation != _installation_id(installation):
         return "it was made for another installation"
     if request.expires <= now:
         return "it has expired"

@@ -1,4 +1,4 @@
-"""Verify and read the webhooks that MLflow sends about changed aliases."""
+"""Verify and read the webhooks that MLflow sends about changed aliases, and derive their secrets."""
 
 import base64
 import hashlib
@@ -16,11 +16,11 @@ WEBHOOK_PATH = "/webhooks/mlflow"
 DELIVERY_HEADER = "x-mlflow-delivery-id"
 TIMESTAMP_HEADER = "x-mlflow-timestamp"
 SIGNATURE_HEADER = "x-mlflow-signature"
-MAX_BODY_BYTES = 65_536
+MAX_WEBHOOK_BODY_BYTES = 65_536
 """Longest body that is read [bytes]; MLflow's have some hundred."""
-WINDOW_S = 300.0
+WEBHOOK_TIME_TOLERANCE_S = 300.0
 """How far a webhook's time may be from ours [s]; MLflow keeps the time of the first attempt when it tries again."""
-EVENTS = (("model_version_alias", "created"), ("model_version_alias", "deleted"))
+WEBHOOK_EVENTS = (("model_version_alias", "created"), ("model_version_alias", "deleted"))
 """Entity and action of the events that are asked for; MLflow tells of no other change that asks for a rollout."""
 _EXAMPLE_MODEL = "example_model"
 """Model of MLflow's own test messages, which nothing else marks as such."""
@@ -29,7 +29,7 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryMessage:
+class VerifiedWebhook:
     """A webhook whose signature is right.
 
     Attributes:
@@ -41,12 +41,12 @@ class RegistryMessage:
     model: str
 
 
-def webhook_secret(installation: str) -> str:
+def derive_webhook_secret(installation: str) -> str:
     """Derive the secret of webhooks from that of the installation."""
     return derive_key(installation, "webhook").hex()
 
 
-def secret_storage_key(installation: str) -> str:
+def derive_secret_storage_key(installation: str) -> str:
     """Derive the Fernet key with which the embedded MLflow keeps secrets of webhooks."""
     return base64.urlsafe_b64encode(derive_key(installation, "MLflow's stored secrets")).decode()
 
@@ -59,7 +59,7 @@ def sign_webhook(secret: str, delivery: str, timestamp: str, body: bytes) -> str
 
 def verify_webhook(
     secret: str, delivery: str, timestamp: str, signature: str, body: bytes, now: float
-) -> RegistryMessage:
+) -> VerifiedWebhook:
     """Check who sent a webhook and when, then read it.
 
     Args:
@@ -78,9 +78,11 @@ def verify_webhook(
     right = sign_webhook(secret, delivery, timestamp, body)
     if not hmac.compare_digest(signature.encode("utf-8", "replace"), right.encode()):
         raise MessageInvalid("the webhook's signature is wrong: 'surefoot webhook' shows the secret that is asked for")
-    if abs(now - float(timestamp)) > WINDOW_S:
-        raise MessageInvalid(f"the webhook is more than {WINDOW_S:.0f} s old, or the clocks differ as much")
-    return RegistryMessage(delivery, _read_model(body))
+    if abs(now - float(timestamp)) > WEBHOOK_TIME_TOLERANCE_S:
+        raise MessageInvalid(
+            f"the webhook is more than {WEBHOOK_TIME_TOLERANCE_S:.0f} s old, or the clocks differ as much"
+        )
+    return VerifiedWebhook(delivery, _read_model(body))
 
 
 def _read_model(body: bytes) -> str:
@@ -97,4 +99,4 @@ def _read_model(body: bytes) -> str:
         raise MessageInvalid("the webhook's body is no event of MLflow") from error
     if not isinstance(model, str) or not is_model_name(model):
         raise MessageInvalid("the webhook names no registered model")
-    return model if event in EVENTS and model != _EXAMPLE_MODEL else ""
+    return model if event in WEBHOOK_EVENTS and model != _EXAMPLE_MODEL else ""

@@ -1,4 +1,4 @@
-"""Read the number or the probabilities in an answer or a label."""
+"""Read the number or the probabilities in an answer or a label, and check class probabilities."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Map a classifier's answers and labels to the classes of its policy."""
+"""Map a classifier's answers and labels to classes, and decide what ambiguous numbers mean."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.core.answers.answer_values import Floats, answer_number, check_class_probabilities, unwrap_single_value
-from surefoot.core.answers.class_names import class_label_text, is_missing_value, is_numeric_class_name
+from surefoot.core.answers.class_names import convert_to_class_name, is_missing_value, is_numeric_class_name
 from surefoot.core.errors import InvariantBroken
 
 _MAX_ODD_SHARE = 0.01
@@ -26,11 +26,13 @@ class NumberInterpretation(StrEnum):
 @lru_cache(256)
 def _class_positions(classes: tuple[str, ...]) -> Mapping[str, int]:
     """Position of each class by its name."""
-    return {name if is_missing_value(name) else class_label_text(name): index for index, name in enumerate(classes)}
+    return {
+        name if is_missing_value(name) else convert_to_class_name(name): index for index, name in enumerate(classes)
+    }
 
 
 @lru_cache(256)
-def is_ambiguous_number(classes: tuple[str, ...]) -> bool:
+def has_ambiguous_numbers(classes: tuple[str, ...]) -> bool:
     """Whether a number may be the name of a class or the probability of another: with "1" and "2" the 1 may be both."""
     known = _class_positions(classes)
     if len(known) != 2 or known == {"0": 0, "1": 1}:  # noqa: PLR2004 - only of two is one number a distribution
@@ -42,7 +44,7 @@ def _class_index(classes: tuple[str, ...], value: object) -> int | None:
     """Position of a class by its name, or by its number where no class is named by a number; None for neither."""
     known = _class_positions(classes)
     try:
-        text = class_label_text(value)
+        text = convert_to_class_name(value)
     except InvariantBroken:
         return None
     if text in known:
@@ -52,7 +54,7 @@ def _class_index(classes: tuple[str, ...], value: object) -> int | None:
     return int(text) if int(text) < len(known) else None
 
 
-def class_indices(labels: Sequence[object] | Floats, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def find_class_indices(labels: Sequence[object] | Floats, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Position of every label among the classes; a label may be the name of a class or its number.
 
     Raises:
@@ -60,7 +62,7 @@ def class_indices(labels: Sequence[object] | Floats, classes: tuple[str, ...]) -
     """
     if isinstance(labels, np.ndarray):
         some, where = np.unique(labels, return_inverse=True)
-        return class_indices(some.tolist(), classes)[where]
+        return find_class_indices(some.tolist(), classes)[where]
     made = []
     for label in labels:
         index = _class_index(classes, unwrap_single_value(label))
@@ -82,7 +84,7 @@ def _inside(value: object, classes: tuple[str, ...]) -> object:
     return inside if inside is value else _inside(inside, classes)
 
 
-def class_probabilities(value: object, classes: tuple[str, ...], reading: NumberInterpretation) -> list[float]:
+def read_class_probabilities(value: object, classes: tuple[str, ...], reading: NumberInterpretation) -> list[float]:
     """Probabilities in one answer, in the order of the classes; one number is that of the second of two.
 
     Raises:
@@ -91,7 +93,11 @@ def class_probabilities(value: object, classes: tuple[str, ...], reading: Number
     value = _inside(value, classes)
     if isinstance(value, dict):
         known = _class_positions(classes)
-        named = {known[class_label_text(key)]: cell for key, cell in value.items() if class_label_text(key) in known}
+        named = {
+            known[convert_to_class_name(key)]: cell
+            for key, cell in value.items()
+            if convert_to_class_name(key) in known
+        }
         if len(named) != len(value):
             raise InvariantBroken(f"expected probabilities of {', '.join(classes)}, found those of other classes")
         value = [named.get(index) for index in range(len(classes))]
@@ -99,14 +105,14 @@ def class_probabilities(value: object, classes: tuple[str, ...], reading: Number
         if len(value) != len(classes):
             raise InvariantBroken(f"expected {len(classes)} class probabilities, found {len(value)}")
         return check_class_probabilities(value)
-    named_only = is_ambiguous_number(classes) and reading is NumberInterpretation.NAMES
+    named_only = has_ambiguous_numbers(classes) and reading is NumberInterpretation.NAMES
     if isinstance(value, str) or len(classes) != 2 or named_only:  # noqa: PLR2004 - two classes are one number
         raise InvariantBroken(f"expected {len(classes)} class probabilities, found {value!r:.80}")
     found = answer_number(value)
     return check_class_probabilities([1.0 - found, found])
 
 
-def named_class_index(value: object, classes: tuple[str, ...], reading: NumberInterpretation) -> int | None:
+def find_named_class_index(value: object, classes: tuple[str, ...], reading: NumberInterpretation) -> int | None:
     """Position of the class that an answer names; None where it holds probabilities.
 
     Raises:
@@ -115,7 +121,7 @@ def named_class_index(value: object, classes: tuple[str, ...], reading: NumberIn
     value = _inside(value, classes)
     if isinstance(value, list | dict):
         return None
-    ambiguous = is_ambiguous_number(classes)
+    ambiguous = has_ambiguous_numbers(classes)
     if ambiguous and reading is NumberInterpretation.PROBABILITIES and not isinstance(value, str):
         return None
     index = _class_index(classes, value)

@@ -1,4 +1,4 @@
-"""Convert an answer or a label to the name of its class."""
+"""Convert an answer or a label to the name of its class, and detect missing values."""
 
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import InvariantBroken
@@ -20,7 +20,7 @@ def is_missing_value(value: object) -> bool:
     return text is None or text.strip().lower() in _NOTHING
 
 
-def class_label_text(value: object) -> str:
+def convert_to_class_name(value: object) -> str:
     """The name of a class that one value gives: 1, 1.0, true and "1" are one class.
 
     Raises:

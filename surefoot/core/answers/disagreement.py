@@ -14,8 +14,8 @@ from surefoot.core.answers.answer_values import (
     check_class_probabilities,
     unwrap_single_value,
 )
-from surefoot.core.answers.class_names import class_label_text
-from surefoot.core.answers.losses import predicted_classes
+from surefoot.core.answers.class_names import convert_to_class_name
+from surefoot.core.answers.losses import compute_predicted_classes
 from surefoot.core.errors import InvariantBroken
 
 _EQUAL_TOLERANCE = 1e-3
@@ -24,7 +24,7 @@ _ABSOLUTE_TOLERANCE = 1e-8
 """Difference of two numbers near zero that are one decision."""
 
 
-def disagreeing_requests(
+def find_disagreeing_requests(
     first: Sequence[object] | Floats, second: Sequence[object] | Floats, threshold: float
 ) -> NDArray[np.bool_]:
     """On which requests two versions decide differently, shape (n,).
@@ -35,7 +35,7 @@ def disagreeing_requests(
         InvariantBroken: An answer holds neither a number nor a class.
     """
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        one, other = (predicted_classes(answer_numbers(side), threshold) for side in (first, second))
+        one, other = (compute_predicted_classes(answer_numbers(side), threshold) for side in (first, second))
         allowed = np.maximum(_EQUAL_TOLERANCE * np.maximum(np.abs(one), np.abs(other)), _ABSOLUTE_TOLERANCE)
         return np.asarray(np.abs(one - other) > allowed)
     return np.array([_apart(one, other, threshold) for one, other in zip(first, second, strict=True)], dtype=bool)
@@ -68,7 +68,7 @@ def _outputs_apart(one: object, other: object) -> bool:
     if isinstance(one, list | dict) or isinstance(other, list | dict):
         return True
     if isinstance(one, str) or isinstance(other, str):
-        return class_label_text(one) != class_label_text(other)
+        return convert_to_class_name(one) != convert_to_class_name(other)
     return not math.isclose(
         answer_number(one), answer_number(other), rel_tol=_EQUAL_TOLERANCE, abs_tol=_ABSOLUTE_TOLERANCE
     )
@@ -91,6 +91,6 @@ def _decision(value: object, threshold: float) -> str:
         named = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
         row = check_class_probabilities([cell for _, cell in named])
         if len(row) == 2 and isinstance(value, list):  # noqa: PLR2004 - no and yes have a threshold, in this order
-            return class_label_text(named[int(row[1] >= threshold)][0])
-        return class_label_text(named[int(np.argmax(row))][0])
-    return class_label_text(value if isinstance(value, str) else _at_threshold(answer_number(value), threshold))
+            return convert_to_class_name(named[int(row[1] >= threshold)][0])
+        return convert_to_class_name(named[int(np.argmax(row))][0])
+    return convert_to_class_name(value if isinstance(value, str) else _at_threshold(answer_number(value), threshold))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Version
-from surefoot.core.fallback import FAILOVER_TIME_LIMIT_S, PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
+from surefoot.core.fallback import FAILOVER_TIME_LIMIT_S, PYFUNC_FALLBACK_KIND, FallbackAnswer, FallbackReference
 from surefoot.core.journal.fallback_events import FallbackDrilled
 
 
@@ -29,7 +29,7 @@ def check_fallback_answers(
     return FallbackDrilled(fallback.kind, fallback.digest, len(rows), problem)
 
 
-def check_version_answers(
+def check_fallback_version_answers(
     source: FallbackReference,
     version: Version,
     answers: Sequence[object],
@@ -52,7 +52,7 @@ def check_version_answers(
     if not problem and rows and seconds / rows > FAILOVER_TIME_LIMIT_S:
         each = f"it takes {seconds / rows:.1f} s for a row"
         problem = f"{each}, and callers are not kept longer than {FAILOVER_TIME_LIMIT_S:g} s"
-    return FallbackDrilled(PYFUNC_FALLBACK, version.digest, rows, problem, source, version)
+    return FallbackDrilled(PYFUNC_FALLBACK_KIND, version.digest, rows, problem, source, version)
 
 
 def _odd_shape(answers: Sequence[object], champion: Iterable[object]) -> str:

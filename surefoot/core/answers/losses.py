@@ -1,4 +1,4 @@
-"""Compute the error of each answer against its label."""
+"""Compute each answer's loss against its label, its predicted class and its positive-class score."""
 
 from collections.abc import Sequence
 
@@ -16,23 +16,23 @@ from surefoot.core.answers.answer_values import (
 from surefoot.core.answers.class_mapping import (
     NumberInterpretation,
     NumberInterpretationCounts,
-    class_indices,
-    class_probabilities,
     decide_number_interpretations,
-    is_ambiguous_number,
-    named_class_index,
+    find_class_indices,
+    find_named_class_index,
+    has_ambiguous_numbers,
+    read_class_probabilities,
 )
-from surefoot.core.answers.class_names import class_label_text, is_numeric_class_name
+from surefoot.core.answers.class_names import convert_to_class_name, is_numeric_class_name
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.policy.policy_types import (
     CostGate,
     Gate,
     Metric,
     PinballGate,
-    gate_classes,
-    gate_loss,
-    gate_threshold,
-    narrow,
+    get_gate_class_names,
+    get_gate_loss,
+    get_gate_threshold,
+    narrow_gate_type,
 )
 
 _PROBABILITY_FLOOR = 1e-15
@@ -66,16 +66,16 @@ def compute_losses(
     Source: Brier (1950), Monthly Weather Review 78(1), for brier; Koenker and Bassett (1978), Econometrica 46(1), for
         pinball.
     """
-    metric, classes = gate_loss(gate), gate_classes(gate)
+    metric, classes = get_gate_loss(gate), get_gate_class_names(gate)
     reading = reading or _reading(gate, answers)
     if metric is Metric.ZERO_ONE:
         return _wrong(gate, answers, labels, reading)
     if metric in NUMBER_LOSSES:
         return _of_numbers(gate, metric, answers, labels)
     if classes and metric in {Metric.BRIER, Metric.LOG_LOSS}:
-        rows = np.array([class_probabilities(item, classes, reading) for item in answers], dtype=np.float64)
-        return _classes(metric, rows, class_indices(labels, classes))
-    given, true = positive_class_scores(gate, answers, reading), labels_as_numbers(gate, labels)
+        rows = np.array([read_class_probabilities(item, classes, reading) for item in answers], dtype=np.float64)
+        return _classes(metric, rows, find_class_indices(labels, classes))
+    given, true = compute_positive_class_scores(gate, answers, reading), convert_labels_to_numbers(gate, labels)
     match metric:
         case Metric.BRIER:
             return np.square(given - true)
@@ -90,12 +90,12 @@ def compute_losses(
             raise InvariantBroken(f"{metric} is not a loss")
 
 
-def predicted_classes(given: Floats, threshold: float = _DEFAULT_THRESHOLD) -> Floats:
+def compute_predicted_classes(given: Floats, threshold: float = _DEFAULT_THRESHOLD) -> Floats:
     """Class of each answer: probabilities at a threshold, everything else as it is."""
     return np.where((given > 0.0) & (given < 1.0), (given >= threshold).astype(np.float64), given)
 
 
-def positive_class_scores(
+def compute_positive_class_scores(
     gate: Gate, answers: Sequence[object] | Floats, reading: NumberInterpretation | None = None
 ) -> Floats:
     """The probability of yes in every answer, shape (n,); of named classes the last one is yes.
@@ -104,31 +104,31 @@ def positive_class_scores(
         InvariantBroken: One of them holds none, or names no class.
     """
     reading = reading or _reading(gate, answers)
-    classes = gate_classes(gate)
+    classes = get_gate_class_names(gate)
     if not classes:
         return answer_probabilities(answers)
     if isinstance(answers, np.ndarray):
-        numbered = is_ambiguous_number(classes) and reading is NumberInterpretation.NAMES
+        numbered = has_ambiguous_numbers(classes) and reading is NumberInterpretation.NAMES
         if not numbered and bool(((answers >= 0.0) & (answers <= 1.0)).all()):
             return answers
         some, where = np.unique(answers, return_inverse=True)
-        return positive_class_scores(gate, some.tolist(), reading)[where]
+        return compute_positive_class_scores(gate, some.tolist(), reading)[where]
     made = []
     for item in answers:
-        index = named_class_index(item, classes, reading)
-        found = class_probabilities(item, classes, reading)[-1] if index is None else index == len(classes) - 1
+        index = find_named_class_index(item, classes, reading)
+        found = read_class_probabilities(item, classes, reading)[-1] if index is None else index == len(classes) - 1
         made.append(float(found))
     return np.array(made, dtype=np.float64)
 
 
-def labels_as_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
+def convert_labels_to_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
     """Labels as numbers between 0 and 1, shape (n,); 1 for the last class, 0 for the other where the policy names both.
 
     Raises:
         InvariantBroken: One of them is none, or names no class.
     """
-    if classes := gate_classes(gate):
-        return class_indices(labels, classes).astype(np.float64)
+    if classes := get_gate_class_names(gate):
+        return find_class_indices(labels, classes).astype(np.float64)
     made = answer_numbers(labels)
     if ((made < 0.0) | (made > 1.0)).any():
         raise InvariantBroken(f"{gate.metric} needs labels of 0 or 1, or 'classes' in the policy")
@@ -137,8 +137,8 @@ def labels_as_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
 
 def _reading(gate: Gate, answers: Sequence[object] | Floats) -> NumberInterpretation:
     """What the numbers among all answers are."""
-    classes = gate_classes(gate)
-    if not is_ambiguous_number(classes):
+    classes = get_gate_class_names(gate)
+    if not has_ambiguous_numbers(classes):
         return NumberInterpretation.NAMES
     kinds = NumberInterpretationCounts()
     kinds.add(classes, answers)
@@ -167,7 +167,7 @@ def _apart(gate: Gate, metric: Metric, given: Floats, true: Floats) -> Floats:
         case Metric.ABSOLUTE_ERROR:
             return np.absolute(given - true)
         case Metric.PINBALL:
-            quantile = narrow(gate, PinballGate).quantile
+            quantile = narrow_gate_type(gate, PinballGate).quantile
             return np.maximum(quantile * (true - given), (quantile - 1.0) * (true - given))
         case _:
             return np.square(given - true)
@@ -177,16 +177,16 @@ def _wrong(
     gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: NumberInterpretation
 ) -> Floats:
     """One where the class that an answer stands for is not the one that came true."""
-    classes, threshold = gate_classes(gate), gate_threshold(gate)
+    classes, threshold = get_gate_class_names(gate), get_gate_threshold(gate)
     if classes:
         chosen = _chosen(answers, classes, threshold, reading)
-        return np.not_equal(chosen, class_indices(labels, classes)).astype(np.float64)
+        return np.not_equal(chosen, find_class_indices(labels, classes)).astype(np.float64)
     if isinstance(answers, np.ndarray) and isinstance(labels, np.ndarray):
         given, true = answer_numbers(answers), answer_numbers(labels)
         unsure, unclear = (given > 0.0) & (given < 1.0), (true > 0.0) & (true < 1.0)
         if (unclear | (unsure & (true != 0.0) & (true != 1.0))).any():
             raise InvariantBroken("a probability can only be held against a label of 0 or 1")
-        return np.not_equal(predicted_classes(given, threshold), true).astype(np.float64)
+        return np.not_equal(compute_predicted_classes(given, threshold), true).astype(np.float64)
     pairs = zip(answers, labels, strict=True)
     return np.array([_is_wrong(given, true, threshold) for given, true in pairs], dtype=np.float64)
 
@@ -198,14 +198,14 @@ def _is_wrong(given: object, true: object, threshold: float) -> bool:
         InvariantBroken: A probability is held against a label other than 0 and 1, or a number against a word.
     """
     given, true = unwrap_single_value(given), unwrap_single_value(true)
-    label = class_label_text(true)
+    label = convert_to_class_name(true)
     if _is_fraction(true):
         raise InvariantBroken(f"the label {true!r:.80} is no class")
     if isinstance(given, list | dict) or _is_fraction(given):
         if label not in {"0", "1"}:
             raise InvariantBroken("probabilities cannot be held against labels that are texts without 'classes'")
         return label != ("1" if answer_probability(given) >= threshold else "0")
-    answer = class_label_text(given)
+    answer = convert_to_class_name(given)
     if _is_word(given, answer) != _is_word(true, label) and not (isinstance(given, str) and isinstance(true, str)):
         raise InvariantBroken("numbers cannot be held against labels that are words without 'classes'")
     return answer != label
@@ -225,9 +225,9 @@ def _chosen(
     """Position of the class that every answer names, or finds the most probable; of two by the threshold."""
     made = []
     for item in answers.tolist() if isinstance(answers, np.ndarray) else answers:
-        index = named_class_index(item, classes, reading)
+        index = find_named_class_index(item, classes, reading)
         if index is None:
-            row = class_probabilities(item, classes, reading)
+            row = read_class_probabilities(item, classes, reading)
             two = len(row) == 2  # noqa: PLR2004 - two classes have a threshold
             index = int(row[1] >= threshold) if two else int(np.argmax(row))
         made.append(index)

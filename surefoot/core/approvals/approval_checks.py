@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from surefoot.core.approvals.approval_state import changed_gate, evidence_digest, gate_outcomes
-from surefoot.core.approvals.statement import ApprovalStatement
+from surefoot.core.approvals.approval_state import compute_evidence_digest, find_changed_gate, list_gate_outcomes
+from surefoot.core.approvals.approval_statement import ApprovalStatement
 from surefoot.core.domain import Stage
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.policy.steps import Approve
 
-MAX_CLOCK_SKEW_S = 300.0
+_MAX_CLOCK_SKEW_S = 300.0
 """How far the clocks of the approver and of the journal may differ [seconds]."""
 
 
@@ -35,7 +35,7 @@ class Signer:
         return any(other.casefold() in mine or other.partition("@")[0].casefold() in mine for other in others)
 
 
-def subject_problem(ledger: Ledger, statement: ApprovalStatement) -> str:
+def find_subject_problem(ledger: Ledger, statement: ApprovalStatement) -> str:
     """Why a statement is about something else than the rollout that waits; empty when it is about that."""
     rollout = ledger.rollout
     if statement.model != ledger.model:
@@ -56,7 +56,7 @@ def subject_problem(ledger: Ledger, statement: ApprovalStatement) -> str:
     return ""
 
 
-def evidence_problem(now: Ledger, seen: Ledger | None, statement: ApprovalStatement) -> str:
+def find_evidence_problem(now: Ledger, seen: Ledger | None, statement: ApprovalStatement) -> str:
     """Why the evidence that an approver has seen does not hold any more, or was never there; empty when it holds.
 
     Later entries of the journal void a statement only if a verdict has changed.
@@ -70,28 +70,28 @@ def evidence_problem(now: Ledger, seen: Ledger | None, statement: ApprovalStatem
     then = seen.rollout if seen is not None else None
     if rollout is None or then is None or then.opened.rollout != rollout.opened.rollout:
         return f"it names journal entry {statement.head}, at which this rollout was not open"
-    if evidence_digest(then.latest) != statement.evidence:
+    if compute_evidence_digest(then.latest) != statement.evidence:
         return f"it is about other evidence than the journal had at entry {statement.head}"
-    before = gate_outcomes(then.latest)
-    if gate := changed_gate(before, rollout.latest):
+    before = list_gate_outcomes(then.latest)
+    if gate := find_changed_gate(before, rollout.latest):
         after = rollout.latest[gate].outcome if gate in rollout.latest else "not judged"
         was = before.get(gate, "not judged")
         return f"a verdict has changed since: gate {gate} was {was} and is {after}; look at it and sign again"
     return ""
 
 
-def time_problem(rollout: Rollout, step: Approve, statement: ApprovalStatement, now: float) -> str:
+def find_time_problem(rollout: Rollout, step: Approve, statement: ApprovalStatement, now: float) -> str:
     """Why a statement does not count at this time, or was used before; empty when it counts."""
     if statement.nonce in rollout.approvals.nonces:
         return "it was used before: sign a new one"
     if statement.expires <= now:
         return "it has expired: sign a new one"
-    if statement.expires > now + step.expires + MAX_CLOCK_SKEW_S:
+    if statement.expires > now + step.expires + _MAX_CLOCK_SKEW_S:
         return "it would count for longer than the policy's 'expires'"
     return ""
 
 
-def person_problem(rollout: Rollout, step: Approve, group: Collection[str], signer: Signer) -> str:
+def find_person_problem(rollout: Rollout, step: Approve, group: Collection[str], signer: Signer) -> str:
     """Why a person may not decide about a rollout; empty when the person may."""
     if signer.person not in group:
         return f"{signer.person} is not in group '{step.by}'"

@@ -1,4 +1,4 @@
-"""Define the journal events of approvals given, denied, refused or overdue."""
+"""Define the journal events of approvals: given, denied, rejected, voided and overdue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Track who has approved or denied the step that a rollout waits at."""
+"""Track who has approved or denied a waiting rollout step, and find gates changed since then."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -68,17 +68,17 @@ class ApprovalState:
         )
 
 
-def gate_outcomes(verdicts: Mapping[str, Verdict]) -> dict[str, str]:
+def list_gate_outcomes(verdicts: Mapping[str, Verdict]) -> dict[str, str]:
     """Outcome of each gate."""
     return {name: verdict.outcome.value for name, verdict in sorted(verdicts.items())}
 
 
-def evidence_digest(verdicts: Mapping[str, Verdict]) -> str:
+def compute_evidence_digest(verdicts: Mapping[str, Verdict]) -> str:
     """SHA-256 of the latest verdict of each gate, with its numbers."""
     return canonical_digest({name: _CODEC.encode(verdict) for name, verdict in verdicts.items()})
 
 
-def changed_gate(before: Mapping[str, str], verdicts: Mapping[str, Verdict]) -> str:
+def find_changed_gate(before: Mapping[str, str], verdicts: Mapping[str, Verdict]) -> str:
     """Gate whose outcome is another one than before; empty when there is none."""
-    now = gate_outcomes(verdicts)
+    now = list_gate_outcomes(verdicts)
     return next((name for name in sorted({*before, *now}) if before.get(name) != now.get(name)), "")

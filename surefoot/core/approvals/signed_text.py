@@ -1,4 +1,4 @@
-"""Split a signed text into its statement and SSH signature."""
+"""Split a signed text into its statement and SSH signature, and read the statement's fields."""
 
 import json
 from dataclasses import fields
@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 from surefoot.core.errors import ApprovalInvalid, InvariantBroken
 from surefoot.core.journal.chain import canonical_bytes
 
-MAX_SIGNED_LENGTH = 16384
+MAX_SIGNED_TEXT_BYTES = 16384
 """Most bytes of a statement and its signature together."""
 _BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 _ARMOUR_LINE_LENGTH = 76
@@ -30,8 +30,8 @@ def split_signed_text(body: bytes, what: str) -> tuple[bytes, str]:
     Raises:
         ApprovalInvalid: The text is no such text; says how it differs.
     """
-    if len(body) > MAX_SIGNED_LENGTH:
-        raise ApprovalInvalid(f"the text has more than {MAX_SIGNED_LENGTH:,} bytes: no {what} is as long")
+    if len(body) > MAX_SIGNED_TEXT_BYTES:
+        raise ApprovalInvalid(f"the text has more than {MAX_SIGNED_TEXT_BYTES:,} bytes: no {what} is as long")
     try:
         text = body.decode("utf-8").replace("\r\n", "\n").strip()
     except UnicodeDecodeError as error:
@@ -49,7 +49,7 @@ def split_signed_text(body: bytes, what: str) -> tuple[bytes, str]:
     return first.encode(), "\n".join((*lines, ""))
 
 
-def read_fields(body: bytes, kind: str, statement: type[_S], what: str) -> _S:
+def read_statement_fields(body: bytes, kind: str, statement: type[_S], what: str) -> _S:
     """Read a statement from the one text that it may have: canonical JSON with its fields and its kind.
 
     Args:

@@ -1,4 +1,4 @@
-"""Define the known facts of a version's origin, and list those that differ."""
+"""Define the claims and facts known of a version's origin, and list the facts that changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class FactChange:
     after: str
 
 
-def list_changes(champion: VersionFacts, candidate: VersionFacts) -> tuple[FactChange, ...]:
+def list_fact_changes(champion: VersionFacts, candidate: VersionFacts) -> tuple[FactChange, ...]:
     """Every fact that differs between two versions, by kind and name."""
     found = []
     for kind in ("data", "features", "parameters", "metrics", "code"):

@@ -1,16 +1,16 @@
-"""Define the daily counts of a champion's requests, labels and values."""
+"""Define the daily counts of a champion's requests, labels and values, in fixed-point numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 DAY_S = 86_400.0
 """Length of a day [seconds]."""
-MILLIONTHS = 1_000_000
+FIXED_POINT_SCALE = 1_000_000
 """Parts of one in which labels and scores are added up, so that sums are whole numbers and add up in any order."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelValue:
+class BoundedLabelValue:
     """A bounded value that comes with labels, such as revenue up to a cap.
 
     Attributes:

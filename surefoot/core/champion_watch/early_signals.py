@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.champion_watch.day_counts import MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.day_counts import FIXED_POINT_SCALE, BoundedLabelValue, DayCounts
 from surefoot.core.domain import Outcome
 from surefoot.core.stats.distributions import student_upper_quantile
 
@@ -118,7 +118,7 @@ class SignalReading:
         return f"{self.name}: {how}; a change of {100.0 * self.limit:.2f} points is an alarm"
 
 
-def comparison_alpha(per_year: float, signals: int) -> float:
+def compute_comparison_alpha(per_year: float, signals: int) -> float:
     """Level of one comparison, so that all comparisons of a year give so many false alarms.
 
     Args:
@@ -133,7 +133,7 @@ def comparison_alpha(per_year: float, signals: int) -> float:
 
 
 def compute_champion_signals(
-    days: Sequence[DayCounts], until: int, matured: int, per_year: float, value: LabelValue | None = None
+    days: Sequence[DayCounts], until: int, matured: int, per_year: float, value: BoundedLabelValue | None = None
 ) -> tuple[SignalReading, ...]:
     """Compute every signal at one evaluation.
 
@@ -146,7 +146,7 @@ def compute_champion_signals(
     """
     known = {one.day: one for one in days if one.requests}
     columns = sorted({name for one in known.values() for name in one.columns})
-    level = comparison_alpha(per_year, len(_RATES) + len(columns) + (value is not None))
+    level = compute_comparison_alpha(per_year, len(_RATES) + len(columns) + (value is not None))
     made = [
         _read_rate(known, kind, last, level)
         for kind, last in ((k, matured if k in _LABELLED else until) for k in _RATES)
@@ -160,13 +160,13 @@ def compute_champion_signals(
 
 
 def _base_rate(day: DayCounts) -> float | None:
-    if not day.labelled or not 0 <= day.labels <= day.labelled * MILLIONTHS:
+    if not day.labelled or not 0 <= day.labels <= day.labelled * FIXED_POINT_SCALE:
         return None  # labels that are no shares have no base rate
-    return day.labels / MILLIONTHS / day.labelled
+    return day.labels / FIXED_POINT_SCALE / day.labelled
 
 
 def _calibration(day: DayCounts) -> float | None:
-    if day.expected < MILLIONTHS or not 0 <= day.expected <= day.scored * MILLIONTHS:
+    if day.expected < FIXED_POINT_SCALE or not 0 <= day.expected <= day.scored * FIXED_POINT_SCALE:
         return None  # less than one is expected, or the answers are no probabilities
     return day.came / day.expected
 
@@ -180,7 +180,7 @@ def _latency(day: DayCounts) -> float | None:
 
 
 def _value(day: DayCounts) -> float | None:
-    return day.value / MILLIONTHS / day.valued if day.valued else None
+    return day.value / FIXED_POINT_SCALE / day.valued if day.valued else None
 
 
 _RATES: dict[SignalKind, Callable[[DayCounts], float | None]] = {
@@ -192,7 +192,7 @@ _RATES: dict[SignalKind, Callable[[DayCounts], float | None]] = {
 _LABELLED = frozenset({SignalKind.BASE_RATE, SignalKind.CALIBRATION})
 
 
-def _read_value(known: dict[int, DayCounts], value: LabelValue, last: int, level: float) -> SignalReading:
+def _read_value(known: dict[int, DayCounts], value: BoundedLabelValue, last: int, level: float) -> SignalReading:
     """Compare the mean value of a request of the latest days with that of the past, in the value's own unit."""
     found = _read_rate(known, SignalKind.VALUE, last, level, -1.0 if value.higher_is_better else 1.0)
     if found.outcome is Outcome.NO_DATA:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from surefoot.core.drafting.sample_summary import ColumnKind, SampleSummary, Task
-from surefoot.core.drafting.step_lengths import fit_lengths, next_length
+from surefoot.core.drafting.step_lengths import fit_lengths, round_up_length
 from surefoot.core.durations import DAY_S, HOUR_S, MINUTE_S
 
-METRICS = {Task.PROBABILITY: "brier", Task.CLASS: "zero_one", Task.NUMBER: "absolute_error"}
+_LOSS_METRICS = {Task.PROBABILITY: "brier", Task.CLASS: "zero_one", Task.NUMBER: "absolute_error"}
 """The loss that a gate of quality measures, by task."""
 _ASSUMED_DELAY_S = DAY_S
 """Time until labels are known where nothing tells it [s]."""
@@ -23,7 +23,7 @@ _MAX_SLICES, _LEAST_SLICE, _SLICE_ROWS = 8, 0.02, 300
 
 
 @dataclass(frozen=True, slots=True)
-class DraftOrder:
+class DraftOptions:
     """What a person has said of the policy that is drafted.
 
     Attributes:
@@ -62,7 +62,7 @@ _GUESSED_TRAFFIC = 60.0
 """Requests per minute where nothing tells it."""
 
 
-def draft_policy(order: DraftOrder, sample: SampleSummary) -> DraftedPolicy:
+def draft_policy(order: DraftOptions, sample: SampleSummary) -> DraftedPolicy:
     """Draft a policy whose steps an equal candidate passes at the planned traffic, as far as 14 days allow.
 
     Args:
@@ -103,7 +103,7 @@ def draft_policy(order: DraftOrder, sample: SampleSummary) -> DraftedPolicy:
     return DraftedPolicy(policy, comments, tuple(doubts))
 
 
-def _units(order: DraftOrder, sample: SampleSummary) -> dict[str, int]:
+def _units(order: DraftOptions, sample: SampleSummary) -> dict[str, int]:
     """How many units come back, as far as the sample shows; nothing where each row is another one."""
     distinct = next((column.distinct for column in sample.columns if column.name == order.unit), 0)
     return {"units": distinct} if 0 < distinct < sample.rows else {}
@@ -121,7 +121,7 @@ def _with_provable_errors(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gates(
-    order: DraftOrder, sample: SampleSummary, traffic: float
+    order: DraftOptions, sample: SampleSummary, traffic: float
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Gates, what each is for, and what is doubtful about them."""
     gates: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _add_quality(
     gates: dict[str, Any],
     comments: dict[str, str],
     doubts: list[str],
-    order: DraftOrder,
+    order: DraftOptions,
     sample: SampleSummary,
     traffic: float,
 ) -> None:
@@ -165,11 +165,11 @@ def _add_quality(
     if delay is None:
         delay = _ASSUMED_DELAY_S
         doubts.append("labels are taken to be known a day after the request: say it with --maturity")
-    labels: dict[str, Any] = {"maturity": next_length(delay)}
+    labels: dict[str, Any] = {"maturity": round_up_length(delay)}
     if sample.labelled < 0.95:  # noqa: PLR2004 - the default of a policy's coverage
         labels["coverage"] = max(0.05, int(sample.labelled * 90.0) / 100.0)
     block = _block(traffic, delay)
-    base: dict[str, Any] = {"metric": METRICS[sample.task], "role": "guardrail"}
+    base: dict[str, Any] = {"metric": _LOSS_METRICS[sample.task], "role": "guardrail"}
     if sample.classes:
         base["classes"] = list(sample.classes)
         doubts.append(f"classes are {', '.join(sample.classes)}: the model's probabilities must be in this order")

@@ -1,4 +1,4 @@
-"""Estimate from a sample how much the mean error varies between time blocks."""
+"""Measure in a sample how much the mean loss varies between time blocks (its spread)."""
 
 import math
 from collections.abc import Sequence

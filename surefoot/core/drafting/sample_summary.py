@@ -1,12 +1,12 @@
-"""Describe a sample of requests, and find its model's task."""
+"""Define the summary of a sample of requests, and find the model's task: probability, class or number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot.core.answers.class_names import class_label_text
+from surefoot.core.answers.class_names import convert_to_class_name
 
-MAX_CLASSES = 50
+_MAX_CLASSES = 50
 """Most classes that are drafted [count]: more different labels of a text are no classes that a policy would list."""
 
 
@@ -93,11 +93,11 @@ def find_task(labels: Sequence[object], answers: Sequence[object]) -> tuple[Task
     known = [one for one in labels if one is not None]
     if not known:
         return Task.UNKNOWN, ()
-    named = sorted({class_label_text(one) for one in known})
+    named = sorted({convert_to_class_name(one) for one in known})
     lists = [one for one in answers if isinstance(one, list)]
     if any(isinstance(one, str) for one in known) or any(isinstance(one, str) for one in answers):
-        return Task.CLASS, tuple(named) if lists and len(named) <= MAX_CLASSES else ()
-    if len(lists) == len(answers) > 0 and len(lists[0]) > 2 and len(named) <= MAX_CLASSES:  # noqa: PLR2004 - yes and no
+        return Task.CLASS, tuple(named) if lists and len(named) <= _MAX_CLASSES else ()
+    if len(lists) == len(answers) > 0 and len(lists[0]) > 2 and len(named) <= _MAX_CLASSES:  # noqa: PLR2004 - yes and no
         return Task.CLASS, tuple(named)
     if {float(one) for one in known if isinstance(one, int | float)} <= {0.0, 1.0}:
         whole = answers and all(isinstance(one, int | float) and float(one) in {0.0, 1.0} for one in answers)

@@ -1,4 +1,4 @@
-"""Choose how long a drafted policy holds each step."""
+"""Choose the length of each step in a drafted policy, long enough for an equal candidate to pass."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from surefoot.core.durations import DAY_S, HOUR_S, MINUTE_S
 from surefoot.core.planning.plan import plan_policy
 from surefoot.core.policy.parse import parse_policy
 
-LENGTHS = {
+STEP_LENGTHS = {
     "30m": 30 * MINUTE_S,
     "1h": HOUR_S,
     "2h": 2 * HOUR_S,
@@ -22,18 +22,18 @@ LENGTHS = {
     "14d": 14 * DAY_S,
 }
 """Lengths that are drafted, as people write them [s]."""
-LONGEST = "14d"
+_LONGEST = "14d"
 _ROUNDS = 4
 """A longer step changes what the later ones have seen: so often lengths are fitted."""
 
 
-def next_length(seconds: float) -> str:
+def round_up_length(seconds: float) -> str:
     """The shortest length of the list that is at least so long; the longest where none is.
 
     Args:
         seconds: What is needed [s].
     """
-    return next((text for text, length in LENGTHS.items() if length >= seconds), LONGEST)
+    return next((text for text, length in STEP_LENGTHS.items() if length >= seconds), _LONGEST)
 
 
 def fit_lengths(policy: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def fit_lengths(policy: Mapping[str, Any]) -> dict[str, Any]:
         fitted = dict(made)
         fitted["steps"] = [_step(step, needed) for step in made["steps"]]
         fitted["bake"] = {**made["bake"], "for": _longer(made["bake"]["for"], needed.get("bake"))}
-        longest = max((LENGTHS[step["hold"]["for"]] for step in fitted["steps"] if "hold" in step), default=0)
-        hold = next_length(max(longest, 2 * HOUR_S))
+        longest = max((STEP_LENGTHS[step["hold"]["for"]] for step in fitted["steps"] if "hold" in step), default=0)
+        hold = round_up_length(max(longest, 2 * HOUR_S))
         fitted["on"] = {**made["on"], "inconclusive": {"hold": hold, "then": "pause"}}
         if fitted == made:
             break
@@ -74,6 +74,6 @@ def _step(step: Mapping[str, Any], needed: Mapping[str, float]) -> dict[str, Any
 
 
 def _longer(now: str, needed: float | None) -> str:
-    if needed is None or needed <= LENGTHS[now]:
+    if needed is None or needed <= STEP_LENGTHS[now]:
         return now
-    return next_length(needed)
+    return round_up_length(needed)

@@ -68,7 +68,7 @@ def _of_column(column: ColumnSummary, rows: int) -> tuple[list[dict[str, object]
             if column.kind is ColumnKind.WHOLE_NUMBER and column.distinct == rows >= _MIN_ROWS:
                 doubts.append("has another number in each row, like an id: no range is drafted")
             else:
-                low, high = widened_range(column.low, column.high)
+                low, high = widen_range(column.low, column.high)
                 made.append(
                     _expect("expect_column_values_to_be_between", column=column.name, min_value=low, max_value=high)
                 )
@@ -98,7 +98,7 @@ def _not_missing(column: ColumnSummary) -> dict[str, object]:
     return {**made, "severity": "warning"}
 
 
-def widened_range(low: float, high: float) -> tuple[float, float]:
+def widen_range(low: float, high: float) -> tuple[float, float]:
     """Widen the range of a sample by half of its length on both sides, and round it outwards to two digits.
 
     Args:

@@ -1,4 +1,4 @@
-"""Define the journal event of a finished rollback drill, with its results."""
+"""Define the journal event of a finished rollback drill with its results, and describe it in words."""
 
 from dataclasses import dataclass
 
@@ -80,7 +80,7 @@ DrillEvent = DrillFinished | LiveDrillBegan | LiveDrillEnded
 """A rehearsed rollback has come to a result, or a live drill has begun or ended."""
 
 
-def describe_problems(event: DrillFinished) -> str:
+def describe_drill_problems(event: DrillFinished) -> str:
     """The faults under which the way back did not work, and why; empty where it worked under all."""
     if event.live is not None:
         return event.live.problem
@@ -96,7 +96,7 @@ def describe_drill(event: DrillFinished) -> str:
     under = f"under {count} fault{'' if count == 1 else 's'}"
     done = f"rollback from version {event.version.number} rehearsed {where} {under}"
     failed = sum(not result.ok for result in event.results)
-    return f"{done}: {f'{failed} failed: {describe_problems(event)}' if failed else 'the way back works'}"
+    return f"{done}: {f'{failed} failed: {describe_drill_problems(event)}' if failed else 'the way back works'}"
 
 
 def _describe_live_drill(number: str, live: LiveDrillResult) -> str:

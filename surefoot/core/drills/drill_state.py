@@ -1,4 +1,4 @@
-"""Track a model's latest rollback drills, and tell when the next one is due."""
+"""Track a model's latest rollback drills, and tell when the next one is due; tabletop drills are kept separately."""
 
 from dataclasses import dataclass, replace
 from typing import assert_never

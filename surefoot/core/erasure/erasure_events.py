@@ -1,4 +1,4 @@
-"""Define the journal events of erasing one person's records."""
+"""Define the journal events of erasing the records of one unit, such as a person who is to be forgotten."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ def _some(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def newest_name(replaced: Mapping[str, str], name: str) -> str:
+def find_current_file_name(replaced: Mapping[str, str], name: str) -> str:
     """The name under which a file is kept now, after every erasure that has written it again.
 
     Args:

@@ -1,4 +1,4 @@
-"""Judge whether the candidate has too many errors or other bad events."""
+"""Judge from counts by traffic split (strata) and time (epochs) whether the candidate has too many bad events."""
 
 import math
 from collections import defaultdict
@@ -11,15 +11,15 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import BadEventGate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.absolute_rate import evidence_against_rate_limit
-from surefoot.core.stats.change_point import likely_start, log_evidence_at_any_start, log_mixture
+from surefoot.core.stats.change_point import likely_failure_start, log_evidence_at_any_start, log_mixture_over_starts
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
     NO_HARM_FACTORS,
     degradation_interval,
-    epoch_increments,
+    epoch_evidence_increments,
     log_evidence,
     log_mean_exp,
-    mantel_haenszel,
+    mantel_haenszel_rates,
     open_ended_interval,
 )
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
@@ -28,8 +28,8 @@ from surefoot.core.verdicts.pass_forecast import PassForecast, forecast_clause, 
 from surefoot.core.verdicts.sentence_parts import (
     RateDifference,
     as_percent,
-    since_clause,
-    weight_clause,
+    margin_clause,
+    worse_since_clause,
 )
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
@@ -43,7 +43,7 @@ _PLAN_POWER = 0.8
 """How sure a plan is to see what it looks for [probability]."""
 
 
-def candidate_serves_all(strata: Sequence[BadEventStratum]) -> bool:
+def candidate_serves_all_traffic(strata: Sequence[BadEventStratum]) -> bool:
     """Whether the candidate answers everything, so that only a frozen baseline is left to compare with."""
     return all(s.share >= 1.0 for s in strata)
 
@@ -57,7 +57,7 @@ def merge_strata(strata: Sequence[BadEventStratum]) -> list[BadEventStratum]:
     return [BadEventStratum(share, *cells) for share, cells in sorted(sums.items())]
 
 
-def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds) -> tuple[float, float]:
+def compute_harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds) -> tuple[float, float]:
     """Log evidence of harm at any moment until now, and what it must reach.
 
     While the end is in sight a false alarm is limited in all; a bake may go on for ever, so there the time between
@@ -65,7 +65,7 @@ def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds
     """
     if level.forever:
         return log_evidence_at_any_start(found), math.log(MAX_EPOCHS / level.alpha)
-    return log_mixture(found, starts=MAX_EPOCHS), -math.log(level.alpha)
+    return log_mixture_over_starts(found, starts=MAX_EPOCHS), -math.log(level.alpha)
 
 
 def judge_bad_event_rate(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds) -> Verdict:
@@ -89,7 +89,7 @@ def _growth(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds
     strata = [s for s in found.strata if s.candidate + s.champion]
     merged = merge_strata(strata)
     candidate = sum(s.candidate for s in strata)
-    single = candidate_serves_all(strata)
+    single = candidate_serves_all_traffic(strata)
     if single and found.baseline is None:
         return make_verdict(
             gate, Outcome.NO_DATA, "the candidate serves alone and no rate of the champion is known", n=candidate
@@ -103,8 +103,8 @@ def _growth(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds
     rates = _observed_rates(merged, guess)
     limit = rates[0] * (1.0 + growth) + points
     s = 1.0 if single else 0.0
-    found_by_epoch = epoch_increments(strata, guess, 1.0 + s * growth, s * points, HARM_FACTORS)
-    harm, threshold = harm_evidence(found_by_epoch, level)
+    found_by_epoch = epoch_evidence_increments(strata, guess, 1.0 + s * growth, s * points, HARM_FACTORS)
+    harm, threshold = compute_harm_evidence(found_by_epoch, level)
     late, since = _late(strata, found_by_epoch, level)
     now = _observed_rates(merge_strata(late), guess)
     wide = level.allowance
@@ -118,7 +118,7 @@ def _growth(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds
     shown = (
         f"{as_percent(rates[1])} of the candidate's {candidate:,} {found.trial}s {what}, against"
         f" {as_percent(rates[0])} of the"
-        f" champion's: {_and(apart.difference(*rates), interval)}; {weight_clause(level, apart.accepted(wide))}"
+        f" champion's: {_and(apart.difference(*rates), interval)}; {margin_clause(level, apart.accepted(wide))}"
     )
     broken = (
         f"{as_percent(now[1])} of the candidate's {sum(x.candidate for x in late):,} {found.trial}s {what}, against"
@@ -127,7 +127,9 @@ def _growth(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds
         f" {apart.accepted()} is accepted"
     )
     accepted = now[0] * (1.0 + growth) + points
-    wanted = forecast_trials((rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level)
+    wanted = forecast_trials_to_pass(
+        (rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level
+    )
     seen = LiveEvidence(
         harm=harm,
         safe=safe,
@@ -174,7 +176,7 @@ def _and(difference: str, interval: str) -> str:
 def _observed_rates(strata: Sequence[BadEventStratum], guess: float) -> tuple[float, float]:
     """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
     candidate = sum(s.candidate for s in strata)
-    return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
+    return mantel_haenszel_rates(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
 
 
 def _late(
@@ -184,12 +186,12 @@ def _late(
 
     Only this is held against the limit: a good past must not hide a bad present.
     """
-    start = likely_start(found, starts=MAX_EPOCHS)
+    start = likely_failure_start(found, starts=MAX_EPOCHS)
     late = [s for s in strata if s.epoch >= start]
-    return late, since_clause(start, MAX_EPOCHS, level) if len(late) < len(strata) else ""
+    return late, worse_since_clause(start, MAX_EPOCHS, level) if len(late) < len(strata) else ""
 
 
-def forecast_trials(
+def forecast_trials_to_pass(
     rates: tuple[float, float],
     slope: float,
     offset: float,
@@ -225,7 +227,7 @@ def _unhealthy(
 ) -> str:
     """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
     # Units are bad once any request of theirs is, and the past is counted in requests: the two are no comparison.
-    if found.baseline is None or found.trial == "unit" or candidate_serves_all(strata):
+    if found.baseline is None or found.trial == "unit" or candidate_serves_all_traffic(strata):
         return ""
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
@@ -236,7 +238,9 @@ def _unhealthy(
     bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
     if not bad + good or bad / (bad + good) <= limit:
         return ""
-    if log_mixture(evidence_against_rate_limit(old, max(limit, 1e-6)), starts=MAX_EPOCHS) < -math.log(level.alpha):
+    if log_mixture_over_starts(evidence_against_rate_limit(old, max(limit, 1e-6)), starts=MAX_EPOCHS) < -math.log(
+        level.alpha
+    ):
         return ""
     what = "has no label in time for" if gate.metric is Metric.MISSING_LABEL else "fails on"
     return (
@@ -253,7 +257,7 @@ def _absolute(gate: BadEventGate, found: BadEventCounts, level: DecisionThreshol
     mine = _by_epoch([(s.epoch, s.candidate_bad, s.candidate_good) for s in strata])
     bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
     found_by_epoch = evidence_against_rate_limit(mine, limit)
-    harm, threshold = harm_evidence(found_by_epoch, level)
+    harm, threshold = compute_harm_evidence(found_by_epoch, level)
     safe = log_mean_exp(evidence_against_rate_limit({0: (bad, good)}, limit, NO_HARM_FACTORS)[0])
     rate = bad / (bad + good)
     late, since = _late(strata, found_by_epoch, level)

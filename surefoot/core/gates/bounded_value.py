@@ -1,19 +1,19 @@
-"""Judge the candidate's mean of a value with a cap, such as revenue."""
+"""Judge the candidate's mean of a bounded value, such as revenue up to a cap."""
 
 import math
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.gates.bad_event_rate import MAX_EPOCHS, harm_evidence
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS, compute_harm_evidence
 from surefoot.core.judging.evidence import BadEventStratum, ValueCounts, ValueStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ValueGate
-from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_increments
-from surefoot.core.stats.change_point import likely_start
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_evidence_increments
+from surefoot.core.stats.change_point import likely_failure_start
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
 from surefoot.core.verdicts.pass_forecast import PassForecast, forecast_clause, forecast_pass
-from surefoot.core.verdicts.sentence_parts import interval_text, since_clause, weight_clause
+from surefoot.core.verdicts.sentence_parts import interval_text, margin_clause, worse_since_clause
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
 _BISECTION_STEPS = 14
@@ -66,13 +66,13 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     wide = level.allowance * margin
     lean = -1.0 if gate.higher_is_better else 1.0
     slope, offset = (max(1.0 + lean * wide, _MIN_SLOPE), 0.0) if gate.relative else (1.0, min(wide / width, 1.0))
-    harmed = mean_increments(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher_is_better)
-    harm, threshold = harm_evidence(harmed, level)
+    harmed = mean_evidence_increments(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher_is_better)
+    harm, threshold = compute_harm_evidence(harmed, level)
     # Only what happened since it seems to have broken is held against the limit: a good past must not hide it.
-    start = likely_start(harmed, starts=MAX_EPOCHS)
+    start = likely_failure_start(harmed, starts=MAX_EPOCHS)
     since = arm_means([s for s in strata if s.epoch >= start]) or both
     before, now = (gate.floor + value * width for value in since)
-    kept = mean_increments(
+    kept = mean_evidence_increments(
         strata, found.center, offset, harm=False, higher_is_better=gate.higher_is_better, slope=slope
     )
     safe = log_mean_exp([sum(column) for column in zip(*kept.values(), strict=True)]) if kept else 0.0
@@ -81,7 +81,7 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion: {new - old:+.3g}"
     limit = old - room if gate.higher_is_better else old + room
     late = (
-        f" ({now - before:+.3g}{since_clause(start, MAX_EPOCHS, level)})"
+        f" ({now - before:+.3g}{worse_since_clause(start, MAX_EPOCHS, level)})"
         if start > min(s.epoch for s in strata)
         else ""
     )
@@ -89,7 +89,7 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     wanted = _needed(strata, wide_room / width, level, found.trial)
     ends = _ends(gate, strata, found.center, threshold, level)
     low, high = (None if end is None else f"{end * width:+.3g}" for end in ends)
-    passes = weight_clause(level, f"{wide_room:.3g} {'less' if gate.higher_is_better else 'more'}")
+    passes = margin_clause(level, f"{wide_room:.3g} {'less' if gate.higher_is_better else 'more'}")
     told = f"{shown} ({interval_text(low, high)}); {passes}"
     counted = _counted(strata)
     seen = LiveEvidence(
@@ -135,7 +135,7 @@ def _ends(
     def proved(loss: float, needed: float, *, above: bool) -> bool:
         """Whether the true loss surely lies above (or below) this one."""
         harm, better = (above, gate.higher_is_better) if loss >= 0.0 else (not above, not gate.higher_is_better)
-        made = mean_increments(strata, center, abs(loss), harm=harm, higher_is_better=better)
+        made = mean_evidence_increments(strata, center, abs(loss), harm=harm, higher_is_better=better)
         return bool(made) and log_mean_exp([sum(column) for column in zip(*made.values(), strict=True)]) >= needed
 
     def end(needed: float, *, above: bool) -> float | None:

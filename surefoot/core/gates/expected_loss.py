@@ -8,7 +8,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ExpectedLossGate
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
-MIN_PAST_REQUESTS = 500
+MIN_LABELLED_PAST_REQUESTS = 500
 """Labelled requests without which the past says nothing [count]."""
 
 _ScoreBinCounts = Sequence[tuple[int, int, int]]
@@ -19,7 +19,7 @@ def _rates(past: _ScoreBinCounts) -> list[float]:
     return [(bad + 0.5) / (n + 1.0) if n else (index + 0.5) / len(past) for index, (n, bad, _) in enumerate(past)]
 
 
-def expected_brier(past: _ScoreBinCounts, now: _ScoreBinCounts) -> float:
+def compute_expected_brier(past: _ScoreBinCounts, now: _ScoreBinCounts) -> float:
     """Expected Brier loss of scores without labels [Brier].
 
     Args:
@@ -38,7 +38,7 @@ def expected_brier(past: _ScoreBinCounts, now: _ScoreBinCounts) -> float:
     return total / n
 
 
-def observed_brier(bins: _ScoreBinCounts) -> float:
+def compute_observed_brier(bins: _ScoreBinCounts) -> float:
     """Brier loss that the labels really show, with every score at the mean of its bin [Brier]."""
     total, n = 0.0, 0
     for count, bad, scores in bins:
@@ -65,11 +65,11 @@ def judge_expected_loss(gate: ExpectedLossGate, found: ScoreBins, _level: Decisi
     now, past, checked = (sum(cell[0] for cell in bins) for bins in (found.now, found.past, found.checked))
     if not now:
         return make_verdict(gate, Outcome.NO_DATA, "there is no request without a label to expect a loss for")
-    if past < MIN_PAST_REQUESTS or checked < MIN_PAST_REQUESTS:
-        reason = f"only {min(past, checked)} labelled requests to learn from; {MIN_PAST_REQUESTS} are needed"
+    if past < MIN_LABELLED_PAST_REQUESTS or checked < MIN_LABELLED_PAST_REQUESTS:
+        reason = f"only {min(past, checked)} labelled requests to learn from; {MIN_LABELLED_PAST_REQUESTS} are needed"
         return make_verdict(gate, Outcome.NO_DATA, reason, n=now)
-    guess, before = expected_brier(found.past, found.now), observed_brier(found.past)
-    wrong = expected_brier(found.past, found.checked) - observed_brier(found.checked)
+    guess, before = compute_expected_brier(found.past, found.now), compute_observed_brier(found.past)
+    wrong = compute_expected_brier(found.past, found.checked) - compute_observed_brier(found.checked)
     error, limit = abs(wrong), _accepted(gate, before)
     outcome = Outcome.INCONCLUSIVE
     if guess - error > limit:

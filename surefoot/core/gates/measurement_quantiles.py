@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.bad_event_rate import (
     MAX_EPOCHS,
-    candidate_serves_all,
-    forecast_trials,
-    harm_evidence,
+    candidate_serves_all_traffic,
+    compute_harm_evidence,
+    forecast_trials_to_pass,
     merge_strata,
 )
 from surefoot.core.judging.evidence import BadEventStratum, MeasurementCounts, MeasurementStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import MeasurementGate
-from surefoot.core.stats.change_point import likely_start
+from surefoot.core.stats.change_point import likely_failure_start
 from surefoot.core.stats.histogram import BUCKET_RATIO, Histogram, bucket_edge, bucket_of, count_exceedances
 from surefoot.core.stats.merge_evidence import merge_log_evidence
-from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, epoch_increments, log_evidence
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, epoch_evidence_increments, log_evidence
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
 from surefoot.core.verdicts.pass_forecast import forecast_clause
-from surefoot.core.verdicts.sentence_parts import interval_text, since_clause, weight_clause
+from surefoot.core.verdicts.sentence_parts import interval_text, margin_clause, worse_since_clause
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
-MIN_EXCEEDANCES = 5
+MIN_VALUES_BEYOND_QUANTILE = 5
 """Measurements that the champion must have beyond a quantile before it is frozen [count]: 10 in all for the median,
 50 for p90, 500 for p99; below that its place is a matter of luck."""
 
@@ -59,7 +59,7 @@ def judge_measurement(gate: MeasurementGate, found: MeasurementCounts, level: De
     if not candidate.total:
         return make_verdict(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
     highest = max(gate.quantiles)
-    history = math.ceil(MIN_EXCEEDANCES / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
+    history = math.ceil(MIN_VALUES_BEYOND_QUANTILE / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
     if before.total < history:
         reason = (
             f"the champion has only {before.total:,} measurements from before the rollout; p{highest * 100:g} takes"
@@ -73,17 +73,17 @@ def judge_measurement(gate: MeasurementGate, found: MeasurementCounts, level: De
         guess = before.above(line) / before.total
         tight = _strata(strata, line + _steps(1.0 + margin), line)
         # Alone, there is no champion to share the machine's bad minutes with: only beyond the margin is harm.
-        single = candidate_serves_all(tight)
+        single = candidate_serves_all_traffic(tight)
         harmed = tight if single else _strata(strata, line, line)
-        by_epoch = epoch_increments(harmed, guess, 1.0, 0.0, HARM_FACTORS)
-        harm, threshold = harm_evidence(by_epoch, level)
+        by_epoch = epoch_evidence_increments(harmed, guess, 1.0, 0.0, HARM_FACTORS)
+        harm, threshold = compute_harm_evidence(by_epoch, level)
         wide = merge_strata(_strata(strata, line + _steps(1.0 + level.allowance * margin), line))
         safe = log_evidence(wide, guess, 1.0, 0.0, NO_HARM_FACTORS)
         beside = champion.quantile(quantile) if champion.total else bucket_edge(line)
         rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
-        starts.append((harm, likely_start(by_epoch, starts=MAX_EPOCHS)))
+        starts.append((harm, likely_failure_start(by_epoch, starts=MAX_EPOCHS)))
         equal = _equal(champion if champion.total >= history else before, line, 1.0 + level.allowance * margin)
-        waits.append((safe, forecast_trials(equal, 1.0, 0.0, wide, n, found.trial, level)))
+        waits.append((safe, forecast_trials_to_pass(equal, 1.0, 0.0, wide, n, found.trial, level)))
         lines.append((line, guess, threshold))
     harm = merge_log_evidence([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
     worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
@@ -103,7 +103,7 @@ def judge_measurement(gate: MeasurementGate, found: MeasurementCounts, level: De
         ends = _ends(strata, at, guessed, needs + math.log(len(rows)), level)
         low, high = (None if end is None else _shown(row[5] * (end - 1.0), row[5], "+") for end in ends)
         interval = interval_text(low, high, f" {unit}")
-        passes = weight_clause(level, f"{_shown(row[5] * level.allowance * margin, row[5], '+')} {unit}")
+        passes = margin_clause(level, f"{_shown(row[5] * level.allowance * margin, row[5], '+')} {unit}")
         apart = f"{_shown(row[4] - row[5], row[5], '+')} {unit} ({interval})"
         return f"{_told(row[0], row[4], row[5], unit)}: {apart}; {passes}"
 
@@ -172,7 +172,7 @@ def _now(
         for quantile, _, _, _, _, beside in rows
     ]
     which, mine, beside = max(found, key=lambda row: row[1] / row[2] if row[2] > 0.0 else math.inf)
-    return which, mine, beside, since_clause(start, MAX_EPOCHS, level) if len(late) < len(strata) else ""
+    return which, mine, beside, worse_since_clause(start, MAX_EPOCHS, level) if len(late) < len(strata) else ""
 
 
 def _equal(known: Histogram, line: int, factor: float) -> tuple[float, float]:

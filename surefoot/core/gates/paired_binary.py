@@ -3,12 +3,12 @@
 import math
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.gates.paired_loss import verdict_on_missing_values
+from surefoot.core.gates.paired_loss import judge_missing_values
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import PairedGate
 from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
-from surefoot.core.verdicts.pass_forecast import REQUEST, PassForecast, forecast_clause, forecast_pass
+from surefoot.core.verdicts.pass_forecast import REQUEST_TRIAL, PassForecast, forecast_clause, forecast_pass
 from surefoot.core.verdicts.sentence_parts import as_percent, percentage_points
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
@@ -57,7 +57,7 @@ def judge_paired_binary(gate: PairedGate, found: PairedSums, level: DecisionThre
 
     Law: valid at every look, for each request speaks once and for itself; outcomes that move together need blocks.
     """
-    if refused := verdict_on_missing_values(gate, found, level):
+    if refused := judge_missing_values(gate, found, level):
         return refused
     blocks = {name: rows[0] for name, rows in found.slices.items() if bool(name) is bool(gate.by) and rows}
     large = {name: block for name, block in blocks.items() if block.n >= (gate.min_per_slice if gate.by else 1)}
@@ -139,4 +139,4 @@ def _wanted(row: _Slice, level: DecisionThresholds) -> PassForecast | None:
         return None
     # Bets on a mean grow by the room squared over twice the variance, which is the share of disagreements.
     nats = row.margin**2 / (2.0 * spread)
-    return forecast_pass(nats, level.beta / len(BET_SHARES), row.n, REQUEST)
+    return forecast_pass(nats, level.beta / len(BET_SHARES), row.n, REQUEST_TRIAL)

@@ -1,4 +1,4 @@
-"""Judge the candidate's errors against the champion's on the same requests."""
+"""Judge the difference in loss between candidate and champion on the same requests, for each slice."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, gate_loss
+from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, get_gate_loss
 from surefoot.core.stats.block_metrics import block_metric_for, group_metric_values
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
 from surefoot.core.verdicts.sentence_parts import format_value
@@ -88,7 +88,7 @@ class _Row:
         return above if self.margin is None else max(grown, above)
 
 
-def verdict_on_missing_values(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
+def judge_missing_values(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
     """Verdict where requests, answers or labels are too few to compare the versions; None where they suffice."""
     if not found.requests:
         return make_verdict(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
@@ -108,14 +108,14 @@ def verdict_on_missing_values(gate: PairedGate, found: PairedSums, level: Decisi
     return None
 
 
-def loss_differences_by_slice(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
+def compute_loss_differences_by_slice(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
     """Difference of the two versions in every slice that is large enough, or of a gap between groups, by name."""
     return (_gap(gate, found) if gate.metric in GAP_METRICS else _slices(gate, found))[0]
 
 
 def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
     """Judge every slice that is large enough; a smaller slice never counts as passed."""
-    if refused := verdict_on_missing_values(gate, found, level):
+    if refused := judge_missing_values(gate, found, level):
         return refused
     coverage = found.labelled / found.requests
     measured, small = _gap(gate, found) if gate.metric in GAP_METRICS else _slices(gate, found)
@@ -292,7 +292,7 @@ def _between(gate: PairedGate, groups: list[_Group]) -> str:
     """The two groups that make the gap, in words."""
     high, low = groups[0], groups[-1]
     what = {Metric.TPR_GAP: "true positive rate", Metric.FPR_GAP: "false positive rate"}.get(gate.metric, "")
-    what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {gate_loss(gate)}")
+    what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {get_gate_loss(gate)}")
     return (
         f"; with the candidate the {what} is {high.candidate:.4f} on {high.name} (champion: {high.champion:.4f})"
         f" and {low.candidate:.4f} on {low.name} ({low.champion:.4f})"

@@ -1,4 +1,4 @@
-"""Define everything that an incident report shows."""
+"""Define the content of an incident report: impact, costs, traffic, gate evaluations and actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

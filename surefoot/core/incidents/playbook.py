@@ -1,4 +1,4 @@
-"""List the steps that people must take in a model's open incident."""
+"""List the steps and escalations that people must carry out in a model's open incident."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.core.registry_drift.drift_events import is_drift_trigger
 from surefoot.core.triage.triage import Cause
 
-AUDIENCES = ("users", "support", "management")
+MESSAGE_AUDIENCES = ("users", "support", "management")
 """Who is told about a version that was taken back."""
 
 
@@ -123,7 +123,7 @@ def _explaining(ledger: Ledger, incident: Incident) -> Iterator[PlaybookStep]:
         said = f"Correct the answers that version {bad} gave, for those who use them downstream."
         yield PlaybookStep("correct", said, f"surefoot correct {model}")
     told = {note.event.source: note.actor for note in incident.notes if note.event.kind is NoteKind.MESSAGE}
-    for audience in AUDIENCES:
+    for audience in MESSAGE_AUDIENCES:
         said = f"Tell {audience}: a draft is made from the incident."
         command = f"surefoot incident draft {incident.name} --to {audience}"
         yield PlaybookStep(f"tell-{audience}", said, command, done_by=told.get(audience, ""))

@@ -1,4 +1,4 @@
-"""Define journal events about files that are deployed together with a version."""
+"""Define the journal records of configuration files that are deployed (bundled) with a version."""
 
 from dataclasses import dataclass
 
@@ -42,6 +42,6 @@ class BundledFile:
         return SetConfig(self.name, self.file, self.content, self.before)
 
 
-def config_drift_name(name: str) -> str:
+def format_config_drift_name(name: str) -> str:
     """What a drift of a configuration file is called in the journal."""
     return f"configuration {name}"

@@ -1,4 +1,4 @@
-"""Convert dataclasses to JSON for the journal and back."""
+"""Convert dataclasses to JSON for the journal and back, under the names that the journal has for them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -9,7 +9,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 
 @runtime_checkable
-class ReadsOlderFormat(Protocol):
+class _ReadsOlderFormat(Protocol):
     """A dataclass that reads what an earlier release wrote in other fields."""
 
     def from_older_format(self, data: Mapping[str, object], /) -> Mapping[str, object]:
@@ -24,7 +24,7 @@ _TaggedUnions = Mapping[Any, tuple[str, Mapping[str, type]]]
 """Unions whose members carry their name: union -> (key of the name, member by name)."""
 
 
-def journal_name(kind: type) -> str:
+def get_journal_name(kind: type) -> str:
     """Name of a dataclass in the journal: its JOURNAL_NAME where an earlier release named it otherwise."""
     return str(getattr(kind, "JOURNAL_NAME", kind.__name__))
 
@@ -69,7 +69,7 @@ class JsonCodec:
 
     def _reader(self, kind: type) -> Callable[[Any, Any], object]:
         read: Callable[[Any, Any], object] = make_dict_structure_fn(kind, self._converter, **_renamed_fields(kind))
-        if not isinstance(kind, ReadsOlderFormat):
+        if not isinstance(kind, _ReadsOlderFormat):
             return read
         return lambda value, _: read(kind.from_older_format(value), kind)
 

@@ -1,9 +1,9 @@
-"""Describe each journal event in one sentence."""
+"""Describe journal events, and the effects that they record, in one sentence each."""
 
 from typing import assert_never
 
 from surefoot.core.approvals.approval_events import ApprovalEvent, describe_approval
-from surefoot.core.assignment import describe_share
+from surefoot.core.assignment import describe_candidate_share
 from surefoot.core.domain import FailoverLevel, RolloutKind, Stage
 from surefoot.core.drills.drill_events import DrillEvent, DrillFinished, describe_drill
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
@@ -68,7 +68,7 @@ def describe_effect(change: Effect) -> str:
             return f"version {change.champion.number} answers everything, and {asked}"
         if change.candidate is None or not change.weight:
             return f"version {change.champion.number} answers everything"
-        return f"version {change.candidate.number} answers {describe_share(change.weight, change.units)} of the units"
+        return f"version {change.candidate.number} answers {describe_candidate_share(change.weight, change.units)} of the units"
     if isinstance(change, SetConfig):
         holds = f"holds {change.content[:19]}" if change.content else "is removed"
         return f"configuration {change.name} {holds}: {change.file}"
@@ -77,7 +77,7 @@ def describe_effect(change: Effect) -> str:
     return f"alias {change.alias} points to version {change.number}"
 
 
-def rollout_headline(opened: RolloutOpened, *, short: bool = False) -> str:
+def describe_rollout(opened: RolloutOpened, *, short: bool = False) -> str:
     """What a rollout does: the version that it promotes, or the version that it takes back and the one it goes back to.
 
     Args:
@@ -128,7 +128,7 @@ def describe_event(event: Event) -> str:
             against = "" if event.kind == RolloutKind.ROLLBACK else f" against champion {event.champion.number}"
             over = "".join(f"; version {number} is passed over: it is quarantined" for number in event.passed_over)
             ticket = f"; ticket {event.ticket}" if event.ticket else ""
-            return f"{rollout_headline(event)} opened{against}: {event.reason}{ticket}{over}"
+            return f"{describe_rollout(event)} opened{against}: {event.reason}{ticket}{over}"
         case StageEntered():
             step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""
             return f"entered {event.stage}{step}: {event.reason}"
@@ -233,7 +233,7 @@ def _describe_service_event(event: _ServiceEvent) -> str:
         case DrillFinished():
             return describe_drill(event)
         case LiveDrillBegan():
-            share = describe_share(event.weight, event.units)
+            share = describe_candidate_share(event.weight, event.units)
             return f"live drill {event.drill}: version {event.champion.number} is to be its own candidate for {share}"
         case LiveDrillEnded():
             return f"live drill {event.drill} {'is over' if event.completed else 'was stopped'}: {event.reason}"

@@ -1,4 +1,4 @@
-"""Define the journal events of rollouts, and encode every event as JSON."""
+"""Define the journal events and effects of rollouts, and convert every journal event to JSON and back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -234,7 +234,7 @@ class RolloutEnded:
     reason: str
 
 
-LIVE_SPLIT_DRIFT = "live split"
+LIVE_SPLIT_DRIFT_NAME = "live split"
 """What a drift of the gateway's split is called."""
 
 

@@ -1,9 +1,9 @@
-"""Define the journal events of failover to another version or to the fallback."""
+"""Define the journal events of failover to another version or the fallback, and of fallback drills."""
 
 from dataclasses import dataclass
 
 from surefoot.core.domain import FailoverLevel, Version
-from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackReference, FallbackVersion
+from surefoot.core.fallback import PYFUNC_FALLBACK_KIND, FallbackReference, FallbackVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class FallbackDrilled:
     @property
     def display_name(self) -> str:
         """The fallback as a person names it."""
-        return f"{PYFUNC_FALLBACK} {self.source.uri}" if self.source is not None else self.kind
+        return f"{PYFUNC_FALLBACK_KIND} {self.source.uri}" if self.source is not None else self.kind
 
 
 FallbackEvent = FallbackBegan | FallbackEnded | FallbackDrilled

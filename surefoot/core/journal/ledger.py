@@ -15,7 +15,7 @@ from surefoot.core.incidents.incident_state import IncidentState
 from surefoot.core.journal.answering_versions import may_have_answered
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import (
-    LIVE_SPLIT_DRIFT,
+    LIVE_SPLIT_DRIFT_NAME,
     CandidateRefused,
     ChampionAdopted,
     DriftFound,
@@ -46,9 +46,9 @@ from surefoot.core.stages.hold_events import FreezeBegan, FreezeEnded
 from surefoot.core.stages.rollout_state import Rollout, RolloutEvent
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event
-from surefoot.core.tables.tables_to_restore import table_state_after_end
+from surefoot.core.tables.tables_to_restore import table_state_after_rollout_end
 
-__all__ = ["Ledger", "Rollout", "fold_entries", "split_of_effect"]
+__all__ = ["Ledger", "Rollout", "derive_split_from_effect", "fold_entries"]
 
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""
@@ -165,7 +165,7 @@ def _prove(proven: tuple[Version, ...], version: Version) -> tuple[Version, ...]
     return (*(item for item in proven if item.digest != version.digest), version)
 
 
-def split_of_effect(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
+def derive_split_from_effect(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
     """The full split that an effect asks for; the intent's sequence is its generation."""
     rollout = ledger.rollout
     named = (rollout.opened.salt, rollout.opened.rollout) if rollout else ledger.drills.split_names(effect.candidate)
@@ -212,7 +212,9 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             ended = ledger.rollout
             ledger = _ended(ledger, ended, event, entry.at)
             earlier = tuple(ledger.rollouts.values())
-            return replace(ledger, data=table_state_after_end(ledger.data, earlier, ended, event.terminal_stage))
+            return replace(
+                ledger, data=table_state_after_rollout_end(ledger.data, earlier, ended, event.terminal_stage)
+            )
         case FreezeBegan() | FreezeEnded():
             return replace(ledger, freezes=ledger.freezes.after_event(event))
         case _ if isinstance(event, RolloutEvent) and ledger.rollout:
@@ -303,8 +305,8 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
         return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})
     if isinstance(effect, SetSplit):
         # The split was read back after the change: what the gateway served before is no drift any more.
-        drifts = {what: drift for what, drift in ledger.drifts.items() if what != LIVE_SPLIT_DRIFT}
-        ledger = replace(ledger, split=split_of_effect(ledger, seq, effect), drifts=drifts)
+        drifts = {what: drift for what, drift in ledger.drifts.items() if what != LIVE_SPLIT_DRIFT_NAME}
+        ledger = replace(ledger, split=derive_split_from_effect(ledger, seq, effect), drifts=drifts)
     if isinstance(effect, SetAlias):  # it was read back as well
         what = f"alias {effect.alias}"
         drifts = {name: drift for name, drift in ledger.drifts.items() if name != what}

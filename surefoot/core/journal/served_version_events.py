@@ -1,4 +1,4 @@
-"""Define the journal events about versions that have served callers."""
+"""Define journal events of served versions: release from quarantine, answer counts, exposure, corrections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Define the journal events of evaluating a champion after its promotion."""
+"""Define the journal events of the watch over a promoted champion, and of the incidents that it opens."""
 
 from dataclasses import dataclass
 

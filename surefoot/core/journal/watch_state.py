@@ -1,4 +1,4 @@
-"""Track the evaluations of a champion after its promotion from journal events."""
+"""Track from journal events how a champion is evaluated (watched) after its promotion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from surefoot.core.champion_watch.early_signal_history import EarlySignalHistory
 from surefoot.core.domain import Outcome
 from surefoot.core.journal.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
-WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
+_WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class WatchState:
     retrain: tuple[float, str] | None = None
     early: Mapping[str, EarlySignalHistory] = field(default_factory=dict)
 
-    def after_event(self, event: WatchEvent, at: float) -> "WatchState":
+    def after_event(self, event: _WatchEvent, at: float) -> "WatchState":
         """What is known after an event that was journalled then [Unix seconds]."""
         match event:
             case ChampionJudged():

@@ -1,4 +1,4 @@
-"""Define the evidence from synthetic corner-case rows and from rare groups."""
+"""Define the results of corner cases: answers to generated rows, and to rare groups with older requests added."""
 
 from dataclasses import dataclass
 

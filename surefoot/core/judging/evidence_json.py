@@ -9,10 +9,10 @@ import rfc8785
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.journal.chain import canonical_bytes
-from surefoot.core.journal.codec import JsonCodec, journal_name
+from surefoot.core.journal.codec import JsonCodec, get_journal_name
 from surefoot.core.judging.evidence import Evidence, ServedCounts
 
-EVIDENCE_TYPES: dict[str, type] = {journal_name(kind): kind for kind in get_args(Evidence)}
+EVIDENCE_TYPES: dict[str, type] = {get_journal_name(kind): kind for kind in get_args(Evidence)}
 
 
 _EVIDENCE_CODEC = JsonCodec({Evidence: ("kind", EVIDENCE_TYPES), ServedCounts: ("kind", EVIDENCE_TYPES)})

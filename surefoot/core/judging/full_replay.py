@@ -1,4 +1,4 @@
-"""Decide which gates need both versions to score every logged request."""
+"""Decide which evidence requests need a full replay, in which both versions score every logged request."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ def needs_full_replay(question: EvidenceRequest) -> bool:
     return question.max_rows is None and (shifts or fails or gate.metric in PAIRED_METRICS)
 
 
-def full_replay_requests(question: EvidenceRequest) -> tuple[EvidenceRequest, ...]:
+def list_full_replay_evidence_requests(question: EvidenceRequest) -> tuple[EvidenceRequest, ...]:
     """The evidence requests of the same evaluation that need a full replay; the given one is always the first."""
     others = (replace(question, gate=gate) for gate in question.look_gates if gate != question.gate)
     return (question, *(other for other in others if needs_full_replay(other)))

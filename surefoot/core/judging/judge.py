@@ -46,7 +46,7 @@ from surefoot.core.policy.policy_types import (
     ShiftGate,
     SlicedGate,
     ValueGate,
-    narrow,
+    narrow_gate_type,
 )
 from surefoot.core.verdicts import excluded_report, supplemented_groups, verdict_builders
 
@@ -83,7 +83,7 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
 def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     match evidence:
         case MissingEvidence():
-            return verdict_builders.missing_verdict(gate, evidence, level)
+            return verdict_builders.missing_evidence_verdict(gate, evidence, level)
         case ValidationResult():
             return deterministic_checks.judge_expectation_suite(gate, evidence, level)
         case AnswerShapes():
@@ -95,28 +95,28 @@ def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict
         case BadEventCounts() | MeasurementCounts() | ValueCounts():
             return _served(gate, evidence, level)
         case SlicedCounts():
-            return slices.judge_slices(narrow(gate, SlicedGate), evidence, level, _served)
+            return slices.judge_slices(narrow_gate_type(gate, SlicedGate), evidence, level, _served)
         case GaugeComparisons():
-            return gauge.judge_gauge(narrow(gate, GaugeGate), evidence, level)
+            return gauge.judge_gauge(narrow_gate_type(gate, GaugeGate), evidence, level)
         case PairedSums():
-            pairs = narrow(gate, PairedGate)
+            pairs = narrow_gate_type(gate, PairedGate)
             return (
                 paired_loss.judge_paired_loss(pairs, evidence, level)
                 if pairs.block
                 else paired_binary.judge_paired_binary(pairs, evidence, level)
             )
         case ScoreBins():
-            return expected_loss.judge_expected_loss(narrow(gate, ExpectedLossGate), evidence, level)
+            return expected_loss.judge_expected_loss(narrow_gate_type(gate, ExpectedLossGate), evidence, level)
         case DistributionShift():
-            return distribution_shift.judge_distribution_shift(narrow(gate, ShiftGate), evidence, level)
+            return distribution_shift.judge_distribution_shift(narrow_gate_type(gate, ShiftGate), evidence, level)
 
 
 def _served(gate: Gate, counts: ServedCounts, level: DecisionThresholds) -> Verdict:
     """Counts of served traffic, all together or of one slice."""
     match counts:
         case BadEventCounts():
-            return bad_event_rate.judge_bad_event_rate(narrow(gate, BadEventGate), counts, level)
+            return bad_event_rate.judge_bad_event_rate(narrow_gate_type(gate, BadEventGate), counts, level)
         case MeasurementCounts():
-            return measurement_quantiles.judge_measurement(narrow(gate, MeasurementGate), counts, level)
+            return measurement_quantiles.judge_measurement(narrow_gate_type(gate, MeasurementGate), counts, level)
         case ValueCounts():
-            return bounded_value.judge_bounded_value(narrow(gate, ValueGate), counts, level)
+            return bounded_value.judge_bounded_value(narrow_gate_type(gate, ValueGate), counts, level)

@@ -1,4 +1,4 @@
-"""Verify the verdicts in the journal by judging their recorded evidence again."""
+"""Verify the verdicts in the journal: recount their evidence where possible, and judge it again."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,8 +1,8 @@
-"""Define how sure a verdict must be, for example its error probabilities."""
+"""Define the thresholds of a verdict: its error probabilities, and a wider margin in steps with little traffic."""
 
 from dataclasses import dataclass
 
-from surefoot.core.stats.paired_difference import alpha_of_evaluation
+from surefoot.core.stats.paired_difference import alpha_share_of_look
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class DecisionThresholds:
         look = self.look if self.elapsed is None else 1 + int(self.elapsed // block)
         late = self.late if self.elapsed is None else 1 + int(self.overdue // block)
         if self.forever and self.lasts > 0.0:
-            return self.alpha * min(block / self.lasts, 1.0), self.beta * alpha_of_evaluation(late)
-        return self.alpha / self.stages * alpha_of_evaluation(look), self.beta * alpha_of_evaluation(late)
+            return self.alpha * min(block / self.lasts, 1.0), self.beta * alpha_share_of_look(late)
+        return self.alpha / self.stages * alpha_share_of_look(look), self.beta * alpha_share_of_look(late)
 
 
-def allowed_margin_multiple(weight: float) -> float:
+def choose_margin_multiple(weight: float) -> float:
     """Multiple of the margin that a step must exclude, by its weight [percent]: little traffic proves little."""
     ladder = ((1.0, 15.0), (5.0, 5.0), (25.0, 2.0))
     return next((multiple for limit, multiple in ladder if weight <= limit), 1.0)

@@ -1,4 +1,4 @@
-"""Check names of registered models, and derive file names from them."""
+"""Check names of registered models, and convert them to file names and back."""
 
 import hashlib
 import posixpath
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 _FORBIDDEN = ("/", ":")
-LONGEST_MODEL_NAME = 256
+MAX_MODEL_NAME_LENGTH = 256
 """MLflow's databases hold no longer name [characters]."""
 _LONGEST_FILE_NAME = 200
 """Longest file name of a model; ends such as `.json` come behind it, and a file system holds 255 [bytes]."""
@@ -25,7 +25,7 @@ def is_model_name(name: str) -> bool:
         and path == name
         and path != "."
         and not path.startswith("..")
-        and len(name) <= LONGEST_MODEL_NAME
+        and len(name) <= MAX_MODEL_NAME_LENGTH
         and not any("\ud800" <= one <= "\udfff" for one in name)  # half a character has no bytes
     )
 
@@ -47,7 +47,7 @@ def model_file_name(model: str) -> str:
     return cut + mark
 
 
-def model_of_file_name(name: str, known: Iterable[str] = ()) -> str | None:
+def find_model_of_file_name(name: str, known: Iterable[str] = ()) -> str | None:
     """The model that a file name belongs to; None where that cannot be told.
 
     Args:

@@ -1,4 +1,4 @@
-"""Derive notifications from journal entries about approvals, pauses and freezes."""
+"""Derive messages to people from journal entries about approvals, pauses and freezes."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ from surefoot.core.stages.hold_events import (
 )
 
 
-def messages_of_decision(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
+def derive_decision_messages(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
     """What people are told of an approval that is waited for or was decided, of a pause, and of a freeze.
 
     Args:

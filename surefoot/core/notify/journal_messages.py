@@ -1,14 +1,14 @@
-"""Derive notifications to people from the journal entries of a model."""
+"""Derive messages to people from the journal entries of a model."""
 
 from collections.abc import Iterable, Iterator
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage
 from surefoot.core.incidents.incident_events import IncidentClosed, IncidentTriaged, MessageDrafted
-from surefoot.core.incidents.incident_reason import TRIPWIRE_GATE, incident_reason
+from surefoot.core.incidents.redact_incident_reason import TRIPWIRE_GATE_NAME, redact_incident_reason
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.event_sentences import describe_rollout
 from surefoot.core.journal.events import (
-    LIVE_SPLIT_DRIFT,
+    LIVE_SPLIT_DRIFT_NAME,
     DriftFound,
     DriftResolved,
     Event,
@@ -19,13 +19,13 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.journal.watch_events import IncidentOpened
-from surefoot.core.notify.decision_messages import messages_of_decision
+from surefoot.core.notify.decision_messages import derive_decision_messages
 from surefoot.core.notify.message import Message, Severity, Topic, make_title
 from surefoot.core.registry_drift.drift_events import (
     DriftReaction,
     DriftReactionChosen,
     describe_reaction,
-    drift_trigger,
+    drift_incident_trigger,
     is_drift_trigger,
 )
 from surefoot.core.tables.data_events import DataRestoreRefused
@@ -34,7 +34,7 @@ _BACK = frozenset({Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK})
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED})
 
 
-def messages_of_entries(ledger: Ledger, entries: Iterable[Entry]) -> Iterator[Message]:
+def derive_entry_messages(ledger: Ledger, entries: Iterable[Entry]) -> Iterator[Message]:
     """What people are told of these entries; nothing for measurements and intermediate states.
 
     Law: a message names models, versions, gates and their numbers; no text of a request or of a model's error, which
@@ -53,7 +53,7 @@ def _of_event(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
     match event:
         case IncidentOpened():
             number = (event.subject or event.champion).number
-            reason = incident_reason(event)
+            reason = redact_incident_reason(event)
             said = f"{reason}\nwhat to do now: surefoot playbook {model}\nreport: surefoot incident show"
             # A pager shows the title alone.
             title = make_title(f"{model}: incident {event.incident} of version {number}: {reason}")
@@ -81,7 +81,7 @@ def _of_event(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
 def _severity(event: IncidentOpened) -> Severity:
     """How urgent an incident is: callers notice nothing of a registry that disagrees with what is served."""
     what = event.trigger if is_drift_trigger(event.trigger) else ""
-    return Severity.WARNING if what and what != drift_trigger(LIVE_SPLIT_DRIFT) else Severity.PAGE
+    return Severity.WARNING if what and what != drift_incident_trigger(LIVE_SPLIT_DRIFT_NAME) else Severity.PAGE
 
 
 def _of_rollout(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
@@ -95,17 +95,17 @@ def _of_rollout(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
             topic = Topic.ROLLBACK if back else Topic.PROMOTION
             promoted = event.terminal_stage in PROMOTED_STAGES
             severe = back or (not promoted and event.terminal_stage in _TURNED_AWAY)
-            title = make_title(f"{model}: {rollout_headline(opened)} ended as {event.terminal_stage}")
+            title = make_title(f"{model}: {describe_rollout(opened)} ended as {event.terminal_stage}")
             severity = Severity.WARNING if severe else Severity.INFO
             ending = ledger.rollouts[event.rollout].ending
             quotes = ending is not None and (
-                ending.gate == TRIPWIRE_GATE or (not ending.gate and ending.terminal_stage is Stage.REJECTED)
+                ending.gate == TRIPWIRE_GATE_NAME or (not ending.gate and ending.terminal_stage is Stage.REJECTED)
             )
             body = f"why: surefoot history {model}" if quotes else event.reason
             yield Message(seq, topic, severity, title, body, incident=incident)
         case Paused() if event.rollout in ledger.rollouts:
             opened = ledger.rollouts[event.rollout].opened
-            title = make_title(f"{model}: {rollout_headline(opened)} waits, gate {event.gate} is {event.outcome}")
+            title = make_title(f"{model}: {describe_rollout(opened)} waits, gate {event.gate} is {event.outcome}")
             ways = f"surefoot status {model}; surefoot abort {model} --reason '...'"
             if opened.kind == RolloutKind.ROLLBACK:
                 ways = f"surefoot rollback {model} --now moves all traffic; surefoot abort {model} calls it off"
@@ -120,7 +120,7 @@ def _of_world(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
     match event:
         case DriftFound():
             title = make_title(f"{model}: drift, {event.what} should be {event.expected}")
-            severity = Severity.PAGE if event.what == LIVE_SPLIT_DRIFT else Severity.WARNING
+            severity = Severity.PAGE if event.what == LIVE_SPLIT_DRIFT_NAME else Severity.WARNING
             yield Message(seq, Topic.DRIFT, severity, title, f"{event.seen}\nsurefoot status {model}")
         case DriftReactionChosen():
             title = make_title(f"{model}: {describe_reaction(event)}")
@@ -143,4 +143,4 @@ def _of_world(ledger: Ledger, seq: int, event: Event) -> Iterator[Message]:
             title = make_title(f"{model}: table {event.name} is not restored")
             yield Message(seq, Topic.DATA, Severity.WARNING, title, f"why, and what to do: surefoot data {model}")
         case _:
-            yield from messages_of_decision(ledger, seq, event)
+            yield from derive_decision_messages(ledger, seq, event)

@@ -1,4 +1,4 @@
-"""Define a notification to people, with an id that stays the same."""
+"""Define a message to people, with an id that stays the same when it is sent again."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -68,7 +68,7 @@ def make_title(text: str) -> str:
     return line if len(line) <= _MAX_TITLE_LENGTH else f"{line[: _MAX_TITLE_LENGTH - 1]}…"
 
 
-def message_id(journal: str, model: str, message: Message, receiver: str) -> str:
+def derive_message_id(journal: str, model: str, message: Message, receiver: str) -> str:
     """The id of a message to one receiver; the same whenever it is derived or sent again.
 
     Args:

@@ -1,11 +1,11 @@
-"""Derive the notifications that are due while an incident is handled."""
+"""Derive the reminders that are due during an incident, and the message that traffic is restored."""
 
 from collections.abc import Iterator, Sequence
 
 from surefoot.core.durations import format_duration
-from surefoot.core.incidents.incident_reason import incident_reason
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.incidents.playbook import list_escalations
+from surefoot.core.incidents.redact_incident_reason import redact_incident_reason
 from surefoot.core.incidents.report_deadlines import DAY_S, report_deadlines
 from surefoot.core.incidents.timeline import Moment, build_timeline
 from surefoot.core.journal.chain import Entry
@@ -16,7 +16,7 @@ _LEAD_S = DAY_S
 """How long before a period of the law is over people are reminded [seconds]."""
 
 
-def restored_message(model: str, entries: Sequence[Entry], incident: Incident) -> Message | None:
+def derive_restored_message(model: str, entries: Sequence[Entry], incident: Incident) -> Message | None:
     """That traffic is back with a good version; None while it is not.
 
     Args:
@@ -34,7 +34,9 @@ def restored_message(model: str, entries: Sequence[Entry], incident: Incident) -
     return Message(incident.seq, Topic.RESTORED, Severity.WARNING, title, body, incident=incident.name)
 
 
-def due_reminders(model: str, incident: Incident, playbook: Playbook, now: float, oldest: float) -> Iterator[Message]:
+def derive_due_reminders(
+    model: str, incident: Incident, playbook: Playbook, now: float, oldest: float
+) -> Iterator[Message]:
     """Roles that are to be called by now, and periods of the law that end soon, of an incident that is open.
 
     Args:
@@ -54,7 +56,7 @@ def due_reminders(model: str, incident: Incident, playbook: Playbook, now: float
         )
         done = f"surefoot playbook {model} --done {step.name}"
         todo = f"what to do now: surefoot playbook {model}; once done: {done}"
-        body = f"{step.text}\n{incident_reason(incident.opened)}\n{todo}"
+        body = f"{step.text}\n{redact_incident_reason(incident.opened)}\n{todo}"
         yield Message(incident.seq, Topic.ESCALATION, Severity.PAGE, title, body, step.name, incident.name, step.role)
     for one in report_deadlines(incident.at):
         if not oldest <= one.due - _LEAD_S <= now:

@@ -1,4 +1,4 @@
-"""Choose the receivers of a notification by model, severity, topic and audience."""
+"""Choose the receivers of a message by model, severity, topic and audience."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Define what a gate can detect in a step, and search for its smallest harm."""
+"""Define what a gate can detect in a step, and find the smallest harm that it detects with a given power."""
 
 import math
 from collections.abc import Callable
@@ -43,7 +43,9 @@ class Detectability:
     warning: str = ""
 
 
-def smallest_detectable(found: Callable[[float], float], low: float, high: float, chance: float = PLAN_POWER) -> float:
+def find_smallest_detectable_harm(
+    found: Callable[[float], float], low: float, high: float, chance: float = PLAN_POWER
+) -> float:
     """Smallest harm that is found with a chance; infinite when even the largest is not.
 
     Args:

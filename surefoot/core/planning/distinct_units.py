@@ -1,4 +1,4 @@
-"""Estimate how many distinct customers or other units a number of requests come from."""
+"""Estimate how many distinct units, such as customers, send a given number of requests."""
 
 import math
 

@@ -5,7 +5,7 @@ from statistics import NormalDist
 from typing import Protocol
 
 from surefoot.core.gates.bad_event_rate import ASSUMED_CHAMPION_RATE
-from surefoot.core.policy.policy_types import BadEventGate, Gate, MeasurementGate, ValueGate, narrow
+from surefoot.core.policy.policy_types import BadEventGate, Gate, MeasurementGate, ValueGate, narrow_gate_type
 from surefoot.core.stats import power
 from surefoot.core.stats.rate_eprocess import MIN_PROBABILITY
 
@@ -170,8 +170,12 @@ class _ValueGrowth:
         return f"{floor + found * width:.4g} instead of {floor + self._mean * width:.4g}"
 
 
-def evidence_growth_for_gate(gate: Gate) -> EvidenceGrowth:
+def estimate_evidence_growth(gate: Gate) -> EvidenceGrowth:
     """How evidence grows for a gate on bad events, on measurements such as latency, or on bounded values."""
     if isinstance(gate, BadEventGate):
         return _BadEventGrowth(gate)
-    return _ValueGrowth(gate) if isinstance(gate, ValueGate) else _MeasurementGrowth(narrow(gate, MeasurementGate))
+    return (
+        _ValueGrowth(gate)
+        if isinstance(gate, ValueGate)
+        else _MeasurementGrowth(narrow_gate_type(gate, MeasurementGate))
+    )

@@ -1,4 +1,4 @@
-"""Compute an upper bound on the yearly false alarms of the bake after a promotion."""
+"""Compute an upper bound on the yearly false alarms of the bake, the observation period after a promotion."""
 
 import math
 

@@ -1,11 +1,11 @@
-"""Plan which harm a gate on live traffic can detect in a rollout step."""
+"""Compute the smallest harm that a gate on live traffic can detect in a rollout step."""
 
 import math
 from dataclasses import dataclass
 
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
-from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
-from surefoot.core.planning.evidence_growth import evidence_growth_for_gate
+from surefoot.core.planning.detectability import PLAN_POWER, Detectability, find_smallest_detectable_harm
+from surefoot.core.planning.evidence_growth import estimate_evidence_growth
 from surefoot.core.policy.policy_types import Gate, MeasurementGate
 from surefoot.core.stats import power
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT
@@ -25,7 +25,7 @@ class TrafficSplitPeriod:
 
 
 @dataclass(frozen=True, slots=True)
-class StepDemand:
+class LiveStepConditions:
     """What a rollout step gives a gate (traffic, time) and demands of it (error levels, fewest requests).
 
     Attributes:
@@ -65,16 +65,16 @@ class StepDemand:
         return self.alpha / MAX_EPOCHS if self.forever else self.alpha * BROKEN_FROM_START_WEIGHT
 
 
-def plan_live_gate(gate: Gate, asked: StepDemand) -> Detectability:
+def plan_live_gate(gate: Gate, asked: LiveStepConditions) -> Detectability:
     """What a gate on served traffic can detect by the end of a step."""
-    law = evidence_growth_for_gate(gate)
+    law = estimate_evidence_growth(gate)
     alpha = asked.level / (len(gate.quantiles) if isinstance(gate, MeasurementGate) else 1)
 
     def found(times: float) -> float:
         nats = sum(s.n * law.harm(s.share, times) for s in asked.periods)
         return power.detection_chance_by_requests(1.0, alpha, nats)
 
-    effect = max(smallest_detectable(found, 1.0, law.largest), law.accepted)
+    effect = max(find_smallest_detectable_harm(found, 1.0, law.largest), law.accepted)
     nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.periods]
     passes = power.chance_above_level(sum(nats), asked.beta)
     grows = law.safe(asked.periods[-1].share, asked.allowance) * asked.a_second
@@ -97,7 +97,7 @@ def plan_live_gate(gate: Gate, asked: StepDemand) -> Detectability:
     )
 
 
-def _warning(asked: StepDemand, passes: float, needs: float, *, seen: bool) -> str:
+def _warning(asked: LiveStepConditions, passes: float, needs: float, *, seen: bool) -> str:
     planned = asked.a_second * asked.lasts
     if asked.wanted > planned + asked.a_second * asked.patience:
         return f"demands {asked.wanted:,} requests, but only about {planned:,.0f} {asked.trial} come in time"

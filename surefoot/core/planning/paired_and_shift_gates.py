@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
+from surefoot.core.planning.detectability import PLAN_POWER, Detectability, find_smallest_detectable_harm
 from surefoot.core.policy.policy_types import GAP_METRICS, GaugeGate, Metric, PairedGate, ShiftGate
 from surefoot.core.stats import power
 from surefoot.core.stats.distributions import beta_quantile, normal_probability, normal_quantile, student_upper_quantile
@@ -32,7 +32,7 @@ def _passes(room: float, k: int, level: float) -> float:
     return normal_probability(room - student_upper_quantile(level, k - 1))
 
 
-def plan_paired(
+def plan_paired_gate(
     gate: PairedGate, step: str, window: float, patience: float, level: DecisionThresholds, wanted: int, a_second: float
 ) -> Detectability:
     """What a gate that compares both versions on the same requests can detect in a window.
@@ -94,7 +94,7 @@ def _measured(gate: PairedGate, made: Detectability, longest: float, alpha: floa
     )
 
 
-def plan_paired_binary(
+def plan_paired_binary_gate(
     gate: PairedGate, step: str, window: float, patience: float, level: DecisionThresholds, a_second: float
 ) -> Detectability:
     """What a gate on right and wrong answers can detect where requests count one by one, not in blocks.
@@ -114,7 +114,7 @@ def plan_paired_binary(
         p = 0.5 + 0.5 * min(worse / apart, 1.0 - MIN_PROBABILITY)
         return power.detection_chance_by_requests(n, level.alpha / level.stages, apart * kl_divergence(p, 0.5))
 
-    effect = max(smallest_detectable(found, 1e-9, apart), margin)
+    effect = max(find_smallest_detectable_harm(found, 1e-9, apart), margin)
     nats = margin * margin / (2.0 * apart)
     passes = power.chance_above_level(n * nats, level.beta)
     needs = power.mean_evidence_needed(level.beta, PLAN_POWER) / nats / a_second + gate.maturity if nats else math.inf
@@ -144,7 +144,9 @@ def plan_paired_binary(
     )
 
 
-def plan_gauge(gate: GaugeGate, step: str, lasts: float, patience: float, level: DecisionThresholds) -> Detectability:
+def plan_gauge_gate(
+    gate: GaugeGate, step: str, lasts: float, patience: float, level: DecisionThresholds
+) -> Detectability:
     """What a gauge shows in a step: how many blocks there are, and how many it takes when all of them agree."""
     n = math.floor(lasts / gate.block)
     each = math.log(2.0 * max(HARM_FACTORS) / (1.0 + max(HARM_FACTORS)))
@@ -180,7 +182,7 @@ def _sizes() -> list[int]:
     return made
 
 
-def plan_shift(gate: ShiftGate, step: str, window: float, level: DecisionThresholds, n: float) -> Detectability:
+def plan_shift_gate(gate: ShiftGate, step: str, window: float, level: DecisionThresholds, n: float) -> Detectability:
     """What a gate on shifts sees in so many requests: an exact interval of a share, or the band of two samples."""
     limit, alpha = gate.limit or 0.0, level.error_levels(gate.block)[0] / 2.0
     made = Detectability(step, gate.name, gate.metric.value, n, "requests", lasts=window)
@@ -193,7 +195,7 @@ def plan_shift(gate: ShiftGate, step: str, window: float, level: DecisionThresho
             certain = beta_quantile(alpha, max(share * n - 1.0, 1e-9), n - share * n + 2.0) if share < 1.0 else 1.0
             return float(certain > limit)
 
-        effect = smallest_detectable(found, 1.0 / n, 1.0)
+        effect = find_smallest_detectable_harm(found, 1.0 / n, 1.0)
         what = f"another value on {effect:.2%} of the requests" if math.isfinite(effect) else ""
         needs = -math.log(alpha) / limit / (n / window) if limit else None
     else:

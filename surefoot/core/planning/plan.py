@@ -1,14 +1,19 @@
-"""Estimate the smallest change that the gates of each step can detect."""
+"""Plan the steps of a policy: estimate the smallest harm that each gate can detect in each step."""
 
 from dataclasses import replace
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
-from surefoot.core.planning.alpha_per_gate import alpha_per_guardrail, alpha_per_shadow_gate
+from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
+from surefoot.core.planning.alpha_per_gate import compute_alpha_per_guardrail, compute_alpha_per_shadow_gate
 from surefoot.core.planning.detectability import Detectability
 from surefoot.core.planning.distinct_units import distinct_units
-from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gate
-from surefoot.core.planning.paired_and_shift_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
+from surefoot.core.planning.live_gates import LiveStepConditions, TrafficSplitPeriod, plan_live_gate
+from surefoot.core.planning.paired_and_shift_gates import (
+    plan_gauge_gate,
+    plan_paired_binary_gate,
+    plan_paired_gate,
+    plan_shift_gate,
+)
 from surefoot.core.policy.policy_types import (
     BadEventGate,
     ErrorRateGate,
@@ -47,14 +52,14 @@ def _replayed(
     """A gate on requests that both versions answer, a share of all; None for what is exact, such as golden rows."""
     a_second = policy.requests_per_minute / 60.0 * share
     if isinstance(gate, PairedGate) and not gate.block:
-        return plan_paired_binary(gate, step, window, patience, level, a_second)
+        return plan_paired_binary_gate(gate, step, window, patience, level, a_second)
     if isinstance(gate, PairedGate):
-        return plan_paired(gate, step, window, patience, level, wanted, a_second)
+        return plan_paired_gate(gate, step, window, patience, level, wanted, a_second)
     if isinstance(gate, ShiftGate):
-        return plan_shift(gate, step, window, level, a_second * window)
+        return plan_shift_gate(gate, step, window, level, a_second * window)
     if isinstance(gate, ErrorRateGate | MeasurementGate):
         both = (TrafficSplitPeriod(0.5, 2.0 * a_second * window),)
-        return plan_live_gate(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
+        return plan_live_gate(gate, LiveStepConditions(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
 
 
@@ -62,7 +67,7 @@ def _shadow(policy: Policy) -> list[Detectability]:
     shadow = policy.shadow
     if shadow is None:
         return []
-    level = DecisionThresholds(alpha_per_shadow_gate(policy))
+    level = DecisionThresholds(compute_alpha_per_shadow_gate(policy))
     gates = [policy.gates[name] for name in shadow.gates]
     found = [
         _replayed(policy, gate, "shadow", shadow.window, level, shadow.min_requests, _patience(policy))
@@ -76,11 +81,11 @@ def _live_shadow(policy: Policy) -> list[Detectability]:
     if step is None:
         return []
     share, patience, name = step.share / 100.0, _patience(policy), "live shadow"
-    level = DecisionThresholds(alpha_per_shadow_gate(policy))
+    level = DecisionThresholds(compute_alpha_per_shadow_gate(policy))
     made = []
     for gate in (policy.gates[key] for key in step.gates):
         if isinstance(gate, GaugeGate):
-            made.append(plan_gauge(gate, name, step.hold, patience, level))
+            made.append(plan_gauge_gate(gate, name, step.hold, patience, level))
         elif sight := _replayed(policy, gate, name, step.hold, level, step.min_requests, patience, share):
             made.append(sight)
     in_time = policy.requests_per_minute / 60.0 * share * (step.hold + patience)
@@ -96,7 +101,7 @@ def _patience(policy: Policy) -> float:
 
 
 def _ramp(policy: Policy) -> list[Detectability]:
-    alpha = alpha_per_guardrail(policy, [name for step in policy.ramp for name in step.gates])
+    alpha = compute_alpha_per_guardrail(policy, [name for step in policy.ramp for name in step.gates])
     a_second = policy.requests_per_minute / 60.0
     patience = _patience(policy)
     made, passed = [], 0.0
@@ -107,7 +112,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
         name = f"weight {step.weight:g} %"
         for gate in (policy.gates[name_] for name_ in step.gates):
             if isinstance(gate, GaugeGate):
-                made.append(plan_gauge(gate, name, passed, patience, DecisionThresholds(alpha)))
+                made.append(plan_gauge_gate(gate, name, passed, patience, DecisionThresholds(alpha)))
             elif isinstance(gate, PairedGate | ShiftGate):
                 # What both are asked about begins anew with each step, so its length is all there is to see.
                 level = DecisionThresholds(alpha, stages=len(policy.ramp))
@@ -122,7 +127,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
                     TrafficSplitPeriod(share, a_second * seconds * scale) for share, seconds in before
                 )
                 trial = "units" if sticks else "requests"
-                asked = StepDemand(
+                asked = LiveStepConditions(
                     step=name,
                     periods=served_so_far,
                     a_second=a_second * scale,
@@ -130,7 +135,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
                     trial=trial,
                     alpha=alpha,
                     beta=_PASS_LEVEL,
-                    allowance=allowed_margin_multiple(step.weight),
+                    allowance=choose_margin_multiple(step.weight),
                     wanted=step.min_requests,
                     patience=patience,
                 )
@@ -143,7 +148,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
 
 
 def _bake(policy: Policy) -> list[Detectability]:
-    alpha = alpha_per_guardrail(policy, policy.bake.gates)
+    alpha = compute_alpha_per_guardrail(policy, policy.bake.gates)
     a_second = policy.requests_per_minute / 60.0
     hold = policy.bake.hold
     # Half of the level is for the latest blocks alone.
@@ -153,7 +158,9 @@ def _bake(policy: Policy) -> list[Detectability]:
         if isinstance(gate, BadEventGate | MeasurementGate):
             periods = (TrafficSplitPeriod(1.0, a_second * hold),)
             made.append(
-                plan_live_gate(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True))
+                plan_live_gate(
+                    gate, LiveStepConditions("bake", periods, a_second, hold, "requests", alpha, forever=True)
+                )
             )
         elif sight := _replayed(policy, gate, "bake", hold, level, 0, _patience(policy)):
             made.append(sight)

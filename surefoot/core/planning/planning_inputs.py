@@ -1,10 +1,10 @@
-"""Estimate the values of a gate's `expect:` keys from past requests."""
+"""Measure the values for a gate's `expect:` keys in the policy from past requests."""
 
 import math
 from dataclasses import dataclass
 
 from surefoot.core.durations import format_duration
-from surefoot.core.gates.paired_loss import loss_differences_by_slice
+from surefoot.core.gates.paired_loss import compute_loss_differences_by_slice
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.policy.policy_types import PairedGate
 
@@ -39,7 +39,7 @@ def measure_expect_value(gate: PairedGate, found: PairedSums, *, alone: bool) ->
     """
     if not gate.block:
         return _disagreement(gate, found, alone=alone)
-    measured = loss_differences_by_slice(gate, found)
+    measured = compute_loss_differences_by_slice(gate, found)
     if not measured:
         return ExpectValue(gate.name, note="too few blocks of labelled requests")
     rows = {name: (d.own if alone else d.error) * math.sqrt(d.blocks) for name, d in measured.items()}

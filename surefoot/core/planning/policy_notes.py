@@ -1,11 +1,11 @@
-"""List notes for the author of a valid policy, for example on renamed keys."""
+"""List notes for the author of a valid policy, on its gates, renamed keys and serving engine."""
 
 from collections.abc import Iterator
 
 from surefoot.core.durations import format_duration
 from surefoot.core.policy.policy_types import CLASS_LOSS_METRICS, ClassGate, Gate, InputShiftGate, Metric, Policy
 from surefoot.core.serving_engines.engine_abilities import missing_abilities
-from surefoot.core.verdicts.excluded_report import MAX_MISSING_SHARE
+from surefoot.core.verdicts.excluded_report import MAX_MISSING_MIRRORED_SHARE
 
 
 def list_policy_notes(policy: Policy) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def _of_live_shadow(policy: Policy) -> Iterator[str]:
     yield (
         f"the live shadow takes about {step.share:g} % more processor time than the champion needs, if the candidate is"
         f" as fast; it is asked only while the host has processors to spare, and of what it has no room for at most"
-        f" {MAX_MISSING_SHARE:.0%} may be missing, or no gate passes"
+        f" {MAX_MISSING_MIRRORED_SHARE:.0%} may be missing, or no gate passes"
     )
     for gate in (policy.gates[name] for name in step.gates):
         if gate.metric is Metric.LATENCY:

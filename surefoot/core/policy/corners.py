@@ -1,4 +1,4 @@
-"""Define the policy section `corners`, on corner cases and rare groups of inputs."""
+"""Define the policy section `corners`: which corner cases and rare groups of inputs are tested."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -20,7 +20,7 @@ from surefoot.core.policy.scalars import (
 )
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
-MAX_CORNER_ROWS = 1000
+_MAX_CORNER_ROWS = 1000
 """Most rows that each corner may demand [count]."""
 
 
@@ -35,12 +35,12 @@ class ColumnKind(StrEnum):
     UNKNOWN = "values that are not known"
 
 
-NUMERIC_KINDS = frozenset({ColumnKind.NUMBER, ColumnKind.WHOLE})
+NUMERIC_COLUMN_KINDS = frozenset({ColumnKind.NUMBER, ColumnKind.WHOLE})
 _FITTING_KINDS: Mapping[str, frozenset[ColumnKind]] = {
     "empty": frozenset({ColumnKind.TEXT}),
-    "extremes": NUMERIC_KINDS,
+    "extremes": NUMERIC_COLUMN_KINDS,
     "unseen": frozenset({ColumnKind.TEXT, ColumnKind.WHOLE}),
-    "drawn": frozenset({ColumnKind.TEXT, ColumnKind.TRUTH, *NUMERIC_KINDS}),
+    "drawn": frozenset({ColumnKind.TEXT, ColumnKind.TRUTH, *NUMERIC_COLUMN_KINDS}),
 }
 """Kinds of columns that each key can be made of; the other keys fit every column."""
 _ADVICE = {
@@ -72,7 +72,7 @@ def _is_half(text: str) -> bool:
 
 
 _SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
-Scalars = Annotated[
+_Scalars = Annotated[
     tuple[bool | int | float | str, ...],
     PlainValidator(_scalars),
     WithJsonSchema({"anyOf": [_SCALAR_SCHEMA, {"type": "array", "items": _SCALAR_SCHEMA, "minItems": 1}]}),
@@ -104,7 +104,7 @@ class CornerBounds(PolicyModel):
 class Corners(PolicyModel):
     """Corner cases of the input columns; each is made of real requests with a change in the declared columns."""
 
-    rows: Annotated[Count, Field(ge=1, le=MAX_CORNER_ROWS)] = Field(
+    rows: Annotated[Count, Field(ge=1, le=_MAX_CORNER_ROWS)] = Field(
         20, description="Fewest synthetic rows of each corner [count]."
     )
     empty: Texts = Field((), description="Columns of texts that are empty.")
@@ -114,7 +114,7 @@ class Corners(PolicyModel):
     )
     unseen: Texts = Field((), description="Columns with a category that no recorded request has.")
     drawn: Texts = Field((), description="Columns whose values Hypothesis draws, each alone and several together.")
-    explicit: dict[Text, Scalars] = Field(
+    explicit: dict[Text, _Scalars] = Field(
         default_factory=dict, alias="values", description="Values by column; each is a corner of its own."
     )
     rare_groups: OptionalKey[RareGroups] = Field(
@@ -185,7 +185,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(found[:30]) + (", ..." if len(found) > 30 else "") or "none"  # noqa: PLR2004 - as many fit a line
 
 
-def column_kind(values: Iterable[object]) -> ColumnKind:
+def determine_column_kind(values: Iterable[object]) -> ColumnKind:
     """What some JSON values of a column are; missing ones say nothing."""
     types = {type(value) for value in values if value is not None}
     if not types:

@@ -9,20 +9,26 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from surefoot.core.policy.cross_section_rules import (
+    JudgingPhase,
+    PhaseGates,
+    PolicyRuleInputs,
+    broken_rules,
+    never_judged_gates,
+)
 from surefoot.core.policy.gates.any_gate import GATE_ADAPTER
 from surefoot.core.policy.gates.base import Gate
 from surefoot.core.policy.policy import Policy
-from surefoot.core.policy.pydantic_errors import unknown_keys, violations_from_error
-from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
+from surefoot.core.policy.pydantic_errors import convert_pydantic_error, find_unknown_keys
 from surefoot.core.policy.scalars import Name
-from surefoot.core.policy.sections import Log, PolicyReaction, Reaction
+from surefoot.core.policy.sections import Log, Reaction, ReactionSetting
 from surefoot.core.policy.steps import GateNames, WeightShare, step_kind
 from surefoot.core.policy.violations import KeyPath, Violation, ViolationKind
 from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName
 
 _GATE_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(GateNames)
 _WEIGHT: TypeAdapter[float] = TypeAdapter(WeightShare)
-_REACTION: TypeAdapter[Reaction] = TypeAdapter(PolicyReaction)
+_REACTION: TypeAdapter[Reaction] = TypeAdapter(ReactionSetting)
 _SUITE: TypeAdapter[str] = TypeAdapter(Name)
 _LOG: TypeAdapter[Log] = TypeAdapter(Log)
 _ENGINE: TypeAdapter[EngineName] = TypeAdapter(EngineName)
@@ -65,7 +71,7 @@ def parse_policy(value: object) -> Policy:
     try:
         return Policy.model_validate(value)
     except ValidationError as error:
-        raise violations_from_error(error, value)[0] from None
+        raise convert_pydantic_error(error, value)[0] from None
 
 
 def parse_gate(name: str, value: object) -> Gate:
@@ -77,7 +83,7 @@ def parse_gate(name: str, value: object) -> Gate:
     try:
         return GATE_ADAPTER.validate_python(value).with_name(name)
     except ValidationError as error:
-        raise violations_from_error(error, {"gates": {name: value}}, ("gates", name))[0] from None
+        raise convert_pydantic_error(error, {"gates": {name: value}}, ("gates", name))[0] from None
 
 
 def examine_policy(value: object) -> ExaminedPolicy:
@@ -88,7 +94,7 @@ def examine_policy(value: object) -> ExaminedPolicy:
         policy = Policy.model_validate(value)
     except ValidationError as error:
         outline = _outline(value)
-        broken = violations_from_error(error, value) + _behind_unknown_keys(error, value) + list(broken_rules(outline))
+        broken = convert_pydantic_error(error, value) + _behind_unknown_keys(error, value) + list(broken_rules(outline))
         # A name that is misspelt in a step is told there, and not as a gate that no step names.
         misnamed = any(violation.path[:1] in {("steps",), ("bake",)} for violation in broken)
         if not misnamed and _at(value, "steps") is not None and _at(value, "bake") is not None:
@@ -114,7 +120,7 @@ def _without_misspelt(broken: Sequence[Violation]) -> tuple[Violation, ...]:
 
 def _behind_unknown_keys(error: ValidationError, value: object) -> list[Violation]:
     """Rules that pydantic does not check where a mapping holds a key that is unknown: no rule speaks of that key."""
-    unknown = unknown_keys(error)
+    unknown = find_unknown_keys(error)
     if not unknown:
         return []
     pruned = copy.deepcopy(value)
@@ -126,7 +132,7 @@ def _behind_unknown_keys(error: ValidationError, value: object) -> list[Violatio
     try:
         Policy.model_validate(pruned)
     except ValidationError as more:
-        return violations_from_error(more, pruned)
+        return convert_pydantic_error(more, pruned)
     return []
 
 
@@ -153,16 +159,16 @@ def _named(name: str, value: object) -> Gate | None:
     return gate.with_name(name) if gate else None
 
 
-def _outline(value: object) -> PolicyOutline:
+def _outline(value: object) -> PolicyRuleInputs:
     """What the rules between several parts can look at in a policy that is broken somewhere."""
     gates, written, log = _at(value, "gates"), _at(value, "steps"), _read(_LOG, _at(value, "log", default={}))
-    named: list[NamedGates] = []
+    named: list[PhaseGates] = []
     steps: list[tuple[KeyPath, JudgingPhase, float | None]] = []
 
     def name(path: KeyPath, phase: JudgingPhase, found: object) -> None:
         names = _read(_GATE_NAMES, found)
         if names is not None:
-            named.append(NamedGates(path, phase, names))
+            named.append(PhaseGates(path, phase, names))
 
     for index, item in enumerate(written if isinstance(written, list) else ()):
         path: KeyPath = ("steps", index)
@@ -177,6 +183,6 @@ def _outline(value: object) -> PolicyOutline:
     readable = {key: _named(key, item) for key, item in gates.items()} if isinstance(gates, Mapping) else None
     engine = _read(_ENGINE, _at(value, "traffic", "engine", default=EngineName.GATEWAY))
     ramps = engine is not None and ENGINES[engine].ramps  # of an engine that is not known nothing is demanded
-    return PolicyOutline(
+    return PolicyRuleInputs(
         readable, named, steps, log.dropped if log else (), ramps, encrypted=log.encrypted if log else ()
     )

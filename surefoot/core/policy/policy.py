@@ -9,10 +9,17 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.corners import Corners
+from surefoot.core.policy.cross_section_rules import (
+    JudgingPhase,
+    PhaseGates,
+    PolicyRuleInputs,
+    broken_rules,
+    never_judged_gates,
+)
 from surefoot.core.policy.evidence.evidence_section import EvidenceOrigin, EvidenceSection
 from surefoot.core.policy.gates.any_gate import PolicyGate
 from surefoot.core.policy.gates.base import PolicyModel, SlicedGate
-from surefoot.core.policy.gates.implicit import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME
+from surefoot.core.policy.gates.implicit import ANSWER_SHAPE_GATE_NAME, CORNERS_GATE_NAME, DATA_GATE_NAME
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.governance.artifact_trust import ArtifactSection, ProvenanceKind
 from surefoot.core.policy.governance.retention import RetentionSection, RiskTier
@@ -22,11 +29,10 @@ from surefoot.core.policy.recovery.drill import DrillSection
 from surefoot.core.policy.recovery.fallback import Fallback
 from surefoot.core.policy.recovery.playbook import Playbook
 from surefoot.core.policy.recovery.rollback import RollbackSection
-from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import ModelName, Name, OptionalKey, Text, Texts
 from surefoot.core.policy.sections import (
-    OLD_UNHEALTHY_KEY,
-    UNHEALTHY_KEY,
+    BASELINE_UNHEALTHY_KEY,
+    OLD_BASELINE_UNHEALTHY_KEY,
     Data,
     Log,
     Reaction,
@@ -46,13 +52,13 @@ from surefoot.core.policy.steps import (
     Watch,
     Weight,
 )
-from surefoot.core.policy.traffic.engine_rules import EngineDemands, unmet_demands
+from surefoot.core.policy.traffic.engine_demands import EngineDemands, unmet_demands
 from surefoot.core.policy.traffic.traffic_section import Traffic
 from surefoot.core.policy.violations import KeyPath, Violation, combined_rule_error, describe_type, rule_error
 
 _RESERVED_GATE_NAMES = {
     DATA_GATE_NAME: "suite",
-    SHAPE_GATE_NAME: "comparison of answers",
+    ANSWER_SHAPE_GATE_NAME: "comparison of answers",
     CORNERS_GATE_NAME: "corner cases",
 }
 
@@ -235,7 +241,7 @@ class Policy(PolicyModel):
             rule = "must be longer than the shadow's window: older requests lie before it"
             yield Violation(("corners", "rare_groups", "reach"), rule)
 
-    def _engine_cannot_do(self, outline: PolicyOutline) -> Iterator[Violation]:
+    def _engine_cannot_do(self, outline: PolicyRuleInputs) -> Iterator[Violation]:
         """An engine is asked for nothing that it cannot do."""
         return unmet_demands(
             EngineDemands(
@@ -251,28 +257,28 @@ class Policy(PolicyModel):
             )
         )
 
-    def _outline(self) -> PolicyOutline:
+    def _outline(self) -> PolicyRuleInputs:
         """What the rules between several parts look at."""
-        named: list[NamedGates] = []
+        named: list[PhaseGates] = []
         steps: list[tuple[KeyPath, JudgingPhase, float | None]] = []
         for index, step in enumerate(self.written_steps):
             path: KeyPath = ("steps", index)
             if isinstance(step, ApproveStep):
                 steps.append((path, JudgingPhase.APPROVAL, None))
             elif isinstance(step, Weight):
-                named.append(NamedGates((*path, "hold", "gates"), JudgingPhase.RAMP, step.gates))
+                named.append(PhaseGates((*path, "hold", "gates"), JudgingPhase.RAMP, step.gates))
                 steps.append((path, JudgingPhase.RAMP, step.weight))
             else:
                 phase = JudgingPhase.SHADOW if isinstance(step, ShadowStep) else JudgingPhase.LIVE_SHADOW
-                named.append(NamedGates((*path, "shadow", "gates"), phase, step.shadow.gates))
+                named.append(PhaseGates((*path, "shadow", "gates"), phase, step.shadow.gates))
                 steps.append((path, phase, None))
-        named.append(NamedGates(("bake", "gates"), JudgingPhase.BAKE, self.bake.gates))
+        named.append(PhaseGates(("bake", "gates"), JudgingPhase.BAKE, self.bake.gates))
         if self.watch is not None:
-            named.append(NamedGates(("watch", "gates"), JudgingPhase.WATCH, self.watch.gates))
+            named.append(PhaseGates(("watch", "gates"), JudgingPhase.WATCH, self.watch.gates))
         if self.rollback.gates:
-            named.append(NamedGates(("rollback", "gates"), JudgingPhase.ROLLBACK, self.rollback.gates))
+            named.append(PhaseGates(("rollback", "gates"), JudgingPhase.ROLLBACK, self.rollback.gates))
         ramps = self.traffic.engine_choice.abilities.ramps
-        return PolicyOutline(self.gates, named, steps, self.log.dropped, ramps, encrypted=self.log.encrypted)
+        return PolicyRuleInputs(self.gates, named, steps, self.log.dropped, ramps, encrypted=self.log.encrypted)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -376,5 +382,5 @@ class Policy(PolicyModel):
     @property
     def renamed_keys(self) -> dict[str, str]:
         """Keys that are written with an old name, and their new names."""
-        old = OLD_UNHEALTHY_KEY in self.reactions.model_fields_set
-        return {f"on.{OLD_UNHEALTHY_KEY}": f"on.{UNHEALTHY_KEY}"} if old else {}
+        old = OLD_BASELINE_UNHEALTHY_KEY in self.reactions.model_fields_set
+        return {f"on.{OLD_BASELINE_UNHEALTHY_KEY}": f"on.{BASELINE_UNHEALTHY_KEY}"} if old else {}

@@ -1,11 +1,11 @@
 """Collect the gate, metric and step types of a policy for import from one place."""
 
 from surefoot.core.policy.corners import Corners
-from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
+from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow_gate_type
 from surefoot.core.policy.gates.distribution_shift import InputShiftGate, ShiftGate
 from surefoot.core.policy.gates.expected_loss import ExpectedLossGate
 from surefoot.core.policy.gates.golden_rows import GoldenGate
-from surefoot.core.policy.gates.implicit import CORNERS_GATE_NAME, DATA_GATE_NAME, SHAPE_GATE_NAME, ImplicitGate
+from surefoot.core.policy.gates.implicit import ANSWER_SHAPE_GATE_NAME, CORNERS_GATE_NAME, DATA_GATE_NAME, ImplicitGate
 from surefoot.core.policy.gates.metrics import (
     BAD_EVENT_METRICS,
     BINARY_METRICS,
@@ -26,11 +26,11 @@ from surefoot.core.policy.gates.paired import (
     Costs,
     PairedGate,
     PinballGate,
-    gate_classes,
-    gate_loss,
-    gate_threshold,
+    get_gate_class_names,
+    get_gate_loss,
+    get_gate_threshold,
 )
-from surefoot.core.policy.gates.served import (
+from surefoot.core.policy.gates.served_traffic import (
     BadEventGate,
     ErrorRateGate,
     GaugeGate,
@@ -52,6 +52,7 @@ from surefoot.core.policy.steps import (
 )
 
 __all__ = [
+    "ANSWER_SHAPE_GATE_NAME",
     "BAD_EVENT_METRICS",
     "BINARY_METRICS",
     "CLASS_LOSS_METRICS",
@@ -65,7 +66,6 @@ __all__ = [
     "PAIRED_METRICS",
     "REPLAY_EVALUATION_INTERVAL_S",
     "SCORE_BIN_METRICS",
-    "SHAPE_GATE_NAME",
     "SHIFT_METRICS",
     "Approve",
     "BadEventGate",
@@ -99,8 +99,8 @@ __all__ = [
     "ValueGate",
     "Weight",
     "default_evaluation_interval",
-    "gate_classes",
-    "gate_loss",
-    "gate_threshold",
-    "narrow",
+    "get_gate_class_names",
+    "get_gate_loss",
+    "get_gate_threshold",
+    "narrow_gate_type",
 ]

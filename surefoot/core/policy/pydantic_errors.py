@@ -21,7 +21,7 @@ from surefoot.core.policy.violations import (
     Violation,
     ViolationKind,
     describe_type,
-    missing_key,
+    missing_key_violation,
     one_line_text,
 )
 
@@ -39,7 +39,7 @@ _BOUNDS = {
 }
 
 
-def violations_from_error(
+def convert_pydantic_error(
     error: ValidationError, value: object, under: KeyPath = (), root: type[BaseModel] = Policy
 ) -> list[Violation]:
     """What is broken in a policy, in the order in which pydantic found it.
@@ -54,7 +54,7 @@ def violations_from_error(
     return [violation for details in found for violation in _translated(details, value, under, root)]
 
 
-def unknown_keys(error: ValidationError) -> list[KeyPath]:
+def find_unknown_keys(error: ValidationError) -> list[KeyPath]:
     """Places of the keys that are not known, in a whole policy."""
     lines = error.errors(include_url=False, include_context=False)
     return [_keys(line["loc"]) for line in lines if line["type"] == "extra_forbidden"]
@@ -68,7 +68,7 @@ def _translated(details: ErrorDetails, value: object, under: KeyPath, root: type
         for violation in context["broken"]:
             yield Violation((*path, *violation.path), violation.rule, violation.mistake, violation.key)
     elif kind == "missing":
-        yield missing_key(path[:-1], str(path[-1]))
+        yield missing_key_violation(path[:-1], str(path[-1]))
     elif kind == "extra_forbidden":
         known = ", ".join(_known_keys(place, root))
         rule = f"unknown key {one_line_text(path[-1])}; known here: {known}"
@@ -113,17 +113,17 @@ def _unknown_kind(path: KeyPath, found: object) -> Violation:
         return Violation(path, "a step is 'shadow: {...}', 'weight: N' with 'hold: {...}', or 'approve: {...}'")
     if path[0] == "data_layer":
         if "kind" not in found:
-            return missing_key(path, "kind", f": one of {', '.join(SOURCE_CLASSES)}")
+            return missing_key_violation(path, "kind", f": one of {', '.join(SOURCE_CLASSES)}")
         kinds = f"expected one of {', '.join(SOURCE_CLASSES)}, found {describe_type(found['kind'])}"
         return Violation((*path, "kind"), kinds)
     if path[0] == "evidence":
         sources = _EVIDENCE_SOURCES[str(path[1])]
         if "source" not in found:
-            return missing_key(path, "source", f": one of {', '.join(sources)}")
+            return missing_key_violation(path, "source", f": one of {', '.join(sources)}")
         kinds = f"expected one of {', '.join(sources)}, found {describe_type(found['source'])}"
         return Violation((*path, "source"), kinds)
     if "metric" not in found:
-        return missing_key(path, "metric")
+        return missing_key_violation(path, "metric")
     known = ", ".join(metric for metric in Metric if metric in GATE_CLASSES)
     return Violation((*path, "metric"), f"expected one of {known}, found {describe_type(found['metric'])}")
 

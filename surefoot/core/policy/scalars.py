@@ -1,4 +1,4 @@
-"""Define the scalar types of a policy, for example durations."""
+"""Define the types of single policy values, such as durations, margins, names and shares."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema
 
-from surefoot.core.naming.model_names import LONGEST_MODEL_NAME, is_model_name
+from surefoot.core.naming.model_names import MAX_MODEL_NAME_LENGTH, is_model_name
 from surefoot.core.policy.violations import describe_type, rule_error
 
 _T = TypeVar("_T")
@@ -174,9 +174,9 @@ MarginAboveZero = Annotated[
 _RELATIVE_SCHEMA = WithJsonSchema(
     {"type": "string", "pattern": _MARGIN_PATTERN.replace("(pp|%)", "%"), "examples": ["20%"]}
 )
-RelativeLatency = Annotated[MarginAboveZero, _relative_only("latency"), _RELATIVE_SCHEMA]
-RelativeResource = Annotated[MarginAboveZero, _relative_only("resource"), _RELATIVE_SCHEMA]
-RelativeGauge = Annotated[AnyMargin, _relative_only("gauge"), _RELATIVE_SCHEMA]
+RelativeLatencyMargin = Annotated[MarginAboveZero, _relative_only("latency"), _RELATIVE_SCHEMA]
+RelativeResourceMargin = Annotated[MarginAboveZero, _relative_only("resource"), _RELATIVE_SCHEMA]
+RelativeGaugeMargin = Annotated[AnyMargin, _relative_only("gauge"), _RELATIVE_SCHEMA]
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -190,7 +190,7 @@ def _model_name(value: str) -> str:
 ModelName = Annotated[
     str,
     AfterValidator(_model_name),
-    WithJsonSchema({"type": "string", "pattern": "^[^/:]+$", "maxLength": LONGEST_MODEL_NAME}),
+    WithJsonSchema({"type": "string", "pattern": "^[^/:]+$", "maxLength": MAX_MODEL_NAME_LENGTH}),
 ]
 """A name that MLflow accepts for a registered model."""
 Name = Annotated[str, Field(pattern=_NAME_PATTERN)]

@@ -1,4 +1,4 @@
-"""Generate the JSON Schema of a policy file, for editors."""
+"""Generate the JSON Schema of a policy file or of another settings file, for editors."""
 
 from typing import Any
 
@@ -29,10 +29,10 @@ def policy_schema() -> dict[str, Any]:
 
     Law: what it refuses the parser refuses; rules between several keys are the parser's alone.
     """
-    return file_schema(Policy)
+    return settings_file_schema(Policy)
 
 
-def file_schema(model: type[BaseModel]) -> dict[str, Any]:
+def settings_file_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of a file that a model reads."""
     made = model.model_json_schema(schema_generator=_FileSchema, mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_standard_bounds(made)}

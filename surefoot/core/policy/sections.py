@@ -1,4 +1,4 @@
-"""Define short policy sections, for example data validation and serving."""
+"""Define the policy sections `data`, `log`, `serving`, `scoring` and `on` (reactions to gate outcomes)."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainVal
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import Count, Duration, Interval, Name, OptionalKey, Text, Texts, optional_duration
-from surefoot.core.policy.violations import Violation, describe_type, missing_key, rule_error
+from surefoot.core.policy.violations import Violation, describe_type, missing_key_violation, rule_error
 
 _KEY_VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _ADDRESS_PATTERN = r"^(tcp|tls|ws|wss)://[^\s:]+:[0-9]+$"
@@ -54,11 +54,11 @@ class Log(PolicyModel):
             if column in self.dropped or column in self.hashed:
                 yield Violation(("encrypt",), f"column '{column}' is hashed or dropped as well: one of them")
         if self.encrypted and self.key_variable is None and self.key_file is None:
-            yield missing_key((), "key_variable")
+            yield missing_key_violation((), "key_variable")
         if self.key_variable is not None and self.key_file is not None:
             yield Violation(("key_file",), "key_variable names the keys already: one of the two")
         if not self.encrypted and (self.key_variable or self.key_file):
-            yield missing_key((), "encrypt")
+            yield missing_key_violation((), "encrypt")
         if self.key_file is not None and not self.key_file.startswith("/"):
             yield Violation(("key_file",), "expected an absolute path: flows and gateway run in other folders")
 
@@ -157,7 +157,7 @@ def _read_reaction(value: object) -> Reaction:
     return Reaction(wait.hold, FailureAction(wait.then))
 
 
-PolicyReaction = Annotated[Reaction, PlainValidator(_read_reaction, json_schema_input_type=FailureAction | Wait)]
+ReactionSetting = Annotated[Reaction, PlainValidator(_read_reaction, json_schema_input_type=FailureAction | Wait)]
 
 
 def _reacting(default: Reaction, description: str, words: JsonValue) -> Any:
@@ -165,38 +165,40 @@ def _reacting(default: Reaction, description: str, words: JsonValue) -> Any:
     return Field(default=default, description=description, json_schema_extra={"default": words})
 
 
-OLD_UNHEALTHY_KEY = "both_sick"
+OLD_BASELINE_UNHEALTHY_KEY = "both_sick"
 """Name of the key `on.baseline_unhealthy` in policies of release 0.1.0."""
-UNHEALTHY_KEY = "baseline_unhealthy"
+BASELINE_UNHEALTHY_KEY = "baseline_unhealthy"
 
 
 class Reactions(PolicyModel):
     """What each outcome other than PASS leads to."""
 
-    fail: PolicyReaction = _reacting(Reaction(0.0, FailureAction.ROLLBACK), "A guardrail has failed.", "rollback")
-    inconclusive: PolicyReaction = _reacting(
+    fail: ReactionSetting = _reacting(Reaction(0.0, FailureAction.ROLLBACK), "A guardrail has failed.", "rollback")
+    inconclusive: ReactionSetting = _reacting(
         Reaction(7200.0, FailureAction.PAUSE), "Nothing is decided.", {"hold": "2h", "then": "pause"}
     )
-    no_data: PolicyReaction = _reacting(
+    no_data: ReactionSetting = _reacting(
         Reaction(7200.0, FailureAction.ROLLBACK), "There is nothing to judge.", {"hold": "2h", "then": "rollback"}
     )
-    stale: PolicyReaction = _reacting(
+    stale: ReactionSetting = _reacting(
         Reaction(7200.0, FailureAction.PAUSE), "The log is silent.", {"hold": "2h", "then": "pause"}
     )
-    error: PolicyReaction = _reacting(
+    error: ReactionSetting = _reacting(
         Reaction(1800.0, FailureAction.PAUSE), "The evidence cannot be judged.", {"hold": "30m", "then": "pause"}
     )
-    baseline_unhealthy: PolicyReaction = _reacting(
+    baseline_unhealthy: ReactionSetting = _reacting(
         Reaction(0.0, FailureAction.PAUSE), "The champion itself is far worse than before.", "pause"
     )
-    both_sick: OptionalKey[PolicyReaction] = Field(
-        default=None, description=f"Old name of '{UNHEALTHY_KEY}'.", json_schema_extra={"deprecated": True}
+    both_sick: OptionalKey[ReactionSetting] = Field(
+        default=None, description=f"Old name of '{BASELINE_UNHEALTHY_KEY}'.", json_schema_extra={"deprecated": True}
     )
 
     def broken_rules(self) -> Iterator[Violation]:
         """The old name and the new one are one key."""
-        if {OLD_UNHEALTHY_KEY, UNHEALTHY_KEY} <= self.model_fields_set:
-            yield Violation((OLD_UNHEALTHY_KEY,), f"this is the old name of '{UNHEALTHY_KEY}': write one")
+        if {OLD_BASELINE_UNHEALTHY_KEY, BASELINE_UNHEALTHY_KEY} <= self.model_fields_set:
+            yield Violation(
+                (OLD_BASELINE_UNHEALTHY_KEY,), f"this is the old name of '{BASELINE_UNHEALTHY_KEY}': write one"
+            )
 
     @property
     def by_outcome(self) -> dict[Outcome, Reaction]:

@@ -1,4 +1,4 @@
-"""Define the steps of a promotion and the checks after it."""
+"""Define a policy's promotion steps (shadow, weight, approve), and the bake and the watch after them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -234,7 +234,7 @@ PolicyStep = Annotated[
 Step = Shadow | LiveShadow | Weight | Approve
 
 
-def without_approvals(policy: Mapping[str, object]) -> dict[str, object]:
+def remove_approval_steps(policy: Mapping[str, object]) -> dict[str, object]:
     """A policy's JSON values without its approve steps, for rehearsals and back-tests: these ask no person."""
     steps = policy.get("steps")
     kept = [step for step in steps if step_kind(step) != "approve"] if isinstance(steps, list | tuple) else steps

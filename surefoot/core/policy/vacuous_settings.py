@@ -1,9 +1,9 @@
-"""Find policy settings that make a gate useless."""
+"""Find vacuous policy settings, with which no candidate could ever fail, or ever pass, a gate."""
 
 import math
 from collections.abc import Iterable, Iterator
 
-from surefoot.core.answers.class_names import class_label_text, is_missing_value
+from surefoot.core.answers.class_names import convert_to_class_name, is_missing_value
 from surefoot.core.policy.gates.base import Gate, LimitedGate
 from surefoot.core.policy.gates.distribution_shift import ShiftGate
 from surefoot.core.policy.gates.metrics import (
@@ -14,8 +14,8 @@ from surefoot.core.policy.gates.metrics import (
     SHIFT_METRICS,
     Metric,
 )
-from surefoot.core.policy.gates.paired import gate_classes
-from surefoot.core.policy.gates.served import ValueGate
+from surefoot.core.policy.gates.paired import get_gate_class_names
+from surefoot.core.policy.gates.served_traffic import ValueGate
 from surefoot.core.policy.sections import Reaction
 from surefoot.core.policy.violations import Violation
 
@@ -54,7 +54,7 @@ def _gate(gate: Gate) -> Iterator[Violation]:
     margin, relative, limit = None, False, None
     if isinstance(gate, LimitedGate):
         margin, relative, limit = gate.margin, gate.relative, gate.limit
-        if gate.metric is Metric.BRIER and gate_classes(gate):
+        if gate.metric is Metric.BRIER and get_gate_class_names(gate):
             largest = 2.0
     elif isinstance(gate, ValueGate):
         margin, relative, largest = gate.margin, gate.relative, gate.cap - gate.floor
@@ -72,10 +72,10 @@ def _gate(gate: Gate) -> Iterator[Violation]:
 
 
 def _classes(gate: Gate) -> Iterator[Violation]:
-    where, classes = ("gates", gate.name, "classes"), gate_classes(gate)
+    where, classes = ("gates", gate.name, "classes"), get_gate_class_names(gate)
     if blank := next((name for name in classes if is_missing_value(name)), None):
         yield Violation(where, f"names the class {blank!r}, which stands for a missing value: no label is read as it")
-    elif len({class_label_text(name) for name in classes}) < len(classes):
+    elif len({convert_to_class_name(name) for name in classes}) < len(classes):
         yield Violation(where, "names a class twice: 1, 1.0, true and '1' are one name")
     elif len(classes) == 1 or (classes and gate.metric in BINARY_METRICS and len(classes) != 2):  # noqa: PLR2004 - no and yes
         yield Violation(where, "names every class; this metric knows two, of which the second is the positive one")

@@ -1,4 +1,4 @@
-"""Define a violation, which is one mistake in a policy file."""
+"""Define a violation (one mistake in a policy file), the errors that carry it, and texts for its message."""
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
@@ -38,7 +38,7 @@ class Violation(Exception):
         super().__init__(f"{_escape_unprintable('.'.join(map(str, path))) or 'policy'}: {self.rule}")
 
 
-def missing_key(path: KeyPath, key: str, advice: str = "") -> Violation:
+def missing_key_violation(path: KeyPath, key: str, advice: str = "") -> Violation:
     """A key that must be there is not."""
     return Violation(path, f"'{key}' is missing{advice}", ViolationKind.MISSING_KEY, key)
 

@@ -1,31 +1,31 @@
-"""Define the journal event of a reaction to an alias that was moved by hand."""
+"""Define registry drift (an alias or a version changed by hand): its names, incident triggers and reaction event."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-CHAMPION_DRIFT = "alias champion"
+CHAMPION_DRIFT_NAME = "alias champion"
 """What it is called in the journal when alias `champion` is not the version that is served."""
-SERVED_VERSION = "served version "
+SERVED_VERSION_DRIFT_PREFIX = "served version "
 """How the names of differences of the served version begin."""
-DRIFT_TRIGGER = "drift of "
+DRIFT_TRIGGER_PREFIX = "drift of "
 """How the triggers of incidents that a difference has opened begin."""
 UNKNOWN_REGISTRY_ACTOR = "MLflow, not identified"
 """Actor of what follows from a move in the registry: MLflow records neither who moves an alias, nor when."""
 
 
-def served_version_drift(number: str) -> str:
+def served_version_drift_name(number: str) -> str:
     """What it is called in the journal when the registry no longer has the version that is served."""
-    return f"{SERVED_VERSION}{number}"
+    return f"{SERVED_VERSION_DRIFT_PREFIX}{number}"
 
 
-def drift_trigger(what: str) -> str:
+def drift_incident_trigger(what: str) -> str:
     """What the incident of a difference is opened by; the same for the same difference."""
-    return f"{DRIFT_TRIGGER}{what}"
+    return f"{DRIFT_TRIGGER_PREFIX}{what}"
 
 
 def is_drift_trigger(trigger: str) -> bool:
     """Whether an incident was opened by a difference."""
-    return trigger.startswith(DRIFT_TRIGGER)
+    return trigger.startswith(DRIFT_TRIGGER_PREFIX)
 
 
 class DriftReaction(StrEnum):

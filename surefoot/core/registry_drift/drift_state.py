@@ -1,4 +1,4 @@
-"""Track registry changes made by hand, and reactions to them, from the journal."""
+"""Track registry drift (changes made by hand), and the reactions to it, from journal events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,17 +16,17 @@ from surefoot.core.journal.events import (
 )
 from surefoot.core.journal.watch_events import IncidentOpened
 from surefoot.core.registry_drift.drift_events import (
-    DRIFT_TRIGGER,
+    DRIFT_TRIGGER_PREFIX,
     DriftReaction,
     DriftReactionChosen,
-    drift_trigger,
+    drift_incident_trigger,
     is_drift_trigger,
 )
 
 _REMEMBERED = 16
 """How many times of setting an alias back are remembered [count]: more than are ever allowed in a day."""
 _Value = TypeVar("_Value")
-CHAMPION_SOURCE = "champion"
+CHAMPION_ALIAS_REQUEST_SOURCE = "champion"
 """What asks for a version on which a person has set alias `champion`, under `on_drift: adopt`."""
 _RESOLVED_REPORT_S = 3600.0
 """How long after a difference was found it gets an incident though it is resolved [seconds]."""
@@ -75,19 +75,21 @@ class DriftState:
         match event:
             case DriftFound() if not event.repeat:
                 told = any(
-                    one.closed is None and one.opened.trigger == drift_trigger(event.what)
+                    one.closed is None and one.opened.trigger == drift_incident_trigger(event.what)
                     for one in incidents.known.values()
                 )
                 return self if told else replace(self, unreported={**self.unreported, event.what: (event, at)})
             case IncidentOpened() if is_drift_trigger(event.trigger):
-                return replace(self, unreported=_without(self.unreported, event.trigger.removeprefix(DRIFT_TRIGGER)))
+                return replace(
+                    self, unreported=_without(self.unreported, event.trigger.removeprefix(DRIFT_TRIGGER_PREFIX))
+                )
             case DriftReactionChosen():
                 return self._after_choice(event, at)
             case DriftResolved():
                 return self.without(event.what)
             case RolloutOpened() if event.kind == RolloutKind.PROMOTION and event.candidate.number == self.adopting:
                 return replace(self, adopting="")
-            case CandidateRefused() if (event.source, event.number) == (CHAMPION_SOURCE, self.adopting):
+            case CandidateRefused() if (event.source, event.number) == (CHAMPION_ALIAS_REQUEST_SOURCE, self.adopting):
                 return replace(self, adopting="")
             case RolloutOpened() | EndDecided():  # the rollback that was chosen is under way
                 rollbacks = {what for what, one in self.chosen.items() if one.reaction is DriftReaction.ROLLBACK}

@@ -1,10 +1,10 @@
-"""Decide the changes that undo a failed rollout or roll back a promoted version."""
+"""Decide the effects that undo a rollout or roll back a promoted version, and the version to go back to."""
 
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.journal.events import Effect, SetAlias, SetSplit
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.served_version_events import RollbackTargetChanged
-from surefoot.core.rollback.bundle_effects import backward_config_effects
+from surefoot.core.rollback.config_file_effects import rollback_config_effects
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 
 
@@ -46,7 +46,7 @@ def undo_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
             SetAlias("champion", old.number, new.number),
             SetAlias("previous", _older_version(ledger, rollout), None),
         ]
-    return (*effects, *backward_config_effects(ledger, old))
+    return (*effects, *rollback_config_effects(ledger, old))
 
 
 def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
@@ -56,7 +56,7 @@ def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
         SetSplit(target, None, 0.0),
         SetAlias("champion", target.number, current.number),
         SetAlias("previous", _older_version(ledger, rollout), None),
-        *backward_config_effects(ledger, target),
+        *rollback_config_effects(ledger, target),
     )
 
 

@@ -1,15 +1,15 @@
-"""Decide the next step of a rollback that moves traffic back in steps."""
+"""Decide the steps of a rollback that moves traffic back in steps, and whether it waits or is aborted."""
 
 import math
 
 from surefoot.core.actions import Action, ApplyEffect, JudgeGates, RecordEvent, WaitUntil
-from surefoot.core.assignment import describe_share
+from surefoot.core.assignment import describe_candidate_share
 from surefoot.core.domain import PROMOTED_STAGES, EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.durations import format_duration
 from surefoot.core.journal.events import Paused, SetSplit, StageEntered
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.rollback_schedule import RollbackSchedule
-from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
+from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 
@@ -66,7 +66,7 @@ def rollback_steps(
     return steps, outside or "the policy says rollback.mode: stepped"
 
 
-def outside_window_reason(
+def outside_rollback_window_reason(
     ledger: Ledger, section: RollbackSection, target: Version, last_served: float | None, now: float
 ) -> str:
     """Why a target is outside of the policy's window; empty when it is inside, or when there is no window.
@@ -126,7 +126,7 @@ def next_rollback_step(rollout: Rollout, policy: Policy | None, now: float) -> A
     due = min(max(rollout.looked_at, rollout.entered_at) + interval, math.inf if judged_late else over)
     level = DecisionThresholds(
         policy.false_rollback_budget / len(gates) if policy and gates else 0.01,
-        allowance=allowed_margin_multiple(plan.weights[rollout.step]),
+        allowance=choose_margin_multiple(plan.weights[rollout.step]),
         look=max(rollout.look, 1),
         elapsed=max(now - rollout.entered_at, 0.0),
         overdue=max(now - over, 0.0),
@@ -161,7 +161,7 @@ def _moved_all(rollout: Rollout) -> bool:
 def _enter(rollout: Rollout, plan: RollbackSchedule, step: int, reason: str) -> Action | None:
     if step >= len(plan.weights):
         return None
-    share, hold = describe_share(plan.weights[step], plan.units), format_duration(plan.hold_seconds(step))
+    share, hold = describe_candidate_share(plan.weights[step], plan.units), format_duration(plan.hold_seconds(step))
     said = f"version {rollout.rollback_target.number} answers {share} of the units for {hold}: {reason}"
     return RecordEvent(StageEntered(rollout.opened.rollout, Stage.RAMPING, step, said))
 

@@ -1,4 +1,4 @@
-"""Score a model by the 28 tests of the ML Test Score.
+"""Score a model by the ML Test Score, a rubric of 28 tests in four sections.
 
 Source: Breck, Cai, Nielsen, Salib, Sculley (2017), The ML Test Score: A Rubric for ML Production Readiness and
     Technical Debt Reduction, IEEE Big Data: half a point for a test that was done by hand and documented, one for a
@@ -12,10 +12,10 @@ from enum import StrEnum
 from surefoot.core.durations import format_duration
 from surefoot.core.scorecard.scorecard_facts import JudgedGate, ScorecardFacts
 
-LOSSES = (
+_LOSSES = (
     "brier", "log_loss", "zero_one", "absolute_error", "squared_error", "rmse", "pinball", "cost_per_request", "auc",
 )  # fmt: skip
-GAPS = ("tpr_gap", "fpr_gap", "selection_gap", "loss_gap")
+_GAPS = ("tpr_gap", "fpr_gap", "selection_gap", "loss_gap")
 _COSTS = ("latency", "resource", "gauge")
 _HALF, _WHOLE = 0.5, 1.0
 _UNSEEN = "Surefoot sees nothing of it: count it yourself"
@@ -113,8 +113,8 @@ def _provenance(kind: str, what: str) -> Callable[[ScorecardFacts], _Finding]:
 
 
 def _proxy(facts: ScorecardFacts) -> _Finding:
-    both = [gate for gate in facts.judged((*LOSSES, "value")) if gate.online]
-    if both and facts.judged(LOSSES):
+    both = [gate for gate in facts.judged((*_LOSSES, "value")) if gate.online]
+    if both and facts.judged(_LOSSES):
         return _WHOLE, f"the loss was judged on logged requests, and {_names(both)} while it served"
     return 0.0, "no gate compares the loss, or a value, while a version serves"
 
@@ -128,10 +128,10 @@ def _staleness(facts: ScorecardFacts) -> _Finding:
 
 
 def _before_serving(facts: ScorecardFacts) -> _Finding:
-    judged = [gate for gate in facts.judged((*LOSSES, *GAPS, "golden", "disagreement")) if gate.offline]
+    judged = [gate for gate in facts.judged((*_LOSSES, *_GAPS, "golden", "disagreement")) if gate.offline]
     if judged:
         return _WHOLE, f"gates {_names(judged)} passed before any traffic"
-    if planned := facts.planned((*LOSSES, *GAPS, "golden", "disagreement")):
+    if planned := facts.planned((*_LOSSES, *_GAPS, "golden", "disagreement")):
         return _HALF, f"gate {planned[0].name} is in the policy; the version that serves came without"
     return 0.0, "no gate compares answers or losses before traffic"
 
@@ -180,7 +180,7 @@ def _unseen(_facts: ScorecardFacts) -> _Finding:
 
 
 def _regression(facts: ScorecardFacts) -> _Finding:
-    if judged := [gate for gate in facts.judged(LOSSES) if gate.online]:
+    if judged := [gate for gate in facts.judged(_LOSSES) if gate.online]:
         return _WHOLE, f"gates {_names(judged)} judged it while it served"
     if facts.watches and facts.policy.watch is not None and facts.policy.watch.gates:
         return _WHOLE, f"the watch has judged it at {facts.watches:,} looks"
@@ -203,12 +203,12 @@ _RUBRIC: tuple[tuple[Section, str, Callable[[ScorecardFacts], _Finding]], ...] =
     (
         Section.MODEL,
         "quality is good enough on every important slice",
-        lambda facts: _by_gates(facts, LOSSES, "judges slices (by:)", by=True),
+        lambda facts: _by_gates(facts, _LOSSES, "judges slices (by:)", by=True),
     ),
     (
         Section.MODEL,
         "the model was tested for inclusion",
-        lambda facts: _by_gates(facts, GAPS, "compares groups (tpr_gap, loss_gap ...)"),
+        lambda facts: _by_gates(facts, _GAPS, "compares groups (tpr_gap, loss_gap ...)"),
     ),
     (Section.INFRASTRUCTURE, "training is reproducible", _provenance("data", "the version names its training data")),
     (Section.INFRASTRUCTURE, "the model's specification is unit tested", _unseen),

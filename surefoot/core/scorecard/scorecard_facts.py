@@ -1,4 +1,4 @@
-"""Gather the facts for a model's ML Test Score from the model's policy and journal."""
+"""Collect the facts for the ML Test Score of a model from its policy and its journal."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ class ScorecardFacts:
         return [gate for gate in self.gates.values() if gate.metric in wanted and (bool(gate.by) or not by)]
 
 
-def collect_facts(policy: Policy, ledger: Ledger, entries: Iterable[Entry], now: float) -> ScorecardFacts:
+def collect_scorecard_facts(policy: Policy, ledger: Ledger, entries: Iterable[Entry], now: float) -> ScorecardFacts:
     """Collect the facts.
 
     Args:

@@ -1,4 +1,4 @@
-"""Find the periods in which a version answered callers."""
+"""Find which version was rolled back, and the periods in which it answered callers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ class RolledBackVersion:
     opened: RolloutOpened
 
 
-def last_rolled_back(ledger: Ledger) -> RolledBackVersion | None:
+def last_rolled_back_version(ledger: Ledger) -> RolledBackVersion | None:
     """The version that was taken back last; None when callers never had answers of one that was."""
     for item in reversed(tuple(ledger.rollouts.values())):
         found = version_rolled_back_by(ledger, item.opened.rollout)

@@ -1,4 +1,4 @@
-"""Decide whether the version that a policy names as fallback may answer requests."""
+"""Decide whether a policy's fallback version may answer requests, and judge the check of that version."""
 
 from dataclasses import replace
 

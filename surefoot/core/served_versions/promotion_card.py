@@ -147,7 +147,7 @@ def card_markdown(card: PromotionCard, model: str) -> str:
         *(_gate_line(verdict) for verdict in card.verdicts),
         *(_gate_line(verdict, ", in the bake") for verdict in card.baked),
         "",
-        f"- Traffic: {describe_shares(card)}",
+        f"- Traffic: {describe_traffic_shares(card)}",
     ]
     if card.approvals:
         lines.append(f"- Approved by: {', '.join(card.approvals)}")
@@ -198,7 +198,7 @@ def _gate_line(verdict: Verdict, when: str = "") -> str:
     return f"| {verdict.gate} ({verdict.metric}{when}) | {outcome} | {measured} | {accepted} | {verdict.n:,} |"
 
 
-def describe_shares(card: PromotionCard) -> str:
+def describe_traffic_shares(card: PromotionCard) -> str:
     """The shares on the way up, in words."""
     steps = ", ".join(f"{share:g} %" for share in card.shares)
     return f"{steps} of the units, then all" if steps else "all at once, after the shadow"

@@ -1,4 +1,4 @@
-"""Summarise how long and how well each version has served."""
+"""Summarise how long and how well each version has served, and its standing, such as champion or retired."""
 
 import math
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Choose the earlier good version that answers when the champion fails."""
+"""Choose the standby, which is the earlier good version that answers when the champion fails."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.rollback.stepped_rollback import last_promotion_of, outside_window_reason
+from surefoot.core.rollback.stepped_rollback import last_promotion_of, outside_rollback_window_reason
 
 
 def standby_version(ledger: Ledger, champion: Version) -> Version | None:
@@ -52,4 +52,4 @@ def no_standby_reason(
         return ""
     window = section.window
     served = last_served(standby) if window is not None and window.age is not None else None
-    return outside_window_reason(ledger, section, standby, served, now)
+    return outside_rollback_window_reason(ledger, section, standby, served, now)

@@ -1,19 +1,19 @@
-"""Find each version's latest rehearsals in the journal."""
+"""Find the latest checks of each version in the journal: rollback drills, fallback checks and table checkpoints."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from surefoot.core.drills.drill_events import DrillFinished, describe_problems
+from surefoot.core.drills.drill_events import DrillFinished, describe_drill_problems
 from surefoot.core.drills.drill_state import TABLETOP_MODE
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import RolloutOpened, decode_event
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRefused, DataProved
 
-FALLBACK_CHECK = "fallback"
+_FALLBACK_CHECK = "fallback"
 """What was tried where a version was asked logged rows as the policy's fallback."""
-ROLLBACK_DRILL = "rollback"
+_ROLLBACK_DRILL = "rollback"
 """What was tried where a rollback to the version was rehearsed."""
 
 
@@ -50,9 +50,9 @@ def latest_checks(model: str, entries: Iterable[Entry]) -> Mapping[str, VersionC
             case RolloutOpened():
                 opened[event.rollout] = event.champion.number
             case FallbackDrilled(source=source) if source is not None and source.model == model:
-                found[source.number][FALLBACK_CHECK] = entry.at, event.problem
+                found[source.number][_FALLBACK_CHECK] = entry.at, event.problem
             case DrillFinished(target=target) if target and event.mode != TABLETOP_MODE and event.live is None:
-                found[target.number][ROLLBACK_DRILL] = entry.at, describe_problems(event)
+                found[target.number][_ROLLBACK_DRILL] = entry.at, describe_drill_problems(event)
             case DataCheckpointed() if event.rollout in opened:
                 checkpoints[entry.seq] = opened[event.rollout]
                 if event.proved:

@@ -1,11 +1,11 @@
-"""Summarise the outcome of each version's rollout in words, for display in MLflow."""
+"""Describe the outcome of rollouts in words, and the status of each version that follows from it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.event_sentences import describe_rollout
 from surefoot.core.journal.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -75,7 +75,7 @@ def version_statuses(entries: Iterable[Entry]) -> dict[str, VersionStatus]:
                 if began.kind == RolloutKind.PROMOTION:
                     _put(found, entry, began.candidate.number, event.terminal_stage, event.reason, event.rollout)
                 elif event.terminal_stage is Stage.FAST_ROLLED_BACK:
-                    reason = f"{rollout_headline(began)}: {event.reason}"
+                    reason = f"{describe_rollout(began)}: {event.reason}"
                     _put(found, entry, began.champion.number, event.terminal_stage, reason, event.rollout)
             case RollbackTargetChanged() if event.rollout in opened:
                 opened[event.rollout] = _redirected(opened[event.rollout], event.target)
@@ -97,7 +97,7 @@ def _redirected(opened: RolloutOpened, target: Version) -> RolloutOpened:
 
 def rollout_title(rollout: Rollout) -> str:
     """What a rollout does; a rollback whose target was unfit names the version that it went back to instead."""
-    return rollout_headline(_redirected(rollout.opened, rollout.rollback_target))
+    return describe_rollout(_redirected(rollout.opened, rollout.rollback_target))
 
 
 def _put(found: dict[str, VersionStatus], entry: Entry, number: str, outcome: str, reason: str, rollout: str) -> None:

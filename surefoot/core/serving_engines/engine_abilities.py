@@ -1,4 +1,4 @@
-"""Define what each serving engine can do, and describe what is missing."""
+"""Define the abilities of each serving engine, and describe those that it lacks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -79,12 +79,12 @@ class EngineAbilities:
             return "moves all traffic at once"
         if self.whole_percents:
             return "" if float(weight).is_integer() else f"gives whole percents alone, and {weight:g} percent is none"
-        if not self.largest_weight or whole_weights(weight, self.largest_weight) is not None:
+        if not self.largest_weight or whole_number_weights(weight, self.largest_weight) is not None:
             return ""
         return f"has whole numbers up to {self.largest_weight} as weights, and none of them give {weight:g} percent"
 
 
-def whole_weights(weight: float, largest: int) -> tuple[int, int] | None:
+def whole_number_weights(weight: float, largest: int) -> tuple[int, int] | None:
     """Weights of champion and candidate that give the candidate exactly its share; None where none do.
 
     Whole percents have themselves as weights, so that people can read them.

@@ -1,4 +1,4 @@
-"""Decide what a rollout does next in a stage with gates."""
+"""Decide what a rollout does next in a stage whose gates are judged at repeated looks."""
 
 import math
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _FROZEN_STAGES = frozenset({Stage.RAMPING, Stage.PROMOTING})
 
 def judge_stage(ledger: Ledger, rollout: Rollout, policy: Policy, look: StageLook, now: float) -> Action:
     """Look, react, wait, and go on when every gate passes and the hold is over."""
-    if due := repeated_look(rollout, look, now):
+    if due := complete_or_repeat_look(rollout, look, now):
         return due
     over = rollout.entered_at + look.hold
     # What was missing while a person had paused it is measured anew: its waits begin when it is resumed.
@@ -34,7 +34,7 @@ def judge_stage(ledger: Ledger, rollout: Rollout, policy: Policy, look: StageLoo
     else:
         needed = [rollout.verdicts[gate.name] for gate in look.gates]
         passed = all(v.outcome is Outcome.PASS for v in needed) and now >= over
-        if passed and (further := go_on(ledger, rollout, policy, now, "every gate passed")):
+        if passed and (further := enter_next_stage(ledger, rollout, policy, now, "every gate passed")):
             return further
         # Measuring takes time of its own: only what was asked after the wait was over says that it was in vain.
         waited = [v for v in needed if v.outcome is not Outcome.PASS]
@@ -48,10 +48,10 @@ def judge_stage(ledger: Ledger, rollout: Rollout, policy: Policy, look: StageLoo
     if stuck and rollout.paused is None:
         return RecordEvent(Paused(rollout.opened.rollout, stuck.outcome, stuck.gate, stuck.reason))
     needed = [rollout.verdicts[gate.name] for gate in look.gates]
-    return next_look(rollout, policy, look, now, _deadlines(rollout, policy, needed, free))
+    return next_look_or_wait(rollout, policy, look, now, _deadlines(rollout, policy, needed, free))
 
 
-def repeated_look(rollout: Rollout, look: StageLook, now: float) -> JudgeGates | None:
+def complete_or_repeat_look(rollout: Rollout, look: StageLook, now: float) -> JudgeGates | None:
     """The look that must be taken before anything is decided: one that is not complete, or too old; else None."""
     everything, asked = (*look.gates, *look.armed), max(rollout.look, 1)
     missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
@@ -78,7 +78,7 @@ def end_on_failure(rollout: Rollout, policy: Policy, failed: Verdict, now: float
     return None
 
 
-def next_look(rollout: Rollout, policy: Policy, look: StageLook, now: float, ends: Iterable[float]) -> Action:
+def next_look_or_wait(rollout: Rollout, policy: Policy, look: StageLook, now: float, ends: Iterable[float]) -> Action:
     """The next look when it is due, otherwise a wait until something can change.
 
     Args:
@@ -98,7 +98,7 @@ def next_look(rollout: Rollout, policy: Policy, look: StageLook, now: float, end
     return WaitUntil(min((again, *(end for end in moments if end > now))), f"{rollout.stage}: next look")
 
 
-def go_on(ledger: Ledger, rollout: Rollout, policy: Policy, now: float, reason: str) -> Action | None:
+def enter_next_stage(ledger: Ledger, rollout: Rollout, policy: Policy, now: float, reason: str) -> Action | None:
     """What follows a stage that was passed: the next one, or Holding where a pause or a freeze forbids that.
 
     None where the rollout stays where it is.
@@ -107,15 +107,15 @@ def go_on(ledger: Ledger, rollout: Rollout, policy: Policy, now: float, reason: 
     if stage is Stage.PROMOTED:
         ended = RolloutEnded(rollout.opened.rollout, stage, "baked: every gate passed to the end")
         return None if rollout.held else RecordEvent(ended)
-    if why := hold_reason(ledger, rollout, stage, now):
+    if why := _hold_reason(ledger, rollout, stage, now):
         passed = place_index(policy, rollout.stage, rollout.step)
         told = rollout.stage is Stage.HOLDING and rollout.reason == why
         return None if told else _enter(rollout, Stage.HOLDING, passed, why)
-    entered = asked_approval(ledger, policy, step) if stage is Stage.AWAITING_APPROVAL else reason
+    entered = _asked_approval(ledger, policy, step) if stage is Stage.AWAITING_APPROVAL else reason
     return _enter(rollout, stage, step, entered)
 
 
-def hold_reason(ledger: Ledger, rollout: Rollout, stage: Stage, now: float) -> str:
+def _hold_reason(ledger: Ledger, rollout: Rollout, stage: Stage, now: float) -> str:
     """Why a rollout may not enter a stage now; empty when it may."""
     if rollout.held is not None:
         return f"paused: {rollout.held.reason}; 'surefoot resume {ledger.model}' lets it go on"
@@ -123,7 +123,7 @@ def hold_reason(ledger: Ledger, rollout: Rollout, stage: Stage, now: float) -> s
     return f"frozen: {frozen[0].reason}" if frozen else ""
 
 
-def asked_approval(ledger: Ledger, policy: Policy, step: int) -> str:
+def _asked_approval(ledger: Ledger, policy: Policy, step: int) -> str:
     """Who has to approve an approve step, and by which command."""
     asked = policy.approvals[step]
     people = "1 person" if asked.quorum == 1 else f"{asked.quorum} people"

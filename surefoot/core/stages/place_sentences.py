@@ -1,4 +1,4 @@
-"""Describe in words what a rollout does at each of its stages and steps."""
+"""Describe in words what a rollout does at a place, which is a stage and a step in it."""
 
 from surefoot.core.domain import Stage
 from surefoot.core.policy.policy_types import Policy

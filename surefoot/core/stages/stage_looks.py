@@ -1,12 +1,12 @@
-"""Define which gates are judged in each rollout stage, and how often."""
+"""Define the look of each rollout stage: which gates it judges, and how often."""
 
 import math
 from dataclasses import dataclass, replace
 
 from surefoot.core.domain import EvidenceKind, Stage
-from surefoot.core.judging.thresholds import DecisionThresholds, allowed_margin_multiple
-from surefoot.core.planning.alpha_per_gate import alpha_per_guardrail, alpha_per_shadow_gate
-from surefoot.core.policy.gates.implicit import CORNERS_GATE, DATA_GATE, SHAPE_GATE
+from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
+from surefoot.core.planning.alpha_per_gate import compute_alpha_per_guardrail, compute_alpha_per_shadow_gate
+from surefoot.core.policy.gates.implicit import ANSWER_SHAPE_GATE, CORNERS_GATE, DATA_GATE
 from surefoot.core.policy.policy_types import REPLAY_EVALUATION_INTERVAL_S, Gate, Policy
 from surefoot.core.stages.rollout_state import Rollout
 from surefoot.core.stages.stage_places import has_place, judged_place
@@ -62,7 +62,7 @@ def stage_look(rollout: Rollout, policy: Policy) -> StageLook | None:
     stage, step = judged_place(policy, rollout.stage, rollout.step)
     match stage:
         case Stage.VALIDATING:
-            first = (DATA_GATE,) if policy.reshaped else (DATA_GATE, SHAPE_GATE)
+            first = (DATA_GATE,) if policy.reshaped else (DATA_GATE, ANSWER_SHAPE_GATE)
             since = rollout.opened_at - policy.suite_window
             found = StageLook(EvidenceKind.DATA, first, (), 0.0, since, DecisionThresholds(), policy.suite_every)
         case Stage.SHADOWING:
@@ -74,7 +74,7 @@ def stage_look(rollout: Rollout, policy: Policy) -> StageLook | None:
         case Stage.BAKING:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
-            level = DecisionThresholds(alpha_per_guardrail(policy, bake.gates), forever=True, lasts=bake.hold)
+            level = DecisionThresholds(compute_alpha_per_guardrail(policy, bake.gates), forever=True, lasts=bake.hold)
             found = StageLook(EvidenceKind.BAKE, gates, (), bake.hold, rollout.entered_at, level, bake.every)
         case _:
             return None
@@ -84,7 +84,7 @@ def stage_look(rollout: Rollout, policy: Policy) -> StageLook | None:
 def _shadow_look(rollout: Rollout, policy: Policy) -> StageLook:
     shadow = policy.shadow
     names = shadow.gates if shadow else ()
-    level = DecisionThresholds(alpha_per_shadow_gate(policy), min_requests=shadow.min_requests if shadow else 0)
+    level = DecisionThresholds(compute_alpha_per_shadow_gate(policy), min_requests=shadow.min_requests if shadow else 0)
     since = rollout.opened_at - (shadow.window if shadow else 0.0)
     gates = (*(policy.gates[name] for name in names), *(() if policy.corners is None else (CORNERS_GATE,)))
     every = shadow.every if shadow else REPLAY_EVALUATION_INTERVAL_S
@@ -93,9 +93,9 @@ def _shadow_look(rollout: Rollout, policy: Policy) -> StageLook:
 
 def _live_shadow_look(rollout: Rollout, policy: Policy) -> StageLook:
     step = policy.live_shadow
-    shape = () if policy.reshaped else (SHAPE_GATE,)
+    shape = () if policy.reshaped else (ANSWER_SHAPE_GATE,)
     gates = (*(policy.gates[name] for name in (step.gates if step else ())), *shape)
-    level = DecisionThresholds(alpha_per_shadow_gate(policy), min_requests=step.min_requests if step else 0)
+    level = DecisionThresholds(compute_alpha_per_shadow_gate(policy), min_requests=step.min_requests if step else 0)
     hold, every = (step.hold, step.every) if step else (0.0, math.inf)
     return StageLook(EvidenceKind.LIVE_SHADOW, gates, (), hold, rollout.entered_at, level, every)
 
@@ -107,8 +107,8 @@ def _ramp_look(rollout: Rollout, policy: Policy, number: int) -> StageLook:
     armed = tuple(gate for name, gate in policy.gates.items() if name in earlier and gate not in gates)
     ramped = [name for item in policy.ramp for name in item.gates]
     level = DecisionThresholds(
-        alpha_per_guardrail(policy, ramped),
-        allowance=allowed_margin_multiple(step.weight),
+        compute_alpha_per_guardrail(policy, ramped),
+        allowance=choose_margin_multiple(step.weight),
         min_requests=step.min_requests,
         stages=len(policy.ramp),
         weight=step.weight,

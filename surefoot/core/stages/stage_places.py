@@ -1,4 +1,4 @@
-"""List the stages that a rollout passes, in the order of its policy's steps."""
+"""List the places (stages, with steps in them) that a rollout passes, in the order of the policy."""
 
 from surefoot.core.domain import Stage
 from surefoot.core.policy.policy_types import Approve, LiveShadow, Policy, Shadow

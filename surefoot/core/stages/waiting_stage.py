@@ -2,18 +2,18 @@
 
 from surefoot.core.actions import Action, RecordEvent, WaitUntil
 from surefoot.core.approvals.approval_events import ApprovalOverdue, ApprovalsVoided
-from surefoot.core.approvals.approval_state import changed_gate
+from surefoot.core.approvals.approval_state import find_changed_gate
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.durations import format_duration
 from surefoot.core.journal.events import EndDecided, Paused
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.policy.policy_types import Approve, Policy
 from surefoot.core.stages.judged_stage import (
+    complete_or_repeat_look,
     end_on_failure,
+    enter_next_stage,
     failed_guardrail,
-    go_on,
-    next_look,
-    repeated_look,
+    next_look_or_wait,
 )
 from surefoot.core.stages.rollout_state import Rollout
 from surefoot.core.stages.stage_looks import StageLook
@@ -27,7 +27,7 @@ def wait_in_place(ledger: Ledger, rollout: Rollout, policy: Policy, look: StageL
 
     A guardrail that fails ends the rollout, also one that people have approved.
     """
-    if due := repeated_look(rollout, look, now):
+    if due := complete_or_repeat_look(rollout, look, now):
         return due
     failed = failed_guardrail(rollout, look)
     if failed and (ended := end_on_failure(rollout, policy, failed, now)):
@@ -44,9 +44,9 @@ def wait_in_place(ledger: Ledger, rollout: Rollout, policy: Policy, look: StageL
         ready = is_approved(rollout, step) and passes and not failed
     else:
         reason, ready = "it goes on", passes and not failed
-    if ready and (further := go_on(ledger, rollout, policy, now, reason)):
+    if ready and (further := enter_next_stage(ledger, rollout, policy, now, reason)):
         return further
-    action = next_look(rollout, policy, look, now, ())
+    action = next_look_or_wait(rollout, policy, look, now, ())
     moments += [one.until for one in ledger.freezes.in_force(now) if one.until is not None]
     if not isinstance(action, WaitUntil):
         return action
@@ -66,7 +66,7 @@ def _decision(rollout: Rollout, step: Approve, now: float) -> Action | None:
     """What follows from what people have said, or from their silence; None while that is still open, or yes."""
     name, state = rollout.opened.rollout, rollout.approvals
     for given in state.given:
-        if gate := changed_gate(given.signed.outcomes, rollout.latest):
+        if gate := find_changed_gate(given.signed.outcomes, rollout.latest):
             after = rollout.latest[gate].outcome.value if gate in rollout.latest else ""
             before = given.signed.outcomes.get(gate, "")
             return RecordEvent(ApprovalsVoided(name, rollout.step, gate, before, after))
@@ -75,7 +75,7 @@ def _decision(rollout: Rollout, step: Approve, now: float) -> Action | None:
         reason = f"denied by {state.denied[0].signed.person}{f': {why}' if why else ''}"
         return RecordEvent(EndDecided(name, Stage.ABORTED, "approval", reason))
     if now >= rollout.waiting_since + step.expires and not is_approved(rollout, step):
-        reason = missing_approvals(rollout, step)
+        reason = _missing_approvals(rollout, step)
         if step.then == "abort":
             return RecordEvent(EndDecided(name, Stage.ABORTED, "approval", reason))
         if not state.overdue:
@@ -83,7 +83,7 @@ def _decision(rollout: Rollout, step: Approve, now: float) -> Action | None:
     return None
 
 
-def missing_approvals(rollout: Rollout, step: Approve) -> str:
+def _missing_approvals(rollout: Rollout, step: Approve) -> str:
     """How many of the approvals that are needed have come, in words."""
     people = rollout.approvals.people()
     said = f": {', '.join(people)}" if people else ""

@@ -1,4 +1,4 @@
-"""Compute evidence on which side of an absolute limit one arm's event rate lies."""
+"""Compute the evidence that the event rate of one arm is above, or below, an absolute limit."""
 
 import math
 from collections.abc import Mapping

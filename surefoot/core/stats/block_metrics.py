@@ -1,4 +1,4 @@
-"""Compute a gate's metric from sums over time blocks of requests."""
+"""Compute metrics, such as mean loss or calibration error, from sums over time blocks of requests."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Compute evidence on the difference between two arms' means of a bounded value."""
+"""Compute evidence, by bets, on the difference between the means of a bounded value in two arms."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def _table(
     )
 
 
-def mean_increments(
+def mean_evidence_increments(
     strata: Sequence[ValueStratum],
     center: float,
     margin: float,

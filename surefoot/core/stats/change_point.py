@@ -1,4 +1,4 @@
-"""Combine evidence over all times at which a candidate may have begun to fail."""
+"""Combine evidence over all times at which a candidate may have begun to fail, and find the likely one."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ def _log_sum(logs: Sequence[float]) -> float:
     return log_mean_exp(logs) + math.log(len(logs))
 
 
-def log_mixture(
+def log_mixture_over_starts(
     increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = BROKEN_FROM_START_WEIGHT
 ) -> float:
     """Logarithm of an e-value against "never worse", with the start of the trouble unknown.
@@ -89,15 +89,15 @@ def log_evidence_at_any_start(increments: Mapping[int, Sequence[float]]) -> floa
     return log_mean_exp([_log_sum([suffix[k] for suffix in suffixes]) for k in range(len(suffixes[0]))])
 
 
-def likely_start(
+def likely_failure_start(
     increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = BROKEN_FROM_START_WEIGHT
 ) -> int:
     """Epoch in which the trouble most likely began, if there is any; 0 without data.
 
     Args:
         increments: Log-increments by epoch, one an alternative [nats].
-        starts: As in `log_mixture`.
-        first: As in `log_mixture`.
+        starts: As in `log_mixture_over_starts`.
+        first: As in `log_mixture_over_starts`.
 
     Law: the start whose weight times evidence is the largest part of the mixture. The weights speak for the very
         beginning: a later start must explain the counts better by first / (1 - first) * starts.

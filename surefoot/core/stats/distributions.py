@@ -1,4 +1,4 @@
-"""Compute quantiles of the Student t, normal and beta distributions.
+"""Compute quantiles of the Student t, normal and beta distributions, and normal probabilities.
 
 They are bit for bit those of `scipy.stats`, whose import takes as long as half of a command, for probabilities from
 1e-30: far below any level that a policy's budget is split into. Below, a beta quantile may be NaN, which is an ERROR.

@@ -1,4 +1,4 @@
-"""Provide histograms with logarithmic buckets, from which quantiles are read."""
+"""Provide histograms with logarithmic buckets, from which quantiles and exceedances are read."""
 
 import math
 from collections.abc import Mapping

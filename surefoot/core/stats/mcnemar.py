@@ -1,4 +1,4 @@
-"""Compute evidence from requests that exactly one of two versions gets right."""
+"""Compute evidence of harm, or of no harm, from requests that exactly one of two versions gets right."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Estimate the difference between two versions on the same requests."""
+"""Estimate the difference between two versions on the same blocks of requests, and the alpha of each look."""
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Difference:
         return student_upper_quantile(alpha, self.blocks - 1) * (self.own if own else self.error)
 
 
-def alpha_of_evaluation(look: int) -> float:
+def alpha_share_of_look(look: int) -> float:
     """Share of a level that one look may use; the shares of all looks there will ever be add up to one.
 
     Args:

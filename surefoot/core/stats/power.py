@@ -1,4 +1,4 @@
-"""Compute how many requests a gate needs for a verdict."""
+"""Compute statistical power: how many requests a gate needs, and how likely a given number is enough."""
 
 import math
 from collections.abc import Sequence

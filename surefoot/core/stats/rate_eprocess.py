@@ -1,4 +1,4 @@
-"""Compute evidence on the difference between two arms' event rates.
+"""Compute an e-process, which is growing evidence on the difference between the event rates of two arms.
 
 A null line is q1 = a * q0 + d, with q1 and q0 the bad-event probabilities of candidate and champion at the
 same instant. For each alternative the likelihood ratio against the closest point of the line is an e-variable,
@@ -95,7 +95,7 @@ def project_to_null(share: float, p1: float, p0: float, a: float, d: float) -> t
 
 
 @lru_cache(maxsize=16384)
-def trial_increments(
+def trial_evidence_increments(
     share: float, guess: float, slope: float, offset: float, grid: tuple[float, ...]
 ) -> tuple[tuple[float, float, float, float], ...]:
     """Log-increments of one trial, for each alternative.
@@ -129,7 +129,7 @@ def trial_increments(
     return tuple(made)
 
 
-def epoch_increments(
+def epoch_evidence_increments(
     strata: Sequence[BadEventStratum], guess: float, slope: float, offset: float, grid: tuple[float, ...]
 ) -> dict[int, tuple[float, ...]]:
     """Log-increments of every epoch, one an alternative; arguments as in `log_evidence`.
@@ -145,7 +145,7 @@ def epoch_increments(
     made: dict[int, list[float]] = {}
     for s in strata:
         total = made.setdefault(s.epoch, [0.0] * len(grid))
-        for k, (a, b, c, d) in enumerate(trial_increments(s.share, guess, slope, offset, grid)):
+        for k, (a, b, c, d) in enumerate(trial_evidence_increments(s.share, guess, slope, offset, grid)):
             total[k] += s.candidate_bad * a + s.candidate_good * b + s.champion_bad * c + s.champion_good * d
     return {epoch: tuple(total) for epoch, total in made.items()}
 
@@ -179,7 +179,7 @@ def log_evidence(
     totals = [0.0] * len(grid)
     for s in strata:
         n11, n10, n01, n00 = s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good
-        for k, (a, b, c, d) in enumerate(trial_increments(s.share, guess, slope, offset, grid)):
+        for k, (a, b, c, d) in enumerate(trial_evidence_increments(s.share, guess, slope, offset, grid)):
             totals[k] += n11 * a + n10 * b + n01 * c + n00 * d
     return log_mean_exp(totals)
 
@@ -226,7 +226,7 @@ def open_ended_interval(low: float, high: float) -> tuple[float | None, float | 
     )
 
 
-def mantel_haenszel(strata: Sequence[BadEventStratum]) -> tuple[float, float] | None:
+def mantel_haenszel_rates(strata: Sequence[BadEventStratum]) -> tuple[float, float] | None:
     """Rates of both arms as if every stratum had the same split.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Define the journal events of how output tables are saved and restored."""
+"""Define the journal events of output tables: checkpointed, restored, left as they are, or proved restorable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

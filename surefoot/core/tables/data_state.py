@@ -1,4 +1,4 @@
-"""Derive from journal events which output tables must be restored."""
+"""Track the checkpoints of output tables, and the restores that are due, from journal events."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

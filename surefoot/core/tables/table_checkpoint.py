@@ -1,4 +1,4 @@
-"""Define the digest and the checkpoint of a model's output table."""
+"""Define the digest, the checkpoint and the restore result of a model's output table."""
 
 from dataclasses import dataclass
 

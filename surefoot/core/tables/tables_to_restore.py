@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from surefoot.core.journal.ledger import Ledger, Rollout
 
 
-def table_state_after_end(
+def table_state_after_rollout_end(
     data: DataState, rollouts: "Sequence[Rollout]", ended: "Rollout", terminal_stage: Stage
 ) -> DataState:
     """The state of the tables after the end of a rollout, with the restores that are now due.

@@ -1,11 +1,11 @@
-"""Read the journal as runs that begin and end, such as rollouts and stages."""
+"""Read the journal as runs that begin and end, such as rollouts and stages, for traces and lineage."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
-from surefoot.core.incidents.incident_reason import TRIPWIRE_GATE
+from surefoot.core.incidents.redact_incident_reason import TRIPWIRE_GATE_NAME
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import (
     EffectDone,
@@ -25,7 +25,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.served_version_events import RollbackTargetChanged
 from surefoot.core.tables.data_events import DataRestored, DataRestoreRefused, DataRestoreRequested
 
-FLOW_ACTOR = "flow:"
+FLOW_ACTOR_PREFIX = "flow:"
 """How the actor of entries begins that a flow run has written."""
 _CALLED_OFF = frozenset({Stage.ABORTED, Stage.SUPERSEDED, Stage.WITHDRAWN})
 _BACK = frozenset({Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK})
@@ -151,7 +151,7 @@ class JournalRuns:
         found = self._rollouts.get(getattr(event, "rollout", ""))
         if found is None:
             return changes
-        if found.flow is None and entry.actor.startswith(FLOW_ACTOR):
+        if found.flow is None and entry.actor.startswith(FLOW_ACTOR_PREFIX):
             found.flow = entry
         return [replace(change, flow=found.flow) for change in changes]
 
@@ -231,7 +231,7 @@ def _end(found: _RolloutRuns, entry: Entry, event: EndDecided | RolloutEnded) ->
     if isinstance(event, EndDecided):
         found.gate = event.gate
     # A tripwire, or what could not be judged, may quote what a model said of a request.
-    quotes = found.gate == TRIPWIRE_GATE or (not found.gate and event.terminal_stage is Stage.REJECTED)
+    quotes = found.gate == TRIPWIRE_GATE_NAME or (not found.gate and event.terminal_stage is Stage.REJECTED)
     told = f"why: surefoot history {entry.model}" if quotes else event.reason
     reason = f"{event.terminal_stage}: {told}"
     changes = [] if found.stage is None else [found.stage.end(entry, result, reason, found.target)]

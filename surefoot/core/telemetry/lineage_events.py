@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from surefoot.core.domain import Stage, Version
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import GateJudged
-from surefoot.core.telemetry.journal_runs import FLOW_ACTOR, JournalRun, RunChange, RunKind, RunResult
+from surefoot.core.telemetry.journal_runs import FLOW_ACTOR_PREFIX, JournalRun, RunChange, RunKind, RunResult
 from surefoot.core.telemetry.lineage_facets import (
     EVENT_SCHEMA,
     PRODUCER,
@@ -31,7 +31,7 @@ _PREFECT = "prefect"
 
 
 @dataclass(frozen=True, slots=True)
-class LineageNames:
+class LineageNamespaces:
     """Namespaces of the events of one installation.
 
     Attributes:
@@ -45,7 +45,7 @@ class LineageNames:
     flow_run: Callable[[Entry], str] = lambda _entry: ""
 
 
-def lineage_event(change: RunChange, names: LineageNames) -> Json | None:
+def lineage_event(change: RunChange, names: LineageNamespaces) -> Json | None:
     """The OpenLineage event of a run that began or ended; None for an effect, which is no job.
 
     Law: the same journal entry gives the same event, so that an event that is sent again changes nothing.
@@ -63,14 +63,14 @@ def lineage_event(change: RunChange, names: LineageNames) -> Json | None:
         "eventType": "START" if change.result is None else change.result.value,
         "producer": PRODUCER,
         "schemaURL": EVENT_SCHEMA,
-        "run": {"runId": run_id(run.began.hash), "facets": _run_facets(change, names)},
+        "run": {"runId": _run_id(run.began.hash), "facets": _run_facets(change, names)},
         "job": _job(run, names),
         "inputs": _inputs(change, names),
         "outputs": _outputs(change, names),
     }
 
 
-def run_id(entry_hash: str) -> str:
+def _run_id(entry_hash: str) -> str:
     """Id of the run that a journal entry began: the same whenever it is told."""
     return str(uuid.uuid5(_RUNS, entry_hash))
 
@@ -82,7 +82,7 @@ def _job_name(run: JournalRun) -> str:
     return f"{model}.restore.{run.name}" if run.kind is RunKind.RESTORE else f"{model}.{kind}.{run.name}"
 
 
-def _job(run: JournalRun, names: LineageNames) -> Json:
+def _job(run: JournalRun, names: LineageNamespaces) -> Json:
     facets: dict[str, object] = {"jobType": job_type_facet(run.kind.value)}
     owners = run.opened.policy.get("owners")
     if isinstance(owners, list | tuple) and owners:
@@ -90,7 +90,7 @@ def _job(run: JournalRun, names: LineageNames) -> Json:
     return {"namespace": names.jobs, "name": _job_name(run), "facets": facets}
 
 
-def _run_facets(change: RunChange, names: LineageNames) -> Json:
+def _run_facets(change: RunChange, names: LineageNamespaces) -> Json:
     run, opened = change.run, change.run.opened
     tags = {
         "surefoot.rollout": opened.rollout,
@@ -107,7 +107,7 @@ def _run_facets(change: RunChange, names: LineageNames) -> Json:
     }
     facets: dict[str, object] = {"tags": tags_facet(tags)}
     flow = _flow_run(change.flow, names)
-    whole = run_id(run.root.hash), names.jobs, f"{run.root.model}.{opened.kind.value}"
+    whole = _run_id(run.root.hash), names.jobs, f"{run.root.model}.{opened.kind.value}"
     if not run.is_rollout:
         facets["parent"] = parent_facet(whole, flow or whole)
     elif flow is not None:
@@ -117,16 +117,16 @@ def _run_facets(change: RunChange, names: LineageNames) -> Json:
     return facets
 
 
-def _flow_run(entry: Entry | None, names: LineageNames) -> tuple[str, str, str] | None:
+def _flow_run(entry: Entry | None, names: LineageNamespaces) -> tuple[str, str, str] | None:
     """Id, namespace and job name of the Prefect flow run that wrote an entry."""
     found = "" if entry is None else names.flow_run(entry)
     if entry is None or not found:
         return None
-    flow, _, _ = entry.actor.removeprefix(FLOW_ACTOR).partition("/")
+    flow, _, _ = entry.actor.removeprefix(FLOW_ACTOR_PREFIX).partition("/")
     return found, _PREFECT, flow
 
 
-def _inputs(change: RunChange, names: LineageNames) -> list[Json]:
+def _inputs(change: RunChange, names: LineageNamespaces) -> list[Json]:
     """Both versions, what they were trained on, and the requests that were validated."""
     run, model = change.run, change.run.began.model
     if run.kind is RunKind.RESTORE:
@@ -144,7 +144,7 @@ def _inputs(change: RunChange, names: LineageNames) -> list[Json]:
     return inputs
 
 
-def _outputs(change: RunChange, names: LineageNames) -> list[Json]:
+def _outputs(change: RunChange, names: LineageNamespaces) -> list[Json]:
     """The champion where the run may change who it is, with its digest once it has; a restored table."""
     run, model = change.run, change.run.began.model
     if run.kind is RunKind.RESTORE:
@@ -160,7 +160,7 @@ def _restored_digest(change: RunChange) -> str:
     return str(found.get("after", "")) if change.result is RunResult.COMPLETE else ""
 
 
-def _version(model: str, version: Version, names: LineageNames) -> Json:
+def _version(model: str, version: Version, names: LineageNamespaces) -> Json:
     return _dataset(names.registry, f"{model}/{version.number}", version.digest)
 
 

@@ -4,7 +4,7 @@ from surefoot.core.domain import Verdict
 from surefoot.core.journal.chain import Entry
 from surefoot.core.journal.events import GateJudged, Paused
 from surefoot.core.telemetry.journal_runs import JournalRun, RunChange, RunResult
-from surefoot.core.telemetry.span import AttributeValue, Span, SpanEvent, derived_id
+from surefoot.core.telemetry.span import AttributeValue, Span, SpanEvent, derive_id_bytes
 
 _MOST_EVENTS = 128
 """Events of one span that are kept, as OpenTelemetry's libraries do [count]."""
@@ -38,11 +38,11 @@ def rollout_span(change: RunChange) -> Span | None:
 
 def trace_id(run: JournalRun) -> bytes:
     """Id of the trace of a rollout: the same for all of its spans."""
-    return derived_id(f"rollout {run.root.hash}", 16)
+    return derive_id_bytes(f"rollout {run.root.hash}", 16)
 
 
 def _span_id(entry: Entry) -> bytes:
-    return derived_id(f"span {entry.hash}", 8)
+    return derive_id_bytes(f"span {entry.hash}", 8)
 
 
 def _attributes(change: RunChange) -> dict[str, AttributeValue]:

@@ -1,4 +1,4 @@
-"""Define a span of a trace, independent of how it is sent."""
+"""Define a span of a trace, independent of how it is sent, and derive the ids of spans and traces."""
 
 import hashlib
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class Span:
     dropped_events: int = 0
 
 
-def derived_id(text: str, size: int) -> bytes:
+def derive_id_bytes(text: str, size: int) -> bytes:
     """An id that is the same whenever it is derived from the same text.
 
     Args:

@@ -1,4 +1,4 @@
-"""Read the trace that a caller's request belongs to, as W3C Trace Context writes it."""
+"""Read and write the W3C Trace Context header, which says to which trace a request belongs."""
 
 import re
 from collections.abc import Sequence

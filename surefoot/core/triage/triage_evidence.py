@@ -1,4 +1,4 @@
-"""Describe in sentences the facts that were measured in an incident."""
+"""Describe in sentences the facts that were measured in an incident, and those that are missing."""
 
 from surefoot.core.triage.triage_facts import ColumnShift, TriageFacts
 

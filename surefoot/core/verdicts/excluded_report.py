@@ -1,4 +1,4 @@
-"""Report in a gate's verdict how many log records were left out."""
+"""Report in a gate's verdict how many log records were excluded, and for which reasons."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ _MAX_REPEATED_SHARE = 0.05
 """Share of the records that may repeat an id before nothing is judged: retries are rare, recycled ids are not."""
 _MAX_ODD_SHARE = 0.01
 """Share of the records that a metric may be unable to read before nothing is judged."""
-MAX_MISSING_SHARE = 0.2
+MAX_MISSING_MIRRORED_SHARE = 0.2
 """Share of the mirrored requests that may be missing before no gate passes: what was dropped came when the host was
 busy, so it may differ from what was answered."""
 _MIN_DECIDING_RECORDS = 10
@@ -54,10 +54,10 @@ def report_excluded_records(verdict: Verdict, left: ExcludedRecords) -> Verdict:
     verdict = replace(verdict, reason=f"{verdict.reason}; left out: {said}", details=(*verdict.details, *rows))
     if problem := _too_much(left):
         return replace(verdict, outcome=Outcome.ERROR, reason=f"{problem}; {verdict.reason}", culprit="")
-    if verdict.outcome is Outcome.PASS and left.dropped > MAX_MISSING_SHARE * max(left.records, 1):
+    if verdict.outcome is Outcome.PASS and left.dropped > MAX_MISSING_MIRRORED_SHARE * max(left.records, 1):
         missing = (
             f"not decided: {left.dropped:,} of {left.records:,} mirrored requests are missing, and at most"
-            f" {MAX_MISSING_SHARE:.0%} may be"
+            f" {MAX_MISSING_MIRRORED_SHARE:.0%} may be"
         )
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{missing}; {verdict.reason}")
     return verdict

@@ -1,14 +1,14 @@
-"""Forecast after how many requests a candidate equal to the champion passes."""
+"""Forecast after how many requests a candidate that equals the champion passes a gate."""
 
 import math
 from dataclasses import dataclass
 
 from surefoot.core.domain import FigureKind, VerdictFigure
-from surefoot.core.durations import format_estimate
+from surefoot.core.durations import format_estimated_duration
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.stats import power
 
-REQUEST = "request"
+REQUEST_TRIAL = "request"
 """What is counted where time tells how many of them come; of units, which come again, it does not."""
 _FORECAST_CHANCES = (0.1, 0.9)
 """Chances between which a forecast says that an equal candidate passes [probability]."""
@@ -75,8 +75,8 @@ def forecast_clause(forecast: PassForecast | None, level: DecisionThresholds) ->
     said = f"; a candidate equal to the champion passes after {low} to {high} {forecast.trial}s"
     said += " in 8 of 10 cases"
     said += f" ({forecast.seen:,} until now)"
-    if level.per_minute and forecast.trial == REQUEST:
-        soon, late = (format_estimate(60.0 * n / level.per_minute) for n in (forecast.low, forecast.high))
+    if level.per_minute and forecast.trial == REQUEST_TRIAL:
+        soon, late = (format_estimated_duration(60.0 * n / level.per_minute) for n in (forecast.low, forecast.high))
         said += f", {soon} to {late} of planned traffic"
     return said
 

@@ -88,7 +88,7 @@ class RateDifference:
         return f"{percentage_points(min(times * self.margin, 1.0))} points"
 
 
-def weight_clause(level: DecisionThresholds, what: str) -> str:
+def margin_clause(level: DecisionThresholds, what: str) -> str:
     """A clause on the difference that a step accepts: a multiple of the margin in a small step, which proves less."""
     if level.allowance <= 1.0:
         return f"up to {what} is accepted"
@@ -96,6 +96,6 @@ def weight_clause(level: DecisionThresholds, what: str) -> str:
     return f"{where} up to {what} is accepted ({level.allowance:g} times the margin)"
 
 
-def since_clause(start: int, parts: int, level: DecisionThresholds) -> str:
+def worse_since_clause(start: int, parts: int, level: DecisionThresholds) -> str:
     """A clause that says since when a candidate seems to be worse."""
     return f" since part {start + 1} of {parts} of the {'bake' if level.forever else 'ramp'}"

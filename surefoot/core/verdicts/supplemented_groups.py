@@ -1,4 +1,4 @@
-"""Add to a gate's verdict which rare groups were topped up with older requests."""
+"""Report in a gate's verdict which rare groups were supplemented with older requests."""
 
 import datetime as dt
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Build a gate's verdict, even when the gate's evidence is missing."""
+"""Build the verdict of a gate, also when its evidence is missing, and the sentences and samples in it."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Ve
     return Verdict(gate.name, gate.metric.value, outcome, gate.role, reason, **fields)
 
 
-def missing_verdict(gate: Gate, found: MissingEvidence, _level: DecisionThresholds) -> Verdict:
+def missing_evidence_verdict(gate: Gate, found: MissingEvidence, _level: DecisionThresholds) -> Verdict:
     """A verdict for a gate whose evidence is missing, with the reason why it is."""
     return make_verdict(gate, found.outcome, found.reason)
 

@@ -9,7 +9,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.answer_comparison import write_answer_comparison
 from surefoot.adapters.served_answers.corrected_answers import CorrectionSources, compute_corrected_answers
 from surefoot.adapters.served_answers.exposed_requests import ExposureQuery, list_exposed_requests
-from surefoot.column_encryption import open_column_decryptor
+from surefoot.column_encryption import build_column_decryptor
 from surefoot.core.domain import Arm, LogPolicy
 from surefoot.core.drills.live_drill_events import LiveDrillBegan
 from surefoot.core.served_versions.exposure_periods import ExposurePeriod, ServingRole
@@ -62,7 +62,7 @@ def compare_drill_answers(config: Settings, model: str, began: LiveDrillBegan, g
     )
     start = wiring.make_version_processes(config).start_scorer
     # No answer that was kept of an earlier replay counts: the process that is asked now is what is compared with.
-    decryptor = open_column_decryptor(config.log, question.model)
+    decryptor = build_column_decryptor(config.log, question.model)
     who = CorrectionSources(
         {champion.number: champion}, start, lambda _version, _since, _until: (), strict=True, decryptor=decryptor
     )

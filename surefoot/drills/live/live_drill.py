@@ -11,7 +11,7 @@ from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split
 from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded, LiveDrillResult
-from surefoot.core.drills.live_guardrails import LiveCounts, live_drill_breach
+from surefoot.core.drills.live_drill_limits import LiveDrillCounts, find_live_drill_breach
 from surefoot.core.errors import (
     Conflict,
     GatewayUnavailable,
@@ -22,24 +22,24 @@ from surefoot.core.errors import (
     Unavailable,
 )
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.event_sentences import describe_rollout
 from surefoot.core.journal.events import EffectDone, EffectIntended, RolloutOpened, SetSplit, decode_event
 from surefoot.core.journal.ledger import Ledger
 from surefoot.drills.live.compared_answers import ComparedAnswers, compare_drill_answers
 from surefoot.rollout import (
     Ports,
     begin_live_drill,
-    live_drill_problem,
+    describe_split_mismatch,
+    find_live_drill_problem,
     record_drill,
     retry_on_conflict,
-    split_mismatch,
     take_back_live_drill,
 )
 from surefoot.settings import Settings
 
 CHECK_INTERVAL_S = 1.0
 """Time between two looks at the guardrails [seconds]."""
-MAX_SILENCE_S = 5.0
+_MAX_SILENCE_S = 5.0
 """Time without an answer of the gateway or the journal after which a drill is stopped [seconds]."""
 MAX_RESTORE_MS = 1000.0
 """Longest time until the champion alone answers in every worker [milliseconds]."""
@@ -87,7 +87,7 @@ class LiveDrillOutcome:
     reason: str
     by: str
     result: LiveDrillResult | None
-    counts: LiveCounts
+    counts: LiveDrillCounts
     answers: ComparedAnswers | None
     completed: bool
     standby: tuple[str, bool] | None
@@ -127,7 +127,7 @@ def run_live_drill(
         SurefootError: The journal or the gateway does not answer; `reconcile` takes the traffic back.
     """
     began_at = time.monotonic()
-    with wiring.open_ports(config, actor) as ports, wiring.open_traffic(config) as engine:
+    with wiring.open_ports(config, actor) as ports, wiring.open_gateway_traffic(config) as engine:
         ledger = _checked(ports, engine, model)
         head, champion = ledger.head, ledger.champion
         if champion is None:
@@ -163,7 +163,7 @@ def run_live_drill(
             compared=answers.compared if answers else 0,
             differed=answers.differed if answers else 0,
         )
-        problem = (stop.reason if stop.breach else "") or live_drill_breach(counts) or trouble
+        problem = (stop.reason if stop.breach else "") or find_live_drill_breach(counts) or trouble
         result = replace(result, problem=problem or _problem(result, answers, standby))
         took = round(time.monotonic() - began_at, 1)
         record_drill(
@@ -179,11 +179,11 @@ def _checked(ports: Ports, engine: GatewayTraffic, model: str) -> Ledger:
         Rejected: One line says why it may not.
     """
     ledger = ports.ledger(model)
-    if problem := live_drill_problem(ledger):
+    if problem := find_live_drill_problem(ledger):
         raise Rejected(problem)
     if killed := engine.kill_switch_reason():
         raise Rejected(f"the kill switch is set ({killed}): 'surefoot kill --lift' comes before a live drill")
-    if mismatch := split_mismatch(ledger, ports.traffic.live(model)):
+    if mismatch := describe_split_mismatch(ledger, ports.traffic.live(model)):
         raise Rejected(f"{mismatch}: a live drill waits until they agree, 'surefoot status' says why they do not")
     if ledger.fallbacks:
         why = next(iter(ledger.fallbacks.values()))[0].reason
@@ -194,7 +194,7 @@ def _checked(ports: Ports, engine: GatewayTraffic, model: str) -> Ledger:
 
 
 def _watch(
-    ports: Ports, engine: GatewayTraffic, ledger: Ledger, drill: LiveDrillBegan, before: LiveCounts, tell: _Tell
+    ports: Ports, engine: GatewayTraffic, ledger: Ledger, drill: LiveDrillBegan, before: LiveDrillCounts, tell: _Tell
 ) -> _Stop:
     """Look at every guardrail each second until one stops the drill, or its time is over."""
     model, expected, head = ledger.model, ledger.split, ledger.head
@@ -212,10 +212,10 @@ def _watch(
                 raise GatewayUnavailable("a worker of the gateway has started again, or does not tell its counts")
             answered_at = time.monotonic()
         except (Unavailable, OutcomeUnknown) as error:
-            if time.monotonic() - answered_at > MAX_SILENCE_S:
-                return _Stop(f"no answer for {MAX_SILENCE_S:.0f} s: {error}", breach=True)
-            counts = LiveCounts()
-        if reason := live_drill_breach(counts):
+            if time.monotonic() - answered_at > _MAX_SILENCE_S:
+                return _Stop(f"no answer for {_MAX_SILENCE_S:.0f} s: {error}", breach=True)
+            counts = LiveDrillCounts()
+        if reason := find_live_drill_breach(counts):
             return _Stop(reason, breach=True)
         left = drill.until - ports.clock.now()
         if left <= 0.0:
@@ -265,7 +265,7 @@ def _ended_by_other(entries: Sequence[Entry], drill: LiveDrillBegan, actor: str)
         if isinstance(event, LiveDrillEnded) and event.drill == drill.drill:
             return None if entry.actor == actor else _Stop(event.reason, by=entry.actor, taken_back=True)
         if isinstance(event, RolloutOpened):
-            return _Stop(f"the {rollout_headline(event)} has begun", by=entry.actor, taken_back=True)
+            return _Stop(f"the {describe_rollout(event)} has begun", by=entry.actor, taken_back=True)
     return None
 
 
@@ -296,19 +296,19 @@ def _take_back(ports: Ports, model: str, drill: LiveDrillBegan, reason: str, *, 
             return
 
 
-def _read_counts(engine: GatewayTraffic, model: str) -> LiveCounts:
+def _read_counts(engine: GatewayTraffic, model: str) -> LiveDrillCounts:
     """The gateway's counts of a model.
 
     Raises:
         GatewayUnavailable: It does not answer, or is of a release that counts less.
     """
     try:
-        return LiveCounts.from_stats(engine.stats(model))
+        return LiveDrillCounts.from_stats(engine.stats(model))
     except (KeyError, TypeError, ValueError) as error:
         raise GatewayUnavailable(f"the gateway does not tell the counts of {model}: it lacks {error}") from error
 
 
-def _final_counts(engine: GatewayTraffic, model: str, before: LiveCounts) -> LiveCounts:
+def _final_counts(engine: GatewayTraffic, model: str, before: LiveDrillCounts) -> LiveDrillCounts:
     """What was counted since the drill began; zeros where the gateway does not tell it."""
     for _ in range(_FINAL_READINGS):
         with contextlib.suppress(SurefootError):
@@ -316,7 +316,7 @@ def _final_counts(engine: GatewayTraffic, model: str, before: LiveCounts) -> Liv
             if counts.is_whole:
                 return counts
         time.sleep(CHECK_INTERVAL_S / 4.0)
-    return LiveCounts()
+    return LiveDrillCounts()
 
 
 def _times(entries: Sequence[Entry]) -> tuple[float | None, float | None]:

@@ -17,19 +17,19 @@ from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.route_entry import (
     entry_without_candidate,
     fallback_field,
+    list_warm_versions,
     persist_route,
     policy_of_rollout,
     publish_standby,
     standby_field,
     standby_state,
-    warm_versions,
 )
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
-from surefoot.gateway.control.route_files import is_saved
+from surefoot.gateway.control.route_files import is_route_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
 from surefoot.gateway.inference.router import VersionRouter
-from surefoot.gateway.inference.routes.entry_fields import UNBATCHABLE_KEY, unbatchable_versions
+from surefoot.gateway.inference.routes.entry_fields import UNBATCHABLE_KEY, read_unbatchable_versions
 from surefoot.gateway.inference.routes.route_snapshot import KILL_SWITCH_KEY, ConfiguredRoute
 from surefoot.gateway.inference.routes.version_key import serving_versions, version_key
 from surefoot.gateway.inference.settings import GatewaySettings
@@ -120,7 +120,7 @@ class ModelController:
             _, document = self._route_table.read_routes()
             entry = document.get(self.name)
             if entry is not None and "route" in entry:
-                document[self.name] = {**entry, UNBATCHABLE_KEY: {**unbatchable_versions(entry), **found}}
+                document[self.name] = {**entry, UNBATCHABLE_KEY: {**read_unbatchable_versions(entry), **found}}
                 self._route_table.publish(document)
 
     def cut_candidate_traffic(self, split: Split, reason: str) -> bool:
@@ -293,11 +293,11 @@ class ModelController:
                 )
             document[self.name] = {
                 "route": encode_traffic_split(split),
-                "warm": warm_versions(entry, split),
+                "warm": list_warm_versions(entry, split),
                 **policy_of_rollout(entry, split, self._settings, self.name),
                 **standby_field(entry, split),
                 **fallback_field(entry),
-                UNBATCHABLE_KEY: unbatchable_versions(entry or {}),
+                UNBATCHABLE_KEY: read_unbatchable_versions(entry or {}),
             }  # fmt: skip
             return self._route_table.publish(document)
 
@@ -340,7 +340,7 @@ class ModelController:
     @property
     def _is_saved(self) -> bool:
         """Whether the route file holds the route in force."""
-        return self._route is not None and is_saved(self._root, self.name, self._route.entry)
+        return self._route is not None and is_route_saved(self._root, self.name, self._route.entry)
 
     @property
     def settled(self) -> bool:

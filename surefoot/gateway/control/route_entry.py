@@ -1,6 +1,6 @@
-"""Build a model's entry in the route table, and write it to disk.
+"""Build a model's entry in the route table (route, standby, fallback, warm versions), and write it to disk.
 
-`route` is as in `request_policy_fields`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
+`route` is as in `_request_policy_fields`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
 said when the rollout began; `standby` is the version that answers requests that the champion fails; `fallback` is the
 version that answers what no other one can; `going_back` is true where the candidate is what traffic goes back to; `cut`
 is why the candidate gets nothing more under this route; `alone` is why versions are asked one request at a time, as a
@@ -20,15 +20,15 @@ from surefoot.core.traffic_split_json import (
     encode_version,
 )
 from surefoot.gateway.control.route_errors import StaleRoute
-from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
+from surefoot.gateway.control.route_files import hold_route_file_lock, is_route_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.routes.entry_fields import (
     FALLBACK_KEY,
-    GOING_BACK_KEY,
+    ROLLING_BACK_KEY,
     STANDBY_KEY,
     UNBATCHABLE_KEY,
     read_standby,
-    unbatchable_versions,
+    read_unbatchable_versions,
 )
 from surefoot.gateway.inference.routes.request_policy import list_or_empty
 from surefoot.gateway.inference.routes.route_snapshot import ConfiguredRoute
@@ -40,15 +40,15 @@ from surefoot.gateway.inference.settings import GatewaySettings
 def entry_without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """Give the entry of a model whose candidate is cut: it gets nothing more under this route, and stays warm."""
     without = replace(decode_traffic_split(entry["route"]), weight=0.0, mirror=0.0, units=())
-    warm = warm_versions(entry, without)
+    warm = list_warm_versions(entry, without)
     return {
         "route": encode_traffic_split(without),
         "warm": warm,
         "cut": reason,
-        **request_policy_fields(entry),
+        **_request_policy_fields(entry),
         **standby_field(entry, without),
         **fallback_field(entry),
-        UNBATCHABLE_KEY: unbatchable_versions(entry),
+        UNBATCHABLE_KEY: read_unbatchable_versions(entry),
     }
 
 
@@ -60,7 +60,7 @@ def has_candidate_traffic(entry: Mapping[str, object]) -> bool:
     return split.weight > 0.0 or split.mirror > 0.0
 
 
-def request_policy_fields(entry: Mapping[str, object]) -> dict[str, object]:
+def _request_policy_fields(entry: Mapping[str, object]) -> dict[str, object]:
     """Give the part of an entry that stays for as long as its rollout."""
     return {key: entry[key] for key in ("unit", "kept") if key in entry}
 
@@ -77,11 +77,11 @@ def policy_of_rollout(
         same = bool(split.rollout) and before.rollout == split.rollout
         drill = (split.is_live_drill or before.is_live_drill) and before.champion == split.champion
         if same or drill:
-            return request_policy_fields(entry)
+            return _request_policy_fields(entry)
     return read_request_policy(settings, model).encode()
 
 
-def warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict[str, object]]:
+def list_warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict[str, object]]:
     """List versions that stay loaded under a new route, so that going back loads nothing.
 
     Two at most: the champion before this one, whatever candidates have come and gone since, and what was routed last.
@@ -106,7 +106,7 @@ def standby_field(entry: Mapping[str, object] | None, split: Split) -> dict[str,
     if entry is None or "route" not in entry:
         return {}
     standby, before = read_standby(entry), decode_traffic_split(entry["route"])
-    back = {GOING_BACK_KEY: True} if entry.get(GOING_BACK_KEY) is True and before.rollout == split.rollout else {}
+    back = {ROLLING_BACK_KEY: True} if entry.get(ROLLING_BACK_KEY) is True and before.rollout == split.rollout else {}
     if version_key(before.champion) != version_key(split.champion):
         return {}
     named = {} if standby is None else {STANDBY_KEY: encode_version(standby)}
@@ -121,16 +121,16 @@ def fallback_field(entry: Mapping[str, object] | None) -> dict[str, object]:
 def entry_under_kill_switch(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """Give the entry of a model under the kill switch: all traffic to the champion, or to what it goes back to."""
     split = decode_traffic_split(entry["route"])
-    if entry.get(GOING_BACK_KEY) is not True or split.candidate is None or not split.weight:
+    if entry.get(ROLLING_BACK_KEY) is not True or split.candidate is None or not split.weight:
         return entry_without_candidate(entry, reason)
     back = replace(split, champion=split.candidate, candidate=None, weight=0.0, units=())
     return {
         "route": encode_traffic_split(back),
-        "warm": warm_versions(entry, back),
+        "warm": list_warm_versions(entry, back),
         "cut": reason,
-        **request_policy_fields(entry),
+        **_request_policy_fields(entry),
         **fallback_field(entry),
-        UNBATCHABLE_KEY: unbatchable_versions(entry),
+        UNBATCHABLE_KEY: read_unbatchable_versions(entry),
     }
 
 
@@ -160,12 +160,12 @@ def publish_standby(
 def _with_standby(entry: Mapping[str, object], standby: Version | None, *, going_back: bool) -> dict[str, object]:
     """Give the entry of a model with another standby, or none; only it and the candidate stay loaded."""
     split = decode_traffic_split(entry["route"])
-    kept = {key: value for key, value in entry.items() if key not in {STANDBY_KEY, GOING_BACK_KEY}}
+    kept = {key: value for key, value in entry.items() if key not in {STANDBY_KEY, ROLLING_BACK_KEY}}
     serving = set(map(version_key, serving_versions(split)))
     wanted = [version for version in (standby, split.candidate) if version is not None]
     warm = {version_key(version): version for version in wanted if version_key(version) not in serving}
     named: dict[str, object] = {} if standby is None else {STANDBY_KEY: encode_version(standby)}
-    named |= {GOING_BACK_KEY: True} if going_back and split.candidate is not None else {}
+    named |= {ROLLING_BACK_KEY: True} if going_back and split.candidate is not None else {}
     return {**kept, "warm": [encode_version(version) for version in warm.values()], **named}
 
 
@@ -183,5 +183,5 @@ def persist_route(route_table: SharedRouteTable, root: Path, name: str) -> None:
     """
     with hold_route_file_lock(root):
         entry = route_table.read_routes()[1].get(name)
-        if entry is not None and "route" in entry and not is_saved(root, name, entry):
+        if entry is not None and "route" in entry and not is_route_saved(root, name, entry):
             save_route(root, name, entry)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.core.naming.model_names import model_file_name, model_of_file_name
+from surefoot.core.naming.model_names import find_model_of_file_name, model_file_name
 from surefoot.core.traffic_split_json import (
     decode_traffic_split,
     decode_version,
@@ -18,7 +18,7 @@ from surefoot.core.traffic_split_json import (
 )
 from surefoot.gateway.inference.routes.entry_fields import (
     FALLBACK_KEY,
-    GOING_BACK_KEY,
+    ROLLING_BACK_KEY,
     STANDBY_KEY,
     UNBATCHABLE_KEY,
     read_fallback,
@@ -27,7 +27,7 @@ from surefoot.gateway.inference.routes.entry_fields import (
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
 
 _log = logging.getLogger(__name__)
-_ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY, GOING_BACK_KEY, FALLBACK_KEY}
+_ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY, ROLLING_BACK_KEY, FALLBACK_KEY}
 """Keys of a route file that are not keys of its split."""
 _MODEL_KEY = "model"
 """Names the model in a route file whose own name cannot."""
@@ -49,13 +49,13 @@ def _file_content(model: str, entry: Mapping[str, object]) -> bytes:
     split = entry["route"]
     extra = {key: value for key, value in entry.items() if key not in {"route", UNBATCHABLE_KEY}}
     if (
-        model_of_file_name(model_file_name(model)) is None
+        find_model_of_file_name(model_file_name(model)) is None
     ):  # the name of the file is too short to hold that of the model
         extra[_MODEL_KEY] = model
     return orjson.dumps({**(split if isinstance(split, Mapping) else {}), **extra}, option=orjson.OPT_INDENT_2)
 
 
-def is_saved(root: Path, model: str, entry: Mapping[str, object]) -> bool:
+def is_route_saved(root: Path, model: str, entry: Mapping[str, object]) -> bool:
     """Whether the route file is that of an entry."""
     with contextlib.suppress(OSError):
         return (root / "routes" / f"{model_file_name(model)}.json").read_bytes() == _file_content(model, entry)
@@ -92,12 +92,12 @@ def read_routes(root: Path) -> dict[str, dict[str, object]]:
     """
     found: dict[str, dict[str, object]] = {}
     for file in sorted((root / "routes").glob("*.json")):
-        model = model_of_file_name(file.stem)
+        model = find_model_of_file_name(file.stem)
         try:
             value = orjson.loads(file.read_bytes())
             if isinstance(value, dict):
                 named = str(value.pop(_MODEL_KEY, ""))
-                model = model_of_file_name(file.stem, [named])
+                model = find_model_of_file_name(file.stem, [named])
             if model is not None:
                 found[model] = _entry(value)
         except (OSError, ValueError) as error:  # orjson's error is a ValueError

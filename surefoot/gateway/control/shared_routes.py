@@ -1,4 +1,4 @@
-"""Share routes and request counts among the workers of a gateway.
+"""Share routes, worker states and request counts among a gateway's workers, by a table in shared memory.
 
 Every worker reads the generation at every request (a load from memory), so no worker can miss a change, however busy it
 is: a watcher in the background would starve exactly then. Numbers are aligned words; a new document is written next to
@@ -33,7 +33,7 @@ _FIRST_SLOT = 8
 _WORDS = 6
 _PID, _ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _STATE = range(_WORDS)
 
-RouteDocument = Mapping[str, Mapping[str, object]]
+RouteEntries = Mapping[str, Mapping[str, object]]
 
 
 class WorkerState(enum.IntFlag):
@@ -125,7 +125,7 @@ class SharedRouteTable:
         """Whether some worker lives."""
         return any(True for _ in self.live_workers())
 
-    def reset(self, document: RouteDocument) -> None:
+    def reset(self, document: RouteEntries) -> None:
         """Put restored routes in force and clear all preloads; call it inside `lock`, while no worker lives."""
         self.publish(document)
         self._publish_preloads({})
@@ -297,7 +297,7 @@ class SharedRouteTable:
         body = read_document(self._memory, 2 + self.preload_generation % 2)
         return orjson.loads(body) if body else {}
 
-    def publish(self, document: RouteDocument) -> int:
+    def publish(self, document: RouteEntries) -> int:
         """Put routes in force; call it inside `lock`. Returns their generation."""
         generation = self.generation + 1
         self._write_document(generation % 2, document)
@@ -324,7 +324,7 @@ class SharedRouteTable:
         with self.lock():
             self._publish_preloads(self._read_preloads())
 
-    def _publish_preloads(self, document: RouteDocument) -> int:
+    def _publish_preloads(self, document: RouteEntries) -> int:
         preload = self.preload_generation + 1
         self._write_document(2 + preload % 2, document)
         self._words[_PRELOAD] = preload
@@ -335,7 +335,7 @@ class SharedRouteTable:
         """Wake the workers of all slots that are taken; a killed one has no socket any more."""
         self.wake_sockets.wake(slot for slot in range(MAX_WORKERS) if self._words[self._offset(slot) + _PID])
 
-    def _write_document(self, place: int, document: RouteDocument) -> None:
+    def _write_document(self, place: int, document: RouteEntries) -> None:
         body = orjson.dumps(document)
         start = NUMBERS_AREA_BYTES + place * MAX_DOCUMENT_BYTES
         if len(body) + 8 > MAX_DOCUMENT_BYTES:

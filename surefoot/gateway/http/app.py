@@ -11,7 +11,7 @@ from surefoot.gateway.control.worker_runtime import WorkerRuntime
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoint_table import EndpointTable
-from surefoot.gateway.http.endpoints.handler_context import AnyLabels, HandlerContext, LabelAccess
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext, LabelAccess, UnrestrictedLabelAccess
 from surefoot.gateway.http.request_trace import RequestTracer
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.blocking_calls import run_in_daemon_thread
@@ -105,4 +105,4 @@ def build_app(
         label_access: Decides who may report labels; every sender may without it.
     """
     runtime = WorkerRuntime(settings, clock, VersionLoadFunctions(load, shadow or load), journal or NullJournal())
-    return Gateway(settings, clock, runtime, label_access or AnyLabels())
+    return Gateway(settings, clock, runtime, label_access or UnrestrictedLabelAccess())

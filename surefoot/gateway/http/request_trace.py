@@ -1,4 +1,4 @@
-"""Trace sampled scoring requests: one span a request, with one for each stage of it."""
+"""Trace a sample of scoring requests, with one span for each request and one for each of its stages."""
 
 import os
 import random

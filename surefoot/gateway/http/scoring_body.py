@@ -46,7 +46,7 @@ class MalformedBody(ValueError):
     """The caller's body cannot be read; the message is one sentence for the caller."""
 
 
-class UnsupportedType(MalformedBody):
+class UnsupportedContentType(MalformedBody):
     """The body is of a content type that the gateway does not read."""
 
 
@@ -68,14 +68,14 @@ def decode_table(body: bytes, content_type: str) -> RequestTable:
     kind, _, parameters = content_type.partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if charset not in {"", "utf-8", "utf8"}:
-        raise UnsupportedType(f"bodies are UTF-8; {parameters.strip()} is not read")
+        raise UnsupportedContentType(f"bodies are UTF-8; {parameters.strip()} is not read")
     kind = kind.strip().lower()
     if kind in {"", "application/json"}:
         table = _from_json(body)
     elif kind == "text/csv":
         table = _from_csv(body)
     else:
-        raise UnsupportedType(f"send application/json or text/csv, not {kind}")
+        raise UnsupportedContentType(f"send application/json or text/csv, not {kind}")
     if not table.values:
         raise MalformedBody("the body holds no row")
     return table

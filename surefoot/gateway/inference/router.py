@@ -8,7 +8,7 @@ from typing import cast
 
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.inference.attempts.attempt import Answered, Failed, ProcessDown
-from surefoot.gateway.inference.attempts.attempt_log_records import fallback_records
+from surefoot.gateway.inference.attempts.attempt_log_records import build_fallback_records
 from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
 from surefoot.gateway.inference.failover.failover import Failover
 from surefoot.gateway.inference.failover.timed_attempts import (
@@ -184,7 +184,7 @@ class VersionRouter:
         before, self.failover.fallback.pool = self.failover.fallback.pool, None
         if fallback is not None and loaded is not None:
             self.failover.fallback.pool = VersionPool(
-                fallback, loaded, self.log, None, self._settings.max_batch, records=fallback_records
+                fallback, loaded, self.log, None, self._settings.max_batch, records=build_fallback_records
             )
         if before is not None:
             self._retire(before)

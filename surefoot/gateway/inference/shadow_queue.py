@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from surefoot.core.assignment import assignment_bucket
+from surefoot.core.assignment import compute_assignment_bucket
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
 from surefoot.gateway.inference.attempts.attempt import Answered, AttemptOutcome, Revoked
@@ -175,7 +175,7 @@ def _is_mirrored(split: Split, request: str) -> bool:
     """Whether a request is among those that are mirrored, whichever version answers it."""
     if split.mirror in {0.0, 100.0}:  # no bucket decides
         return split.mirror > 0.0
-    return assignment_bucket(f"mirror {split.salt}", request) < split.mirror
+    return compute_assignment_bucket(f"mirror {split.salt}", request) < split.mirror
 
 
 def mirrored_version(split: Split) -> Version | None:

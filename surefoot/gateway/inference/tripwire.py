@@ -1,4 +1,4 @@
-"""Detect a candidate that keeps failing, before any gate has enough evidence.
+"""Detect by a tripwire that a candidate keeps failing, before any gate has enough evidence.
 
 The tripwire only asks whether the candidate answers at all. It trips after so many failures in a row that a candidate
 that answers every second request would not reach them in a million tries, or after so many ends of its process within

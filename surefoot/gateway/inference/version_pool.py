@@ -14,13 +14,13 @@ from surefoot.core.domain import Version
 from surefoot.gateway.inference.attempts.attempt import (
     Attempt,
     AttemptOutcome,
-    AttemptRecords,
+    AttemptRecordBuilder,
     Failed,
     ProcessDown,
     Revoked,
     SettledAttempt,
 )
-from surefoot.gateway.inference.attempts.attempt_log_records import caller_records, shadow_records
+from surefoot.gateway.inference.attempts.attempt_log_records import build_caller_records, build_shadow_records
 from surefoot.gateway.inference.batch_permission import BatchPermission
 from surefoot.gateway.inference.replica import Replica
 from surefoot.gateway.inference.routes.live_route import WorkerRoute
@@ -67,7 +67,7 @@ class VersionPool:
         max_batch: int,
         *,
         background: bool = False,
-        records: AttemptRecords | None = None,
+        records: AttemptRecordBuilder | None = None,
     ) -> None:
         """Start with one replica.
 
@@ -81,7 +81,7 @@ class VersionPool:
             background: Whether no caller waits for the answers; nothing is asked before batches are allowed.
             records: Gives the records of outcomes; by default those of a version that is mirrored to, or serves.
         """
-        self._records = records or (shadow_records if background else caller_records)
+        self._records = records or (build_shadow_records if background else build_caller_records)
         self.version = version
         self._key = version_key(version)
         self.background = background

@@ -6,7 +6,7 @@ import re
 from surefoot.core.answers.class_names import is_missing_value
 from surefoot.core.canonical_text import canonical_text
 
-REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,128}")
 """Ids that a request can have: what the gateway takes as an X-Request-Id."""
 MAX_LABEL_AHEAD_S = 300.0
 """How far the clock of a reporter may be ahead of ours [s]."""
@@ -33,7 +33,7 @@ def check_request_id(index: int, request: object) -> str:
         request = canonical_text(request)
     if not isinstance(request, str) or not request:
         raise ValueError(f"label {index} does not name its request")
-    if not REQUEST_ID.fullmatch(request):
+    if not REQUEST_ID_PATTERN.fullmatch(request):
         raise ValueError(
             f"label {index} names a request that cannot exist: an id is 1 to 128 visible ASCII characters without a"
             " space"

@@ -1,4 +1,4 @@
-"""Write predictions and labels to the prediction log as JSON lines."""
+"""Write predictions and labels to the prediction log as JSON lines; shorten or hide units and errors."""
 
 import hashlib
 import logging
@@ -31,7 +31,7 @@ _MAX_NAME_BYTES = 1 << 20
 _NAME_BYTES_PER_ROW, _NAME_BYTES_PER_COLUMN = 512, 64
 """They may take more while they take no more than so much in a row, and for each of its columns [bytes]: so the lines
 of a request grow as its body does."""
-MAX_TEXT_LENGTH = 1000
+_MAX_TEXT_LENGTH = 1000
 """Longest unit and longest error [characters]."""
 _LABEL_TICK_S = 1e-6
 """By how much each label of a report is received after the one before it [s]."""
@@ -97,7 +97,7 @@ def prediction_lines(
         "row": 0,
         "model": job.model,
         "at": job.at,
-        "unit": unit if unit is None or (redactor is None and len(unit) <= MAX_TEXT_LENGTH) else logged_unit(job),
+        "unit": unit if unit is None or (redactor is None and len(unit) <= _MAX_TEXT_LENGTH) else logged_unit(job),
         "arm": "candidate" if job.arm is Arm.CANDIDATE else "champion",
         "version": job.version.number,
         "answered_by": answered_by,
@@ -142,14 +142,14 @@ def prediction_lines(
 def logged_unit(job: ScoringRequest) -> str | None:
     """Give the unit as it is written, in every row: a digest of one that is long or hidden."""
     unit = job.unit if job.redactor is None else job.redactor.redact_unit(job.unit)
-    if unit is None or len(unit) <= MAX_TEXT_LENGTH:
+    if unit is None or len(unit) <= _MAX_TEXT_LENGTH:
         return unit
     return hashlib.blake2b(unit.encode(), digest_size=12).hexdigest()
 
 
 def logged_error(job: ScoringRequest, error: str) -> str:
     """Give an error as it is written."""
-    return (error if job.redactor is None else job.redactor.logged_error(error))[:MAX_TEXT_LENGTH]
+    return (error if job.redactor is None else job.redactor.logged_error(error))[:_MAX_TEXT_LENGTH]
 
 
 def _missing(job: ScoringRequest) -> dict[str, str]:

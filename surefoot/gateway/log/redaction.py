@@ -8,14 +8,14 @@ from typing import Any
 
 import orjson
 
-from surefoot.column_encryption import ColumnEncryptor, KeyPlace
-from surefoot.core.assignment import assignment_bucket
+from surefoot.column_encryption import ColumnEncryptor, KeyLocation
+from surefoot.core.assignment import compute_assignment_bucket
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy
 from surefoot.models.model_protocols import ColumnNames
 
 _DIGEST_BYTES = 12
-NO_KEY = "no key"
+_NO_KEY = "no key"
 """Why features are left out where their columns cannot be encrypted."""
 _log = logging.getLogger(__name__)
 
@@ -49,17 +49,17 @@ class LogRedactor:
 
     def keeps_features(self, request: str) -> bool:
         """Whether the features of a request are kept: a hash of its id, the same for all its rows and both versions."""
-        return self._kept.share >= 100.0 or assignment_bucket("features", request) < self._kept.share  # noqa: PLR2004 - percent
+        return self._kept.share >= 100.0 or compute_assignment_bucket("features", request) < self._kept.share  # noqa: PLR2004 - percent
 
     def omission_reason(self, request: str, names: ColumnNames) -> str:
         """Why nothing of a request's features is written; empty when they are."""
         if not self.keeps_features(request):
             return "not kept"
-        if self._encrypted and (why := NO_KEY if self._encryptor is None else self._encryptor.refresh()):
+        if self._encrypted and (why := _NO_KEY if self._encryptor is None else self._encryptor.refresh()):
             if why != self._told:
                 _log.critical("features of requests are NOT LOGGED, for their columns cannot be encrypted: %s", why)
             self._told = why
-            return NO_KEY
+            return _NO_KEY
         self._told = ""
         return "" if self._names_suffice(names) else "no names"
 
@@ -110,7 +110,7 @@ class LogRedactor:
         return hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES, key=self._key).hexdigest()
 
 
-def open_redactor(model: str, kept: LogPolicy, secret: str, unit: str | None, log: Path) -> LogRedactor | None:
+def build_log_redactor(model: str, kept: LogPolicy, secret: str, unit: str | None, log: Path) -> LogRedactor | None:
     """Make the redactor of a model's rows; None where rows are logged whole.
 
     Args:
@@ -122,7 +122,7 @@ def open_redactor(model: str, kept: LogPolicy, secret: str, unit: str | None, lo
     """
     if kept == LogPolicy():
         return None
-    keys = KeyPlace(kept.key_variable, kept.key_file)
+    keys = KeyLocation(kept.key_variable, kept.key_file)
     encryptor = ColumnEncryptor(model, kept.encrypted, keys, log) if kept.encrypted else None
     return LogRedactor(kept, secret, unit, encryptor)
 

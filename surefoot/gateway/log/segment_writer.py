@@ -1,4 +1,4 @@
-"""Append lines to a prediction-log file, and start a new file when it is due."""
+"""Append lines to a segment (one file) of the prediction log, and start a new segment when it is due."""
 
 import fcntl
 import os

@@ -21,7 +21,7 @@ _DRAIN_TIMEOUT_S = 3.0
 """How long callers with open connections may finish before these are closed [s]."""
 
 
-class TimedConnection(HttpToolsProtocol):
+class _TimedConnection(HttpToolsProtocol):
     """A connection whose requests must come whole within a time; one that sends byte after byte is closed.
 
     Attributes:
@@ -99,7 +99,7 @@ class DrainingServer(uvicorn.Server):
             host=host,
             port=port,
             loop="uvloop",
-            http=type("Patient", (TimedConnection,), {"patience": patience}),
+            http=type("Patient", (_TimedConnection,), {"patience": patience}),
             lifespan="on",
             proxy_headers=False,
             server_header=False,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from surefoot.core.errors import Rejected
-from surefoot.gateway.control.handover import handover_address, peer_user
+from surefoot.gateway.control.handover import handover_address, peer_user_id
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.http.app import Gateway
 from surefoot.gateway.supervision.server import serve_socket
@@ -186,7 +186,7 @@ class Supervisor:
         while True:
             visitor, _ = door.accept()
             with visitor:
-                if peer_user(visitor) != os.getuid():
+                if peer_user_id(visitor) != os.getuid():
                     continue
                 visitor.settimeout(1.0)
                 _, descriptors, _, _ = socket.recv_fds(visitor, 16, 1)

@@ -19,7 +19,7 @@ def dumps(value: object) -> bytes:
     Raises:
         TypeError: It holds something that is not JSON.
     """
-    return encode_plain(value) if orjson is None else orjson.dumps(value)
+    return dumps_without_orjson(value) if orjson is None else orjson.dumps(value)
 
 
 def loads(body: bytes) -> Any:
@@ -34,7 +34,7 @@ def loads(body: bytes) -> Any:
         raise JSONDecodeError(str(error), "", 0) from error
 
 
-def encode_plain(value: object) -> bytes:
+def dumps_without_orjson(value: object) -> bytes:
     """Encode a value with the standard library alone, as orjson does.
 
     Raises:

@@ -1,14 +1,14 @@
-"""Check the count and values of a model's answers, and mark inputs it cannot score."""
+"""Check the number of a model's answers, refuse missing values, and describe errors such as unfit input."""
 
 import math
 
 _ERROR_LENGTH = 200
 _SHORT = 32
-MISSING_TEXTS = frozenset({"nat", "<na>", "nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"})
+MISSING_VALUE_TEXTS = frozenset({"nat", "<na>", "nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"})
 """Texts that are no answers, in lower case and without blanks around them: what numpy, pandas, Python and JSON make of
 a missing value or an infinity that is cast to text. "None" and "null" are not among them: they may be names of classes.
 """
-MISSING_INTEGER = -(2**63)
+MISSING_VALUE_INTEGER = -(2**63)
 """What numpy makes of a missing time, and of NaN, that is cast to a whole number."""
 
 
@@ -57,10 +57,10 @@ def check_answer_count(answers: object, rows: int) -> list[object]:
 
 def _check(answer: object) -> None:
     if isinstance(answer, str):
-        if len(answer) < _SHORT and answer.strip().lower() in MISSING_TEXTS:
+        if len(answer) < _SHORT and answer.strip().lower() in MISSING_VALUE_TEXTS:
             raise ValueError(f"the model gave the text {answer!r}, which stands for a missing value, as an answer")
         return
-    if answer is None or answer == MISSING_INTEGER or (isinstance(answer, float) and not math.isfinite(answer)):
+    if answer is None or answer == MISSING_VALUE_INTEGER or (isinstance(answer, float) and not math.isfinite(answer)):
         raise ValueError(f"the model gave {answer} as an answer")
     if isinstance(answer, list):
         for item in answer:

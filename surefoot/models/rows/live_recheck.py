@@ -1,4 +1,4 @@
-"""Check while serving that a row gets the same answer alone as among others."""
+"""Check while serving that a row answered in a batch gets the same answer when it is asked again alone."""
 
 import random
 import time
@@ -15,7 +15,7 @@ from surefoot.models.rows.independence import (
 )
 from surefoot.models.rows.row_prediction import predict_rows
 
-RECHECK_ONE_ROW_IN = 200
+ROWS_PER_RECHECK = 200
 """One row in so many that were answered in a batch is asked again alone [count]."""
 _TIME_SHARE = 0.01
 """Most of the model's time that this may take [0 to 1]."""
@@ -58,7 +58,7 @@ class LiveRecheck:
         self._kept: dict[str, tuple[list[object], object]] = {}
         self._varied = False
         self._draw = random.Random()  # noqa: S311 - which rows are asked again is no secret
-        self._next_row = self._draw.randrange(RECHECK_ONE_ROW_IN)
+        self._next_row = self._draw.randrange(ROWS_PER_RECHECK)
         self._not_before = 0.0
 
     @property
@@ -93,7 +93,7 @@ class LiveRecheck:
         self._next_row -= len(values)
         if self._next_row >= 0 or time.monotonic() < self._not_before:
             return False
-        self._next_row = self._draw.randrange(2 * RECHECK_ONE_ROW_IN)
+        self._next_row = self._draw.randrange(2 * ROWS_PER_RECHECK)
         place = self._draw.randrange(len(values))
         began = time.monotonic()
         known = self._compare_alone(names, values[place], options, answers[place])

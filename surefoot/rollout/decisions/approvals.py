@@ -1,4 +1,4 @@
-"""Verify signed approvals and denials of a rollout, and journal them."""
+"""Show what an approver of a rollout is to sign, and verify and journal signed approvals and denials."""
 
 import contextlib
 import hashlib
@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from surefoot.core.approvals.approval_checks import (
     Signer,
-    evidence_problem,
-    person_problem,
-    subject_problem,
-    time_problem,
+    find_evidence_problem,
+    find_person_problem,
+    find_subject_problem,
+    find_time_problem,
 )
 from surefoot.core.approvals.approval_events import (
     ApprovalDenied,
@@ -19,8 +19,8 @@ from surefoot.core.approvals.approval_events import (
     ApprovalRejected,
     SignedDecision,
 )
-from surefoot.core.approvals.approval_state import evidence_digest, gate_outcomes
-from surefoot.core.approvals.statement import APPROVE, ApprovalStatement, SignedText, read_signed_text
+from surefoot.core.approvals.approval_state import compute_evidence_digest, list_gate_outcomes
+from surefoot.core.approvals.approval_statement import APPROVE, ApprovalStatement, SignedText, read_signed_text
 from surefoot.core.domain import Stage, Verdict
 from surefoot.core.errors import ApprovalInvalid, InvariantBroken, StaleLedger, TransitionIllegal
 from surefoot.core.journal.events import Event
@@ -74,7 +74,7 @@ class ApprovalView:
             version=opened.candidate.number,
             artifact=opened.candidate.digest,
             policy=opened.policy_digest,
-            evidence=evidence_digest(self.verdicts),
+            evidence=compute_evidence_digest(self.verdicts),
             head=self.head,
             step=self.rollout.step,
             expires=int(max(self.deadline, now + step.expires) if step.then == "hold" else self.deadline),
@@ -101,7 +101,7 @@ def approval_view(ledger: Ledger) -> ApprovalView:
     return ApprovalView(rollout, policy, ledger.head, rollout.latest, place, deadline)
 
 
-def record_signed_text(ports: Ports, model: str, body: bytes) -> ApprovalGiven | ApprovalDenied:
+def record_signed_decision(ports: Ports, model: str, body: bytes) -> ApprovalGiven | ApprovalDenied:
     """Verify a signed statement and record it; a text that does not count is recorded as refused.
 
     Args:
@@ -147,16 +147,16 @@ def _checked(ports: Ports, ledger: Ledger, statement: ApprovalStatement, signer:
         ApprovalInvalid: It does not count.
     """
     rollout = ledger.rollout
-    problem = subject_problem(ledger, statement)
+    problem = find_subject_problem(ledger, statement)
     if problem or rollout is None:
         raise ApprovalInvalid(problem, signer.person, signer.key)
     step = parse_policy(rollout.opened.policy).approvals[rollout.step]
     entries = ports.journal.read(ledger.model) if 0 < statement.head <= ledger.head else ()
     seen = fold_entries(ledger.model, entries[: statement.head]) if entries else None
     problem = (
-        time_problem(rollout, step, statement, ports.clock.now())
-        or evidence_problem(ledger, seen, statement)
-        or person_problem(rollout, step, _approvers(ports).people(step.by), signer)
+        find_time_problem(rollout, step, statement, ports.clock.now())
+        or find_evidence_problem(ledger, seen, statement)
+        or find_person_problem(rollout, step, _approvers(ports).people(step.by), signer)
     )
     if problem:
         raise ApprovalInvalid(problem, signer.person, signer.key)
@@ -172,7 +172,7 @@ def _decision(rollout: Rollout, signed: SignedText, signer: Signer) -> ApprovalG
         statement=statement.signed_bytes.decode(),
         signature=signed.armour,
         signers=signer.signers,
-        outcomes=gate_outcomes(rollout.latest),
+        outcomes=list_gate_outcomes(rollout.latest),
     )
     reason = clean_reason(statement.reason).text if statement.reason else ""
     kind = ApprovalGiven if statement.decision == APPROVE else ApprovalDenied

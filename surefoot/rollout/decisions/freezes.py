@@ -1,4 +1,4 @@
-"""Start, end and list the freezes of a model's promotions."""
+"""Start, end and list the freezes of a model's promotions, which a person or a calendar sets."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal
@@ -38,7 +38,7 @@ def unfreeze_model(ports: Ports, model: str, reason: str) -> Ledger:
     return ports.append(ledger, FreezeEnded(FreezeSource.PERSON, clean_reason(reason).text))
 
 
-def calendar_change(ports: Ports, ledger: Ledger) -> FreezeEvent | None:
+def find_calendar_freeze_event(ports: Ports, ledger: Ledger) -> FreezeEvent | None:
     """What the calendar of freezes has begun or ended since it was journalled last; None where nothing matters."""
     rollout = ledger.rollout
     if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.ending or ledger.intent:

@@ -1,4 +1,4 @@
-"""Record in the journal that a person pauses or resumes a promotion."""
+"""Record in the journal that a person pauses or resumes the rollout of a promotion."""
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import TransitionIllegal

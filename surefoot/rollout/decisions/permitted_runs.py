@@ -1,4 +1,4 @@
-"""Open what a flow run asks for, once it is known who asks."""
+"""Open the promotion or rollback that a flow run requests, if the person who requests it has the permission."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +9,11 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.rollout_commands import PromotionRequest, open_promotion, open_rollback, retry_on_conflict
 
-Permit = Callable[[], RunPermit]
+_Permit = Callable[[], RunPermit]
 """Checks who asks for a run and uses the request up; raises Forbidden or RequestInvalid."""
 
 
-def open_permitted_promotion(ports: Ports, model: str, request: PromotionRequest, permit: Permit | None) -> str:
+def open_permitted_promotion(ports: Ports, model: str, request: PromotionRequest, permit: _Permit | None) -> str:
     """Open a rollout in the name of the person who asks, or join the one that is open: that needs no permit.
 
     Args:
@@ -40,7 +40,7 @@ def open_permitted_promotion(ports: Ports, model: str, request: PromotionRequest
     return open_promotion(_in_name_of(ports, permitted), asked)
 
 
-def open_permitted_rollback(ports: Ports, order: RunOrder, permit: Permit | None) -> Ledger:
+def open_permitted_rollback(ports: Ports, order: RunOrder, permit: _Permit | None) -> Ledger:
     """Decide a rollback in the name of the person who asks; one that is under way is gone on with without a permit.
 
     Args:

@@ -1,4 +1,4 @@
-"""Refuse promotions that must not begin, and collect a version's provenance."""
+"""Check that a promotion may begin, and collect the claims and the provenance of its version."""
 
 from surefoot.core.approvals.version_claims import VersionClaims
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
@@ -6,20 +6,20 @@ from surefoot.core.errors import Rejected
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.governance.artifact_trust import (
-    SIGNATURE,
-    artifact_problem,
-    missing_provenance,
+    SIGNATURE_FIELD_NAME,
+    describe_missing_provenance,
+    find_artifact_problem,
     read_provenance,
 )
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.ports import Ports
 
-TICKET_TAG = "surefoot.ticket"
+_TICKET_TAG = "surefoot.ticket"
 """Tag of a version in the registry that holds its change ticket."""
 
 
-def collect_claims(ports: Ports, policy: Policy, number: str, ticket: str) -> VersionClaims:
+def collect_version_claims(ports: Ports, policy: Policy, number: str, ticket: str) -> VersionClaims:
     """Read who made a version, where people approve it, and its change ticket.
 
     Args:
@@ -40,7 +40,7 @@ def collect_claims(ports: Ports, policy: Policy, number: str, ticket: str) -> Ve
     if policy.ticket == "required" and not (given or tagged):
         raise Rejected(
             f"version {number} of {policy.model} is not promoted: its policy requires a change ticket; name it with"
-            f" 'surefoot promote {policy.model} {number} --ticket ...', or set the version's tag {TICKET_TAG}"
+            f" 'surefoot promote {policy.model} {number} --ticket ...', or set the version's tag {_TICKET_TAG}"
         )
     return VersionClaims(found.authors if policy.approvals else (), given or tagged)
 
@@ -65,13 +65,13 @@ def check_artifact(ports: Ports, policy: Policy, candidate: Version) -> dict[str
     named = f"version {candidate.number} of {policy.model} is not promoted"
     signed = check_signature(ports, policy, candidate)
     if policy.artifacts.flavors is not None or policy.artifacts.pickle == "refuse":
-        problem = artifact_problem(policy.artifacts, ports.artifact_contents(policy.model, candidate))
+        problem = find_artifact_problem(policy.artifacts, ports.artifact_contents(policy.model, candidate))
         if problem:
             raise Rejected(f"{named}: {problem}")
     if not policy.provenance:
         return signed
     known = collect_provenance(ports, policy, candidate)
-    if problem := missing_provenance(policy.provenance, known):
+    if problem := describe_missing_provenance(policy.provenance, known):
         raise Rejected(f"{named}: {problem}")
     return signed | {kind: known[kind] for kind in policy.provenance}
 
@@ -93,7 +93,7 @@ def check_signature(ports: Ports, policy: Policy, candidate: Version) -> dict[st
     found = ports.check_signature(policy, candidate)
     if found.problem or not found.signer:
         raise Rejected(f"version {candidate.number} of {policy.model} is not promoted: {found.problem}")
-    return {SIGNATURE: found.signer}
+    return {SIGNATURE_FIELD_NAME: found.signer}
 
 
 def collect_provenance(ports: Ports, policy: Policy, candidate: Version) -> dict[str, str]:
@@ -118,7 +118,7 @@ def refuse_other_champion(ports: Ports, ledger: Ledger) -> None:
         )
 
 
-def refuse_repeated(ledger: Ledger, candidate: Version, *, force: bool) -> None:
+def refuse_repeated_promotion(ledger: Ledger, candidate: Version, *, force: bool) -> None:
     """Refuse a version that serves already, that a rollout goes back to, or that was turned away before.
 
     Raises:

@@ -7,7 +7,7 @@ from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.fallback_check import check_and_judge_fallback, send_fallback_version
 from surefoot.rollout.rollout_commands import retry_on_conflict
 
-FALLBACK_CHECK_INTERVAL_S = 86400.0
+_FALLBACK_CHECK_INTERVAL_S = 86400.0
 """Time between two checks of a fallback [seconds]."""
 
 
@@ -21,7 +21,7 @@ def is_fallback_check_due(ledger: Ledger, now: float, source: FallbackReference 
     """
     if ledger.champion is None:
         return False
-    if ledger.drilled is None or now - ledger.drilled[1] >= FALLBACK_CHECK_INTERVAL_S:
+    if ledger.drilled is None or now - ledger.drilled[1] >= _FALLBACK_CHECK_INTERVAL_S:
         return True
     return source is not None and ledger.drilled[0].source != source
 

@@ -1,4 +1,4 @@
-"""Handle an alias `champion` that was moved by hand, as the policy says."""
+"""Handle drift of the alias `champion` (somebody moved it by hand) as the model's policy says."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,12 +10,12 @@ from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.registry_drift.drift_events import (
-    CHAMPION_DRIFT,
+    CHAMPION_DRIFT_NAME,
     UNKNOWN_REGISTRY_ACTOR,
     DriftReaction,
     DriftReactionChosen,
 )
-from surefoot.core.registry_drift.drift_state import CHAMPION_SOURCE
+from surefoot.core.registry_drift.drift_state import CHAMPION_ALIAS_REQUEST_SOURCE
 from surefoot.core.registry_drift.reaction_choice import choose_reaction
 from surefoot.rollout.candidates import CandidateRequest
 from surefoot.rollout.ports import Ports
@@ -39,7 +39,7 @@ class DriftRule:
     request: Callable[[CandidateRequest], PromotionRequest] = _no_policy
 
 
-def policy_reaction(policy: Policy | None) -> DriftReaction:
+def read_drift_reaction(policy: Policy | None) -> DriftReaction:
     """What a policy says about a moved alias; without a policy it is told and left alone."""
     return DriftReaction.ALERT if policy is None else DriftReaction(policy.on_drift)
 
@@ -56,8 +56,8 @@ def react_to_champion_drift(ports: Ports, ledger: Ledger, rule: DriftRule) -> Le
     if chosen is not None:
         by = _as_other_hand(ports) if chosen.reaction is DriftReaction.ROLLBACK else ports
         ledger = by.append(ledger, chosen)
-    todo = ledger.drift.chosen.get(CHAMPION_DRIFT)
-    if todo is not None and CHAMPION_DRIFT in ledger.drift.pending and todo.rollout == ledger.open:
+    todo = ledger.drift.chosen.get(CHAMPION_DRIFT_NAME)
+    if todo is not None and CHAMPION_DRIFT_NAME in ledger.drift.pending and todo.rollout == ledger.open:
         ledger = (
             _roll_back(ports, ledger, todo)
             if todo.reaction is DriftReaction.ROLLBACK
@@ -96,19 +96,19 @@ def _set_back(ports: Ports, ledger: Ledger, chosen: DriftReactionChosen) -> Ledg
 def _adopt(ports: Ports, ledger: Ledger, rule: DriftRule) -> Ledger:
     """Open the promotion of a version on which alias `champion` was set; a refusal is journalled."""
     model, number = ledger.model, ledger.drift.adopting
-    if not number or CHAMPION_DRIFT in ledger.drifts or ledger.intent:
+    if not number or CHAMPION_DRIFT_NAME in ledger.drifts or ledger.intent:
         return ledger
     rollout = ledger.rollout
     if rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK:
         return ledger
     wish = CandidateRequest(
-        number, CHAMPION_SOURCE, "alias champion was set on it, and the policy says on_drift: adopt"
+        number, CHAMPION_ALIAS_REQUEST_SOURCE, "alias champion was set on it, and the policy says on_drift: adopt"
     )
     try:
-        open_promotion(ports, replace(rule.request(wish), source=CHAMPION_SOURCE))
+        open_promotion(ports, replace(rule.request(wish), source=CHAMPION_ALIAS_REQUEST_SOURCE))
     except RolloutInProgress:
         return ports.ledger(model)  # it waits for the end of that one
     except Rejected as error:
-        refused = CandidateRefused(number, CHAMPION_SOURCE, clean_reason(str(error)).text)
+        refused = CandidateRefused(number, CHAMPION_ALIAS_REQUEST_SOURCE, clean_reason(str(error)).text)
         return ports.append(ports.ledger(model), refused)
     return ports.ledger(model)

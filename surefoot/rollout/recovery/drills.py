@@ -1,4 +1,4 @@
-"""Decide when a model's rollback must be rehearsed, and journal the result."""
+"""Decide when a model's rollback must be rehearsed in a drill, and journal the drill's result."""
 
 from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.errors import Rejected
@@ -11,7 +11,7 @@ DRILL_RETRY_S = 6 * 3600.0
 """Time after which a drill that has not come to its end is started again [seconds]."""
 
 
-def is_rehearsal_due(ledger: Ledger, policy: Policy, now: float) -> bool:
+def is_rollback_drill_due(ledger: Ledger, policy: Policy, now: float) -> bool:
     """Whether a drill of a model is to be started: it serves, nothing is under way, and the last one is long ago."""
     return ledger.champion is not None and not ledger.open and ledger.drills.is_due(policy.drill, now)
 

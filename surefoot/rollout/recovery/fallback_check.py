@@ -1,4 +1,4 @@
-"""Check that a model's fallback can answer, and tell the gateway its version."""
+"""Check that a model's fallback can answer, and send the version of the fallback to the gateway."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Start and end a live drill, in which the champion also acts as candidate."""
+"""Start and end a live drill, in which live traffic goes to the champion and to itself as candidate."""
 
 from surefoot.core.actions import FinishEffect
 from surefoot.core.drills.live_drill_events import LiveDrillBegan, LiveDrillEnded
@@ -6,14 +6,14 @@ from surefoot.core.errors import Rejected
 from surefoot.core.journal.events import EffectRefused, SetSplit
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
-from surefoot.rollout.advance_rollout import carry_out_effect, journal_and_apply
+from surefoot.rollout.advance_rollout import carry_out_effect, journal_and_apply_effect
 from surefoot.rollout.ports import Ports
 
-OVERDUE_S = 15.0
+LIVE_DRILL_OVERDUE_S = 15.0
 """Time after its end from which on a live drill is taken back by `reconcile`: its command is gone [seconds]."""
 
 
-def is_live_drill_route_left(ledger: Ledger) -> bool:
+def has_live_drill_route(ledger: Ledger) -> bool:
     """Whether a live drill is under way, or its route was left behind by one that is over; never beside a rollout."""
     if ledger.open:
         return False
@@ -38,14 +38,14 @@ def begin_live_drill(ports: Ports, ledger: Ledger, began: LiveDrillBegan) -> Led
         Unavailable: The gateway does not answer; the drill has to be taken back even so.
         Conflict: Another process has appended to the journal, or another route is in force.
     """
-    if problem := live_drill_problem(ledger):
+    if problem := find_live_drill_problem(ledger):
         raise Rejected(problem)
     ledger = ports.append(ledger, began)
     split = SetSplit(began.champion, began.champion, began.weight, units=began.units)
-    return journal_and_apply(ports, ledger, split)
+    return journal_and_apply_effect(ports, ledger, split)
 
 
-def live_drill_problem(ledger: Ledger) -> str:
+def find_live_drill_problem(ledger: Ledger) -> str:
     """Why no live drill can begin, as far as the journal knows; empty where one can."""
     model = ledger.model
     if not ledger.engine.abilities.drills:
@@ -79,14 +79,14 @@ def take_back_live_drill(ports: Ports, ledger: Ledger, reason: str, *, completed
         Conflict: Another process has appended to the journal: read it again.
     """
     live, pending, champion = ledger.drills.live, ledger.intent, ledger.champion
-    if not is_live_drill_route_left(ledger) or champion is None:
+    if not has_live_drill_route(ledger) or champion is None:
         return ledger
     if pending is not None and not has_unconfirmed_live_drill(ledger):
         ledger = carry_out_effect(ports, ledger, FinishEffect(*pending))
     else:
         if pending is not None:
             ledger = ports.append(ledger, EffectRefused("", pending[0], "given up to take the live drill back"))
-        ledger = journal_and_apply(ports, ledger, SetSplit(champion, None, 0.0))
+        ledger = journal_and_apply_effect(ports, ledger, SetSplit(champion, None, 0.0))
     return (
         ledger
         if live is None
@@ -107,7 +107,7 @@ def is_live_drill_overdue(ledger: Ledger, now: float) -> bool:
         now: The time [Unix seconds].
     """
     live = ledger.drills.live
-    return is_live_drill_route_left(ledger) and (live is None or now >= live.until + OVERDUE_S)
+    return has_live_drill_route(ledger) and (live is None or now >= live.until + LIVE_DRILL_OVERDUE_S)
 
 
 def end_overdue_live_drill(ports: Ports, model: str) -> bool:

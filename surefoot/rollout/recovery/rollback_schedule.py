@@ -9,7 +9,7 @@ from surefoot.core.journal.rollback_schedule import RollbackSchedule
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.violations import Violation
-from surefoot.core.rollback.stepped_rollback import last_promotion_of, outside_window_reason, rollback_steps
+from surefoot.core.rollback.stepped_rollback import last_promotion_of, outside_rollback_window_reason, rollback_steps
 from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout.ports import Ports
 
@@ -41,6 +41,6 @@ def resolve_rollback_schedule(
     if mode is None and section.window is not None:
         now = ports.clock.now()
         served = last_served_at(ports.journal.read(ledger.model), target, now)
-        outside = outside_window_reason(ledger, section, target, served, now)
+        outside = outside_rollback_window_reason(ledger, section, target, served, now)
     steps, why = rollback_steps(section, gates, mode, outside)
     return steps, why, written if steps else {}

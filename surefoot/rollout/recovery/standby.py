@@ -12,7 +12,7 @@ from surefoot.core.served_versions.standby import no_standby_reason, standby_ver
 from surefoot.rollout.ports import Ports
 
 
-def wanted_standby(
+def choose_standby(
     ledger: Ledger, champion: Version, now: float, last_served: Callable[[Version], float | None]
 ) -> Version | None:
     """The version that is to stay loaded beside a champion; None when there is none, or it is outside of its window.
@@ -48,5 +48,5 @@ def send_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
         return last_served_at(ports.journal.read(ledger.model), version, ports.clock.now())
 
     with contextlib.suppress(SurefootError):
-        standby = wanted_standby(ledger, split.champion, ports.clock.now(), served)
+        standby = choose_standby(ledger, split.champion, ports.clock.now(), served)
         ports.set_standby(ledger.model, split.generation, standby, going_back=is_rollback_target(ledger, split))

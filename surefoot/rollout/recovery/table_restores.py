@@ -1,4 +1,4 @@
-"""Record checkpoints of a model's tables, and restore them after a rollback.
+"""Checkpoint a model's tables, check the checkpoints, and restore the tables after a rollback.
 
 Traffic and registry never wait for any of this: what is due after a rollback is folded from the journal when the
 rollback has ended, and each run that finds it due takes it up where the last one stopped.
@@ -16,7 +16,7 @@ from surefoot.core.errors import (
 )
 from surefoot.core.journal.ledger import Ledger
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback, data_source_json, parse_data_source
+from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback, data_source_to_json, parse_data_source
 from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,
@@ -64,7 +64,7 @@ def checkpoint_table(ports: Ports, ledger: Ledger, source: DataSource) -> Ledger
         rollout=ledger.open,
         name=source.name,
         intent=intent,
-        source=data_source_json(source),
+        source=data_source_to_json(source),
         on_rollback=source.on_rollback,
         checkpoint=checkpoint,
         proved=needed,
@@ -72,7 +72,7 @@ def checkpoint_table(ports: Ports, ledger: Ledger, source: DataSource) -> Ledger
     return ports.append(ledger, kept)
 
 
-def pending_tables(ledger: Ledger) -> tuple[DueRestore, ...]:
+def list_pending_restores(ledger: Ledger) -> tuple[DueRestore, ...]:
     """Tables that a rollback has still to settle and that were not refused."""
     return tuple(due for due in ledger.data.due.values() if not due.refused)
 
@@ -85,7 +85,7 @@ def restore_due_tables(ports: Ports, model: str) -> Ledger:
     """
     ledger = ports.ledger(model)
     problem: SurefootError | None = None
-    for due in pending_tables(ledger):
+    for due in list_pending_restores(ledger):
         try:
             ledger = _settle_table(ports, ledger, due)
         except SurefootError as error:  # one table's trouble must not keep the others
@@ -173,7 +173,7 @@ def check_due_checkpoints(ports: Ports, model: str) -> Ledger:
     return ledger
 
 
-def leave_table(ports: Ports, model: str, name: str, reason: str) -> Ledger:
+def leave_table_unrestored(ports: Ports, model: str, name: str, reason: str) -> Ledger:
     """Settle a table as it is: a person has decided that it is not restored.
 
     Raises:
@@ -184,7 +184,7 @@ def leave_table(ports: Ports, model: str, name: str, reason: str) -> Ledger:
     return ports.append(ledger, DataLeft(due.rollout, name, due.on_rollback, clean_reason(reason).text))
 
 
-def retry_table(ports: Ports, model: str, name: str, reason: str) -> Ledger:
+def retry_table_restore(ports: Ports, model: str, name: str, reason: str) -> Ledger:
     """Request a retry of a table's restore that was refused.
 
     Raises:
@@ -197,7 +197,7 @@ def retry_table(ports: Ports, model: str, name: str, reason: str) -> Ledger:
     return ports.append(ledger, DataRestoreRetried(due.rollout, name, clean_reason(reason).text))
 
 
-def table_problems(ledger: Ledger) -> tuple[str, ...]:
+def describe_table_problems(ledger: Ledger) -> tuple[str, ...]:
     """What is wrong with the tables of a model, one line each."""
     name = ledger.model
     found = [

@@ -1,4 +1,4 @@
-"""Handle the JSON API through which programs view and control rollouts."""
+"""Handle the JSON API with which programs that have an access token view and control rollouts."""
 
 import json
 import logging

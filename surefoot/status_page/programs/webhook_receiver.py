@@ -1,4 +1,4 @@
-"""Answer webhooks of the MLflow registry, after verifying each of them."""
+"""Verify and answer webhooks of the MLflow registry, and wake the controller for each model that one names."""
 
 import logging
 import time
@@ -9,17 +9,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.delivery_store import DeliveryStore
-from surefoot.adapters.access.refusal_log import record_access
 from surefoot.core.access.webhook_messages import (
     DELIVERY_HEADER,
-    MAX_BODY_BYTES,
+    MAX_WEBHOOK_BODY_BYTES,
     SIGNATURE_HEADER,
     TIMESTAMP_HEADER,
     WEBHOOK_PATH,
-    WINDOW_S,
+    WEBHOOK_TIME_TOLERANCE_S,
+    derive_webhook_secret,
     verify_webhook,
-    webhook_secret,
 )
 from surefoot.core.errors import MessageInvalid, Unavailable
 from surefoot.settings import Settings
@@ -38,7 +38,7 @@ class WebhookReceiver:
             config: Where everything is.
             signal: Wakes the controller.
         """
-        self._secret = webhook_secret(config.token)
+        self._secret = derive_webhook_secret(config.token)
         self._home = config.home
         self._deliveries = DeliveryStore(config.home)
         self._signal = signal
@@ -59,7 +59,9 @@ class WebhookReceiver:
                 time.time(),
             )
             # Kept for twice the window: a sender's clock may be a window ahead of ours.
-            taken = await run_in_threadpool(self._deliveries.take, message.delivery, time.time(), 2.0 * WINDOW_S)
+            taken = await run_in_threadpool(
+                self._deliveries.take, message.delivery, time.time(), 2.0 * WEBHOOK_TIME_TOLERANCE_S
+            )
         except MessageInvalid as error:
             # In the log of bounded length: strangers could fill another one.
             record_access(self._home, time.time(), "unknown", "webhook", "", f"refused: {error}")
@@ -85,6 +87,6 @@ async def _read_body(request: Request) -> bytes:
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise MessageInvalid(f"the webhook is longer than {MAX_BODY_BYTES} bytes")
+        if len(body) > MAX_WEBHOOK_BODY_BYTES:
+            raise MessageInvalid(f"the webhook is longer than {MAX_WEBHOOK_BODY_BYTES} bytes")
     return body

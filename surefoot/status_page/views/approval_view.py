@@ -1,4 +1,4 @@
-"""Describe what each approval of a rollout is about."""
+"""Describe the approval steps of a rollout for its page: who may decide, and what was decided."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from surefoot.core.policy.policy_types import Approve, Policy
 from surefoot.core.stages.place_sentences import describe_place
 from surefoot.core.stages.stage_places import next_place
 from surefoot.reports.incident_page import format_time
-from surefoot.status_page.views.rollout_view import GateRow, gate_row
+from surefoot.status_page.views.rollout_view import GateRow, build_gate_row
 
 _TONES = {"ApprovalGiven": "good", "ApprovalDenied": "bad", "ApprovalRejected": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
-class Approver:
+class _Approver:
     """A person of the group that decides.
 
     Attributes:
@@ -42,7 +42,7 @@ class Approver:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class _Decision:
     """What was signed, voided or refused at a step.
 
     Attributes:
@@ -59,7 +59,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalStepView:
+class _ApprovalStepView:
     """One approve step of a rollout.
 
     Attributes:
@@ -82,15 +82,15 @@ class ApprovalStepView:
     tone: str
     state: str
     deadline: str
-    approvers: tuple[Approver, ...]
+    approvers: tuple[_Approver, ...]
     is_past: bool
     follows: str
     otherwise: str
-    decisions: tuple[Decision, ...]
+    decisions: tuple[_Decision, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalPageView:
+class _ApprovalPageView:
     """All approve steps of a rollout.
 
     Attributes:
@@ -99,18 +99,18 @@ class ApprovalPageView:
         refused: Statements that do not count, the latest first.
     """
 
-    steps: tuple[ApprovalStepView, ...]
+    steps: tuple[_ApprovalStepView, ...]
     evidence: tuple[GateRow, ...]
-    refused: tuple[Decision, ...]
+    refused: tuple[_Decision, ...]
 
     @property
-    def waiting(self) -> ApprovalStepView | None:
+    def waiting(self) -> _ApprovalStepView | None:
         """The step that the rollout waits at."""
         return next((one for one in self.steps if one.waits), None)
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class ApproverGroupsView:
     """Who may approve, as the file of groups says.
 
     Attributes:
@@ -137,13 +137,13 @@ class _History:
 
     reached: set[int] = field(default_factory=set)
     passed: set[int] = field(default_factory=set)
-    said: dict[int, list[Decision]] = field(default_factory=dict)
-    refused: list[Decision] = field(default_factory=list)
+    said: dict[int, list[_Decision]] = field(default_factory=dict)
+    refused: list[_Decision] = field(default_factory=list)
 
 
 def view_approvals(
-    rollout: Rollout, policy: Policy, entries: Sequence[Entry], groups: Groups, now: float
-) -> ApprovalPageView:
+    rollout: Rollout, policy: Policy, entries: Sequence[Entry], groups: ApproverGroupsView, now: float
+) -> _ApprovalPageView:
     """Describe the approvals of one rollout.
 
     Args:
@@ -155,9 +155,9 @@ def view_approvals(
     """
     history = _history(entries)
     views = [_step_view(rollout, policy, index, history, groups, now) for index in range(len(policy.approvals))]
-    return ApprovalPageView(
+    return _ApprovalPageView(
         tuple(sorted(views, key=lambda one: not one.waits)),
-        tuple(gate_row(verdict) for verdict in rollout.latest.values()),
+        tuple(build_gate_row(verdict) for verdict in rollout.latest.values()),
         tuple(history.refused[::-1]),
     )
 
@@ -176,11 +176,11 @@ def _history(entries: Sequence[Entry]) -> _History:
                 if at_step >= 0:
                     found.reached.add(at_step)
             case ApprovalRejected():
-                found.refused.append(Decision(format_time(entry.at), "bad", describe_approval(event), ""))
+                found.refused.append(_Decision(format_time(entry.at), "bad", describe_approval(event), ""))
             case ApprovalGiven() | ApprovalDenied() | ApprovalsVoided() | ApprovalOverdue():
                 outcomes = event.signed.outcomes if isinstance(event, ApprovalGiven | ApprovalDenied) else {}
                 gates = ", ".join(f"{gate} {outcome}" for gate, outcome in outcomes.items())
-                told = Decision(format_time(entry.at), _TONES.get(entry.kind, "warn"), describe_approval(event), gates)
+                told = _Decision(format_time(entry.at), _TONES.get(entry.kind, "warn"), describe_approval(event), gates)
                 found.said.setdefault(event.step, []).append(told)
             case _:
                 pass
@@ -188,8 +188,8 @@ def _history(entries: Sequence[Entry]) -> _History:
 
 
 def _step_view(
-    rollout: Rollout, policy: Policy, index: int, history: _History, groups: Groups, now: float
-) -> ApprovalStepView:
+    rollout: Rollout, policy: Policy, index: int, history: _History, groups: ApproverGroupsView, now: float
+) -> _ApprovalStepView:
     step = policy.approvals[index]
     waits = rollout.stage is Stage.AWAITING_APPROVAL and rollout.step == index and rollout.ending is None
     tone, state = _waiting_state(rollout, step) if waits else _past_state(rollout, index, history)
@@ -200,7 +200,7 @@ def _step_view(
         deadline = f"{format_time(until)} UTC ({left})"
     place = next_place(policy, Stage.AWAITING_APPROVAL, index)
     is_past = not waits and (index in history.reached or rollout.stage.is_terminal)
-    return ApprovalStepView(
+    return _ApprovalStepView(
         number=index + 1,
         step=step,
         waits=waits,
@@ -231,17 +231,17 @@ def _past_state(rollout: Rollout, index: int, history: _History) -> tuple[str, s
     return "bad", "denied" if any(one.tone == "bad" for one in history.said.get(index, [])) else "not approved"
 
 
-def _approvers(rollout: Rollout, step: Approve, groups: Groups, *, waits: bool) -> Iterator[Approver]:
+def _approvers(rollout: Rollout, step: Approve, groups: ApproverGroupsView, *, waits: bool) -> Iterator[_Approver]:
     """The people of the group that decides, with what each has said of the step that the rollout waits at."""
     given = {one.signed.person for one in rollout.approvals.given} if waits else set()
     denied = {one.signed.person for one in rollout.approvals.denied} if waits else set()
     for name in groups.groups.get(step.by, ()):
         signer = Signer(name, "", frozenset(groups.names.get(name, ())))
         if signer.is_one_of(rollout.opened.authors):
-            yield Approver(name, "warn", "has made the version: another person has to decide")
+            yield _Approver(name, "warn", "has made the version: another person has to decide")
         elif name in given:
-            yield Approver(name, "good", "has approved")
+            yield _Approver(name, "good", "has approved")
         elif name in denied:
-            yield Approver(name, "bad", "has denied")
+            yield _Approver(name, "bad", "has denied")
         else:
-            yield Approver(name, "", "has not decided" if waits else "")
+            yield _Approver(name, "", "has not decided" if waits else "")

@@ -1,4 +1,4 @@
-"""Describe a model's rollback drills and whether one is due."""
+"""Describe a model's rollback drills, what they have proven, and whether one is due."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _NONE = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class ResultRow:
+class _ResultRow:
     """What a drill has shown under one fault, in words.
 
     Attributes:
@@ -50,7 +50,7 @@ class ResultRow:
 
 
 @dataclass(frozen=True, slots=True)
-class DrillView:
+class _DrillView:
     """One drill.
 
     Attributes:
@@ -71,11 +71,11 @@ class DrillView:
     outcome: str
     told: str
     took: str
-    rows: tuple[ResultRow, ...]
+    rows: tuple[_ResultRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ProofView:
+class _ProofView:
     """Whether drills have proven the way back.
 
     Attributes:
@@ -90,7 +90,7 @@ class ProofView:
 
 
 @dataclass(frozen=True, slots=True)
-class DrillsView:
+class _DrillsView:
     """All drills of a model.
 
     Attributes:
@@ -102,15 +102,15 @@ class DrillsView:
         fallback: What the latest check of the fallback has found, the latest first.
     """
 
-    proof: ProofView
+    proof: _ProofView
     asked: str
     due: str
     live: str
-    drills: tuple[DrillView, ...]
+    drills: tuple[_DrillView, ...]
     fallback: tuple[tuple[str, str, str], ...]
 
 
-def view_proof(ledger: Ledger, section: DrillSection | None, now: float) -> ProofView:
+def view_rollback_proof(ledger: Ledger, section: DrillSection | None, now: float) -> _ProofView:
     """Say whether drills have proven the way back.
 
     Args:
@@ -123,14 +123,14 @@ def view_proof(ledger: Ledger, section: DrillSection | None, now: float) -> Proo
     failed = state.last is not None and not state.last.passed
     if state.passed_at is None:
         verdict = f"no drill has proven the way back{': the last one has failed' if failed else ' yet'}"
-        return ProofView("bad" if problem or failed else "warn", verdict, problem)
+        return _ProofView("bad" if problem or failed else "warn", verdict, problem)
     verdict = f"the way back was proven {format_duration(now - state.passed_at)} ago"
     verdict += ", which is too long" if problem else ""
     verdict += "; the last drill has failed" if failed else ""
-    return ProofView("bad" if problem else "warn" if failed else "good", verdict, problem)
+    return _ProofView("bad" if problem else "warn" if failed else "good", verdict, problem)
 
 
-def view_drills(ledger: Ledger, entries: Sequence[Entry], section: DrillSection | None, now: float) -> DrillsView:
+def view_drills(ledger: Ledger, entries: Sequence[Entry], section: DrillSection | None, now: float) -> _DrillsView:
     """Describe all drills of a model.
 
     Args:
@@ -140,13 +140,13 @@ def view_drills(ledger: Ledger, entries: Sequence[Entry], section: DrillSection 
         now: Time of the policy's clock [Unix seconds].
     """
     state = ledger.drills
-    proof = view_proof(ledger, section, now)
+    proof = view_rollback_proof(ledger, section, now)
     due = ""
     if section is not None:
         left = state.last_at + section.every - now
         due = "now" if state.is_due(section, now) else f"in {format_duration(left)}"
     live = state.live
-    return DrillsView(
+    return _DrillsView(
         proof,
         _asked(section),
         due,
@@ -169,7 +169,7 @@ def _asked(section: DrillSection | None) -> str:
     )
 
 
-def _drills(entries: Iterable[Entry]) -> Iterable[DrillView]:
+def _drills(entries: Iterable[Entry]) -> Iterable[_DrillView]:
     for entry in entries:
         if entry.kind != DrillFinished.__name__:
             continue
@@ -179,7 +179,7 @@ def _drills(entries: Iterable[Entry]) -> Iterable[DrillView]:
         tone, outcome = ("good", "passed") if event.passed else ("bad", "failed")
         if event.mode == TABLETOP_MODE:
             tone, outcome = "warn", "exercise"
-        yield DrillView(
+        yield _DrillView(
             event,
             format_time(entry.at),
             _MODES.get(event.mode, event.mode),
@@ -191,9 +191,9 @@ def _drills(entries: Iterable[Entry]) -> Iterable[DrillView]:
         )
 
 
-def _row(result: DrillResult) -> ResultRow:
+def _row(result: DrillResult) -> _ResultRow:
     right = {True: "yes", False: "no", None: _NONE}[result.cause_right]
-    return ResultRow(
+    return _ResultRow(
         fault=result.fault.value,
         what=FAULTS[result.fault].what,
         tone="good" if result.ok else "bad",

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict
-from surefoot.core.durations import format_duration, format_estimate
+from surefoot.core.durations import format_duration, format_estimated_duration
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.journal.events import GateJudged
 from surefoot.core.judging.evidence import Evidence, PairedSums, SlicedCounts
 from surefoot.core.judging.evidence_json import decode_evidence
-from surefoot.core.verdicts.pass_forecast import REQUEST, round_forecast
-from surefoot.reports.rollout_plots import Look
+from surefoot.core.verdicts.pass_forecast import REQUEST_TRIAL, round_forecast
+from surefoot.reports.rollout_plots import TimedGateEvaluation
 
 _LOOKS = 6
 """Latest looks of a step whose growth is the present traffic [count]."""
@@ -44,7 +44,7 @@ class _Pace:
     span: float
 
 
-def evidence_needed(looks: Sequence[Look], now: float, *, waits: bool) -> EvidenceNeeded:
+def evidence_needed(looks: Sequence[TimedGateEvaluation], now: float, *, waits: bool) -> EvidenceNeeded:
     """What a gate has counted, and what it still needs.
 
     Args:
@@ -63,7 +63,7 @@ def evidence_needed(looks: Sequence[Look], now: float, *, waits: bool) -> Eviden
     demanded, what = _demanded(last, evidence)
     sentences = [f"this step demands {demanded:,} more {what}"] if demanded else []
     low, high = float(demanded), float(demanded)
-    counted = REQUEST
+    counted = REQUEST_TRIAL
     if FigureKind.EQUAL_PASSES_BY in figures:
         first, by, seen = (
             figures[kind].value
@@ -72,7 +72,7 @@ def evidence_needed(looks: Sequence[Look], now: float, *, waits: bool) -> Eviden
         counted = figures[FigureKind.EQUAL_PASSES_BY].unit
         sentences.append(_forecast_sentence(first - seen, by - seen, seen, counted))
         low, high = (max(low, first - seen), max(high, by - seen)) if by > seen else (0.0, 0.0)
-    if high > 0.0 and counted == REQUEST and not _is_sliced(evidence):
+    if high > 0.0 and counted == REQUEST_TRIAL and not _is_sliced(evidence):
         sentences += _expected(low, high, _pace(looks), now - at)
     return EvidenceNeeded(labels, tuple(sentences))
 
@@ -122,7 +122,7 @@ def _is_sliced(evidence: Evidence | None) -> bool:
     return isinstance(evidence, SlicedCounts) or (isinstance(evidence, PairedSums) and any(evidence.slices))
 
 
-def _pace(looks: Sequence[Look]) -> _Pace | None:
+def _pace(looks: Sequence[TimedGateEvaluation]) -> _Pace | None:
     """How fast observations have come over the latest looks of the step; None where that is not known."""
     last = looks[-1][1]
     mine = [(at, one.verdict.n) for at, one in looks if (one.stage, one.step) == (last.stage, last.step)][-_LOOKS:]
@@ -148,6 +148,6 @@ def _expected(low: float, high: float, pace: _Pace | None, age: float) -> list[s
     soon, late = low / pace.fast - age, high / pace.slow - age
     if late <= 0.0:
         return []
-    first, by = format_estimate(max(soon, 0.0)), format_estimate(late)
+    first, by = format_estimated_duration(max(soon, 0.0)), format_estimated_duration(late)
     when = f"within {by}" if soon <= 0.0 else f"in about {by}" if first == by else f"in {first} to {by}"
     return [f"expected {when}, at the traffic of the last {format_duration(pace.span)}"]

@@ -1,11 +1,11 @@
-"""Describe one rollout for its page: its gates, its waits and its timeline."""
+"""Describe one rollout for its page: its gates, what it waits for, its split and its timeline."""
 
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from surefoot.core.assignment import describe_share
+from surefoot.core.assignment import describe_candidate_share
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict
 from surefoot.core.durations import format_duration
 from surefoot.core.journal.chain import Entry
@@ -129,7 +129,7 @@ def view_rollout(ledger: Ledger, rollout: Rollout, now: float) -> RolloutView:
         awaits_approval=rollout.stage is Stage.AWAITING_APPROVAL and rollout.ending is None,
         since=format_time(rollout.since or rollout.opened_at),
         waits=tuple(_waits(rollout, now)),
-        gates=tuple(gate_row(verdict) for verdict in rollout.verdicts.values()),
+        gates=tuple(build_gate_row(verdict) for verdict in rollout.verdicts.values()),
         candidate=rollout.opened.candidate.number,
         champion=rollout.opened.champion.number,
     )
@@ -142,11 +142,11 @@ def _where(ledger: Ledger, rollout: Rollout) -> str:
     steps = len(rollout.opened.stepped.weights) if rollout.opened.stepped else _steps(rollout)
     of = f" of {steps}" if steps else ""
     split = ledger.split
-    share = f": {describe_share(split.weight, split.units)} of the units" if split and split.candidate else ""
+    share = f": {describe_candidate_share(split.weight, split.units)} of the units" if split and split.candidate else ""
     return f"Ramping, step {rollout.step + 1}{of}{share}{' (paused)' if rollout.paused else ''}"
 
 
-def rollout_policy(rollout: Rollout) -> Policy | None:
+def read_rollout_policy(rollout: Rollout) -> Policy | None:
     """The policy that the rollout was opened with; None where this edition cannot read it."""
     try:
         return parse_policy(rollout.opened.policy)
@@ -155,7 +155,7 @@ def rollout_policy(rollout: Rollout) -> Policy | None:
 
 
 def _steps(rollout: Rollout) -> int:
-    policy = rollout_policy(rollout)
+    policy = read_rollout_policy(rollout)
     return len(policy.ramp) if policy else 0
 
 
@@ -171,7 +171,7 @@ def _waits(rollout: Rollout, now: float) -> Iterator[str]:
     for verdict in rollout.verdicts.values():
         if verdict.outcome is not Outcome.PASS:
             yield f"gate {verdict.gate} is {verdict.outcome}: {verdict.reason}"
-    policy = rollout_policy(rollout)
+    policy = read_rollout_policy(rollout)
     if policy is None or rollout.opened.kind != RolloutKind.PROMOTION:
         return
     if hold := _hold(rollout, policy):
@@ -201,7 +201,7 @@ def _hold(rollout: Rollout, policy: Policy) -> float:
             return 0.0
 
 
-def gate_row(verdict: Verdict) -> GateRow:
+def build_gate_row(verdict: Verdict) -> GateRow:
     """A verdict with its numbers in words."""
     estimate, low, high = (finite_or_none(one) for one in (verdict.estimate, verdict.lower, verdict.upper))
     measured = ""
@@ -213,7 +213,7 @@ def gate_row(verdict: Verdict) -> GateRow:
     return GateRow(verdict, _TONES.get(verdict.outcome, "warn"), measured, accepted)
 
 
-def looks_by_gate(entries: Sequence[Entry]) -> dict[str, list[tuple[float, GateJudged]]]:
+def group_evaluations_by_gate(entries: Sequence[Entry]) -> dict[str, list[tuple[float, GateJudged]]]:
     """Every look of a rollout, by gate, in order."""
     found: dict[str, list[tuple[float, GateJudged]]] = defaultdict(list)
     for entry in entries:
@@ -224,7 +224,7 @@ def looks_by_gate(entries: Sequence[Entry]) -> dict[str, list[tuple[float, GateJ
     return found
 
 
-def split_changes(entries: Sequence[Entry]) -> list[tuple[float, float]]:
+def list_split_changes(entries: Sequence[Entry]) -> list[tuple[float, float]]:
     """The candidate's share after each change of the split: (time [Unix seconds], share [percent])."""
     wanted: dict[int, SetSplit] = {}
     found: list[tuple[float, float]] = []

@@ -10,7 +10,7 @@ from surefoot.core.drills.drill_events import DrillFinished
 from surefoot.core.durations import format_duration
 from surefoot.core.incidents.incident_state import Incident
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.codec import journal_name
+from surefoot.core.journal.codec import get_journal_name
 from surefoot.core.journal.events import (
     CandidateRefused,
     EffectDone,
@@ -22,7 +22,7 @@ from surefoot.core.journal.events import (
 from surefoot.core.journal.fallback_events import FallbackDrilled
 from surefoot.core.journal.ledger import Ledger, Rollout
 from surefoot.core.journal.served_version_events import ServiceCounted
-from surefoot.core.served_versions.promotion_card import PromotionCard, describe_shares, promotion_cards
+from surefoot.core.served_versions.promotion_card import PromotionCard, describe_traffic_shares, promotion_cards
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.service_summary import (
     ServiceSummary,
@@ -34,7 +34,7 @@ from surefoot.core.served_versions.version_checks import VersionChecks, latest_c
 from surefoot.core.served_versions.version_status import VersionStatus
 from surefoot.core.tables.data_events import DataCheckpointed, DataCheckpointRefused, DataProved
 from surefoot.reports.incident_page import format_time
-from surefoot.status_page.views.rollout_view import GateRow, RolloutView, gate_row, view_rollout
+from surefoot.status_page.views.rollout_view import GateRow, RolloutView, build_gate_row, view_rollout
 
 _TONES = {
     Standing.CHAMPION: "good",
@@ -43,18 +43,18 @@ _TONES = {
     Standing.QUARANTINED: "bad",
     Standing.RETIRED: "warn",
 }
-_SERVED = frozenset(map(journal_name, (EffectIntended, EffectDone, ServiceCounted)))
+_SERVED = frozenset(map(get_journal_name, (EffectIntended, EffectDone, ServiceCounted)))
 """Kinds of entries that say how long a version has served, and what it has answered."""
 _CHECKED = frozenset(
-    map(journal_name, (DataCheckpointed, DataCheckpointRefused, DataProved, DrillFinished, FallbackDrilled))
+    map(get_journal_name, (DataCheckpointed, DataCheckpointRefused, DataProved, DrillFinished, FallbackDrilled))
 )
 """Kinds of entries that say what was rehearsed."""
-NEVER_SERVED = "never served"
+_NEVER_SERVED = "never served"
 """Where a version stands of which callers had no answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class CardView:
+class _CardView:
     """The section that a promotion adds to the version's model card.
 
     Attributes:
@@ -77,7 +77,7 @@ class CardView:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionView:
+class _VersionView:
     """What a page shows of a version.
 
     Attributes:
@@ -108,7 +108,7 @@ class VersionView:
     attempts: tuple[RolloutView, ...]
     beside: int
     refusals: tuple[tuple[str, str], ...]
-    cards: tuple[CardView, ...]
+    cards: tuple[_CardView, ...]
     checks: VersionChecks | None
     incidents: tuple[Incident, ...]
 
@@ -130,7 +130,7 @@ def view_version(
     entries: Sequence[Entry],
     by_rollout: Mapping[str, Sequence[Entry]],
     now: float,
-) -> VersionView:
+) -> _VersionView:
     """Describe one version.
 
     Args:
@@ -156,7 +156,7 @@ def view_version(
     whole = merge(*(by_rollout.get(one, ()) for one in about), key=attrgetter("seq"))
     cards = [card for card in promotion_cards(whole) if card.opened.candidate.number == number]
     latest = promotions[-1].opened if promotions else None
-    return VersionView(
+    return _VersionView(
         number,
         standing,
         tone,
@@ -191,13 +191,13 @@ def _from(rollback: Rollout) -> str:
 
 def _verdicts(rollouts: Iterable[Sequence[Entry]]) -> list[Entry]:
     """The verdicts of rollouts, in order."""
-    found = [one for entries in rollouts for one in entries if one.kind == journal_name(GateJudged)]
+    found = [one for entries in rollouts for one in entries if one.kind == get_journal_name(GateJudged)]
     return sorted(found, key=attrgetter("seq"))
 
 
 def _of_kinds(entries: Iterable[Entry], kinds: Collection[str], rollouts: Collection[str]) -> Iterator[Entry]:
     """Entries of these kinds, and those that open these rollouts: to decode all others costs a page its time."""
-    opening = journal_name(RolloutOpened)
+    opening = get_journal_name(RolloutOpened)
     for entry in entries:
         if entry.kind in kinds or (entry.kind == opening and entry.data.get("rollout") in rollouts):
             yield entry
@@ -225,10 +225,10 @@ def _standing(
     if promotions and not promotions[-1].stage.is_terminal:
         return Standing.ON_TRIAL.value, "warn", f"{promotions[-1].stage}: {promotions[-1].reason}"
     if refused := ledger.refusals.get(number):
-        return NEVER_SERVED, "warn", refused.reason
+        return _NEVER_SERVED, "warn", refused.reason
     if promotions:
-        return NEVER_SERVED, "warn", f"{promotions[-1].stage}: {promotions[-1].reason}"
-    return NEVER_SERVED, "warn", "callers had no answer of it"
+        return _NEVER_SERVED, "warn", f"{promotions[-1].stage}: {promotions[-1].reason}"
+    return _NEVER_SERVED, "warn", "callers had no answer of it"
 
 
 def _facts(served: Sequence[ServiceSummary]) -> Iterator[tuple[str, str]]:
@@ -258,11 +258,11 @@ def _refusals(entries: Sequence[Entry], number: str) -> Iterator[tuple[str, str]
                 yield format_time(entry.at), event.reason
 
 
-def _card_view(card: PromotionCard) -> CardView:
+def _card_view(card: PromotionCard) -> _CardView:
     outcome, after, tone = "kept", "every gate passed to the end of the bake", "good"
     if card.taken_back:
         outcome, after, tone = "taken back", card.taken_back, "bad"
     elif card.ended is None:
         outcome, after, tone = "baking", "it is still watched after the promotion", "warn"
-    gates = tuple(gate_row(verdict) for verdict in card.verdicts)
-    return CardView(card, format_time(card.promoted_at), gates, describe_shares(card), outcome, after, tone)
+    gates = tuple(build_gate_row(verdict) for verdict in card.verdicts)
+    return _CardView(card, format_time(card.promoted_at), gates, describe_traffic_shares(card), outcome, after, tone)

@@ -5,12 +5,19 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.access.refusal_log import record_access
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.roles_file import has_roles_file, read_roles
 from surefoot.adapters.access.token_file import TokenFile
 from surefoot.core.access.access_tokens import authenticate
-from surefoot.core.access.identity_claims import IdentityProvider, is_identity_token, person_of_claims
-from surefoot.core.access.roles import EMERGENCY_ACTIONS, EVERY_MODEL, Action, RoleAssignments, is_allowed, roles_with
+from surefoot.core.access.identity_claims import IdentityProvider, is_identity_token, read_person_from_claims
+from surefoot.core.access.roles import (
+    EMERGENCY_ACTIONS,
+    EVERY_MODEL,
+    Action,
+    RoleAssignments,
+    is_allowed,
+    list_roles_for_action,
+)
 from surefoot.core.errors import Forbidden, PolicyInvalid, TokenInvalid
 from surefoot.settings import Settings
 
@@ -128,7 +135,7 @@ class AccessControl:
         provider = assigned.provider
         if self._identities is None or self._identities[0] != provider:
             self._identities = provider, IdentityTokens(provider)
-        return person_of_claims(self._identities[1].claims(header), provider, time.time())
+        return read_person_from_claims(self._identities[1].claims(header), provider, time.time())
 
     def check_labels(self, header: str, model: str) -> None:
         """Let labels be reported: by any sender without a file of roles, else with a token.
@@ -142,7 +149,7 @@ class AccessControl:
             self.check_token(header, Action.REPORT_LABELS, model)
 
     def _forbidden(self, actor: str, action: Action, model: str) -> Forbidden:
-        needed = " or ".join(roles_with(action))
+        needed = " or ".join(list_roles_for_action(action))
         where = "every model" if model == EVERY_MODEL else model
         error = Forbidden(
             f"{actor} may not do this: {action} of {where} needs the role {needed}, see configs/roles.yaml"

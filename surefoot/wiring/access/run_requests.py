@@ -1,4 +1,4 @@
-"""Check the request of a flow run, which proves who asks for it."""
+"""Build and check the requests that prove who asks for a flow run."""
 
 import hashlib
 import secrets
@@ -7,30 +7,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from surefoot.adapters.access.refusal_log import record_access
+from surefoot.adapters.access.access_log import record_access
 from surefoot.adapters.access.roles_file import has_roles_file
 from surefoot.adapters.access.used_requests import UsedRequests
 from surefoot.adapters.approvals.approver_files import ApproverFiles
 from surefoot.core.access.run_requests import (
     MAX_REQUEST_LIFE_S,
-    PERSON_PREFIX,
-    REQUEST_NAMESPACE,
+    REQUEST_SIGNATURE_NAMESPACE,
+    SIGNED_PERSON_PREFIX,
     RunOrder,
     RunPermit,
     RunRequest,
+    find_request_problem,
     is_run_proof,
     make_request,
     make_run_proof,
     read_run_proof,
     read_signed_request,
-    request_problem,
 )
 from surefoot.core.errors import Forbidden, Rejected, RequestInvalid
 from surefoot.settings import Settings
 from surefoot.wiring.access.access_control import AccessControl
 
 
-def run_proof(config: Settings, order: RunOrder, actor: str) -> dict[str, str]:
+def prove_run_request(config: Settings, order: RunOrder, actor: str) -> dict[str, str]:
     """Prove that a process of this installation starts a flow run, once its actor was found to be allowed to.
 
     Args:
@@ -48,7 +48,7 @@ def run_proof(config: Settings, order: RunOrder, actor: str) -> dict[str, str]:
     return {"request": make_run_proof(request, config.token)}
 
 
-def run_permit(config: Settings, order: RunOrder, text: str, run: str) -> Callable[[], RunPermit] | None:
+def build_run_permit_check(config: Settings, order: RunOrder, text: str, run: str) -> Callable[[], RunPermit] | None:
     """What has to be called before a flow run begins something new; None where no run is asked who starts it.
 
     Args:
@@ -105,7 +105,7 @@ class _Signer:
     @property
     def actor(self) -> str:
         """As the journal names the person; empty where none is known."""
-        return f"{PERSON_PREFIX}{self.person}" if self.person else ""
+        return f"{SIGNED_PERSON_PREFIX}{self.person}" if self.person else ""
 
 
 def _read(config: Settings, text: str, signer: _Signer) -> RunRequest:
@@ -123,7 +123,7 @@ def _read(config: Settings, text: str, signer: _Signer) -> RunRequest:
         return read_run_proof(text, config.token)
     request, armour = read_signed_request(text.encode("utf-8", "replace"))
     files = ApproverFiles(config.configs)
-    signer.person, signer.key = files.find_signer(request.signed_bytes, armour, REQUEST_NAMESPACE)
+    signer.person, signer.key = files.find_signer(request.signed_bytes, armour, REQUEST_SIGNATURE_NAMESPACE)
     return request
 
 
@@ -135,7 +135,7 @@ def _check(config: Settings, order: RunOrder, request: RunRequest, person: str) 
         Forbidden: The person has no role that may do this.
         PolicyInvalid: The file of roles is broken; a rollback is let go on.
     """
-    if problem := request_problem(request, order, config.token, time.time()):
+    if problem := find_request_problem(request, order, config.token, time.time()):
         raise RequestInvalid(problem)
     if not person:  # the role was checked before the proof was made
         return
@@ -143,14 +143,14 @@ def _check(config: Settings, order: RunOrder, request: RunRequest, person: str) 
         raise RequestInvalid("it names another person than its signature")
     access = AccessControl(config)
     for action in order.actions:
-        access.check_person(f"{PERSON_PREFIX}{person}", action, order.model)
+        access.check_person(f"{SIGNED_PERSON_PREFIX}{person}", action, order.model)
 
 
 def _record(config: Settings, order: RunOrder, actor: str, outcome: str) -> None:
     record_access(config.home, time.time(), actor, f"flow run {order.flow}", order.model, outcome)
 
 
-def signed_request(order: RunOrder, config: Settings, life_s: float) -> RunRequest:
+def build_request_to_sign(order: RunOrder, config: Settings, life_s: float) -> RunRequest:
     """The request that a person is to sign.
 
     Args:

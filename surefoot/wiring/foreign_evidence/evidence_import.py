@@ -1,4 +1,4 @@
-"""Copy predictions and labels from external sources to the prediction log."""
+"""Copy evidence (predictions and labels) from external sources to the prediction log."""
 
 import fcntl
 import json
@@ -35,7 +35,7 @@ _MIN_UNUSABLE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class SourceImport:
+class SourceImportResult:
     """What came of importing one source once.
 
     Attributes:
@@ -58,7 +58,7 @@ class SourceImport:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportResult:
+class _ImportResult:
     """What came of importing the sources of a model once.
 
     Attributes:
@@ -66,11 +66,11 @@ class ImportResult:
         labels: Of the source of labels.
     """
 
-    predictions: SourceImport
-    labels: SourceImport
+    predictions: SourceImportResult
+    labels: SourceImportResult
 
 
-IMPORT_EVERY_S = 300.0
+IMPORT_INTERVAL_S = 300.0
 """How often `reconcile` imports what no gate has asked for [seconds]."""
 
 
@@ -83,7 +83,7 @@ def is_import_due(config: Settings, model: str, now: float) -> bool:
         now: The time by the host's clock [Unix seconds].
     """
     try:
-        return now - _marks_file(config, model).stat().st_mtime >= IMPORT_EVERY_S
+        return now - _marks_file(config, model).stat().st_mtime >= IMPORT_INTERVAL_S
     except OSError:
         return True
 
@@ -120,9 +120,9 @@ class EvidenceImporter:
     def __init__(self, config: Settings) -> None:
         """Nothing is read yet."""
         self._config = config
-        self._last: dict[str, tuple[float, EvidenceOrigin, ImportResult]] = {}
+        self._last: dict[str, tuple[float, EvidenceOrigin, _ImportResult]] = {}
 
-    def refresh(self, model: str, origin: EvidenceOrigin, until: float) -> ImportResult:
+    def refresh(self, model: str, origin: EvidenceOrigin, until: float) -> _ImportResult:
         """Import what has come since the last import.
 
         Args:
@@ -145,7 +145,7 @@ class EvidenceImporter:
         self._last[model] = until, origin, made
         return made
 
-    def _import(self, model: str, origin: EvidenceOrigin, until: float) -> ImportResult:
+    def _import(self, model: str, origin: EvidenceOrigin, until: float) -> _ImportResult:
         section = origin.section
         marks = _Watermarks(_marks_file(self._config, model))
         reader = SourceReader(self._config.project, section.timeout)
@@ -153,7 +153,7 @@ class EvidenceImporter:
             entries = journal.read(model)
         log = AnsweredRequestLog(self._config, model, origin.kept, origin.unit, entries)
         known = _KnownRows(PredictionLog(self._config.log), model)
-        predictions, labels = SourceImport(), SourceImport()
+        predictions, labels = SourceImportResult(), SourceImportResult()
         try:
             if section.predictions is not None:
                 since = marks.begin("predictions", section.predictions, until, section.reach, section.late)
@@ -169,7 +169,7 @@ class EvidenceImporter:
                     marks.move("labels", section.labels, until)
         finally:
             log.close()
-        return ImportResult(predictions, labels)
+        return _ImportResult(predictions, labels)
 
     @contextmanager
     def _locked(self, model: str) -> Iterator[None]:
@@ -189,7 +189,7 @@ def _read_predictions(
     log: AnsweredRequestLog,
     since: float,
     until: float,
-) -> SourceImport:
+) -> SourceImportResult:
     """Read one source of predictions, and append what is new."""
     rows = PredictionRows(source, origin.unit)
     read = added = 0
@@ -204,7 +204,7 @@ def _read_predictions(
             added += len(fresh)
     except ProviderFailure as error:
         failure = error
-    return SourceImport(f"{source.source} {source.place}", since, read, added, rows.unusable, failure)
+    return SourceImportResult(f"{source.source} {source.place}", since, read, added, rows.unusable, failure)
 
 
 def _read_labels(
@@ -214,7 +214,7 @@ def _read_labels(
     log: AnsweredRequestLog,
     since: float,
     until: float,
-) -> SourceImport:
+) -> SourceImportResult:
     """Read one source of labels, and append what is new."""
     rows = LabelRows(source)
     read = added = 0
@@ -228,10 +228,10 @@ def _read_labels(
             added += len(fresh)
     except ProviderFailure as error:
         failure = error
-    return SourceImport(f"{source.source} {source.place}", since, read, added, rows.unusable, failure)
+    return SourceImportResult(f"{source.source} {source.place}", since, read, added, rows.unusable, failure)
 
 
-def _too_many(found: SourceImport, share: float) -> bool:
+def _too_many(found: SourceImportResult, share: float) -> bool:
     """Whether so many rows cannot be used that nothing is judged."""
     return found.unusable.total >= _MIN_UNUSABLE and found.unusable.total > share * found.read
 

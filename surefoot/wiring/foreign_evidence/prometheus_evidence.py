@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from surefoot.adapters.evidence_providers.prometheus.prometheus_api import PrometheusApi
 from surefoot.adapters.evidence_providers.prometheus.prometheus_counts import (
     PrometheusCounts,
-    SplitInForce,
-    reads_counters,
+    SplitWithStart,
+    uses_prometheus_counters,
 )
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import open_journal
-from surefoot.wiring.answered_requests import split_periods
+from surefoot.wiring.answered_requests import list_split_periods
 
 
 @dataclass
@@ -33,12 +33,12 @@ class PrometheusEvidence:
             JournalUnavailable: The journal, which says what was in force when, cannot be read.
         """
         section = question.origin.section if question.origin is not None else None
-        if section is None or section.prometheus is None or not reads_counters(section.prometheus, question):
+        if section is None or section.prometheus is None or not uses_prometheus_counters(section.prometheus, question):
             return None
         key = (question.model, question.until)
         if key not in self._apis:
             self._apis = {key: PrometheusApi(section.prometheus, section.timeout)}
         with open_journal(self.config) as journal:
-            found = split_periods(question.model, journal.read(question.model))
-        periods = [SplitInForce(one.since, one.split) for one in found]
+            found = list_split_periods(question.model, journal.read(question.model))
+        periods = [SplitWithStart(one.since, one.split) for one in found]
         return PrometheusCounts(section.prometheus, self._apis[key], question, periods, section.reach).gather()

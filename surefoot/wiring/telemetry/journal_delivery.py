@@ -1,4 +1,4 @@
-"""Send what the journal says to one receiver, at least once and in order."""
+"""Send what the journal says to one telemetry receiver, at least once and in order."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,12 @@ from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.core.telemetry.journal_runs import JournalRuns
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import open_journal
-from surefoot.wiring.telemetry.receivers import ReceiverSender, TelemetryReceiver, open_sender, telemetry_receivers
+from surefoot.wiring.telemetry.receivers import (
+    TelemetryReceiver,
+    TelemetrySender,
+    list_telemetry_receivers,
+    open_telemetry_sender,
+)
 
 _MAX_BATCH = 256
 """Items that are sent before it is written down how far the receiver has come [count]."""
@@ -36,7 +41,7 @@ class JournalDelivery:
         name: str,
         journal: SqlJournal,
         positions: DeliveryPositions,
-        sender: ReceiverSender,
+        sender: TelemetrySender,
         *,
         from_start: bool,
     ) -> None:
@@ -110,7 +115,7 @@ def open_delivery(config: Settings, receiver: TelemetryReceiver) -> Iterator[Cal
         receiver: The receiver; its connections are closed at the end.
     """
     positions = DeliveryPositions(config.journal_url)
-    sender = open_sender(config, receiver, positions)
+    sender = open_telemetry_sender(config, receiver, positions)
     try:
         with open_journal(config) as journal:
             delivery = JournalDelivery(receiver.key, journal, positions, sender, from_start=receiver.from_start)
@@ -134,13 +139,13 @@ def _deliver_due(key: str, delivery: JournalDelivery, positions: DeliveryPositio
     return ""
 
 
-def receiver_states(config: Settings) -> list[tuple[TelemetryReceiver, ReceiverState]]:
+def list_receiver_states(config: Settings) -> list[tuple[TelemetryReceiver, ReceiverState]]:
     """How each receiver that the settings name answers.
 
     Raises:
         SurefootError: The positions cannot be read.
     """
-    receivers = telemetry_receivers(config)
+    receivers = list_telemetry_receivers(config)
     if not receivers:
         return []
     positions = DeliveryPositions(config.journal_url)

@@ -1,4 +1,4 @@
-"""Open the receivers of lineage events and spans that the settings name."""
+"""List the telemetry receivers (of lineage events or spans) that the settings name, and open a sender to each."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from surefoot.adapters.telemetry.delivery_positions import DeliveryPositions
 from surefoot.adapters.telemetry.lineage_sender import FILE_SCHEME, FileLineageSender, HttpLineageSender
 from surefoot.core.telemetry.journal_runs import RunChange
-from surefoot.core.telemetry.lineage_events import LineageNames, lineage_event
+from surefoot.core.telemetry.lineage_events import LineageNamespaces, lineage_event
 from surefoot.core.telemetry.rollout_spans import rollout_span
 from surefoot.core.telemetry.span import Span
 from surefoot.settings import Settings
@@ -22,7 +22,7 @@ _NAMESPACE = "OPENLINEAGE_NAMESPACE"
 _SERVICE = "surefoot"
 
 
-class TelemetryKind(StrEnum):
+class _TelemetryKind(StrEnum):
     """What a receiver takes."""
 
     LINEAGE = "lineage"
@@ -38,7 +38,7 @@ class TelemetryReceiver:
         address: Where it is.
     """
 
-    kind: TelemetryKind
+    kind: _TelemetryKind
     address: str
 
     @property
@@ -49,10 +49,10 @@ class TelemetryReceiver:
     @property
     def from_start(self) -> bool:
         """Whether it gets the past too: a catalogue of lineage wants it, a store of traces refuses what is old."""
-        return self.kind is TelemetryKind.LINEAGE
+        return self.kind is _TelemetryKind.LINEAGE
 
 
-class ReceiverSender(Protocol):
+class TelemetrySender(Protocol):
     """Makes items of what began or ended, and sends them."""
 
     def render(self, change: RunChange) -> object | None:
@@ -68,13 +68,15 @@ class ReceiverSender(Protocol):
         ...
 
 
-def telemetry_receivers(config: Settings) -> list[TelemetryReceiver]:
+def list_telemetry_receivers(config: Settings) -> list[TelemetryReceiver]:
     """Receivers that the settings name."""
-    named = {TelemetryKind.LINEAGE: config.lineage, TelemetryKind.SPANS: config.otlp}
+    named = {_TelemetryKind.LINEAGE: config.lineage, _TelemetryKind.SPANS: config.otlp}
     return [TelemetryReceiver(kind, address) for kind, address in named.items() if address]
 
 
-def open_sender(config: Settings, receiver: TelemetryReceiver, positions: DeliveryPositions) -> ReceiverSender:
+def open_telemetry_sender(
+    config: Settings, receiver: TelemetryReceiver, positions: DeliveryPositions
+) -> TelemetrySender:
     """Open the connection to a receiver.
 
     Args:
@@ -82,9 +84,9 @@ def open_sender(config: Settings, receiver: TelemetryReceiver, positions: Delive
         receiver: The receiver.
         positions: Knows the ids of flow runs.
     """
-    if receiver.kind is TelemetryKind.SPANS:
+    if receiver.kind is _TelemetryKind.SPANS:
         return _SpanReceiver(SpanSender(receiver.address, _SERVICE))
-    names = LineageNames(os.environ.get(_NAMESPACE) or "surefoot", _registry(config), positions.flow_run)
+    names = LineageNamespaces(os.environ.get(_NAMESPACE) or "surefoot", _registry(config), positions.flow_run)
     if receiver.address.startswith(FILE_SCHEME):
         return _LineageReceiver(FileLineageSender(config.project / receiver.address.removeprefix(FILE_SCHEME)), names)
     return _LineageReceiver(HttpLineageSender(receiver.address), names)
@@ -98,7 +100,7 @@ def _registry(config: Settings) -> str:
 class _LineageReceiver:
     """Sends OpenLineage events."""
 
-    def __init__(self, sender: HttpLineageSender | FileLineageSender, names: LineageNames) -> None:
+    def __init__(self, sender: HttpLineageSender | FileLineageSender, names: LineageNamespaces) -> None:
         self._sender, self._names = sender, names
 
     def render(self, change: RunChange) -> object | None:

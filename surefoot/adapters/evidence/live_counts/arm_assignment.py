@@ -1,4 +1,4 @@
-"""Build the SQL that assigns logged requests to champion or candidate."""
+"""Build the SQL that assigns logged requests to arms (champion or candidate), and count a step's requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import GaugeGate, LatencyGate, MeasurementGate, SlicedGate, narrow
+from surefoot.core.policy.policy_types import GaugeGate, LatencyGate, MeasurementGate, SlicedGate, narrow_gate_type
 
 # The rows of one request stand or fall together, and a caller may repeat its request: the first row tells it all.
-FIRST_PER_REQUEST_SQL = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
+FIRST_ROW_PER_REQUEST_SQL = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
 
 # Both arms under every weight of this rollout; after promotion the candidate alone, as one stratum of share 1.
 # An epoch counts from the first request of the rollout; whatever comes after the planned end is in the last one.
@@ -29,10 +29,10 @@ _SERVED = f"""
 # What one version did with a mirrored request; a request that was revoked tells nothing of either version.
 _SHADOW = f"""
     SELECT * FROM shadows WHERE request IS NOT NULL AND rollout = $1 AND "at" <= $2 AND version = $3
-    AND coalesce(error, '') NOT LIKE 'Revoked:%' {FIRST_PER_REQUEST_SQL}
+    AND coalesce(error, '') NOT LIKE 'Revoked:%' {FIRST_ROW_PER_REQUEST_SQL}
 """  # noqa: S608 - constant
 _CHAMPION = f"""
-    SELECT * FROM log WHERE rollout = $1 AND "at" <= $2 AND weight = 0 AND arm = 'champion' {FIRST_PER_REQUEST_SQL}
+    SELECT * FROM log WHERE rollout = $1 AND "at" <= $2 AND weight = 0 AND arm = 'champion' {FIRST_ROW_PER_REQUEST_SQL}
 """  # noqa: S608 - constant
 _BOTH_ANSWERED_SQL = "own.error IS NULL AND twin.error IS NULL"
 _ONE_ANSWERED = "(own.error IS NULL OR twin.error IS NULL)"  # what both refuse is evidence about neither
@@ -62,7 +62,7 @@ def measured_column(question: EvidenceRequest) -> str:
     gate = question.gate
     if question.kind == EvidenceKind.LIVE_SHADOW and isinstance(gate, LatencyGate):
         return "model_ms"
-    return gate.column if isinstance(gate, GaugeGate) else narrow(gate, MeasurementGate).measured
+    return gate.column if isinstance(gate, GaugeGate) else narrow_gate_type(gate, MeasurementGate).measured
 
 
 def request_arms_sql(question: EvidenceRequest) -> str:
@@ -75,7 +75,7 @@ def request_arms_sql(question: EvidenceRequest) -> str:
         # A request is in both arms, and one trial in each.
         arms, trial = f"{_MIRRORED_SQL.format(which=which)}, arms AS ({_COUNTED})", "concat(request, ' ', side)"
     else:
-        arms = f"arms AS ({_SERVED} {FIRST_PER_REQUEST_SQL})"
+        arms = f"arms AS ({_SERVED} {FIRST_ROW_PER_REQUEST_SQL})"
         trial = "CASE WHEN $4 OR trim(coalesce(unit, '')) = '' THEN request ELSE unit END"
     return f"""
       {arms}, timed AS (
@@ -86,7 +86,9 @@ def request_arms_sql(question: EvidenceRequest) -> str:
     """  # noqa: S608 - the fragments are constants
 
 
-LABELLED_SQL = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AND l."at" <= {of}."at" + {maturity!r})'
+LABELLED_CONDITION_SQL = (
+    'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AND l."at" <= {of}."at" + {maturity!r})'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def request_arms_parameters(question: EvidenceRequest, refused: Sequence[str] = 
     return (question.rollout, question.until, question.candidate.number, alone, epoch, list(refused))
 
 
-def count_step_traffic(
+def count_step_requests(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> StepRequestCount | MissingEvidence:
     """Count the requests that this rollout has served or mirrored so far.
@@ -147,4 +149,6 @@ def _count_answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
 
 def slice_columns_sql(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:
     """Slice columns of a gate as (column, SQL of its value); one pair of empty texts where the gate has no slices."""
-    return [(column, log.slice_sql(column)) for column in narrow(question.gate, SlicedGate).by] or [("", "''")]
+    return [(column, log.slice_sql(column)) for column in narrow_gate_type(question.gate, SlicedGate).by] or [
+        ("", "''")
+    ]

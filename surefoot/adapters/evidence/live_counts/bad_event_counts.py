@@ -4,21 +4,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
-    FIRST_PER_REQUEST_SQL,
-    LABELLED_SQL,
+    FIRST_ROW_PER_REQUEST_SQL,
+    LABELLED_CONDITION_SQL,
     StepRequestCount,
-    count_step_traffic,
+    count_step_requests,
     request_arms_parameters,
     request_arms_sql,
     slice_columns_sql,
 )
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.adapters.evidence.live_counts.trial_counts import parse_count
-from surefoot.core.canonical_text import slice_name
+from surefoot.core.canonical_text import format_slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum, MissingEvidence, SlicedCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import Metric, SlicedGate, narrow
+from surefoot.core.policy.policy_types import Metric, SlicedGate, narrow_gate_type
 
 # A unit sticks to its arm, so it is one trial however often it comes back: where it first went wrong, or else where
 # it was seen last. Its arm is then one draw at the share of that moment, whatever happened before.
@@ -44,13 +44,13 @@ def count_bad_events(
     While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
     that every version refuses is no trial of any.
     """
-    facts = count_step_traffic(log, question, refused)
+    facts = count_step_requests(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
     made: dict[str, BadEventCounts] = {}
     for column, value in slice_columns_sql(log, question):
         made |= _by_slice(log, question, facts, column, value, refused)
-    if narrow(question.gate, SlicedGate).by:
+    if narrow_gate_type(question.gate, SlicedGate).by:
         return SlicedCounts(dict(sorted(made.items())), facts.recent) if made else _NONE
     return made.get("", _NONE)
 
@@ -64,7 +64,7 @@ def _by_slice(
     bad = "error IS NOT NULL"
     mature = "true"
     if labelled:
-        bad = f"NOT {LABELLED_SQL.format(of='timed', maturity=maturity)}"
+        bad = f"NOT {LABELLED_CONDITION_SQL.format(of='timed', maturity=maturity)}"
         mature = f'"at" + {maturity!r} <= $2'
     trials = _TRIALS if facts.trial == "unit" else _REQUEST_TRIALS
     counted = log.query_rows(
@@ -84,7 +84,7 @@ def _by_slice(
         f"""
         SELECT {value} AS slice, count(*), count(*) FILTER ({before}) FROM (
           SELECT * FROM log WHERE version = $1 AND "at" <= $2 AND arm = 'champion'
-          AND request NOT IN (SELECT unnest($3::VARCHAR[])) {FIRST_PER_REQUEST_SQL}
+          AND request NOT IN (SELECT unnest($3::VARCHAR[])) {FIRST_ROW_PER_REQUEST_SQL}
         ) AS log GROUP BY slice
         """,  # noqa: S608 - same
         (question.champion.number, known - (maturity if labelled else 0.0), list(refused)),
@@ -94,7 +94,7 @@ def _by_slice(
         cells[slice_].append(tuple(row))
     past = {slice_: (parse_count(asked), parse_count(failed)) for slice_, asked, failed in history}
     return {
-        slice_name(column, slice_): BadEventCounts(
+        format_slice_name(column, slice_): BadEventCounts(
             _strata(cells.get(slice_, [])),
             past[slice_][1] / past[slice_][0] if slice_ in past else None,
             facts.trial,

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 
 from surefoot.adapters.evidence.excluded_counts import MAX_EXAMPLE_REQUESTS
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
-    FIRST_PER_REQUEST_SQL,
+    FIRST_ROW_PER_REQUEST_SQL,
     StepRequestCount,
-    count_step_traffic,
+    count_step_requests,
     request_arms_parameters,
     request_arms_sql,
     slice_columns_sql,
 )
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.adapters.evidence.live_counts.trial_counts import group_trial_counts, parse_count
-from surefoot.core.canonical_text import slice_name
+from surefoot.core.canonical_text import format_slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MissingEvidence, SlicedCounts, ValueCounts, ValueStratum
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.excluded_records import ExcludedRecords
-from surefoot.core.policy.policy_types import ValueGate, narrow
+from surefoot.core.policy.policy_types import ValueGate, narrow_gate_type
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 
 _INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
@@ -34,10 +34,10 @@ def count_bounded_values(
     the same trial falls the same way wherever it is counted. Values beyond the bounds count as the nearer one, and are
     counted; below a bound that the policy does not name, nothing is judged.
     """
-    facts = count_step_traffic(log, question, refused)
+    facts = count_step_requests(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
-    gate = narrow(question.gate, ValueGate)
+    gate = narrow_gate_type(question.gate, ValueGate)
     below, left = _left(log, question, gate, refused)
     if below and not gate.has_floor:
         reason = f"{below:,} values are below 0, and the policy says no 'floor': they would all count as 0"
@@ -120,7 +120,7 @@ def _values(
         f"""
         SELECT slice, avg({_share(gate)}) FROM (
           SELECT {_told(gate, "log")} AS told, {sliced} AS slice FROM (
-            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {FIRST_PER_REQUEST_SQL}
+            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {FIRST_ROW_PER_REQUEST_SQL}
           ) AS log
         ) WHERE NOT ({_INVALID_LABEL_SQL}) GROUP BY slice
         """,  # noqa: S608 - same
@@ -129,7 +129,7 @@ def _values(
     cells = group_trial_counts(found)
     past = {slice_: round(float(str(mean)), 6) for slice_, mean in centers if mean is not None}
     return {
-        slice_name(column, slice_): ValueCounts(
+        format_slice_name(column, slice_): ValueCounts(
             tuple(
                 ValueStratum(share, _levels(arms["candidate"]), _levels(arms["champion"]), epoch)
                 for (share, epoch), arms in sorted(cells.get(slice_, {}).items())

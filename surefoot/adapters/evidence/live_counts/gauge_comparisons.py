@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
-    count_step_traffic,
+    count_step_requests,
     request_arms_parameters,
     request_arms_sql,
 )
@@ -14,17 +14,17 @@ from surefoot.core.judging.evidence import (
     MissingEvidence,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import GaugeGate, narrow
+from surefoot.core.policy.policy_types import GaugeGate, narrow_gate_type
 
 
 def compare_gauges(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> GaugeComparisons | MissingEvidence:
     """Count the finished time blocks in which both versions reported a gauge, by whether the candidate's was higher."""
-    facts = count_step_traffic(log, question, refused)
+    facts = count_step_requests(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
-    gate = narrow(question.gate, GaugeGate)
+    gate = narrow_gate_type(question.gate, GaugeGate)
     column, block, limit = f'"{gate.column}"', gate.block, 1.0 + gate.margin
     above, below, highest, beside = log.query_rows(
         question.model,

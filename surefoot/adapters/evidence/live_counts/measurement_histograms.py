@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.live_counts.arm_assignment import (
-    FIRST_PER_REQUEST_SQL,
+    FIRST_ROW_PER_REQUEST_SQL,
     StepRequestCount,
-    count_step_traffic,
+    count_step_requests,
     measured_column,
     request_arms_parameters,
     request_arms_sql,
@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.live_counts.arm_assignment import (
 )
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.adapters.evidence.live_counts.trial_counts import group_trial_counts, parse_count
-from surefoot.core.canonical_text import slice_name
+from surefoot.core.canonical_text import format_slice_name
 from surefoot.core.judging.evidence import (
     BucketCounts,
     MeasurementCounts,
@@ -23,7 +23,7 @@ from surefoot.core.judging.evidence import (
     SlicedCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import MeasurementGate, narrow
+from surefoot.core.policy.policy_types import MeasurementGate, narrow_gate_type
 from surefoot.core.stats.histogram import BUCKET_RATIO, LOWEST_BUCKET
 
 _BASELINE_WINDOW_S = 7 * 86400.0
@@ -43,13 +43,13 @@ def count_measurements(
 
     A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
     """
-    facts = count_step_traffic(log, question, refused)
+    facts = count_step_requests(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
     made: dict[str, MeasurementCounts] = {}
     for column, value in slice_columns_sql(log, question):
         made |= _speeds(log, question, facts, column, value, refused)
-    if narrow(question.gate, MeasurementGate).by:
+    if narrow_gate_type(question.gate, MeasurementGate).by:
         return SlicedCounts(dict(sorted(made.items())), facts.recent)
     return made.get("", MeasurementCounts((), (), _unit(measured_column(question)), facts.recent, facts.trial))
 
@@ -83,7 +83,7 @@ def _speeds(
         WITH past AS (
           SELECT *, {value} AS slice, CASE WHEN $4 AND trim(unit) <> '' THEN unit ELSE request END AS trial FROM (
             SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 AND "at" > $3
-            {FIRST_PER_REQUEST_SQL}
+            {FIRST_ROW_PER_REQUEST_SQL}
           ) AS log WHERE {measured} IS NOT NULL {_ONE_PER_TRIAL_SQL}
         )
         SELECT slice, {bucket} AS bucket, count(*) FROM past GROUP BY ALL
@@ -95,7 +95,7 @@ def _speeds(
     for slice_, number, n in baseline:
         past[slice_][parse_count(number)] = parse_count(n)
     return {
-        slice_name(column, slice_): MeasurementCounts(
+        format_slice_name(column, slice_): MeasurementCounts(
             tuple(
                 MeasurementStratum(share, _histogram(arms["candidate"]), _histogram(arms["champion"]), epoch)
                 for (share, epoch), arms in sorted(cells.get(slice_, {}).items())

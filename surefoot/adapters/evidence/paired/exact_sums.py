@@ -18,7 +18,7 @@ _FEW = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class SumRows:
+class SumArrays:
     """Sums of some (slice, time block) cells, one row for each cell.
 
     Attributes:
@@ -39,9 +39,9 @@ class SumRows:
         """How many cells there are."""
         return len(self.slices)
 
-    def take(self, chosen: Any) -> "SumRows":
+    def take(self, chosen: Any) -> "SumArrays":
         """Some of the cells, in the order asked for."""
-        return SumRows(
+        return SumArrays(
             self.slices[chosen],
             self.blocks[chosen],
             self.counts[chosen],
@@ -59,11 +59,11 @@ class SumsBySliceAndBlock:
     def __init__(self) -> None:
         """Start without any cell."""
         self._places: dict[str, int] = {}
-        self._added_up: SumRows | None = None
-        self._more: list[SumRows] = []
+        self._added_up: SumArrays | None = None
+        self._more: list[SumArrays] = []
         self._waiting = 0
 
-    def add(self, names: Sequence[str], rows: SumRows) -> None:
+    def add(self, names: Sequence[str], rows: SumArrays) -> None:
         """Add cells.
 
         Args:
@@ -73,7 +73,7 @@ class SumsBySliceAndBlock:
         if not len(rows):
             return
         places = np.array([self._places.setdefault(name, len(self._places)) for name in names], dtype=np.int64)
-        self._more.append(SumRows(places[rows.slices], rows.blocks, rows.counts, rows.champion, rows.candidate))
+        self._more.append(SumArrays(places[rows.slices], rows.blocks, rows.counts, rows.champion, rows.candidate))
         self._waiting += len(rows)
         if self._waiting > max(_FEW, len(self._added_up or ())):
             self._add_up()
@@ -84,7 +84,7 @@ class SumsBySliceAndBlock:
         if rows is not None:
             self.add(list(other._places), rows)  # noqa: SLF001 - of the same class
 
-    def by_slice(self) -> Iterator[tuple[str, SumRows]]:
+    def by_slice(self) -> Iterator[tuple[str, SumArrays]]:
         """Each slice's name and cells, in the order of names and blocks."""
         rows = self._add_up()
         if rows is None:
@@ -100,7 +100,7 @@ class SumsBySliceAndBlock:
         rows = self._add_up()
         return 0 if rows is None else max(_size(rows.champion), _size(rows.candidate))
 
-    def _add_up(self) -> SumRows | None:
+    def _add_up(self) -> SumArrays | None:
         """Give each slice and block one row, in the order of places and blocks; None without any cell."""
         if self._more:
             parts = [*([self._added_up] if self._added_up is not None else []), *self._more]
@@ -108,7 +108,7 @@ class SumsBySliceAndBlock:
         return self._added_up
 
 
-def _one_row_a_cell(parts: Sequence[SumRows]) -> SumRows:
+def _one_row_a_cell(parts: Sequence[SumArrays]) -> SumArrays:
     """Sum the rows of each slice and block."""
     slices, blocks, counts = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("slices", "blocks", "counts")
@@ -124,7 +124,7 @@ def _one_row_a_cell(parts: Sequence[SumRows]) -> SumRows:
         if rows.dtype != object and float(np.abs(rows.astype(np.float64)).sum(axis=0).max(initial=0)) >= _SURELY_FITS:
             rows = rows.astype(object)
         sides.append(np.add.reduceat(rows[order], first, axis=0))
-    return SumRows(slices[first], blocks[first], np.add.reduceat(counts[order], first), *sides)
+    return SumArrays(slices[first], blocks[first], np.add.reduceat(counts[order], first), *sides)
 
 
 def _size(sums: IntegerArray) -> int:

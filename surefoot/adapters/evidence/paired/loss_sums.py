@@ -1,4 +1,4 @@
-"""Sum both versions' errors against labels by slice and time block."""
+"""Sum both versions' losses (errors against labels) by slice and time block."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows, SumsBySliceAndBlock, group_sums
+from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumArrays, SumsBySliceAndBlock, group_sums
 from surefoot.adapters.evidence.paired.score_bins import score_bin_indices, score_bin_sums
 from surefoot.adapters.evidence.paired.scored_batch import (
     AnswerColumn,
@@ -16,9 +16,9 @@ from surefoot.adapters.evidence.paired.scored_batch import (
 )
 from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids
 from surefoot.core.answers.class_mapping import NumberInterpretation
-from surefoot.core.answers.disagreement import disagreeing_requests
-from surefoot.core.answers.losses import compute_losses, labels_as_numbers, positive_class_scores
-from surefoot.core.canonical_text import slice_name
+from surefoot.core.answers.disagreement import find_disagreeing_requests
+from surefoot.core.answers.losses import compute_losses, compute_positive_class_scores, convert_labels_to_numbers
+from surefoot.core.canonical_text import format_slice_name
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.judging.evidence_validation import MAX_COUNT
@@ -27,8 +27,8 @@ from surefoot.core.policy.policy_types import (
     SCORE_BIN_METRICS,
     Metric,
     PairedGate,
-    gate_classes,
-    gate_threshold,
+    get_gate_class_names,
+    get_gate_threshold,
 )
 
 
@@ -71,7 +71,7 @@ class LossSums:
         for column in self.gate.by:
             values = batch.columns[column]
             coded = values if isinstance(values, CategoryCodes) else CategoryCodes.from_values(values)
-            names = [slice_name(column, text) for text in coded.texts]
+            names = [format_slice_name(column, text) for text in coded.texts]
             self._add_groups(names, coded.codes[chosen], blocks, sums)
 
     def merge(self, other: "LossSums") -> None:
@@ -111,10 +111,10 @@ class LossSums:
 
     def _compare(self, pair: list[AnswerColumn]) -> None:
         """Count on how many requests both give the same answer, as far as answers are numbers."""
-        if gate_classes(self.gate):
+        if get_gate_class_names(self.gate):
             return
         try:
-            apart = disagreeing_requests(pair[0], pair[1], gate_threshold(self.gate))
+            apart = find_disagreeing_requests(pair[0], pair[1], get_gate_threshold(self.gate))
         except InvariantBroken:  # no metric of the gate: what cannot be compared is not counted
             return
         self.compared += len(apart)
@@ -126,13 +126,15 @@ class LossSums:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in SCORE_BIN_METRICS:
-            return score_bin_indices(positive_class_scores(gate, answers, reading), labels_as_numbers(gate, truth))
+            return score_bin_indices(
+                compute_positive_class_scores(gate, answers, reading), convert_labels_to_numbers(gate, truth)
+            )
         if gate.metric in GROUP_RATE_METRICS:
-            alert = positive_class_scores(gate, answers, reading) >= gate_threshold(gate)
-            true = labels_as_numbers(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
+            alert = compute_positive_class_scores(gate, answers, reading) >= get_gate_threshold(gate)
+            true = convert_labels_to_numbers(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
         if gate.metric is Metric.DISAGREEMENT:
-            apart = disagreeing_requests(answers, champion, gate_threshold(gate))
+            apart = find_disagreeing_requests(answers, champion, get_gate_threshold(gate))
             return (apart.astype(np.int64) * MILLIONTHS_PER_UNIT)[:, None]
         found = compute_losses(gate, answers, truth, reading)
         if float(np.abs(found).max()) * MILLIONTHS_PER_UNIT * len(found) < float(MAX_COUNT):
@@ -150,4 +152,4 @@ class LossSums:
         used = np.flatnonzero(counts)
         old, new = (add_up(side, group, len(counts))[used] for side in sums)
         slices, places = np.divmod(used, len(block))
-        self.cells.add(names, SumRows(slices, block[places], counts[used], old, new))
+        self.cells.add(names, SumArrays(slices, block[places], counts[used], old, new))

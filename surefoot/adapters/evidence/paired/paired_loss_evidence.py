@@ -1,4 +1,4 @@
-"""Build the evidence of a gate that compares errors on the same requests."""
+"""Build the evidence of a gate that compares both versions' losses on the same requests."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -8,22 +8,22 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired.exact_sums import SumRows
+from surefoot.adapters.evidence.paired.exact_sums import SumArrays
 from surefoot.adapters.evidence.paired.loss_sums import LossSums
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, select_answers_and_labels
-from surefoot.adapters.evidence.paired.unreadable_requests import pick_example_ids, readable_values_text
+from surefoot.adapters.evidence.paired.unreadable_requests import describe_accepted_values, pick_example_ids
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.answers.class_mapping import (
     NumberInterpretation,
     NumberInterpretationCounts,
     decide_number_interpretations,
-    is_ambiguous_number,
+    has_ambiguous_numbers,
 )
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.judging.excluded_records import ExcludedRecords
-from surefoot.core.policy.policy_types import Metric, PairedGate, gate_classes
+from surefoot.core.policy.policy_types import Metric, PairedGate, get_gate_class_names
 
 
 @dataclass
@@ -55,7 +55,7 @@ class PairedLossAccumulator:
         """Make the sums of each reading."""
         several = (
             tuple(NumberInterpretation)
-            if is_ambiguous_number(gate_classes(self.gate))
+            if has_ambiguous_numbers(get_gate_class_names(self.gate))
             else (NumberInterpretation.NAMES,)
         )
         self.sums = {(one, other): LossSums(self.gate, (one, other)) for one, other in product(several, several)}
@@ -84,7 +84,7 @@ class PairedLossAccumulator:
         self.scored += len(chosen)
         if len(self.sums) > 1:
             for kinds, side in zip(self.kinds, select_answers_and_labels(batch, chosen)[0], strict=True):
-                kinds.add(gate_classes(self.gate), side)
+                kinds.add(get_gate_class_names(self.gate), side)
             if len(batch.ids):
                 self.named = pick_example_ids([*self.named, *(str(batch.ids[int(index)]) for index in chosen)])
         for sums in self.sums.values():
@@ -102,7 +102,7 @@ class PairedLossAccumulator:
 
     def evidence(self, unknown: int = 0) -> PairedSums:
         """The sums of everything that was added."""
-        problem = f"answers or labels that {self.gate.metric} cannot read; {readable_values_text(self.gate)}"
+        problem = f"answers or labels that {self.gate.metric} cannot read; {describe_accepted_values(self.gate)}"
         try:
             found = self.sums[
                 decide_number_interpretations(*self.kinds)
@@ -112,7 +112,7 @@ class PairedLossAccumulator:
         except InvariantBroken:
             found = LossSums(self.gate, odd=self.scored, named=self.named)
             problem = (
-                f"answers that may be names of the classes {', '.join(gate_classes(self.gate))} or probabilities of the"
+                f"answers that may be names of the classes {', '.join(get_gate_class_names(self.gate))} or probabilities of the"
                 " second; let the model answer with the probabilities of both"
             )
         largest, coarse = found.cells.largest_sum(), 1
@@ -139,7 +139,7 @@ class PairedLossAccumulator:
             ),
         )
 
-    def _blocks(self, rows: SumRows, coarse: int, dates: dict[int, str]) -> tuple[PairedBlock, ...]:
+    def _blocks(self, rows: SumArrays, coarse: int, dates: dict[int, str]) -> tuple[PairedBlock, ...]:
         """The blocks of one slice.
 
         Args:

@@ -1,4 +1,4 @@
-"""Sum labels for each score interval, for calibration and AUC metrics."""
+"""Sum labels and scores in bins of the score, for calibration and AUC metrics."""
 
 import numpy as np
 from numpy.typing import NDArray

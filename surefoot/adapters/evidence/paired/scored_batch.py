@@ -1,4 +1,4 @@
-"""Define arrays of requests with both versions' answers and the labels."""
+"""Define a batch of requests with both versions' answers, the labels, and feature values as codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Describe which answers and labels a gate's metric accepts."""
+"""Describe requests that a gate's metric cannot read: their example ids, and the values that it accepts."""
 
 import heapq
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from surefoot.core.policy.policy_types import (
     SCORE_BIN_METRICS,
     Gate,
     Metric,
-    gate_classes,
-    gate_loss,
+    get_gate_class_names,
+    get_gate_loss,
 )
 
 
@@ -20,9 +20,9 @@ def pick_example_ids(ids: Iterable[str]) -> list[str]:
     return heapq.nsmallest(MAX_EXAMPLE_REQUESTS, set(ids))
 
 
-def readable_values_text(gate: Gate) -> str:
+def describe_accepted_values(gate: Gate) -> str:
     """Describe which answers and labels a gate's metric accepts."""
-    if classes := gate_classes(gate):
+    if classes := get_gate_class_names(gate):
         return f"labels are among {', '.join(classes)}, answers their probabilities or names"
     if gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
         return "probabilities and labels of 0 or 1 are wanted, or 'classes' in the policy"
@@ -30,6 +30,6 @@ def readable_values_text(gate: Gate) -> str:
         return (
             "classes are wanted, or 'classes' in the policy where probabilities or numbers meet labels that are texts"
         )
-    if gate_loss(gate) in NUMBER_LOSSES:
+    if get_gate_loss(gate) in NUMBER_LOSSES:
         return "numbers are wanted; where the model answers with several, a label with as many"
     return "numbers or classes are wanted"

@@ -1,4 +1,4 @@
-"""Read the samples of counters from a Prometheus server through its HTTP interface."""
+"""Read counter samples, with the labels of their series, from a Prometheus server over HTTP."""
 
 import os
 from collections.abc import Mapping

@@ -39,14 +39,14 @@ _Cell = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
-class SplitInForce:
+class SplitWithStart:
     """A split, and when it came into force [Unix seconds]."""
 
     since: float
     split: Split
 
 
-def reads_counters(section: PrometheusSection, question: EvidenceRequest) -> bool:
+def uses_prometheus_counters(section: PrometheusSection, question: EvidenceRequest) -> bool:
     """Whether the evidence of a question is counted in Prometheus."""
     if question.kind not in {EvidenceKind.LIVE, EvidenceKind.BAKE}:
         return False
@@ -67,7 +67,7 @@ class PrometheusCounts:
         section: PrometheusSection,
         api: PrometheusApi,
         question: EvidenceRequest,
-        periods: Sequence[SplitInForce],
+        periods: Sequence[SplitWithStart],
         reach: float,
     ) -> None:
         """Nothing is asked yet.
@@ -135,7 +135,7 @@ class PrometheusCounts:
             return split.weight <= 0.0 and split.champion.number == self._question.candidate.number
         return split.weight > 0.0 and split.candidate is not None
 
-    def _split_at(self, at: float) -> SplitInForce | None:
+    def _split_at(self, at: float) -> SplitWithStart | None:
         return next((one for one in reversed(self._periods) if one.since <= at), None)
 
     def _placed(self, samples: Samples) -> tuple[list[tuple[CounterIncrease, float, str]], int]:
@@ -228,7 +228,7 @@ class PrometheusCounts:
             count = max(cumulative[bound] - before, 0)
             before = max(cumulative[bound], before)
             if math.isfinite(bound):
-                last = bucket_up_to(bound * _MS[self._section.latency_unit])
+                last = histogram_bucket_number(bound * _MS[self._section.latency_unit])
             else:
                 last += 1  # above the largest bound: how far is not known
             if count:
@@ -236,7 +236,7 @@ class PrometheusCounts:
         return tuple(sorted(made.items()))
 
 
-def bucket_up_to(bound: float) -> int:
+def histogram_bucket_number(bound: float) -> int:
     """Number of the judge's bucket that ends at a bound, or holds it.
 
     Args:

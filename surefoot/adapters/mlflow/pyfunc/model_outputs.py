@@ -1,4 +1,4 @@
-"""Split a model's output into one JSON value for each input row."""
+"""Split a model's output, or its several outputs, into one JSON value for each input row."""
 
 import base64
 import datetime as dt

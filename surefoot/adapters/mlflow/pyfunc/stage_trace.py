@@ -1,4 +1,4 @@
-"""Trace the processing steps of a model for one request."""
+"""Trace how a model processes one request, stage by stage."""
 
 import math
 import time
@@ -23,7 +23,7 @@ class StageTrace:
 
     def __init__(self, received: object) -> None:
         """Begin with the request as it was received."""
-        self.stages: list[dict[str, object]] = [{"stage": "received", "ms": 0.0, "value": readable_value(received)}]
+        self.stages: list[dict[str, object]] = [{"stage": "received", "ms": 0.0, "value": _readable_value(received)}]
         self.failed = False
 
     def run(self, name: str, stage: Callable[[], Any]) -> Any:
@@ -38,14 +38,14 @@ class StageTrace:
         began = time.perf_counter()
         try:
             value = stage()
-            ended: dict[str, object] = {"value": readable_value(value)}
+            ended: dict[str, object] = {"value": _readable_value(value)}
         except Exception as error:  # noqa: BLE001 - it runs the model's own code, whose error is what is looked for
             value, ended, self.failed = None, {"error": describe_error(error)}, True
         self.stages.append({"stage": name, "ms": round((time.perf_counter() - began) * 1000.0, 3), **ended})
         return value
 
 
-def readable_value(value: Any) -> object:
+def _readable_value(value: Any) -> object:
     """Make a JSON value of what a stage gave: of a frame the first row by column, of an array its numbers.
 
     Law: the result is valid JSON whatever the value is; NaN and infinities are texts.
@@ -59,9 +59,9 @@ def readable_value(value: Any) -> object:
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(name): readable_value(one) for name, one in list(value.items())[:_MAX_VALUES]}
+        return {str(name): _readable_value(one) for name, one in list(value.items())[:_MAX_VALUES]}
     if isinstance(value, list | tuple):
-        return [readable_value(one) for one in value[:_MAX_VALUES]]
+        return [_readable_value(one) for one in value[:_MAX_VALUES]]
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -10,7 +10,7 @@ from surefoot.adapters.mlflow.pyfunc.column_casting import (
 )
 from surefoot.adapters.mlflow.pyfunc.model_inputs import ModelInputs
 from surefoot.models.model_protocols import TableColumn
-from surefoot.models.rows.answer_checks import MISSING_INTEGER, MISSING_TEXTS
+from surefoot.models.rows.answer_checks import MISSING_VALUE_INTEGER, MISSING_VALUE_TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,13 +107,13 @@ def _flat_column(answer: Any) -> "pa.Array | None":
     if answer.dtype.kind == _FLOAT_KINDS and answer.dtype.itemsize <= np.dtype(np.float64).itemsize:
         return pa.array(answer.astype(np.float64)) if np.isfinite(answer).all() else None
     if answer.dtype.kind in _INTEGER_KINDS and answer.dtype != np.uint64:
-        return pa.array(answer.astype(np.int64)) if (answer != MISSING_INTEGER).all() else None
+        return pa.array(answer.astype(np.int64)) if (answer != MISSING_VALUE_INTEGER).all() else None
     if answer.dtype.kind == "b":
         return pa.array(answer)
     if answer.dtype.kind in _TEXT_KINDS:
         texts = answer.tolist()
         if all(type(text) is str for text in texts) and not any(
-            text.strip().lower() in MISSING_TEXTS for text in set(texts)
+            text.strip().lower() in MISSING_VALUE_TEXTS for text in set(texts)
         ):
             return pa.array(texts, type=pa.string())
     return None

@@ -1,4 +1,4 @@
-"""Write the journal to MLflow, as runs and on version pages."""
+"""Project the journal to MLflow, as runs and on version pages."""
 
 import os
 from collections import defaultdict

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _TEXT_SUFFIXES = frozenset({".html", ".json", ".md", ".txt", ".csv"})
 _PAGE = 1000
-ChangeText = Callable[[str], tuple[str, int]]
+_ChangeText = Callable[[str], tuple[str, int]]
 """Gives a text as it should be, and how many places of it were changed [count]."""
 
 
-def edit_run_artifacts(client: RetryingClient, experiment_name: str, change: ChangeText) -> int:
+def edit_run_artifacts(client: RetryingClient, experiment_name: str, change: _ChangeText) -> int:
     """Change the text artifacts of all runs of an experiment, deleted runs included; how many places were changed.
 
     Parameters and tags of runs are drawn from the journal again, so they are not touched.
@@ -41,7 +41,7 @@ def _runs(client: RetryingClient, experiment: str) -> "list[Run]":
     )
 
 
-def _replace_in_run(client: RetryingClient, run: str, change: ChangeText) -> int:
+def _replace_in_run(client: RetryingClient, run: str, change: _ChangeText) -> int:
     total = 0
     with tempfile.TemporaryDirectory() as folder:
         for place in client.call(lambda mlflow: list(_text_artifacts(mlflow, run, ""))):

@@ -1,4 +1,4 @@
-"""Map journal entries to MLflow runs for rollouts and stage transitions."""
+"""Build views of the MLflow runs that show rollouts and stage transitions, from journal entries."""
 
 import datetime as dt
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from surefoot.core.domain import RolloutKind, Stage, Verdict
 from surefoot.core.journal.chain import Entry
-from surefoot.core.journal.event_sentences import rollout_headline
+from surefoot.core.journal.event_sentences import describe_rollout
 from surefoot.core.journal.events import (
     EffectDone,
     EffectIntended,
@@ -192,7 +192,7 @@ def _rollout(rollout: _OpenRollout) -> RunView:
     return RunView(
         key=rollout.key,
         parent=None,
-        name=f"{rollout_headline(event, short=True)} ({event.rollout.removeprefix('sha256:')[:8]})",
+        name=f"{describe_rollout(event, short=True)} ({event.rollout.removeprefix('sha256:')[:8]})",
         started=_ms(entry),
         ended=_ms(rollout.last) if over and rollout.last else None,
         status=rollout.status,

@@ -1,4 +1,4 @@
-"""Write single MLflow runs, and link them to their parent runs."""
+"""Write single MLflow runs with their plots, and link them to their parent runs."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Write the outcome of a rollout into the version's MLflow page."""
+"""Write rollout outcomes and model-card sections to the MLflow pages of versions, in descriptions and tags."""
 
 import datetime as dt
 import re
@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import RetryingClient, versions_of_model
+from surefoot.adapters.mlflow.client import RetryingClient, model_versions_filter
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.served_versions.version_status import VersionStatus
@@ -81,7 +81,7 @@ class VersionOutcomeWriter:
 
     def _read(self, model: str, wanted: Mapping[str, VersionStatus]) -> "list[ModelVersion]":
         """The versions of which something is to be said, newest first."""
-        named, newest = versions_of_model(model), ["version_number DESC"]
+        named, newest = model_versions_filter(model), ["version_number DESC"]
         page = self._mlflow.call(
             lambda client: client.search_model_versions(named, max_results=MAX_NEWEST_VERSIONS, order_by=newest)
         )

@@ -1,4 +1,4 @@
-"""Open HTTP clients for MLflow with the credentials of MLflow's own client."""
+"""Read MLflow's credentials, and open HTTP clients for an MLflow server with them."""
 
 import configparser
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-MLFLOW_VARIABLES = (
+MLFLOW_CREDENTIAL_VARIABLES = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from surefoot.adapters.mlflow.server.http_access import open_mlflow_http_client
-from surefoot.core.access.webhook_messages import EVENTS
+from surefoot.core.access.webhook_messages import WEBHOOK_EVENTS
 from surefoot.core.errors import RegistryUnavailable, Rejected
 
 WEBHOOK_NAME = "surefoot"
@@ -31,7 +31,7 @@ def register_webhook(server: str, receiver: str, secret: str) -> str:
         Rejected: MLflow refuses it, or is a release without webhooks.
         RegistryUnavailable: MLflow does not answer.
     """
-    events = [{"entity": entity.upper(), "action": action.upper()} for entity, action in EVENTS]
+    events = [{"entity": entity.upper(), "action": action.upper()} for entity, action in WEBHOOK_EVENTS]
     body = {"name": WEBHOOK_NAME, "url": receiver, "events": events, "secret": secret, "status": "ACTIVE"}
     try:
         with open_mlflow_http_client(_TIMEOUT_S) as client:

@@ -1,4 +1,4 @@
-"""Check the version and access rights of an MLflow server before use."""
+"""Check an MLflow server before use: its version, and the right to change a model on it."""
 
 import configparser
 import re
@@ -21,7 +21,7 @@ _API = "/api/2.0/mlflow"
 
 
 @dataclass(frozen=True, slots=True)
-class MlflowFound:
+class MlflowServerInfo:
     """A server that can be used.
 
     Attributes:
@@ -33,7 +33,7 @@ class MlflowFound:
     date: str = ""
 
 
-def check_mlflow_server(uri: str, timeout_s: float = _TIMEOUT_S) -> MlflowFound:
+def check_mlflow_server(uri: str, timeout_s: float = _TIMEOUT_S) -> MlflowServerInfo:
     """Ask a server for its version, and for one registered model.
 
     Args:
@@ -57,7 +57,7 @@ def check_mlflow_server(uri: str, timeout_s: float = _TIMEOUT_S) -> MlflowFound:
         raise Rejected(
             f"MLflow at {uri} is {version}, which is too {age}: Surefoot works with MLflow {_SUPPORTED_MAJOR}.x"
         )
-    return MlflowFound(version, told.headers.get("date", ""))
+    return MlflowServerInfo(version, told.headers.get("date", ""))
 
 
 def check_model_rights(uri: str, model: str, timeout_s: float = _TIMEOUT_S) -> bool:

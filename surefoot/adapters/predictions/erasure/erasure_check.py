@@ -1,4 +1,4 @@
-"""Find log files that are back or have changed since an erasure."""
+"""Check that erased log files have not come back, and rewritten ones have not changed."""
 
 from collections.abc import Iterable
 from pathlib import Path

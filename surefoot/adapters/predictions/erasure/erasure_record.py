@@ -1,4 +1,4 @@
-"""Record an erasure's progress, so that it can be finished if killed."""
+"""Record the progress of an erasure in a file, so that an interrupted one can be finished."""
 
 import os
 import secrets
@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 
-from surefoot.adapters.predictions.erasure.erased_requests import ErasedRequests
+from surefoot.adapters.predictions.erasure.requests_to_erase import RequestsToErase
 from surefoot.adapters.predictions.table_publication import sync_path
 from surefoot.core.errors import EvidenceUnavailable
 
 _SUFFIX = ".json"
-ErasureReport = Callable[[str, int, int], None]
+ErasureProgressReport = Callable[[str, int, int], None]
 """Is told the place, how many of its files are done, and how many there are; it must not raise."""
 
 
@@ -42,7 +42,7 @@ class ErasureRecord:
     erasure: str
     unit: str
     reason: str
-    erased: ErasedRequests
+    erased: RequestsToErase
     held_by: tuple[str, ...] = ()
     removed: dict[str, dict[str, int]] = field(default_factory=dict)
     pseudonymised: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -112,7 +112,7 @@ def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return {place: count for place, count in made.items() if count}
 
 
-def unfinished_records(folder: Path) -> list[ErasureRecord]:
+def read_unfinished_records(folder: Path) -> list[ErasureRecord]:
     """Read the records of erasures that are not done, oldest first.
 
     Raises:
@@ -128,7 +128,7 @@ def unfinished_records(folder: Path) -> list[ErasureRecord]:
 
 
 def _read(file: Path, plain: Any) -> ErasureRecord:
-    erased = ErasedRequests(
+    erased = RequestsToErase(
         tuple(plain["spellings"]),
         tuple(plain["columns"]),
         dict(plain["requests"]),
@@ -147,6 +147,6 @@ def _read(file: Path, plain: Any) -> ErasureRecord:
     )
 
 
-def record_file(folder: Path, erasure: str) -> Path:
+def erasure_record_path(folder: Path, erasure: str) -> Path:
     """Where the record of an erasure is kept."""
     return folder / f"{erasure}{_SUFFIX}"

@@ -1,4 +1,4 @@
-"""Remove erased requests from a model's whole prediction log."""
+"""Erase given requests, such as those of one customer, from every file of a model's prediction log."""
 
 import time
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.predictions.erasure.erasure_record import ErasureRecord, ErasureReport
+from surefoot.adapters.predictions.erasure.erasure_record import ErasureProgressReport, ErasureRecord
 from surefoot.adapters.predictions.erasure.segment_erasure import erase_from_segments
 from surefoot.adapters.predictions.erasure.table_erasure import erase_from_tables
-from surefoot.adapters.predictions.table_publication import hold_log_folder, remove_unfinished_files
+from surefoot.adapters.predictions.table_publication import lock_log_folder, remove_unfinished_files
 from surefoot.core.errors import Conflict, EvidenceUnavailable
 
 _LOCK_WAIT_S = 30.0
@@ -18,7 +18,7 @@ _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.2
 
 
-def erase_from_log(folder: Path, record: ErasureRecord, report: ErasureReport) -> None:
+def erase_from_log(folder: Path, record: ErasureRecord, report: ErasureProgressReport) -> None:
     """Remove erased requests from every file of a model's log.
 
     Args:
@@ -49,7 +49,7 @@ def _hold(folder: Path) -> Iterator[Path]:
     with ExitStack() as held:
         while True:
             try:
-                scratch = held.enter_context(hold_log_folder(folder))
+                scratch = held.enter_context(lock_log_folder(folder))
                 break
             except Conflict:
                 if time.monotonic() > ends:

@@ -1,4 +1,4 @@
-"""Remove erased requests from JSON-lines segments in place."""
+"""Erase given requests from the JSON-lines segments of a prediction log, in place."""
 
 import os
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.adapters.predictions.erasure.erased_requests import ErasedRequests
-from surefoot.adapters.predictions.erasure.erasure_record import ErasureRecord, ErasureReport
+from surefoot.adapters.predictions.erasure.erasure_record import ErasureProgressReport, ErasureRecord
+from surefoot.adapters.predictions.erasure.requests_to_erase import RequestsToErase
 from surefoot.adapters.predictions.log_files import FILE_KINDS, FileKind, list_all_log_files
 from surefoot.adapters.predictions.table_publication import sync_path
 from surefoot.core.canonical_text import canonical_text
@@ -15,7 +15,7 @@ from surefoot.core.canonical_text import canonical_text
 _BLANK = b" "
 
 
-def erase_from_segments(folder: Path, record: ErasureRecord, report: ErasureReport) -> None:
+def erase_from_segments(folder: Path, record: ErasureRecord, report: ErasureProgressReport) -> None:
     """Overwrite each line of an erased request with blanks; readers and compactions skip such a line.
 
     The writer of an open segment appends at its end only, so lines before it can be overwritten while it goes on.
@@ -51,7 +51,7 @@ def _erase_from(path: Path, kind: FileKind, record: ErasureRecord) -> None:
             continue
         places.append((start, len(line.rstrip(b"\n"))))
         if pseudonym := record.erased.requests.get(request):
-            kept.append(pseudonymise_line(line, record.erased, pseudonym))
+            kept.append(_pseudonymise_line(line, record.erased, pseudonym))
     if not places:
         return
     if kept:
@@ -76,7 +76,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             start += len(line)
 
 
-def _request(line: bytes, erased: ErasedRequests) -> str | None:
+def _request(line: bytes, erased: RequestsToErase) -> str | None:
     """The erased request that a line is of; the empty text for what is left of a line that names one."""
     try:
         request = orjson.loads(line).get("request")
@@ -86,7 +86,7 @@ def _request(line: bytes, erased: ErasedRequests) -> str | None:
     return request if isinstance(request, str) and request in erased.requests else None
 
 
-def pseudonymise_line(line: bytes, erased: ErasedRequests, pseudonym: str) -> bytes:
+def _pseudonymise_line(line: bytes, erased: RequestsToErase, pseudonym: str) -> bytes:
     """A record with a pseudonym for its request, and for the unit where the record names it."""
     found = orjson.loads(line)
     found["request"] = pseudonym

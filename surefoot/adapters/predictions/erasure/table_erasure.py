@@ -1,12 +1,12 @@
-"""Write Parquet tables of the prediction log again without erased requests."""
+"""Rewrite the Parquet tables of a prediction log without given requests."""
 
 from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.predictions.erasure.erased_requests import ErasedRequests, feature_text_sql
-from surefoot.adapters.predictions.erasure.erasure_record import ErasureRecord, ErasureReport
-from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS, choose_features
+from surefoot.adapters.predictions.erasure.erasure_record import ErasureProgressReport, ErasureRecord
+from surefoot.adapters.predictions.erasure.requests_to_erase import RequestsToErase, feature_text_sql
+from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS_SQL, choose_features
 from surefoot.adapters.predictions.feature_samples import sample_table_features
 from surefoot.adapters.predictions.log_files import (
     FILE_KINDS,
@@ -14,7 +14,7 @@ from surefoot.adapters.predictions.log_files import (
     PREDICTION_FILES,
     WHOLE,
     FileKind,
-    current_log_files,
+    list_current_log_files,
     quote_sql_string,
 )
 from surefoot.adapters.predictions.prediction_log import register_sql_functions
@@ -29,7 +29,7 @@ from surefoot.adapters.predictions.table_publication import (
 )
 
 
-def erase_from_tables(folder: Path, scratch: Path, record: ErasureRecord, report: ErasureReport) -> None:
+def erase_from_tables(folder: Path, scratch: Path, record: ErasureRecord, report: ErasureProgressReport) -> None:
     """Write each table that has an erased request again without it, under a new name that is noted beforehand.
 
     Args:
@@ -51,7 +51,7 @@ def erase_from_tables(folder: Path, scratch: Path, record: ErasureRecord, report
             for new in [new for new in record.replaced.values() if new.startswith(f"{kind.name}-")]:
                 if new not in record.digests and (folder / new).exists():  # a run was killed after it was written
                     record.settle(new, file_sha256(folder / new))
-            found = current_log_files(folder, kind)[1]
+            found = list_current_log_files(folder, kind)[1]
             for done, path in enumerate(found):
                 report(f"{kind.name} in tables", done, len(found))
                 _erase_from(db, tables, path, kind, scratch, record)
@@ -82,7 +82,7 @@ def _erase_from(
         return
     # Types are chosen from what is left: a name that only an erased row has must not stand in the footer.
     left = scratch / f"left-{path.name}"
-    select = remaining_rows_sql(f"SELECT {RECORD_COLUMNS} FROM {source}", record.erased, set(kind.columns))  # noqa: S608 - same
+    select = remaining_rows_sql(f"SELECT {RECORD_COLUMNS_SQL} FROM {source}", record.erased, set(kind.columns))  # noqa: S608 - same
     db.execute(f"COPY ({select}) TO {quote_sql_string(str(left))} (FORMAT parquet, COMPRESSION zstd)")
     features = choose_features(sample_table_features([left])) if kind is PREDICTION_FILES else ()
     contents = TableContents(f"SELECT * FROM read_parquet({quote_sql_string(str(left))})", rows, features)  # noqa: S608 - same
@@ -91,7 +91,7 @@ def _erase_from(
     record.settle(new, file_sha256(made))
 
 
-def remaining_rows_sql(source: str, erased: ErasedRequests, columns: set[str]) -> str:
+def remaining_rows_sql(source: str, erased: RequestsToErase, columns: set[str]) -> str:
     """SQL of the rows of a query without those of erased requests, and with pseudonyms in those that are kept.
 
     Args:
@@ -113,7 +113,7 @@ def remaining_rows_sql(source: str, erased: ErasedRequests, columns: set[str]) -
         """  # noqa: S608 - quoted
 
 
-def _features_sql(erased: ErasedRequests, spellings: str) -> str:
+def _features_sql(erased: RequestsToErase, spellings: str) -> str:
     """SQL of the features of a row, with a pseudonym for the unit in the rows that are kept."""
     made = "features"
     for column in erased.columns:

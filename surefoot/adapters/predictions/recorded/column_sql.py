@@ -1,4 +1,4 @@
-"""Build the SQL that reads the typed columns of a recorded-requests file."""
+"""Build the SQL expressions that read and check the columns of a recorded-requests file."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Define the columns and types of a recorded-requests file."""
+"""Define the columns, their types and the error rules of files with recorded requests or labels."""
 
 import re
 
@@ -25,7 +25,7 @@ _MAX_TIME_S = 253_402_300_799.0
 """The end of the year 9999: nothing recorded is later, but milliseconds since 1970 are [Unix seconds]."""
 
 
-INDEX_COLUMN_NAME = re.compile(r"__index_level_\d+__")
+PANDAS_INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 """How pandas names an index without a name: it is no feature."""
 
 

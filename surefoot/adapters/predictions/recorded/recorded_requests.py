@@ -22,10 +22,10 @@ from surefoot.adapters.predictions.recorded.column_sql import (
     unreadable_conditions,
 )
 from surefoot.adapters.predictions.recorded.column_types import (
-    INDEX_COLUMN_NAME,
     LABEL_COLUMNS,
     LABEL_ERROR_RULES,
     OPTIONAL_COLUMNS,
+    PANDAS_INDEX_COLUMN,
     RECORD_ERROR_RULES,
     REQUIRED_COLUMNS,
     VERSION_COLUMNS,
@@ -33,7 +33,7 @@ from surefoot.adapters.predictions.recorded.column_types import (
 from surefoot.adapters.predictions.recorded.column_values import arrow_column_values
 from surefoot.adapters.predictions.recorded.split_views import mirrored_requests_sql, served_requests_sql
 from surefoot.core.answers.answer_values import Floats
-from surefoot.core.assignment import assignment_bucket
+from surefoot.core.assignment import compute_assignment_bucket
 from surefoot.core.domain import Arm, Split
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 
@@ -118,7 +118,7 @@ class RecordedRequests:
                 name
                 for name in types
                 if name not in {**REQUIRED_COLUMNS, **OPTIONAL_COLUMNS, **wanted}
-                and not INDEX_COLUMN_NAME.fullmatch(name)
+                and not PANDAS_INDEX_COLUMN.fullmatch(name)
             )
             kept = ", ".join([select_columns_sql(wanted, types), "file_row_number", *map(quote_column, others)])
             self._db.execute(f"CREATE TABLE {table} AS SELECT {kept} FROM {source}")  # noqa: S608 - names are quoted
@@ -258,7 +258,9 @@ class RecordedRequests:
         with contextlib.closing(self._db.cursor()) as writer:
             for batch in keys:
                 names = batch.column(0).to_pylist()
-                made = pd.DataFrame({"key": names, "place": [assignment_bucket(salt, str(name)) for name in names]})  # noqa: F841 - DuckDB finds it by name
+                made = pd.DataFrame(
+                    {"key": names, "place": [compute_assignment_bucket(salt, str(name)) for name in names]}
+                )  # noqa: F841 - DuckDB finds it by name
                 writer.execute("INSERT INTO ruler SELECT * FROM made")
         self._db.execute(
             """

@@ -59,7 +59,7 @@ def write_records(path: Path, rows: Sequence[TableRow], champion: VersionAnswers
     kept = {
         name: column
         for name, column in columns.items()
-        if name not in {"label", "label_at", "unit"} or any_value(column)
+        if name not in {"label", "label_at", "unit"} or _has_any_value(column)
     }
     try:
         table = pa.table({**kept, **{name: column for name, column in features.items() if name not in kept}})
@@ -71,6 +71,6 @@ def write_records(path: Path, rows: Sequence[TableRow], champion: VersionAnswers
         raise Rejected(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
 
 
-def any_value(column: Sequence[object]) -> bool:
+def _has_any_value(column: Sequence[object]) -> bool:
     """Whether a column has a value at all."""
     return any(value is not None for value in column)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.predictions.recorded.table_requests import (
-    OWN_COLUMNS,
-    load_table,
+    NON_FEATURE_COLUMNS,
+    load_arrow_table,
     read_json_value,
     read_unix_time,
 )
@@ -63,11 +63,11 @@ def read_sample(path: Path, label: str) -> SampleTable:
     Raises:
         Rejected: The file cannot be read, has no rows or no feature, or misses the column.
     """
-    table = load_table(path)
+    table = load_arrow_table(path)
     if label and label not in table.column_names:
         raise Rejected(f"{path} has no column {label!r} (it has: {', '.join(table.column_names)}): correct --label")
     label = label or ("label" if "label" in table.column_names else "")
-    features = [name for name in table.column_names if name not in {*OWN_COLUMNS, label}]
+    features = [name for name in table.column_names if name not in {*NON_FEATURE_COLUMNS, label}]
     if not table.num_rows or not features:
         raise Rejected(f"{path} has no {'rows' if features else 'column that is a feature'}: nothing can be drafted")
     raw = table.to_pylist()

@@ -16,7 +16,7 @@ from surefoot.core.errors import Rejected
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OWN_COLUMNS = ("request", "row", "at", "label", "label_at", "error", "latency_ms", "cpu_ms", "rss_mb")
+NON_FEATURE_COLUMNS = ("request", "row", "at", "label", "label_at", "error", "latency_ms", "cpu_ms", "rss_mb")
 """Columns that are no features."""
 _MAX_TIME_S = 253_402_300_799.0
 """The end of the year 9999 [Unix seconds]: nothing is later, but milliseconds since 1970 are."""
@@ -52,10 +52,10 @@ def read_table(path: Path, unit: str | None = None, answers: str = "") -> list[T
     Raises:
         Rejected: The file cannot be read or misses a column; the message names file and row.
     """
-    table = load_table(path)
+    table = load_arrow_table(path)
     if missing := [name for name in ("at", *([answers] if answers else [])) if name not in table.column_names]:
         raise Rejected(f"{path} has no column {', '.join(map(repr, missing))} (docs/record-schema.md)")
-    features = [name for name in table.column_names if name not in {*OWN_COLUMNS, answers}]
+    features = [name for name in table.column_names if name not in {*NON_FEATURE_COLUMNS, answers}]
     if not features:
         raise Rejected(f"{path} has no column that is a feature: nothing can be asked")
     prefix = "" if "request" in table.column_names else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
@@ -71,7 +71,7 @@ def read_table(path: Path, unit: str | None = None, answers: str = "") -> list[T
     return made
 
 
-def load_table(path: Path) -> "pa.Table":
+def load_arrow_table(path: Path) -> "pa.Table":
     """Load a table as it is, without the index that pandas has written into it.
 
     Raises:

@@ -16,7 +16,7 @@ from surefoot.adapters.replay.corners.corner_rows import (
     rollout_seed,
     rows_digest,
 )
-from surefoot.adapters.replay.corners.rare_groups import rare_in_window
+from surefoot.adapters.replay.corners.rare_groups import find_rare_groups
 from surefoot.adapters.replay.corners.row_answers import RowAnswer, SyntheticRowScorer, largest_difference
 from surefoot.adapters.replay.corners.row_shrinking import shrink_row
 from surefoot.core.domain import Outcome
@@ -26,7 +26,7 @@ from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.corners import Corners
 
-MAX_REFERENCE_REQUESTS = 5_000
+_MAX_REFERENCE_REQUESTS = 5_000
 """Real requests of the window that rows are made from, drawn by request id [count]."""
 _USUAL_ROWS = 100
 """Real requests whose answers tell what a version's answers look like [count]."""
@@ -36,10 +36,10 @@ _MAX_SAMPLES = 5
 """Broken rows that are shown, one a corner [count]."""
 
 
-def read_reference_requests(log: PredictionLog, question: EvidenceRequest) -> list[LoggedRequest]:
+def _read_reference_requests(log: PredictionLog, question: EvidenceRequest) -> list[LoggedRequest]:
     """Read the requests that synthetic rows are made from: those before the rollout, so that rows stay the same."""
     for until in dict.fromkeys((min(question.opened, question.until), question.until)):
-        found = log.read_requests(question.model, question.since, until, limit=MAX_REFERENCE_REQUESTS)
+        found = log.read_requests(question.model, question.since, until, limit=_MAX_REFERENCE_REQUESTS)
         if named := [request for request in found if request.features]:
             return sorted(named, key=lambda request: request.key)
     return []
@@ -62,7 +62,7 @@ def replay_corners(
     declared = question.corners
     if declared is None:
         return MissingEvidence(Outcome.ERROR, "the policy declares no corners")
-    requests = read_reference_requests(log, question)
+    requests = _read_reference_requests(log, question)
     if not requests:
         return MissingEvidence(
             Outcome.NO_DATA, f"no request of {question.model} with named columns was logged in the window"
@@ -98,7 +98,7 @@ def _rare_corners(
     if groups is None:
         return []
     made = []
-    for name, group in [*rare_in_window(log, question)][:_MAX_RARE_CORNERS]:
+    for name, group in [*find_rare_groups(log, question)][:_MAX_RARE_CORNERS]:
         since, until = question.opened - groups.reach, min(question.opened, question.until)
         found = log.read_group(question.model, since, until, group.column, group.texts, declared.rows, until)
         if real := [request for request in found if request.features]:

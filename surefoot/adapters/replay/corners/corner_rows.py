@@ -9,7 +9,7 @@ import orjson
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.replay.corners.drawn_changes import Change, draw_changes
-from surefoot.core.policy.corners import NUMERIC_KINDS, ColumnKind, Corners, column_kind
+from surefoot.core.policy.corners import NUMERIC_COLUMN_KINDS, ColumnKind, Corners, determine_column_kind
 
 _MAX_WHOLE = 2**53 - 1
 """Largest whole number that JSON carries exactly."""
@@ -83,7 +83,10 @@ class ReferenceColumns:
         self.kinds = {name: self._kind(name, values) for name, values in self.values.items()}
 
     def _kind(self, name: str, values: Sequence[object]) -> ColumnKind:
-        found, declared = column_kind(values), _SIGNATURE_KINDS.get(str(self.types.get(name)), ColumnKind.UNKNOWN)
+        found, declared = (
+            determine_column_kind(values),
+            _SIGNATURE_KINDS.get(str(self.types.get(name)), ColumnKind.UNKNOWN),
+        )
         # Numbers that happen to be whole may have a fraction where the signature says so.
         wider = found is ColumnKind.WHOLE and declared is ColumnKind.NUMBER
         return declared if found is ColumnKind.UNKNOWN or wider else found
@@ -113,7 +116,7 @@ class ReferenceColumns:
     def unseen(self, name: str) -> list[object]:
         """Categories that no request has."""
         known = set(map(repr, self.values[name]))
-        if self.kinds[name] in NUMERIC_KINDS:
+        if self.kinds[name] in NUMERIC_COLUMN_KINDS:
             low, high = self.range_of(name)
             made: list[object] = [self.as_kind(name, one) for one in (high + 1, low - 1, high + 100, low - 1000)]
         else:
@@ -183,7 +186,7 @@ def _drawn(declared: Corners, columns: ReferenceColumns, seed: int) -> Iterator[
     """Corners whose values Hypothesis draws: each column alone, then several at once."""
     specs = []
     for name in declared.drawn:
-        below, above = columns.beyond(name) if columns.kinds[name] in NUMERIC_KINDS else ([0.0], [0.0])
+        below, above = columns.beyond(name) if columns.kinds[name] in NUMERIC_COLUMN_KINDS else ([0.0], [0.0])
         specs.append(
             {"name": name, "kind": _DRAWN_KINDS.get(columns.kinds[name], "text"), "low": min(below), "high": max(above)}
         )

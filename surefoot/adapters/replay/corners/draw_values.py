@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 _LONGEST_TEXT = 40
 
 
-def strategy(kind: str, low: float, high: float) -> "st.SearchStrategy[Any]":
+def _strategy(kind: str, low: float, high: float) -> "st.SearchStrategy[Any]":
     """Values of a column of one kind.
 
     Args:
@@ -30,7 +30,7 @@ def strategy(kind: str, low: float, high: float) -> "st.SearchStrategy[Any]":
     return st.booleans() if kind == "truth" else st.text(max_size=_LONGEST_TEXT)
 
 
-def draw(columns: Sequence[dict[str, Any]], count: int, number: int, *, several: bool) -> list[dict[str, object]]:
+def _draw(columns: Sequence[dict[str, Any]], count: int, number: int, *, several: bool) -> list[dict[str, object]]:
     """Draw changes of columns.
 
     Args:
@@ -40,7 +40,7 @@ def draw(columns: Sequence[dict[str, Any]], count: int, number: int, *, several:
         several: Whether several columns are changed at once.
     """
     found: list[dict[str, object]] = []
-    whole = {str(one["name"]): strategy(one["kind"], one["low"], one["high"]) for one in columns}
+    whole = {str(one["name"]): _strategy(one["kind"], one["low"], one["high"]) for one in columns}
     names = st.lists(st.sampled_from(sorted(whole)), min_size=2 if several else 1, unique=True)
     changes = names.flatmap(lambda some: st.fixed_dictionaries({name: whole[name] for name in some}))
 
@@ -64,7 +64,7 @@ def draw(columns: Sequence[dict[str, Any]], count: int, number: int, *, several:
 def main() -> None:
     """Read what is wanted as JSON from the standard input, and write the values as JSON."""
     made = [
-        draw(one["columns"], one["count"], one["seed"], several=one["several"]) for one in json.loads(sys.stdin.read())
+        _draw(one["columns"], one["count"], one["seed"], several=one["several"]) for one in json.loads(sys.stdin.read())
     ]
     sys.stdout.write(json.dumps(made))
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.adapters.evidence.paired.exact_sums import SumRows
+from surefoot.adapters.evidence.paired.exact_sums import SumArrays
 from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossAccumulator
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.batch_scoring import ScorableModel, score_requests
-from surefoot.core.canonical_text import canonical_text_of_json, slice_name
+from surefoot.core.canonical_text import canonical_text_of_json, format_slice_name
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.corner_answers import SupplementedGroup
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import Metric, PairedGate, SlicedGate, narrow
+from surefoot.core.policy.policy_types import Metric, PairedGate, SlicedGate, narrow_gate_type
 from surefoot.core.stats.paired_difference import MIN_BLOCKS
 
 _MAX_GROUPS = 50
@@ -47,7 +47,7 @@ def count_groups(log: PredictionLog, model: str, column: str, since: float, unti
         value = canonical_text_of_json(text)
         if value is None:
             continue
-        name = slice_name(column, value)
+        name = format_slice_name(column, value)
         known = found.get(name, GroupValues(column, (), 0))
         found[name] = GroupValues(column, (*known.texts, text), known.requests + count)
     return found
@@ -76,7 +76,7 @@ def merge_older_requests(
     groups = None if question.corners is None else question.corners.rare_groups
     if groups is None or question.kind != EvidenceKind.SHADOW:
         return ()
-    gate = narrow(question.gate, PairedGate)
+    gate = narrow_gate_type(question.gate, PairedGate)
     extra = PairedLossAccumulator(gate, question.since, question.until)
     since = question.opened - groups.reach
     raised = []
@@ -158,7 +158,7 @@ def _add(
     for readings, sums in made.sums.items():
         for found, rows in sums.cells.by_slice():
             if found == name:
-                alone = SumRows(np.zeros(len(rows), dtype=np.int64), *(getattr(rows, key) for key in _CELLS))
+                alone = SumArrays(np.zeros(len(rows), dtype=np.int64), *(getattr(rows, key) for key in _CELLS))
                 extra.sums[readings].cells.add([name], alone)
                 counted = max(counted, int(rows.counts.sum()))
     return counted
@@ -167,7 +167,7 @@ def _add(
 _CELLS = ("blocks", "counts", "champion", "candidate")
 
 
-def rare_in_window(log: PredictionLog, question: EvidenceRequest) -> Iterator[tuple[str, GroupValues]]:
+def find_rare_groups(log: PredictionLog, question: EvidenceRequest) -> Iterator[tuple[str, GroupValues]]:
     """Groups of the shadow's gates with fewer request rows in the window than their gate needs, by name."""
     groups = None if question.corners is None else question.corners.rare_groups
     if groups is None:

@@ -14,7 +14,7 @@ from surefoot.models.child_process_scorer import ScoringAbandoned
 from surefoot.models.model_protocols import PredictorLost
 from surefoot.models.rows.answer_checks import check_answers, describe_error
 
-MAX_DEATHS = 8
+MAX_PROCESS_DEATHS = 8
 """So often a version's process may end over all corners: a restart takes seconds, and other gates need some [count]."""
 
 
@@ -103,7 +103,7 @@ class SyntheticRowScorer:
 
     def _try(self, rows: Sequence[SyntheticRow]) -> list[RowAnswer] | None:
         """Answers to some rows asked at once; None where they break together, and are asked in smaller parts."""
-        if self.deaths >= MAX_DEATHS:
+        if self.deaths >= MAX_PROCESS_DEATHS:
             return [RowAnswer(asked=False)] * len(rows)
         try:
             params = rows[0].real.params
@@ -113,7 +113,7 @@ class SyntheticRowScorer:
         except SurefootError:
             raise
         except ScoringAbandoned:
-            self.deaths = MAX_DEATHS
+            self.deaths = MAX_PROCESS_DEATHS
             return [RowAnswer(asked=False)] * len(rows)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a version's code may raise anything; that is what is measured
             self.deaths += isinstance(error, PredictorLost)

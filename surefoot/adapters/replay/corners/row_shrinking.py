@@ -1,4 +1,4 @@
-"""Find a smaller change of a real row that still breaks the candidate."""
+"""Find a smaller change of a real row on which the candidate still breaks and the champion does not."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,11 +10,11 @@ _MAX_TRIES = 40
 """Rows that are asked for one broken row at most [count]."""
 _DIGITS = (1, 2, 3, 4, 6)
 """Digits that a shrunk number is written with, the fewest first."""
-Breaks = Callable[[SyntheticRow], bool]
+_Breaks = Callable[[SyntheticRow], bool]
 """Whether the candidate breaks on a row and the champion does not."""
 
 
-def shrink_row(row: SyntheticRow, breaks: Breaks, *, values: bool = True) -> SyntheticRow:
+def shrink_row(row: SyntheticRow, breaks: _Breaks, *, values: bool = True) -> SyntheticRow:
     """Undo changes, then move values towards the real row, as long as the row still breaks.
 
     Law: the row given back breaks, and differs from the real row in no column that `row` does not change.

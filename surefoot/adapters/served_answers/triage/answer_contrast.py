@@ -1,4 +1,4 @@
-"""Compare a suspect version's answers with a good version's to find mixed-up codes."""
+"""Compare a suspect version's answers with a good version's, to find category codes that it confuses."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def measure_answer_distance(own: ScoreRows, good: ScoreRows) -> AnswerDistance:
+def make_answer_distance(own: ScoreRows, good: ScoreRows) -> AnswerDistance:
     """Give a function that measures how far a version's answers to changed rows are from the good version's answers.
 
     Args:
@@ -35,7 +35,7 @@ def measure_answer_distance(own: ScoreRows, good: ScoreRows) -> AnswerDistance:
     return distance
 
 
-def find_all_swapped_answers(own: ScoreRows, good: ScoreRows, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+def find_swapped_codes_by_column(own: ScoreRows, good: ScoreRows, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     """Find, for each column of texts, the codes that one version answers as the other one answers each other's.
 
     Args:

@@ -1,4 +1,4 @@
-"""Find pairs of category codes that requests, or a version, have swapped."""
+"""Find pairs of category codes that are swapped in requests or in a version's answers."""
 
 import itertools
 from collections import Counter
@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
+from surefoot.adapters.champion_watch.logged_day_counts import is_calendar_column
 
-Row = Mapping[str, object]
-CodePairs = dict[str, str]
+_Row = Mapping[str, object]
+_CodePairs = dict[str, str]
 """Each swapped code with the one that it stands for, in both directions."""
-AnswerNumbers = Callable[[Sequence[dict[str, object]]], "np.ndarray | None"]
+_AnswerNumbers = Callable[[Sequence[dict[str, object]]], "np.ndarray | None"]
 """Answers of a version to rows, as numbers; None where it fails them."""
 _Places = dict[str, "np.ndarray"]
 
@@ -35,7 +35,7 @@ _ANSWERED_ALIKE = 0.48
 """The answers to two codes are swapped when their differences shrink to less than this [fraction]."""
 
 
-def find_swaps_in_requests(name: str, before: Sequence[Row], after: Sequence[Row]) -> CodePairs:
+def find_swaps_in_requests(name: str, before: Sequence[_Row], after: Sequence[_Row]) -> _CodePairs:
     """Find pairs of codes that have come with each other's kind of requests since the onset.
 
     A code is known by how often it comes, and by the values that the other columns have in its requests.
@@ -55,7 +55,7 @@ def find_swaps_in_requests(name: str, before: Sequence[Row], after: Sequence[Row
     return _best_pairs(codes, np.nanmean(np.stack(differences), axis=0), _ALIKE, _UNLIKE)
 
 
-def _places(name: str, rows: Sequence[Row]) -> _Places:
+def _places(name: str, rows: Sequence[_Row]) -> _Places:
     """The places of the rows of each frequent code, the most frequent code first."""
     values = [row.get(name) for row in rows]
     known = Counter(value for value in values if isinstance(value, str))
@@ -63,18 +63,18 @@ def _places(name: str, rows: Sequence[Row]) -> _Places:
     return {code: np.array([place for place, value in enumerate(values) if value == code]) for code in frequent}
 
 
-def _shares(codes: Sequence[str], places: _Places, rows: Sequence[Row]) -> "np.ndarray":
+def _shares(codes: Sequence[str], places: _Places, rows: Sequence[_Row]) -> "np.ndarray":
     """Share of the requests of each code, and the variance of that share; shape (2, codes)."""
     shares = np.array([len(places[code]) / len(rows) for code in codes])
     return np.stack([shares, shares * (1.0 - shares) / len(rows)])
 
 
 def _other_columns(
-    name: str, before: Sequence[Row], after: Sequence[Row]
+    name: str, before: Sequence[_Row], after: Sequence[_Row]
 ) -> Iterator[tuple["np.ndarray", "np.ndarray"]]:
     """The other columns in numbers, before and after: numbers as ranks, and whether a text is each of its values."""
     for other in dict.fromkeys(key for row in (*before, *after) for key in row):
-        if other == name or follows_calendar(str(other)):
+        if other == name or is_calendar_column(str(other)):
             continue
         old, new = ([row.get(other) for row in rows] for rows in (before, after))
         numbers = [np.array([_number(value) for value in side]) for side in (old, new)]
@@ -111,7 +111,7 @@ def _differences(new: "np.ndarray", old: "np.ndarray") -> "np.ndarray":
     return made
 
 
-def find_swaps_in_answers(name: str, rows: Sequence[Row], own: AnswerNumbers, good: AnswerNumbers) -> CodePairs:
+def find_swaps_in_answers(name: str, rows: Sequence[_Row], own: _AnswerNumbers, good: _AnswerNumbers) -> _CodePairs:
     """Find pairs of codes that one version answers as the other version answers the swapped code.
 
     Both versions are asked about the same rows with every code; what a row adds whatever its code is left out.
@@ -139,7 +139,7 @@ def find_swaps_in_answers(name: str, rows: Sequence[Row], own: AnswerNumbers, go
     return _best_pairs(codes, cost, _ANSWERED_ALIKE, 0.0)
 
 
-def _best_pairs(codes: Sequence[str], cost: "np.ndarray", alike: float, unlike: float) -> CodePairs:
+def _best_pairs(codes: Sequence[str], cost: "np.ndarray", alike: float, unlike: float) -> _CodePairs:
     """Pairs of codes that fit better in each other's place, the best first, each code in one pair at most.
 
     Args:
@@ -153,7 +153,7 @@ def _best_pairs(codes: Sequence[str], cost: "np.ndarray", alike: float, unlike: 
         stays, swapped = cost[i, i] + cost[j, j], cost[i, j] + cost[j, i]
         if stays > unlike and swapped < alike * stays:
             found.append((float(stays - swapped), codes[i], codes[j]))
-    pairs: CodePairs = {}
+    pairs: _CodePairs = {}
     for _, one, other in sorted(found, reverse=True):
         if one not in pairs and other not in pairs:
             pairs |= {one: other, other: one}

@@ -1,4 +1,4 @@
-"""Measure how versions' answers react to each input column."""
+"""Measure how versions' answers react to each input column, and find what explains a higher loss."""
 
 import itertools
 from collections import Counter
@@ -16,13 +16,13 @@ from surefoot.core.triage.triage_facts import CauseDetail, ColumnCorrection, Col
 Row = dict[str, object]
 ScoreRows = Callable[[Sequence[Row]], list[object] | None]
 """Answers of a version to rows; None where it fails them."""
-ComputeLosses = Callable[[Sequence[Row], Sequence[object]], "np.ndarray | None"]
+_ComputeLosses = Callable[[Sequence[Row], Sequence[object]], "np.ndarray | None"]
 """Losses of a version on rows with these labels; None where they cannot be computed."""
 
 AnswerDistance = Callable[[Sequence[Row], Sequence[Row]], "np.ndarray | None"]
 """Squared distance of a version's answers to changed rows from the good version's answers to the rows as they came."""
 
-PROBED_ROWS = 300
+_PROBED_ROWS = 300
 """Rows with which it is tried how answers react [count]."""
 _CHOOSING_ROWS = 300
 """Rows with which changes of a column are chosen; the others confirm [count]."""
@@ -52,8 +52,8 @@ def measure_reactions(own: ScoreRows, good: ScoreRows | None, rows: Sequence[Row
     """
     every = list(rows)
     rows = (
-        [every[place * len(every) // PROBED_ROWS] for place in range(PROBED_ROWS)]
-        if len(every) > PROBED_ROWS
+        [every[place * len(every) // _PROBED_ROWS] for place in range(_PROBED_ROWS)]
+        if len(every) > _PROBED_ROWS
         else every
     )
     before = {name: answer_numbers(ask, rows) for name, ask in (("own", own), ("good", good)) if ask is not None}
@@ -96,11 +96,11 @@ def _other_values(values: Sequence[object], *, constant: bool) -> Iterator[list[
 def answer_numbers(ask: ScoreRows, rows: Sequence[Row]) -> "np.ndarray | None":
     """Ask a version; its answers as numbers, None where they are none, or not one for each row."""
     answers = ask(rows)
-    numbers = None if answers is None else score_numbers(answers)
+    numbers = None if answers is None else values_as_numbers(answers)
     return numbers if numbers is not None and len(numbers) == len(rows) else None
 
 
-def score_numbers(values: Sequence[object]) -> "np.ndarray | None":
+def values_as_numbers(values: Sequence[object]) -> "np.ndarray | None":
     """Answers or labels as numbers, of two class probabilities the last; None where they are none."""
     for read in (answer_number, answer_probability):
         try:
@@ -111,11 +111,11 @@ def score_numbers(values: Sequence[object]) -> "np.ndarray | None":
 
 
 def find_column_correction(
-    losses: ComputeLosses,
+    losses: _ComputeLosses,
     rows: Sequence[Row],
     labels: Sequence[object],
     more: "np.ndarray",
-    good: ComputeLosses | None = None,
+    good: _ComputeLosses | None = None,
     swaps: Mapping[str, Mapping[str, str]] | None = None,
     distance: AnswerDistance | None = None,
 ) -> ColumnCorrection | None:
@@ -190,7 +190,7 @@ def _agrees(distance: AnswerDistance, changed: Sequence[Row], rows: Sequence[Row
 
 
 def _common_gains(
-    good: ComputeLosses, rows: Sequence[Row], labels: Sequence[object], name: str, change: Callable[[object], object]
+    good: _ComputeLosses, rows: Sequence[Row], labels: Sequence[object], name: str, change: Callable[[object], object]
 ) -> float | None:
     """Mean loss that the good version gains from the same change; None where it cannot be asked."""
     plain, changed = (
@@ -206,7 +206,7 @@ _Half = tuple[list[Row], list[object]]
 def _changes(
     name: str,
     values: Sequence[object],
-    tried: tuple[ComputeLosses, _Half, float],
+    tried: tuple[_ComputeLosses, _Half, float],
     swaps: Mapping[str, str] | None,
     *,
     rescaled: bool,
@@ -242,7 +242,9 @@ def _shift_hours(step: int) -> Callable[[object], object]:
     return change
 
 
-def _best_swaps(name: str, values: Sequence[object], losses: ComputeLosses, half: _Half, base: float) -> _Change | None:
+def _best_swaps(
+    name: str, values: Sequence[object], losses: _ComputeLosses, half: _Half, base: float
+) -> _Change | None:
     """The swaps of codes in pairs that lower the loss, the best first, each code in one pair at most."""
     known = Counter(value for value in values if isinstance(value, str))
     if not 1 < len(known) <= _LARGE_VALUES:

@@ -1,4 +1,4 @@
-"""Find columns whose values have shifted since an incident's onset."""
+"""Find columns whose values have shifted since an incident's onset, and undo their shifts."""
 
 import math
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
+from surefoot.adapters.champion_watch.logged_day_counts import is_calendar_column
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.served_answers.triage.code_swaps import describe_pairs, find_swaps_in_requests, swap_codes
 from surefoot.core.canonical_text import canonical_text
@@ -72,7 +72,7 @@ def column_shifts(before: Sequence[LoggedRequest], after: Sequence[LoggedRequest
         if is_hour_column(name):
             if (moved := _shifted_hours(name, before, after)) is not None:
                 found[name] = moved
-        elif not follows_calendar(name):
+        elif not is_calendar_column(name):
             old, new = ([row.features.get(name) for row in rows] for rows in (before, after))
             if (shift := _shift_of(old, new)) is not None:
                 found[name] = shift
@@ -244,7 +244,7 @@ def value_text(value: object) -> str | None:
     return canonical_text(value)
 
 
-def values_as_before(old: Sequence[object], new: Sequence[object], shift: ColumnShift) -> Iterator[list[object]]:
+def undo_column_shift(old: Sequence[object], new: Sequence[object], shift: ColumnShift) -> Iterator[list[object]]:
     """A column after the onset with values of before: in their order, by rank or frequency, and with its hours back.
 
     A unit that has changed keeps the order of the values, so that those of the same rank are what they should be; codes

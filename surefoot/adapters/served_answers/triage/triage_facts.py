@@ -5,13 +5,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from surefoot.adapters.champion_watch.logged_day_counts import follows_calendar
+from surefoot.adapters.champion_watch.logged_day_counts import is_calendar_column
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog, parse_logged_json
 from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
 from surefoot.adapters.served_answers.triage.column_shifts import column_shifts, value_text
 from surefoot.adapters.served_answers.triage.request_traces import RequestTracer
-from surefoot.adapters.served_answers.triage.version_losses import LossQuery, add_problem, ask_version, measure_losses
-from surefoot.core.answers.disagreement import disagreeing_requests
+from surefoot.adapters.served_answers.triage.version_losses import (
+    LossQuery,
+    add_measurement_problem,
+    ask_version,
+    measure_losses,
+)
+from surefoot.core.answers.disagreement import find_disagreeing_requests
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, InvariantBroken, SurefootError
 from surefoot.core.policy.policy_types import PairedGate
@@ -88,7 +93,7 @@ def measure_triage_facts(
     except ArtifactTampered as error:
         return replace(facts, artifact_problem=str(error))
     except SurefootError as error:
-        return add_problem(facts, f"the version could not be asked again: {error}")
+        return add_measurement_problem(facts, f"the version could not be asked again: {error}")
     try:
         facts = _replayed(scorer, query, after, facts)
         tracer.trace(scorer, query.version.number)
@@ -159,7 +164,7 @@ def _condition(failed: Sequence[object], answered: Sequence[object]) -> FailureC
     if not bad:
         return None
     # A failure at certain times has its cause beside the requests: a deployment, a night job, a full queue.
-    names = dict.fromkeys(name for row in (*bad, *good) for name in row if not follows_calendar(str(name)))
+    names = dict.fromkeys(name for row in (*bad, *good) for name in row if not is_calendar_column(str(name)))
     found = [_any_missing(bad, good, list(names))]
     for name in names:
         values = Counter(value_text(row.get(name)) for row in bad)
@@ -233,13 +238,13 @@ def _replayed(scorer: ProcessScorer, query: TriageQuery, after: _Rows, facts: Tr
         return facts
     answers = ask_version(scorer, [row.features for row in named])
     if answers is None:
-        return add_problem(facts, "a fresh process of the version fails the requests that it has answered")
+        return add_measurement_problem(facts, "a fresh process of the version fails the requests that it has answered")
     logged = [row.prediction for row in named[: len(answers)]]
     try:
-        differs = int(disagreeing_requests(answers, logged, 0.5).sum())
+        differs = int(find_disagreeing_requests(answers, logged, 0.5).sum())
         apart = sum(not _same(one, other) for one, other in zip(answers, logged, strict=True))
     except InvariantBroken as error:
-        return add_problem(facts, f"the version's answers cannot be compared: {error}")
+        return add_measurement_problem(facts, f"the version's answers cannot be compared: {error}")
     return replace(facts, replayed=len(answers), replay_differs=max(differs, apart))
 
 

@@ -11,18 +11,18 @@ import numpy as np
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.adapters.replay.version_processes import ProcessScorer
 from surefoot.adapters.served_answers.triage.answer_contrast import (
-    find_all_swapped_answers,
     find_confused_codes,
-    measure_answer_distance,
+    find_swapped_codes_by_column,
+    make_answer_distance,
 )
 from surefoot.adapters.served_answers.triage.column_reactions import (
     AnswerDistance,
     find_column_correction,
     find_harmed_group,
     measure_reactions,
-    score_numbers,
+    values_as_numbers,
 )
-from surefoot.adapters.served_answers.triage.column_shifts import MIN_ROWS, values_as_before
+from surefoot.adapters.served_answers.triage.column_shifts import MIN_ROWS, undo_column_shift
 from surefoot.adapters.served_answers.triage.request_traces import RequestTracer
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.domain import Version
@@ -49,7 +49,7 @@ _VALUES_LOST = frozenset({CauseDetail.FROZEN, CauseDetail.MISSING})
 _RESTORES = 0.5
 """A column whose values of before take away so much of the harm needs no further look [fraction]."""
 
-Row = dict[str, object]
+_Row = dict[str, object]
 _Rows = Sequence[LoggedRequest]
 
 
@@ -78,7 +78,7 @@ class LossQuery:
 class _Labelled:
     """Rows with a label that counts by now, and these labels."""
 
-    rows: list[Row]
+    rows: list[_Row]
     labels: list[object]
 
 
@@ -100,7 +100,7 @@ class _Answered:
         return float(np.std(self.losses) / math.sqrt(len(self.losses)))
 
 
-def ask_version(scorer: ProcessScorer, rows: Sequence[Row]) -> list[object] | None:
+def ask_version(scorer: ProcessScorer, rows: Sequence[_Row]) -> list[object] | None:
     """Score rows with a version, fewer of them where it takes one row at a time; None where it fails."""
     with suppress(ValueError, RemoteModelError, ProcessDied, ScoringAbandoned):
         if scorer.batchable:
@@ -109,7 +109,7 @@ def ask_version(scorer: ProcessScorer, rows: Sequence[Row]) -> list[object] | No
     return None
 
 
-def add_problem(facts: TriageFacts, problem: str) -> TriageFacts:
+def add_measurement_problem(facts: TriageFacts, problem: str) -> TriageFacts:
     """The facts with one more thing that could not be measured."""
     return replace(facts, problems=(*facts.problems, " ".join(problem.split())[:300]))
 
@@ -134,14 +134,14 @@ def measure_losses(
     """
     gate = query.gate
     if gate is None:
-        return add_problem(facts, "the policy has no loss, so that answers are not held against labels")
+        return add_measurement_problem(facts, "the policy has no loss, so that answers are not held against labels")
     old, new = (_labelled(rows, gate, query.now) for rows in (before, after))
     facts = _label_means(replace(facts, labelled=len(new.rows)), old, new)
     if len(new.rows) < MIN_ROWS:
-        return add_problem(facts, f"only {len(new.rows)} requests after the onset have labels")
+        return add_measurement_problem(facts, f"only {len(new.rows)} requests after the onset have labels")
     now = _answered(scorer, gate, new)
     if now is None:
-        return add_problem(facts, "the version's answers to the requests after the onset have no loss")
+        return add_measurement_problem(facts, "the version's answers to the requests after the onset have no loss")
     then = _answered(scorer, gate, old) if len(old.rows) >= MIN_ROWS else None
     spread = now.error**2 + (then.error**2 if then else 0.0)
     facts = replace(
@@ -152,11 +152,13 @@ def measure_losses(
     )
     alone = _Comparison(scorer, None, gate, query.trial, before, old)
     if query.good is None:
-        return _look_closer(alone, new, now, add_problem(facts, "no good version is known to compare with"))
+        return _look_closer(alone, new, now, add_measurement_problem(facts, "no good version is known to compare with"))
     try:
         good = load(query.model, query.good)
     except SurefootError as error:
-        return _look_closer(alone, new, now, add_problem(facts, f"the good version could not be asked: {error}"))
+        return _look_closer(
+            alone, new, now, add_measurement_problem(facts, f"the good version could not be asked: {error}")
+        )
     try:
         query.tracer.trace(good, query.good.number)
         good_now = _answered(good, gate, new)
@@ -212,17 +214,17 @@ class _Comparison:
     old: _Labelled
     good_losses: "np.ndarray | None" = None
 
-    def losses(self, rows: Sequence[Row], labels: Sequence[object]) -> "np.ndarray | None":
+    def losses(self, rows: Sequence[_Row], labels: Sequence[object]) -> "np.ndarray | None":
         """Losses of the version that was taken back."""
         return self._losses_of(self.own, rows, labels)
 
-    def losses_of_good(self) -> Callable[[Sequence[Row], Sequence[object]], "np.ndarray | None"] | None:
+    def losses_of_good(self) -> Callable[[Sequence[_Row], Sequence[object]], "np.ndarray | None"] | None:
         """What computes losses of the good version; None of a champion, or without a good version."""
         if self.good is None or not self.trial:
             return None
         return partial(self._losses_of, self.good)
 
-    def _losses_of(self, scorer: ProcessScorer, rows: Sequence[Row], labels: Sequence[object]) -> "np.ndarray | None":
+    def _losses_of(self, scorer: ProcessScorer, rows: Sequence[_Row], labels: Sequence[object]) -> "np.ndarray | None":
         found = _answered(scorer, self.gate, _Labelled(list(rows), list(labels)))
         return None if found is None else found.losses
 
@@ -256,7 +258,7 @@ def _contrast(both: _Comparison, new: _Labelled) -> tuple[dict[str, dict[str, st
     if both.good is None or not both.trial:
         return None, None
     own, good = (partial(ask_version, scorer) for scorer in (both.own, both.good))
-    return find_all_swapped_answers(own, good, new.rows), measure_answer_distance(own, good)
+    return find_swapped_codes_by_column(own, good, new.rows), make_answer_distance(own, good)
 
 
 def _explains(one: ColumnShift) -> bool:
@@ -290,7 +292,7 @@ def _answered(scorer: ProcessScorer, gate: PairedGate, given: _Labelled) -> _Ans
 
 def _label_means(facts: TriageFacts, old: _Labelled, new: _Labelled) -> TriageFacts:
     """Mean labels before and after, where labels are numbers."""
-    before, after = (score_numbers(given.labels) for given in (old, new))
+    before, after = (values_as_numbers(given.labels) for given in (old, new))
     if before is None or after is None or min(len(before), len(after)) < MIN_ROWS:
         return facts
     error = math.sqrt(float(np.var(before)) / len(before) + float(np.var(after)) / len(after))
@@ -304,7 +306,7 @@ def _label_means(facts: TriageFacts, old: _Labelled, new: _Labelled) -> TriageFa
 
 def _label_facts(given: _Labelled, own: _Answered | None, good: _Answered | None) -> LabelFacts | None:
     """How well the answers of both versions follow the labels; None where labels are no numbers."""
-    labels = score_numbers(given.labels)
+    labels = values_as_numbers(given.labels)
     if labels is None or len(labels) < MIN_ROWS:
         return None
     ranks = [None if side is None else _rank_correlation(side.answers, labels) for side in (own, good)]
@@ -315,7 +317,7 @@ def _rank_correlation(answers: Sequence[object], labels: "np.ndarray") -> float 
     """Spearman's rank correlation of answers and labels; None where either is constant or no number."""
     from scipy.stats import spearmanr  # noqa: PLC0415 - costs every command 1.5 seconds
 
-    numbers = score_numbers(answers)
+    numbers = values_as_numbers(answers)
     known = None if numbers is None else labels[: len(numbers)]
     if numbers is None or known is None or np.ptp(numbers) == 0.0 or np.ptp(known) == 0.0:
         return None
@@ -353,7 +355,7 @@ def _with_old_values(both: _Comparison, name: str, new: _Labelled, shift: Column
     Of a version on trial that part is left out which the good version gains as well on the same rows.
     """
     old = [row.features.get(name) for row in both.before]
-    for values in values_as_before(old, [row.get(name) for row in new.rows], shift):
+    for values in undo_column_shift(old, [row.get(name) for row in new.rows], shift):
         rows = [{**row, name: value} for row, value in zip(new.rows, values, strict=True)]
         if (found := both.losses(rows, new.labels)) is None:
             continue

@@ -49,7 +49,7 @@ class ObjectConnection:
     """A connection to the API server, for one object."""
 
     def __init__(self, api: "CustomObjectsApi", kind: SplitObject, address: ObjectAddress) -> None:
-        """Use `connected` instead."""
+        """Use `connect_to_object` instead."""
         self._api, self._kind, self._address = api, kind, address
         self._where = f"{kind.title} {address.namespace}/{address.name}"
 
@@ -140,7 +140,7 @@ class ObjectConnection:
 
 
 @contextmanager
-def connected(kind: SplitObject, address: ObjectAddress) -> Iterator[ObjectConnection]:
+def connect_to_object(kind: SplitObject, address: ObjectAddress) -> Iterator[ObjectConnection]:
     """Connect with the credentials of the kubeconfig, or in a cluster with those of the pod, and close in the end.
 
     Raises:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 
-from surefoot.adapters.traffic.kubernetes.split_object import JsonObject, WantedWeights, condition, generation_of
+from surefoot.adapters.traffic.kubernetes.split_object import JsonObject, WantedWeights, condition, read_generation
 from surefoot.core.errors import Rejected
 
 _DEFAULT_WEIGHT = 1  # of a backend without a weight, as the schema says
@@ -100,7 +100,7 @@ class HttpRoute:
             conditions = told.get(_identity(parent, namespace), {}).get("conditions")
             for kind in needed:
                 seen = condition(conditions, kind)
-                if int(seen.get("observedGeneration", -1)) < generation_of(found):
+                if int(seen.get("observedGeneration", -1)) < read_generation(found):
                     return f"the controller of Gateway {parent.get('name')} has not seen it"
                 if seen.get("status") != "True":
                     return f"the controller of Gateway {parent.get('name')} tells: {_says(seen)}"

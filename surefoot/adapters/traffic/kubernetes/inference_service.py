@@ -6,7 +6,7 @@ version before stays in `spec.canary` without traffic, for a rollback.
 
 import copy
 
-from surefoot.adapters.traffic.kubernetes.split_object import JsonObject, WantedWeights, condition, generation_of
+from surefoot.adapters.traffic.kubernetes.split_object import JsonObject, WantedWeights, condition, read_generation
 from surefoot.core.errors import Rejected
 
 _ALL = 100
@@ -82,7 +82,7 @@ class InferenceService:
     def unconfirmed(self, found: JsonObject, wanted: WantedWeights) -> str:
         """Why KServe has not confirmed this generation; empty when it has, and its predictors are ready."""
         status = found.get("status", {})
-        if int(status.get("observedGeneration", -1)) < generation_of(found):
+        if int(status.get("observedGeneration", -1)) < read_generation(found):
             return "KServe has not seen it"
         if problem := self.unready(found, wanted):
             return problem

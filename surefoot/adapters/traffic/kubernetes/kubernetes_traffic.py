@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from surefoot.adapters.traffic.kubernetes.api_connection import ObjectAddress, ObjectConnection, connected
+from surefoot.adapters.traffic.kubernetes.api_connection import ObjectAddress, ObjectConnection, connect_to_object
 from surefoot.adapters.traffic.kubernetes.http_route import HttpRoute
 from surefoot.adapters.traffic.kubernetes.inference_service import InferenceService
 from surefoot.adapters.traffic.kubernetes.split_object import JsonObject, SplitObject, WantedWeights
@@ -24,11 +24,11 @@ from surefoot.core.errors import (
     RouteSuperseded,
     VersionUnavailable,
 )
-from surefoot.core.serving_engines.engine_abilities import KUBERNETES_KINDS, KubernetesKind, whole_weights
+from surefoot.core.serving_engines.engine_abilities import KUBERNETES_KINDS, KubernetesKind, whole_number_weights
 
-SPLIT_ANNOTATION = "surefoot/split"
+_SPLIT_ANNOTATION = "surefoot/split"
 """Annotation of the object that holds the split, as base64 of its JSON."""
-MODEL_ANNOTATION = "surefoot/model"
+_MODEL_ANNOTATION = "surefoot/model"
 """Annotation of the object that holds the name of the model that it serves."""
 _ATTEMPTS = 5
 """How often a change is tried again that met another writer."""
@@ -37,7 +37,7 @@ _PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class KubernetesPlace:
+class KubernetesTarget:
     """Which object serves a model, and how.
 
     Attributes:
@@ -53,7 +53,7 @@ class KubernetesPlace:
     patience_s: float
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, object], kubeconfig: str = "") -> "KubernetesPlace":
+    def from_settings(cls, settings: Mapping[str, object], kubeconfig: str = "") -> "KubernetesTarget":
         """Read what the journal keeps of the engine.
 
         Raises:
@@ -74,7 +74,7 @@ class KubernetesPlace:
 class KubernetesTraffic:
     """The `Traffic` port in front of an HTTPRoute or an InferenceService."""
 
-    def __init__(self, place: KubernetesPlace) -> None:
+    def __init__(self, place: KubernetesTarget) -> None:
         """Remember where; nothing is contacted yet."""
         self._place = place
         self._object: SplitObject = (
@@ -91,7 +91,7 @@ class KubernetesTraffic:
             GatewayUnavailable: The object cannot be read, or its controller has not confirmed what it says.
             Rejected: The object does not split traffic between versions, or serves another model.
         """
-        with connected(self._object, self._place.address) as api:
+        with connect_to_object(self._object, self._place.address) as api:
             found = api.read()
         split = self._known(found, model)
         if split is None:
@@ -118,7 +118,7 @@ class KubernetesTraffic:
             Rejected: The object cannot serve such a split, has nothing of a version's name, or serves another model.
         """
         wanted = self._wanted(split)
-        with connected(self._object, self._place.address) as api:
+        with connect_to_object(self._object, self._place.address) as api:
             found = self._write(api, model, split, wanted)
             try:
                 self._wait_for_controller(api, found, model, split, wanted)
@@ -135,7 +135,7 @@ class KubernetesTraffic:
             GatewayUnavailable: It cannot be reached, read or changed.
             Rejected: It does not split traffic between versions, or serves another model.
         """
-        with connected(self._object, self._place.address) as api:
+        with connect_to_object(self._object, self._place.address) as api:
             found = api.read()
             self._known(found, model)
             shares = self._object.weights(found)
@@ -157,7 +157,7 @@ class KubernetesTraffic:
         able = KUBERNETES_KINDS[self._place.kind]
         if split.mirror or split.units:
             raise Rejected(f"{able.title} mirrors no requests here, and assigns no unit by its name")
-        weights = whole_weights(split.weight, able.largest_weight)
+        weights = whole_number_weights(split.weight, able.largest_weight)
         if weights is None or able.weight_problem(split.weight):
             raise Rejected(f"{able.title} {able.weight_problem(split.weight)}")
         champion, candidate = self._name(split.champion), ""
@@ -177,13 +177,13 @@ class KubernetesTraffic:
             Rejected: The object serves another model.
         """
         notes = found.get("metadata", {}).get("annotations") or {}
-        owner = notes.get(MODEL_ANNOTATION, model)
+        owner = notes.get(_MODEL_ANNOTATION, model)
         if owner != model:
             raise Rejected(
                 f"{self._where} serves model {owner}: give {model} an object of its own, or remove annotation"
-                f" {MODEL_ANNOTATION}"
+                f" {_MODEL_ANNOTATION}"
             )
-        return decode_split_text(notes.get(SPLIT_ANNOTATION))
+        return decode_split_text(notes.get(_SPLIT_ANNOTATION))
 
     def _write(self, api: ObjectConnection, model: str, split: Split, wanted: WantedWeights) -> JsonObject:
         """Change the object, unless it says so already; look again after each change of another writer."""
@@ -194,7 +194,7 @@ class KubernetesTraffic:
                 raise self._superseded(before, split)
             changed = copy.deepcopy(self._object.with_weights(found, wanted))
             notes = changed["metadata"].setdefault("annotations", {})
-            notes |= {MODEL_ANNOTATION: model, SPLIT_ANNOTATION: encode_split_text(split)}
+            notes |= {_MODEL_ANNOTATION: model, _SPLIT_ANNOTATION: encode_split_text(split)}
             if changed == found:
                 return found
             if problem := self._object.unready(found, wanted):

@@ -1,4 +1,4 @@
-"""Define what every kind of Kubernetes object that splits traffic can do."""
+"""Define the interface of every kind of Kubernetes object that splits traffic between versions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class SplitObject(Protocol):
         ...
 
 
-def generation_of(found: JsonObject) -> int:
+def read_generation(found: JsonObject) -> int:
     """Generation of an object's specification, which the API server counts."""
     return int(found.get("metadata", {}).get("generation", 0))
 

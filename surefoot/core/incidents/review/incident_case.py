@@ -1,4 +1,4 @@
-"""Define the back-test case of an incident, with its bad and its good version."""
+"""Define a case for back-tests of policies from a past incident, and convert it to and from JSON."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from surefoot.core.errors import Rejected
 
-CASE_FORMAT = 1
+_CASE_FORMAT = 1
 """Edition of the files of a case; raised when an older release could not read them."""
 
 
@@ -52,7 +52,7 @@ class IncidentCase:
 
 def case_to_json(case: IncidentCase) -> dict[str, object]:
     """A case as JSON values."""
-    return {"format": CASE_FORMAT, **asdict(case), "kind": case.kind.value}
+    return {"format": _CASE_FORMAT, **asdict(case), "kind": case.kind.value}
 
 
 def case_from_json(value: object) -> IncidentCase:
@@ -63,8 +63,8 @@ def case_from_json(value: object) -> IncidentCase:
     """
     if not isinstance(value, Mapping):
         raise Rejected("a case is an object")
-    if value.get("format") != CASE_FORMAT:
-        raise Rejected(f"its format is {value.get('format')!r}, this release reads {CASE_FORMAT}")
+    if value.get("format") != _CASE_FORMAT:
+        raise Rejected(f"its format is {value.get('format')!r}, this release reads {_CASE_FORMAT}")
     texts = {name: value.get(name, "") for name in ("model", "incident", "bad", "good", "reason")}
     if wrong := [name for name, one in texts.items() if not isinstance(one, str)]:
         raise Rejected(f"'{wrong[0]}' must be a text")

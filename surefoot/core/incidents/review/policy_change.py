@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from surefoot.core.domain import Role, Stage
-from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
+from surefoot.core.policy.gates.metrics import NOT_MIRRORED_METRIC_REASONS
 from surefoot.core.policy.policy_types import LIVE_ONLY_METRICS, PAIRED_METRICS, Gate, Metric, Policy
 from surefoot.core.policy.steps import ApproveStep, LiveShadowStep, ShadowStep, Weight
 from surefoot.core.policy.violations import KeyPath
@@ -127,11 +127,11 @@ def _trial_changes(policy: Policy, value: Mapping[str, object], found: Detection
         for place in range(min(reached + (not known), len(steps))):
             yield from _judged_too(policy, gate, place)
         mirrors = policy.traffic.engine_choice.abilities.mirrors
-        if mirrors and policy.live_shadow is None and gate.metric not in NOT_MIRRORED_REASONS and policy.ramp:
+        if mirrors and policy.live_shadow is None and gate.metric not in NOT_MIRRORED_METRIC_REASONS and policy.ramp:
             yield from _live_shadows(policy, gate, first_weight)
 
 
-def list_other_gates(policy: Policy, found: Detection) -> tuple[PolicyChange, ...]:
+def list_added_gate_changes(policy: Policy, found: Detection) -> tuple[PolicyChange, ...]:
     """Guardrails that did not stop the version, each judged at the first weight too.
 
     Args:
@@ -250,4 +250,4 @@ def _is_possible(gate: Gate, step: ShadowStep | LiveShadowStep | Weight) -> bool
     """Whether a step can judge a gate at all."""
     if isinstance(step, ShadowStep):
         return gate.metric not in LIVE_ONLY_METRICS
-    return gate.metric not in ({Metric.GOLDEN} if isinstance(step, Weight) else NOT_MIRRORED_REASONS)
+    return gate.metric not in ({Metric.GOLDEN} if isinstance(step, Weight) else NOT_MIRRORED_METRIC_REASONS)

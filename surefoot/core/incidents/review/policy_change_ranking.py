@@ -1,4 +1,4 @@
-"""Rank back-tested policy changes by how soon they detect an incident."""
+"""Define an incident's review, and rank its back-tested policy changes by how soon they detect the incident."""
 
 import datetime as dt
 import math
@@ -41,7 +41,7 @@ class BacktestedPolicy:
     trials: float = 0.0
 
 
-def is_sooner(one: BacktestedPolicy, other: BacktestedPolicy) -> bool:
+def _is_sooner(one: BacktestedPolicy, other: BacktestedPolicy) -> bool:
     """Whether a policy stops the version sooner than another one.
 
     Law: never where it is later by time or by requests; so a choice among such policies is never later.
@@ -60,7 +60,7 @@ def rank_by_detection(in_force: BacktestedPolicy, tried: Sequence[BacktestedPoli
     Those under which no caller got an answer of the version come first, then the earliest, then those with the fewest
     requests that it answered, then those with the fewest edits.
     """
-    sooner = [one for one in tried if one.change is not None and is_sooner(one, in_force)]
+    sooner = [one for one in tried if one.change is not None and _is_sooner(one, in_force)]
     return tuple(sorted(sooner, key=_rank))
 
 
@@ -69,7 +69,7 @@ def _rank(one: BacktestedPolicy) -> tuple[bool, float, int, int]:
     return (one.requests > 0, at, one.requests, len(one.change.edits) if one.change else 0)
 
 
-def allowed_false_alarms(budget: float, trials: float) -> int:
+def compute_allowed_false_alarms(budget: float, trials: float) -> int:
     """False alarms that a budget allows in so many trials [count].
 
     Args:
@@ -79,12 +79,12 @@ def allowed_false_alarms(budget: float, trials: float) -> int:
     return math.floor(budget * trials + 1e-9)
 
 
-def is_within_budget(one: BacktestedPolicy, budget: float) -> bool:
+def is_within_false_alarm_budget(one: BacktestedPolicy, budget: float) -> bool:
     """Whether a policy has raised no more false alarms than its budget allows."""
-    return one.false_alarms <= allowed_false_alarms(budget, one.trials)
+    return one.false_alarms <= compute_allowed_false_alarms(budget, one.trials)
 
 
-def choose_change(
+def choose_policy_change(
     in_force: BacktestedPolicy, tried: Sequence[BacktestedPolicy], budget: float
 ) -> BacktestedPolicy | None:
     """The best change that keeps to the budget; None where no change is sooner and keeps to it.
@@ -92,7 +92,7 @@ def choose_change(
     Law: what is chosen stops the version no later than the policy in force, and has no more false alarms than the
         budget allows.
     """
-    return next((one for one in rank_by_detection(in_force, tried) if is_within_budget(one, budget)), None)
+    return next((one for one in rank_by_detection(in_force, tried) if is_within_false_alarm_budget(one, budget)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class IncidentReview:
         return shlex.join([*words, *(["--against-itself", str(draws)] if draws else [])])
 
 
-def describe_outcome(case: IncidentCase, one: BacktestedPolicy) -> str:
+def describe_backtest_outcome(case: IncidentCase, one: BacktestedPolicy) -> str:
     """What becomes of the version under a policy, as one sentence without its end."""
     answered = f"callers got an answer of it to {one.requests:,} requests by then"
     if one.stopped_at is None:

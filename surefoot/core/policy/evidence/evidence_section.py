@@ -1,4 +1,4 @@
-"""Define the policy section `evidence`: where to read records of other systems."""
+"""Define the policy section `evidence`: where to read predictions, labels and metrics of other systems."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _SELECTOR_PATTERN = r"^[A-Za-z_:][A-Za-z0-9_:]*(\{[^{}\[\]]*\})?$"
 _URL_PATTERN = r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$"
 _PATH_SECRET = re.compile(r"^[A-Za-z0-9+.-]+://[^/]*@|[?&]")
 _MIN_TIMEOUT_S = 1.0
-Variable = Annotated[str, Field(pattern=_VARIABLE_PATTERN)]
+_EnvironmentVariable = Annotated[str, Field(pattern=_VARIABLE_PATTERN)]
 """Name of an environment variable."""
 
 
@@ -111,7 +111,7 @@ class _Files(PolicyModel):
 class _Query(PolicyModel):
     """A query of a database."""
 
-    url_variable: Variable = Field(
+    url_variable: _EnvironmentVariable = Field(
         description="Environment variable that holds the URL of the database; a policy holds no password."
     )
     query: Annotated[Text, AfterValidator(_query)] = Field(
@@ -204,7 +204,7 @@ class PrometheusSection(PolicyModel):
     url: Annotated[str, Field(pattern=_URL_PATTERN)] = Field(
         description="Base URL of the server, without user, password or options, such as http://prometheus:9090."
     )
-    token_variable: OptionalKey[Variable] = Field(
+    token_variable: OptionalKey[_EnvironmentVariable] = Field(
         None, description="Environment variable that holds a bearer token for the server."
     )
     version_label: Annotated[str, Field(pattern=_LABEL_PATTERN)] = Field(

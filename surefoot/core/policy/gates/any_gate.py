@@ -20,7 +20,7 @@ from surefoot.core.policy.gates.paired import (
     ScoreDistributionGate,
     ZeroOneGate,
 )
-from surefoot.core.policy.gates.served import (
+from surefoot.core.policy.gates.served_traffic import (
     ErrorRateGate,
     GaugeGate,
     LatencyGate,

@@ -1,11 +1,11 @@
-"""Define the base classes of gates and the settings that gates share."""
+"""Define the base classes of gates, and settings that gates share, such as slices and label maturity."""
 
 from collections.abc import Iterator
 from typing import Annotated, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from surefoot.core.canonical_text import canonical_slice
+from surefoot.core.canonical_text import canonical_slice_name
 from surefoot.core.domain import Role
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.policy.gates.metrics import Metric
@@ -108,7 +108,7 @@ class Gate(PolicyModel):
 _G = TypeVar("_G", bound=Gate)
 
 
-def narrow(gate: Gate, kind: type[_G]) -> _G:
+def narrow_gate_type(gate: Gate, kind: type[_G]) -> _G:
     """The gate as one of a kind.
 
     Raises:
@@ -158,7 +158,7 @@ class LimitedGate(Gate):
         return self.allowed is not None and self.allowed.relative
 
 
-Slices = Annotated[Texts, AfterValidator(lambda items: tuple(canonical_slice(item) for item in items))]
+Slices = Annotated[Texts, AfterValidator(lambda items: tuple(canonical_slice_name(item) for item in items))]
 """Slices such as "origin=LGA", in the one spelling that evidence has, however the person wrote them."""
 
 

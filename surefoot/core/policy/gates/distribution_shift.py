@@ -10,7 +10,7 @@ from surefoot.core.domain import Role
 from surefoot.core.policy.gates.base import SpreadGate
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.scalars import Duration, OptionalKey, Share, Texts, optional_duration
-from surefoot.core.policy.violations import Violation, missing_key, rule_error
+from surefoot.core.policy.violations import Violation, missing_key_violation, rule_error
 
 _SAME_INPUTS = 0.01
 """Share of the requests on which two versions may see different values unless the policy says otherwise."""
@@ -52,7 +52,7 @@ class InputShiftGate(ShiftGate):
         """A limit is demanded; against the champion there is one by default."""
         yield from super().broken_rules()
         if self.most is None and self.against != "champion":
-            yield missing_key((), "max")
+            yield missing_key_violation((), "max")
 
     @property
     def ignored(self) -> tuple[str, ...]:

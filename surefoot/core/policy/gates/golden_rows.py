@@ -1,4 +1,4 @@
-"""Define the gate on golden rows, which are stored together with a version."""
+"""Define the gate on golden rows: example requests with known answers that are stored with a version."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Define the metrics that a policy's gates can measure."""
+"""Define the metrics that the gates of a policy can measure, and groups of them such as loss metrics."""
 
 from enum import StrEnum
 
@@ -67,7 +67,7 @@ LIVE_ONLY_METRICS = MEASUREMENT_METRICS | {Metric.MISSING_LABEL, Metric.VALUE, M
 SHIFT_METRICS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
 _BY_LABEL_OF_CALLER = "callers get the champion's answers alone, so what became of them says nothing of the candidate"
 _REPLAY_SHOWS = "it asks for no live requests: name it in a shadow step with 'source: replay'"
-NOT_MIRRORED_REASONS = {
+NOT_MIRRORED_METRIC_REASONS = {
     Metric.MISSING_LABEL: _BY_LABEL_OF_CALLER,
     Metric.VALUE: _BY_LABEL_OF_CALLER,
     Metric.EXPECTED_LOSS: _REPLAY_SHOWS,

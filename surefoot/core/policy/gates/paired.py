@@ -19,7 +19,7 @@ from surefoot.core.policy.scalars import (
     one_or_more_schema,
     optional_duration,
 )
-from surefoot.core.policy.violations import Violation, missing_key, rule_error
+from surefoot.core.policy.violations import Violation, missing_key_violation, rule_error
 
 _BLOCK = "Length of a block: outcomes of one block move together and count once."
 _THRESHOLD = "Score from which the answer is yes [probability]."
@@ -125,7 +125,7 @@ class ZeroOneGate(_LabelledGate, ClassGate, _ThresholdGate):
         if getattr(self.expect, other) is not None:
             yield Violation(("expect", other), f"plans count on '{needed}' here: 'rate' is for block: none alone")
         elif getattr(self.expect, needed) is None:
-            yield missing_key(("expect",), needed)
+            yield missing_key_violation(("expect",), needed)
 
     @property
     def judged_per_request(self) -> bool:
@@ -210,17 +210,17 @@ class DisagreementGate(_ThresholdGate, SpreadGate):
         return None
 
 
-def gate_classes(gate: Gate) -> tuple[str, ...]:
+def get_gate_class_names(gate: Gate) -> tuple[str, ...]:
     """Names of the classes in the order of the model's probabilities; empty where the policy names none."""
     return gate.classes if isinstance(gate, ClassGate) else ()
 
 
-def gate_threshold(gate: Gate) -> float:
+def get_gate_threshold(gate: Gate) -> float:
     """Score from which the answer is yes [probability]."""
     return gate.threshold if isinstance(gate, _ThresholdGate) else _DEFAULT_THRESHOLD
 
 
-def gate_loss(gate: Gate) -> Metric:
+def get_gate_loss(gate: Gate) -> Metric:
     """The loss that a gate looks at: its own, or the one whose gap between groups it judges."""
     return gate.of if isinstance(gate, LossGapGate) else gate.metric
 

@@ -1,4 +1,4 @@
-"""Define which artifacts a policy accepts, and check those of a version."""
+"""Define which model files a policy accepts, and check the formats, signature and provenance of a version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from surefoot.core.policy.violations import rule_error
 
 _GENERIC_FLAVOR = "python_function"
 """Flavour by which every other one is served, and which says nothing of the format of the model."""
-SIGNATURE = "signature"
+SIGNATURE_FIELD_NAME = "signature"
 """Name under which the journal keeps, beside the provenance of a version, whose key has signed its files."""
 _SHOWN_FILES = 3
 _MAX_TEXT_LENGTH = 300
@@ -93,7 +93,7 @@ class SignatureCheck:
     problem: str = ""
 
 
-def artifact_problem(section: ArtifactSection, contents: ArtifactContents) -> str:
+def find_artifact_problem(section: ArtifactSection, contents: ArtifactContents) -> str:
     """Why a policy does not take the files of a version, as a clause; empty when it does.
 
     Args:
@@ -141,7 +141,7 @@ def _one_text(values: Mapping[str, str]) -> str:
     return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[: _MAX_TEXT_LENGTH - 1]}…"
 
 
-def missing_provenance(wanted: Sequence[ProvenanceKind], known: Mapping[str, str]) -> str:
+def describe_missing_provenance(wanted: Sequence[ProvenanceKind], known: Mapping[str, str]) -> str:
     """What a policy demands to know of a version and the registry does not, as a clause; empty when nothing is missing.
 
     Args:

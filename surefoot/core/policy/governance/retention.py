@@ -1,4 +1,4 @@
-"""Define the policy section `retention`: how long records are kept."""
+"""Define the policy section `retention`: how long records are kept, also those of high-risk models."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from surefoot.core.policy.violations import Violation, describe_type, rule_error
 _DAY_S = 86400.0
 LOG_RETENTION_DAYS = 90
 """How long the prediction log reaches back unless told otherwise [days]."""
-HIGH_RISK_DAYS = 183
+HIGH_RISK_RETENTION_DAYS = 183
 """Shortest time that records of a high-risk system are kept: six months [days]. Source: Regulation (EU) 2024/1689,
 articles 19(1) and 26(6)."""
 _PATTERN = r"^([1-9][0-9]{0,5})([dy])$"
@@ -63,10 +63,10 @@ class RetentionSection(PolicyModel):
             return
         for key in ("log", "reports"):
             kept = getattr(self, key)
-            if kept is None or kept >= HIGH_RISK_DAYS * _DAY_S:
+            if kept is None or kept >= HIGH_RISK_RETENTION_DAYS * _DAY_S:
                 continue
             found = f"found {kept / _DAY_S:g}d" if key in self.model_fields_set else f"without it {kept / _DAY_S:g}d"
-            rule = f"must be at least {HIGH_RISK_DAYS}d, six months, for tier high-risk: {found}"
+            rule = f"must be at least {HIGH_RISK_RETENTION_DAYS}d, six months, for tier high-risk: {found}"
             yield Violation(
                 ("retention", key) if key in self.model_fields_set else ("tier",), f"retention.{key} {rule}"
             )

@@ -110,6 +110,6 @@ def parse_data_source(value: object) -> DataSource:
     return _SOURCE.validate_python(value)
 
 
-def data_source_json(source: DataSource) -> dict[str, object]:
+def data_source_to_json(source: DataSource) -> dict[str, object]:
     """The table as its author wrote it, for the journal."""
     return source.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -1,4 +1,4 @@
-"""Define the policy section `fallback`: what answers when all other versions fail."""
+"""Define the policy section `fallback`: what answers a request that no version can answer."""
 
 import json
 import re
@@ -20,11 +20,11 @@ _MAX_CONSTANT_CHARACTERS = 10_000
 _VERSION_PATTERN = r"(?:models:/([^/:]{1,256})/)?([1-9][0-9]{0,18})"
 """A version of the same model, or of another one as MLflow's users write it."""
 
-ANSWER_COLUMN = "answer"
+ANSWER_JSON_COLUMN = "answer"
 """Column of a table's file that holds the answers, as JSON."""
 
 
-def check_answer(value: JsonValue) -> None:
+def check_fallback_answer(value: JsonValue) -> None:
     """Check that a caller can be given a value for a row.
 
     Raises:
@@ -92,8 +92,8 @@ def _below_project(file: str) -> str:
 
 
 def _distinct(keys: tuple[str, ...]) -> tuple[str, ...]:
-    if not keys or len(set(keys)) < len(keys) or ANSWER_COLUMN in keys:
-        raise rule_error(f"expected one or more different columns of the requests, none of them '{ANSWER_COLUMN}'")
+    if not keys or len(set(keys)) < len(keys) or ANSWER_JSON_COLUMN in keys:
+        raise rule_error(f"expected one or more different columns of the requests, none of them '{ANSWER_JSON_COLUMN}'")
     return keys
 
 

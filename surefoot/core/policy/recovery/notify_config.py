@@ -1,4 +1,4 @@
-"""Define the settings of the file `configs/notify.yaml` on notifications."""
+"""Define the settings in `configs/notify.yaml`: receivers of messages, routes to them, and a heartbeat address."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Define the policy section `playbook`: which people are called, and when."""
+"""Define the policy section `playbook`: which people are called or informed about an incident, and when."""
 
 from collections.abc import Iterator
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the policy section `rollback`: how traffic goes back, at once or in steps."""
+"""Define the policy section `rollback`: its mode (at once or in steps), its window, and its first cohort."""
 
 import itertools
 import math

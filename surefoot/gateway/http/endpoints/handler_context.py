@@ -20,7 +20,7 @@ class LabelAccess(Protocol):
         ...
 
 
-class AnyLabels:
+class UnrestrictedLabelAccess:
     """Lets every sender report labels."""
 
     def check_labels(self, header: str, model: str) -> None:

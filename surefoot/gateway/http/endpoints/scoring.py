@@ -11,7 +11,7 @@ from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
 from surefoot.gateway.inference.request_assignment import new_request
-from surefoot.gateway.log.label_validation import REQUEST_ID
+from surefoot.gateway.log.label_validation import REQUEST_ID_PATTERN
 
 SCORING_ERRORS = (scoring_body.MalformedBody, NoVersionAnswered, NotServing, Overloaded)
 """Why a scoring request gets no answer."""
@@ -94,7 +94,7 @@ def start_scoring(
 
 def scoring_error_answer(error: Exception, controller: ModelController, request: str) -> HttpError:
     """Give the HTTP error for a scoring request without an answer."""
-    if isinstance(error, scoring_body.UnsupportedType):
+    if isinstance(error, scoring_body.UnsupportedContentType):
         return HttpError(415, "BAD_REQUEST", str(error), x_request_id=request)
     if isinstance(error, scoring_body.MalformedBody | NoVersionAnswered):
         return HttpError(400, "BAD_REQUEST", str(error), x_request_id=request)
@@ -147,7 +147,7 @@ def check_request_id(request: str, name: str) -> str:
     Raises:
         HttpError: It cannot be kept as it is.
     """
-    if request and not REQUEST_ID.fullmatch(request):
+    if request and not REQUEST_ID_PATTERN.fullmatch(request):
         message = f"{name} must be 1 to 128 visible ASCII characters without a space; send another one, or none"
         raise HttpError(400, "BAD_REQUEST", message)
     return request

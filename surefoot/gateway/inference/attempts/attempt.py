@@ -1,4 +1,4 @@
-"""Define one version's attempt to answer one request, and its possible outcomes."""
+"""Define a version's attempt to answer a request, which ends as answered, failed, process down or revoked."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ class Attempt:
 
 
 SettledAttempt = tuple[Attempt, AttemptOutcome, list[object]]
-AttemptRecords = Callable[[Attempt, AttemptOutcome, list[object]], list[bytes]]
+AttemptRecordBuilder = Callable[[Attempt, AttemptOutcome, list[object]], list[bytes]]
 """Gives the log's records of an outcome with its answers."""
 
 

@@ -1,25 +1,27 @@
-"""Build the prediction-log records of answered and mirrored requests."""
+"""Build the prediction-log records of what a version, a fallback or a shadow version answered."""
 
 import orjson
 
-from surefoot.core.fallback import PYFUNC_FALLBACK
+from surefoot.core.fallback import PYFUNC_FALLBACK_KIND
 from surefoot.gateway.inference.attempts.attempt import Answered, Attempt, AttemptOutcome, Failed, ProcessDown, Revoked
 from surefoot.gateway.log.prediction_log_writer import json_line, logged_error, logged_unit, prediction_lines
 
 
-def caller_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
+def build_caller_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
     """Give the records of answers; of a failure none: another version or a fallback is still to be asked."""
     return prediction_lines(attempt.job, answers, outcome.by) if isinstance(outcome, Answered) else []
 
 
-def fallback_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
+def build_fallback_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
     """Give the records of what the fallback's version has answered: it is no answer of the model's own versions."""
     if not isinstance(outcome, Answered):
         return []
-    return prediction_lines(attempt.job, None, None, PYFUNC_FALLBACK, [orjson.dumps(one).decode() for one in answers])
+    return prediction_lines(
+        attempt.job, None, None, PYFUNC_FALLBACK_KIND, [orjson.dumps(one).decode() for one in answers]
+    )
 
 
-def shadow_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
+def build_shadow_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
     """Give the records of one mirrored request: answers, or how the shadow has failed."""
     job = attempt.job
     cpu_ms, rss_mb, model_ms, batch = (None, None, None, None) if job.cost is None else job.cost

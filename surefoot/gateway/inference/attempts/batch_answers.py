@@ -1,4 +1,4 @@
-"""Split a list of answers among the requests that were predicted together."""
+"""Split the answers to a batch among its requests, and check answers that must form a tensor."""
 
 from collections.abc import Sequence
 

@@ -1,11 +1,11 @@
-"""Answer a request that the champion failed, by the standby or the fallback."""
+"""Answer requests that the champion failed, with the standby version or the fallback."""
 
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import FailoverLevel, Version
 from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
-from surefoot.gateway.inference.failover.fallback_answers import FailoverRecord, FallbackAnswers, OpenPeriods
+from surefoot.gateway.inference.failover.fallback_answers import FailoverRecord, FallbackAnswers, OpenFailoverPeriods
 from surefoot.gateway.inference.failover.timed_attempts import TimedAttempts
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
@@ -31,7 +31,7 @@ class Failover:
     ) -> None:
         """Start without a standby."""
         self.standby: VersionPool | None = None
-        self.periods: OpenPeriods = {}
+        self.periods: OpenFailoverPeriods = {}
         self.proven_good = FailoverRecord(FailoverLevel.PROVEN_GOOD, self.periods)
         self.fallback = FallbackAnswers(model, settings, log, self.periods)
         self._log, self._attempts = log, attempts

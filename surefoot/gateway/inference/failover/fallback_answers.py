@@ -1,4 +1,4 @@
-"""Answer requests with the policy's fallback when no version can.
+"""Answer requests with a model's fallback, and record the periods in which a standby or fallback answers.
 
 Law: a rung is asked only for a request that all rungs above it have failed, after they have failed it. The rungs are
 the champion, the last proven-good version, and the fallback.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from surefoot.core.domain import FailoverLevel, Version
-from surefoot.core.fallback import PYFUNC_FALLBACK, FallbackAnswer, FallbackReference
+from surefoot.core.fallback import PYFUNC_FALLBACK_KIND, FallbackAnswer, FallbackReference
 from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.attempts.batch_answers import NotATensor, check_tensor
 from surefoot.gateway.inference.failover.timed_attempts import TimedAttempts, VersionCounts
@@ -51,7 +51,7 @@ class FailoverPeriod:
         return self.recovered is not None and now - self.last >= quiet_s
 
 
-OpenPeriods = dict[FailoverLevel, FailoverPeriod]
+OpenFailoverPeriods = dict[FailoverLevel, FailoverPeriod]
 """The times of one model that are not over; empty while the champion answers everything."""
 
 
@@ -63,7 +63,7 @@ class FailoverRecord:
         answered: Requests that it has answered since start [count].
     """
 
-    def __init__(self, rung: FailoverLevel, periods: OpenPeriods) -> None:
+    def __init__(self, rung: FailoverLevel, periods: OpenFailoverPeriods) -> None:
         """Keep the time that is not over among those of the other rungs."""
         self.rung = rung
         self.answered = 0
@@ -99,7 +99,11 @@ class FallbackAnswers(FailoverRecord):
     """
 
     def __init__(
-        self, model: str, settings: GatewaySettings, log: PredictionLogWriter, periods: OpenPeriods | None = None
+        self,
+        model: str,
+        settings: GatewaySettings,
+        log: PredictionLogWriter,
+        periods: OpenFailoverPeriods | None = None,
     ) -> None:
         """Answer by the policy of this model."""
         super().__init__(FailoverLevel.FALLBACK, {} if periods is None else periods)
@@ -165,7 +169,7 @@ class FallbackAnswers(FailoverRecord):
         job.record_latency()
         outcome = await self._attempts.ask(pool, job, last=True)
         if isinstance(outcome, Answered):
-            self.record_answer(champion, PYFUNC_FALLBACK, error)
-            return outcome.predictions, PYFUNC_FALLBACK
+            self.record_answer(champion, PYFUNC_FALLBACK_KIND, error)
+            return outcome.predictions, PYFUNC_FALLBACK_KIND
         (job.error, job.latency_ms), job.rung = before, None
         return None

@@ -1,4 +1,4 @@
-"""Call a version with a time limit, so that a late answer counts as failed."""
+"""Ask a version to answer within a time limit, count late answers as failures, and limit how long it may hang."""
 
 import asyncio
 from collections import defaultdict

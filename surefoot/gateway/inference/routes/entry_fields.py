@@ -18,11 +18,11 @@ FALLBACK_KEY = "fallback"
 """Key of an entry: the version that answers requests that no other version can answer."""
 
 
-GOING_BACK_KEY = "going_back"
+ROLLING_BACK_KEY = "going_back"
 """Key of an entry: whether the candidate is what traffic goes back to, as in a stepped rollback."""
 
 
-def unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
+def read_unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
     """Read from an entry why versions are asked one request at a time, by digest."""
     found = entry.get(UNBATCHABLE_KEY)
     return {str(digest): str(why) for digest, why in found.items()} if isinstance(found, Mapping) else {}

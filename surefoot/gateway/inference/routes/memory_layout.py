@@ -1,4 +1,4 @@
-"""Define the layout of the shared memory that holds the route table."""
+"""Define the layout of the route table in shared memory: numbers such as the generation, then JSON documents."""
 
 import mmap
 

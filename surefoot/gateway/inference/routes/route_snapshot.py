@@ -13,7 +13,7 @@ import orjson
 from surefoot.core.domain import Split, Version
 from surefoot.core.fallback import FallbackVersion
 from surefoot.core.traffic_split_json import decode_traffic_split, decode_version
-from surefoot.gateway.inference.routes.entry_fields import read_fallback, read_standby, unbatchable_versions
+from surefoot.gateway.inference.routes.entry_fields import read_fallback, read_standby, read_unbatchable_versions
 from surefoot.gateway.inference.routes.memory_layout import GENERATION_INDEX, NUMBERS_AREA_BYTES, read_document
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
 
@@ -106,7 +106,7 @@ def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
         decode_traffic_split(entry["route"]),
         tuple(decode_version("warm", version) for version in list_or_empty(entry["warm"])),
         RequestPolicy.decode(entry) if "unit" in entry else None,
-        unbatchable_versions(entry),
+        read_unbatchable_versions(entry),
         str(entry.get("cut", "")),
         read_standby(entry),
         read_fallback(entry),

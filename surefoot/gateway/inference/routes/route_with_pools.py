@@ -1,4 +1,4 @@
-"""Hold the route in force for one model, together with its version pools."""
+"""Hold the route in force for a model with its version pools, request policy and log redactor."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from surefoot.core.domain import LogPolicy, Split
 from surefoot.gateway.inference.routes.request_policy import RequestPolicy
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.redaction import LogRedactor, open_redactor
+from surefoot.gateway.log.redaction import LogRedactor, build_log_redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +51,4 @@ def read_request_policy(settings: GatewaySettings, model: str) -> RequestPolicy:
 
 def make_redactor(rules: RequestPolicy, settings: GatewaySettings, model: str) -> LogRedactor | None:
     """Make the redactor of rows for the prediction log; None where rows are logged whole."""
-    return open_redactor(model, rules.kept, settings.token, rules.unit, settings.root / "log")
+    return build_log_redactor(model, rules.kept, settings.token, rules.unit, settings.root / "log")

@@ -1,4 +1,4 @@
-"""Identify a version by number and digest, and list those that answer callers."""
+"""Identify a version by number and digest, and list the versions that answer callers under a traffic split."""
 
 from surefoot.core.domain import Split, Version
 

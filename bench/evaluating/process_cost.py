@@ -1,4 +1,4 @@
-"""Measure processor time, wall time and memory of this process and all that it starts."""
+"""Measure the processor time, wall time and memory of a process with its children, and pin_to_core it to one core."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psutil
 
-SAMPLED_EACH_S = 0.5
+_SAMPLED_EACH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def measure(work: Callable[[], object]) -> Cost:
         own = psutil.Process()
         while not done.is_set():
             peak[0] = max(peak[0], _memory(own))
-            done.wait(SAMPLED_EACH_S)
+            done.wait(_SAMPLED_EACH_S)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -65,6 +65,6 @@ def _memory(own: psutil.Process) -> float:
     return total / 2**20
 
 
-def pin(core: int | None) -> None:
+def pin_to_core(core: int | None) -> None:
     """Keep this process and what it starts on one core; None frees it."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1) if core is None else {core})

@@ -1,4 +1,4 @@
-"""Read from a policy how failed requests are answered instead."""
+"""Read a policy's fallback for failed requests: fixed answers, or the version to ask instead."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import FallbackInvalid
 from surefoot.core.fallback import FallbackAnswer, FallbackReference
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.policy.recovery.fallback import ANSWER_COLUMN, FallbackTableSection, check_answer
+from surefoot.core.policy.recovery.fallback import ANSWER_JSON_COLUMN, FallbackTableSection, check_fallback_answer
 from surefoot.core.policy.violations import Violation
 
 _MAX_ROWS = 200_000
@@ -24,7 +24,7 @@ _MAX_FILE_BYTES = 64 << 20
 """Largest file of a table [bytes]."""
 
 
-def read_named_fallback(project: Path, policy: Policy) -> FallbackAnswer | FallbackReference | None:
+def read_fallback_or_reference(project: Path, policy: Policy) -> FallbackAnswer | FallbackReference | None:
     """Fallback for a request that no version can answer: fixed answers, or a version to ask; None refuses the request.
 
     Args:
@@ -34,10 +34,10 @@ def read_named_fallback(project: Path, policy: Policy) -> FallbackAnswer | Fallb
     Raises:
         FallbackInvalid: The file of a table is not there, or something in it is wrong.
     """
-    return policy.fallback_reference or read_fallback(project, policy)
+    return policy.fallback_reference or read_fallback_answer(project, policy)
 
 
-def read_fallback(project: Path, policy: Policy) -> FallbackAnswer | None:
+def read_fallback_answer(project: Path, policy: Policy) -> FallbackAnswer | None:
     """The constant or table that answers a request that no version can answer; None where there is neither.
 
     Args:
@@ -69,7 +69,7 @@ def _read_table(file: Path, section: FallbackTableSection) -> FallbackAnswer:
     if file.stat().st_size > _MAX_FILE_BYTES:
         raise ValueError(f"it has more than {_MAX_FILE_BYTES >> 20} MB")
     body = file.read_bytes()
-    found = _columns(file, body, (*section.keys, ANSWER_COLUMN))
+    found = _columns(file, body, (*section.keys, ANSWER_JSON_COLUMN))
     if found.num_rows > _MAX_ROWS:
         raise ValueError(f"it has {found.num_rows:,} rows, of at most {_MAX_ROWS:,}")
     default, answers = "", dict[tuple[str | None, ...], str]()
@@ -114,10 +114,10 @@ def _answer(row: Mapping[str, Any], number: int) -> str:
     Raises:
         ValueError: It is none that a caller can be given.
     """
-    written = row[ANSWER_COLUMN]
+    written = row[ANSWER_JSON_COLUMN]
     try:
         value = json.loads(written) if isinstance(written, str) else written
-        check_answer(value)
+        check_fallback_answer(value)
         return json.dumps(value, allow_nan=False)
     except Violation as error:
         raise ValueError(f"the answer of row {number} cannot be given: {error.rule}") from error

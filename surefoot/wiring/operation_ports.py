@@ -1,4 +1,4 @@
-"""Open the interfaces to the outside world that one operation needs."""
+"""Build the ports (interfaces to the outside world) that one operation, such as a promotion, needs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.freeze.freeze_calendar import read_open_window
-from surefoot.adapters.mlflow.artifact_contents import read_contents
+from surefoot.adapters.mlflow.artifact_contents import read_artifact_contents
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.adapters.mlflow.version_facts import VersionFactReader
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -28,21 +28,21 @@ from surefoot.rollout import (
 )
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import (
-    BUILD_WAIT_S,
+    ENVIRONMENT_BUILD_WAIT_S,
     make_artifact_cache,
     make_clock,
     make_registry,
     make_replay,
     make_version_processes,
+    open_gateway_traffic,
     open_journal,
-    open_traffic,
 )
 from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter
+from surefoot.wiring.foreign_evidence.imported_evidence import ImportedEvidence
 from surefoot.wiring.foreign_evidence.prometheus_evidence import PrometheusEvidence
-from surefoot.wiring.foreign_evidence.provided_evidence import ProvidedEvidence
-from surefoot.wiring.policies import suite_file
+from surefoot.wiring.policies import locate_suite_file
 from surefoot.wiring.signatures import check_version_signature
-from surefoot.wiring.traffic_engines import make_engine, wanted_engine
+from surefoot.wiring.traffic_engines import build_engine_client, wanted_engine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def open_ports(
     actor: str,
     registry_deadline_s: float = 20.0,
     report: ProgressReport = lambda _done, _total: None,
-    build_wait_s: float = BUILD_WAIT_S,
+    build_wait_s: float = ENVIRONMENT_BUILD_WAIT_S,
 ) -> Iterator[Ports]:
     """Open the ports that an operation needs (journal, registry, gateway...), for one actor; close them at the end.
 
@@ -68,12 +68,12 @@ def open_ports(
     models, log = make_version_processes(config, build_wait_s), PredictionLog(config.log)
     replay, days = make_replay(config, models, report), LoggedDayCounts(log).count_days
     recorded = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
-    evidence = ProvidedEvidence(log, EvidenceImporter(config), recorded, PrometheusEvidence(config).gather)
+    evidence = ImportedEvidence(log, EvidenceImporter(config), recorded, PrometheusEvidence(config).gather)
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     files = ConfigFileStore(config.project, config.home / "bundle", make_artifact_cache(config).verified)
     facts = VersionFactReader(config.mlflow, registry_deadline_s)
     # The processes of both versions end here, and not when they happen to be collected.
-    with open_journal(config) as journal, open_traffic(config) as traffic, closing(replay):
+    with open_journal(config) as journal, open_gateway_traffic(config) as traffic, closing(replay):
         clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
         sources = FallbackCheckSources(config.project, config.log, found.resolve, models.start_scorer)
 
@@ -100,12 +100,12 @@ def open_ports(
             version_facts=lambda model, version: facts.facts(
                 model, version.number, lambda: make_artifact_cache(config).verified(version, model)
             ),
-            artifact_contents=lambda model, version: read_contents(
+            artifact_contents=lambda model, version: read_artifact_contents(
                 make_artifact_cache(config).verified(version, model)
             ),
             check_signature=partial(check_version_signature, config),
             calendar_freeze=lambda: read_open_window(config.configs, clock.now()),
-            other_engine=partial(make_engine, config, deadline_s=registry_deadline_s),
+            other_engine=partial(build_engine_client, config, deadline_s=registry_deadline_s),
             wanted_engine=partial(wanted_engine, config),
         )
 
@@ -115,7 +115,7 @@ def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -
     from surefoot.adapters.expectations.suite import run_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
     from surefoot.reports.validation_page import render_validation_page  # noqa: PLC0415 - same
 
-    kept = suite_file(config, suite)
+    kept = locate_suite_file(config, suite)
     if not kept.is_file() or "sha256:" + hashlib.sha256(kept.read_bytes()).hexdigest() != suite:
         return MissingEvidence(
             Outcome.ERROR, f"the suite {suite[:19]} that this rollout was opened with is gone or changed"

@@ -1,4 +1,4 @@
-"""Remove erased requests from exposure lists and from tables of corrected answers."""
+"""Find and erase requests in exposure files, which list the requests that a rolled-back version answered."""
 
 import secrets
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.predictions.erasure.erasure_record import ErasureRecord, ErasureReport
+from surefoot.adapters.predictions.erasure.erasure_record import ErasureProgressReport, ErasureRecord
 from surefoot.adapters.predictions.erasure.table_erasure import remaining_rows_sql
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.table_publication import file_sha256, query_row, sync_path
@@ -52,7 +52,7 @@ def find_exposed_requests(home: Path, model: str, spellings: Sequence[str], name
     return found
 
 
-def erase_from_exposure_files(home: Path, model: str, record: ErasureRecord, report: ErasureReport) -> None:
+def erase_from_exposure_files(home: Path, model: str, record: ErasureRecord, report: ErasureProgressReport) -> None:
     """Write each of these tables that has an erased request again without it, in its place.
 
     Args:

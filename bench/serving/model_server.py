@@ -1,4 +1,4 @@
-"""Servers that run: how they are started, proved right, kept still, and ended."""
+"""ServerStarter a model server, check its answers, pause and resume it, and end its processes."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.serving.models import Body, split_body
+from bench.serving.models import BodyBuilder, split_body
 from surefoot.cli.local.signals import exit_on_stop_signals
 
 
@@ -28,12 +28,12 @@ class Server:
     """
 
     url: str
-    process: psutil.Process
-    body: Body = split_body
+    running_process: psutil.Process
+    body: BodyBuilder = split_body
     restless: bool = False
 
 
-Start = Callable[[Path, str, Path], AbstractContextManager[Server]]
+ServerStarter = Callable[[Path, str, Path], AbstractContextManager[Server]]
 """Serves a model, given the folder of all models, its name, and a folder to write to."""
 
 
@@ -47,7 +47,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str], environment: Mapping[str, str], url: str, log: Path) -> Iterator[psutil.Process]:
+def running_process(
+    command: Sequence[str], environment: Mapping[str, str], url: str, log: Path
+) -> Iterator[psutil.Process]:
     """A server that answers; it and its children are ended, also when this process is to end."""
     with exit_on_stop_signals(), log.open("w") as out:
         started = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
@@ -63,7 +65,7 @@ def process(command: Sequence[str], environment: Mapping[str, str], url: str, lo
                 time.sleep(0.2)
             yield found
         finally:
-            everybody = family(found)
+            everybody = process_tree(found)
             started.terminate()
             _, alive = psutil.wait_procs(everybody, 10)
             for one in alive:
@@ -72,25 +74,25 @@ def process(command: Sequence[str], environment: Mapping[str, str], url: str, lo
             started.wait()
 
 
-def family(server: psutil.Process) -> list[psutil.Process]:
+def process_tree(server: psutil.Process) -> list[psutil.Process]:
     """A process and its descendants, the eldest first."""
     with contextlib.suppress(psutil.Error):
         return [server, *server.children(recursive=True)]
     return []
 
 
-def hold(server: Server) -> None:
+def pause_server(server: Server) -> None:
     """Stop a restless server until it is asked again."""
     if server.restless:
-        for one in family(server.process):
+        for one in process_tree(server.process):
             with contextlib.suppress(psutil.Error):
                 one.suspend()
 
 
-def go_on(server: Server) -> None:
+def resume_server(server: Server) -> None:
     """Let a restless server go on."""
     if server.restless:
-        for one in reversed(family(server.process)):
+        for one in reversed(process_tree(server.process)):
             with contextlib.suppress(psutil.Error):
                 one.resume()
         time.sleep(1.0)

@@ -11,16 +11,18 @@ from surefoot.adapters.evidence_store.answer_files import ANSWER_SCHEMA
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.request_key_index import remove_stale_indexes
 from surefoot.adapters.evidence_store.table_files import file_digest, read_table, read_table_metadata, write_table
-from surefoot.adapters.predictions.erasure.erased_requests import ErasedRequests
-from surefoot.adapters.predictions.erasure.erasure_record import ErasureRecord, ErasureReport
-from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES, current_log_files
+from surefoot.adapters.predictions.erasure.erasure_record import ErasureProgressReport, ErasureRecord
+from surefoot.adapters.predictions.erasure.requests_to_erase import RequestsToErase
+from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES, list_current_log_files
 from surefoot.core.errors import EvidenceUnavailable
 
 _ID_KEYS = frozenset({"named", "requests"})
 """Keys of the metadata of stored counts that list ids of example requests."""
 
 
-def erase_from_store(store: EvidenceStore, log: Path, record: ErasureRecord, report: ErasureReport) -> None:
+def erase_from_evidence_store(
+    store: EvidenceStore, log: Path, record: ErasureRecord, report: ErasureProgressReport
+) -> None:
     """Remove erased requests from everything that was stored about a model's log.
 
     Counters are sums of many requests and stay as they are, so that each verdict still follows from them. Where stored
@@ -42,7 +44,7 @@ def erase_from_store(store: EvidenceStore, log: Path, record: ErasureRecord, rep
             for done, path in enumerate(paths):
                 report("stored counts", done, len(paths))
                 _erase_example_ids(path, record)
-        names = [path.name for kind in (PREDICTION_FILES, LABEL_FILES) for path in current_log_files(log, kind)[1]]
+        names = [path.name for kind in (PREDICTION_FILES, LABEL_FILES) for path in list_current_log_files(log, kind)[1]]
         remove_stale_indexes(store.indexes, names)
     except FileNotFoundError as error:
         raise EvidenceUnavailable(
@@ -50,7 +52,7 @@ def erase_from_store(store: EvidenceStore, log: Path, record: ErasureRecord, rep
         ) from error
 
 
-def _erase_answers(folder: Path, record: ErasureRecord, report: ErasureReport) -> None:
+def _erase_answers(folder: Path, record: ErasureRecord, report: ErasureProgressReport) -> None:
     paths = sorted(folder.glob("*/*.parquet"))
     for done, path in enumerate(paths):
         report("stored answers", done, len(paths))
@@ -66,7 +68,7 @@ def _erase_answers(folder: Path, record: ErasureRecord, report: ErasureReport) -
     report("stored answers", len(paths), len(paths))
 
 
-def _remaining_answers(table: pa.Table, erased: ErasedRequests) -> tuple[pa.Table, int, int]:
+def _remaining_answers(table: pa.Table, erased: RequestsToErase) -> tuple[pa.Table, int, int]:
     """Answers without those to erased requests, how many are gone, and how many have pseudonyms now."""
     gone = [one for one, pseudonym in erased.requests.items() if pseudonym is None]
     names = {one: pseudonym for one, pseudonym in erased.requests.items() if pseudonym is not None}

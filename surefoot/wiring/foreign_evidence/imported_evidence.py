@@ -1,9 +1,9 @@
-"""Gather a gate's evidence after importing it from external sources."""
+"""Import a gate's records from external sources, then compute its evidence from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from surefoot.adapters.evidence.excluded_counts import gate_waits_for_labels
+from surefoot.adapters.evidence.excluded_counts import gate_needs_labels
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
@@ -12,13 +12,13 @@ from surefoot.core.judging.evidence import Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.evidence.evidence_section import EvidenceOrigin
 from surefoot.core.ports import EvidenceSource
-from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter, SourceImport
+from surefoot.wiring.foreign_evidence.evidence_import import EvidenceImporter, SourceImportResult
 
 _SERVED = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
 
 
 @dataclass(frozen=True, slots=True)
-class ProvidedEvidence:
+class ImportedEvidence:
     """The port of evidence for models whose requests are recorded elsewhere; of any other model nothing is imported.
 
     Attributes:
@@ -54,11 +54,11 @@ class ProvidedEvidence:
                 return problem
             if silent := self._silent(question, found.predictions):
                 return silent
-        if origin.section.labels is not None and gate_waits_for_labels(question):
+        if origin.section.labels is not None and gate_needs_labels(question):
             return _problem(found.labels)
         return None
 
-    def _silent(self, question: EvidenceRequest, found: SourceImport) -> MissingEvidence | None:
+    def _silent(self, question: EvidenceRequest, found: SourceImportResult) -> MissingEvidence | None:
         """Whether the source has no row at all, or none that is new enough for evidence of now."""
         newest = self.log.newest_request_time(question.model, question.until)
         if newest is None:
@@ -71,7 +71,7 @@ class ProvidedEvidence:
         return MissingEvidence(Outcome.STALE, reason)
 
 
-def _problem(found: SourceImport) -> MissingEvidence | None:
+def _problem(found: SourceImportResult) -> MissingEvidence | None:
     """Why a source was not read to the end, or not well enough."""
     if found.failure is not None:
         return MissingEvidence(Outcome.ERROR, f"{found.failure.problem}: {found.failure}")

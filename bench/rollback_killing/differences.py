@@ -1,4 +1,4 @@
-"""Name every difference between the world and the journal after a rollback."""
+"""Compare the gateway, the tables and MLflow with the journal after a rollback."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from surefoot.settings import Settings
 CHAMPION, TAKEN_BACK = "1", "2"
 
 
-def differences(config: Settings, model: str, since: int) -> list[str]:
+def find_differences(config: Settings, model: str, since: int) -> list[str]:
     """What is not as it should be after one rollback of version 2 to version 1; empty when all is.
 
     Args:
@@ -35,7 +35,7 @@ def differences(config: Settings, model: str, since: int) -> list[str]:
         return [*_route(ports, ledger), *_aliases(config, model), *_tables(ports, ledger, entries)]
 
 
-def view_differences(config: Settings, model: str, since: int) -> list[str]:
+def find_mlflow_differences(config: Settings, model: str, since: int) -> list[str]:
     """What MLflow's runs do not show of the rollback yet; whatever is missing is drawn, and told all the same.
 
     Args:

@@ -1,4 +1,4 @@
-"""Check the policy rules that concern several sections together."""
+"""Check policy rules that span several sections, such as which gates may be judged in which phase."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import Enum, auto
 from surefoot.core.policy.gates.base import Gate, SlicedGate
 from surefoot.core.policy.gates.metrics import (
     LIVE_ONLY_METRICS,
-    NOT_MIRRORED_REASONS,
+    NOT_MIRRORED_METRIC_REASONS,
     OBSERVABILITY_METRICS,
     PAIRED_METRICS,
     Metric,
@@ -31,7 +31,7 @@ class JudgingPhase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class NamedGates:
+class PhaseGates:
     """The gates that a step or the bake names.
 
     Attributes:
@@ -46,7 +46,7 @@ class NamedGates:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyOutline:
+class PolicyRuleInputs:
     """What the rules look at, of a policy that may be broken elsewhere.
 
     Attributes:
@@ -59,14 +59,14 @@ class PolicyOutline:
     """
 
     gates: Mapping[str, Gate | None] | None
-    named: Sequence[NamedGates]
+    named: Sequence[PhaseGates]
     steps: Sequence[tuple[KeyPath, JudgingPhase, float | None]]
     dropped: tuple[str, ...] = ()
     ramps: bool = True
     encrypted: tuple[str, ...] = ()
 
 
-def broken_rules(outline: PolicyOutline) -> Iterator[Violation]:
+def broken_rules(outline: PolicyRuleInputs) -> Iterator[Violation]:
     """Every rule between several parts of a policy that is broken."""
     yield from _slices_are_kept(outline)
     yield from _order_of_steps(outline)
@@ -75,7 +75,7 @@ def broken_rules(outline: PolicyOutline) -> Iterator[Violation]:
             yield from _judged_where_possible(named, outline.gates)
 
 
-def never_judged_gates(outline: PolicyOutline) -> Iterator[Violation]:
+def never_judged_gates(outline: PolicyRuleInputs) -> Iterator[Violation]:
     """Gates that no step and no bake names; said only of a policy whose steps are otherwise fine."""
     used = {name for named in outline.named for name in named.names}
     for name in outline.gates or ():
@@ -85,7 +85,7 @@ def never_judged_gates(outline: PolicyOutline) -> Iterator[Violation]:
             )
 
 
-def _slices_are_kept(outline: PolicyOutline) -> Iterator[Violation]:
+def _slices_are_kept(outline: PolicyRuleInputs) -> Iterator[Violation]:
     for name, gate in (outline.gates or {}).items():
         for column in gate.by if isinstance(gate, SlicedGate) else ():
             if column in outline.dropped:
@@ -97,7 +97,7 @@ def _slices_are_kept(outline: PolicyOutline) -> Iterator[Violation]:
                 )
 
 
-def _order_of_steps(outline: PolicyOutline) -> Iterator[Violation]:
+def _order_of_steps(outline: PolicyRuleInputs) -> Iterator[Violation]:
     if outline.ramps and outline.steps and all(phase is not JudgingPhase.RAMP for _, phase, _ in outline.steps):
         yield Violation(("steps",), "at least one weight step is needed between shadow and promotion")
     highest = 0.0
@@ -115,7 +115,7 @@ def _order_of_steps(outline: PolicyOutline) -> Iterator[Violation]:
             highest = weight
 
 
-def _judged_where_possible(named: NamedGates, gates: Mapping[str, Gate | None]) -> Iterator[Violation]:
+def _judged_where_possible(named: PhaseGates, gates: Mapping[str, Gate | None]) -> Iterator[Violation]:
     for name in named.names:
         if name not in gates:
             rule = f"there is no gate '{name}'; gates: {', '.join(gates)}"
@@ -131,7 +131,7 @@ def _impossible(metric: Metric, phase: JudgingPhase) -> str:
     if phase is JudgingPhase.SHADOW and metric in LIVE_ONLY_METRICS:
         return f"measures {_SPOKEN_METRIC_NAMES.get(metric, metric)}, which a replay cannot show"
     if phase is JudgingPhase.LIVE_SHADOW:
-        why = NOT_MIRRORED_REASONS.get(metric, "")
+        why = NOT_MIRRORED_METRIC_REASONS.get(metric, "")
         return f"measures {metric}, which mirrored requests do not show: {why}" if why else ""
     if phase is JudgingPhase.WATCH and metric not in PAIRED_METRICS - {Metric.DISAGREEMENT}:
         return f"measures {metric}: a watch compares what both versions make of the same labels, such as a loss"

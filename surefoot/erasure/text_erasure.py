@@ -1,4 +1,4 @@
-"""Remove erased requests from traces, reports and process logs, and find the rest."""
+"""Remove the names of erased units and requests from traces, reports and logs, and find texts that quote them."""
 
 import html
 import json
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from surefoot.adapters.predictions.erasure.erased_requests import ErasedRequests
-from surefoot.adapters.predictions.erasure.erasure_record import ErasureRecord, ErasureReport
+from surefoot.adapters.predictions.erasure.erasure_record import ErasureProgressReport, ErasureRecord
+from surefoot.adapters.predictions.erasure.requests_to_erase import RequestsToErase
 from surefoot.adapters.served_answers.triage.trace_file import encode_traces, read_traces
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.journal.chain import Entry, canonical_bytes
@@ -24,10 +24,10 @@ _NAMES_AT_ONCE = 2000
 """Names that one pattern looks for [count]."""
 
 
-class NamePatterns:
+class ErasedNamePatterns:
     """Finds the names of a unit and of its requests in texts, as whole words."""
 
-    def __init__(self, erased: ErasedRequests) -> None:
+    def __init__(self, erased: RequestsToErase) -> None:
         """Look for the names of these."""
         names = {name: new for name, new in erased.names.items() if _is_distinctive(name)}
         spelt = {form: new for name, new in names.items() for form in _forms(name)}
@@ -64,16 +64,16 @@ def _is_distinctive(name: str) -> bool:
     return len(name) >= (_SHORTEST_NUMBER if name.replace(".", "").isdigit() else _SHORTEST_NAME)
 
 
-def journal_entries_that_quote(entries: Iterable[Entry], erased: ErasedRequests) -> tuple[int, ...]:
+def find_quoting_journal_entries(entries: Iterable[Entry], erased: RequestsToErase) -> tuple[int, ...]:
     """Sequences of the entries whose text names the unit or one of its requests.
 
     An entry cannot be changed: the chain of hashes would break. What it quotes is said, so that a person knows.
     """
-    patterns = NamePatterns(erased)
+    patterns = ErasedNamePatterns(erased)
     return tuple(one.seq for one in entries if patterns.occurs_in(canonical_bytes(one.data).decode()))
 
 
-def quoted_texts(home: Path, model: str, entries: Iterable[Entry], texts: Iterable[str]) -> tuple[str, ...]:
+def find_quoted_texts(home: Path, model: str, entries: Iterable[Entry], texts: Iterable[str]) -> tuple[str, ...]:
     """Those of some texts that a trace, a page, a log or a journal entry quotes.
 
     Raises:
@@ -108,7 +108,7 @@ def _logs(home: Path) -> list[Path]:
     return sorted((home / "logs").glob("*.log"))
 
 
-def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: ErasureReport) -> tuple[str, ...]:
+def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: ErasureProgressReport) -> tuple[str, ...]:
     """Remove erased requests from traces, and the names of unit and requests from pages and logs.
 
     Args:
@@ -123,7 +123,7 @@ def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: Eras
     Raises:
         EvidenceUnavailable: A file cannot be read or written.
     """
-    patterns, pages, logs = NamePatterns(record.erased), _pages(home, model), _logs(home)
+    patterns, pages, logs = ErasedNamePatterns(record.erased), _pages(home, model), _logs(home)
     total, traced = len(pages) + len(logs), _traces(home, model)
     try:
         for path in traced:
@@ -141,7 +141,7 @@ def erase_from_texts(home: Path, model: str, record: ErasureRecord, report: Eras
     return tuple(name.removesuffix(_TRACES) for name in record.removed.get(_TRACED_PLACE, {}))
 
 
-def _erase_traces(path: Path, model: str, record: ErasureRecord, patterns: NamePatterns) -> None:
+def _erase_traces(path: Path, model: str, record: ErasureRecord, patterns: ErasedNamePatterns) -> None:
     """Remove the traces of erased requests from a file."""
     traces, requests = read_traces(path), record.erased.requests
     concerned = [one for one in traces if one.request in requests]
@@ -161,7 +161,7 @@ def _erase_traces(path: Path, model: str, record: ErasureRecord, patterns: NameP
         path.unlink()
 
 
-def _replace_names(path: Path, name: str, record: ErasureRecord, patterns: NamePatterns) -> None:
+def _replace_names(path: Path, name: str, record: ErasureRecord, patterns: ErasedNamePatterns) -> None:
     text, count = patterns.replace_in(path.read_text(encoding="utf-8"))
     if count:
         record.count("names in pages", name, count)
@@ -175,7 +175,7 @@ def _write(path: Path, content: bytes) -> None:
     fresh.replace(path)
 
 
-def _overwrite_names(path: Path, name: str, record: ErasureRecord, patterns: NamePatterns) -> None:
+def _overwrite_names(path: Path, name: str, record: ErasureRecord, patterns: ErasedNamePatterns) -> None:
     """Overwrite names in a log in place: a process may have it open and append to it."""
     text = path.read_bytes().decode("latin-1")  # a byte is a character: places in the text are places in the file
     spans = patterns.spans_in(text)

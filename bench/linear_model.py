@@ -1,4 +1,4 @@
-"""Provide a line as a model, with a policy and a suite, for benches that measure everything but the model."""
+"""Provide a linear model, a policy and an expectation suite for benches that do not measure the model."""
 
 from surefoot.settings import Settings
 
@@ -25,7 +25,7 @@ SUITE = """\
 """
 
 
-def log_line_model(config: Settings, experiment: str, slope: float) -> str:
+def log_linear_model(config: Settings, experiment: str, slope: float) -> str:
     """Log a line of this slope as a model; its address in MLflow.
 
     Args:

@@ -1,4 +1,4 @@
-"""Define gates on served traffic, for example on bad events and latency."""
+"""Define the gates on served traffic, for example on bad events, latency or a bounded value."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -21,12 +21,12 @@ from surefoot.core.policy.scalars import (
     OptionalKey,
     PositiveDuration,
     Quantiles,
-    RelativeGauge,
-    RelativeLatency,
-    RelativeResource,
+    RelativeGaugeMargin,
+    RelativeLatencyMargin,
+    RelativeResourceMargin,
     optional_duration,
 )
-from surefoot.core.policy.violations import Violation, missing_key
+from surefoot.core.policy.violations import Violation, missing_key_violation
 
 _MARGIN = "Largest degradation that is accepted, as a share of the champion's value, such as 20%."
 _LEAST_WIDTH = 1e-9
@@ -55,7 +55,7 @@ class BadEventGate(LimitedGate, SlicedGate):
         """Something is demanded."""
         yield from super().broken_rules()
         if self.allowed is None and self.limit is None:
-            yield missing_key((), "margin", ": say how much worse the candidate may be, or give 'max'")
+            yield missing_key_violation((), "margin", ": say how much worse the candidate may be, or give 'max'")
 
     @property
     def expected(self) -> float | None:
@@ -85,7 +85,7 @@ class MeasurementGate(SlicedGate, SpreadGate):
     """Quantiles of a positive measurement of each request."""
 
     metric: Literal[Metric.LATENCY, Metric.RESOURCE]
-    allowed: RelativeResource = Field(alias="margin", description=_MARGIN)
+    allowed: RelativeResourceMargin = Field(alias="margin", description=_MARGIN)
     quantiles: Quantiles = Field(
         (0.9,), alias="quantile", description="Quantiles that are compared, one or several [0.01 to 0.999]."
     )
@@ -105,7 +105,7 @@ class LatencyGate(MeasurementGate):
     """Quantiles of the latency [ms]."""
 
     metric: Literal[Metric.LATENCY]
-    allowed: RelativeLatency = Field(alias="margin", description=_MARGIN)
+    allowed: RelativeLatencyMargin = Field(alias="margin", description=_MARGIN)
 
 
 class ResourceGate(MeasurementGate):
@@ -124,7 +124,7 @@ class GaugeGate(SpreadGate):
     """A process's own measure, block by block of time."""
 
     metric: Literal[Metric.GAUGE]
-    allowed: RelativeGauge = Field(alias="margin", description=_MARGIN)
+    allowed: RelativeGaugeMargin = Field(alias="margin", description=_MARGIN)
     column: Name = Field(description="Column of the log that is measured, such as rss_mb.")
     block: PositiveDuration = optional_duration("10m", "Length of a block of time in which the two are compared once.")
 

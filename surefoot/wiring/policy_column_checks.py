@@ -1,4 +1,4 @@
-"""Check a policy's corner cases against the known columns of its model."""
+"""Check the columns that a policy's corner cases and its expectation suite name."""
 
 import contextlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from surefoot.adapters.config.policy_file import find_line
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 from surefoot.core.naming.model_names import model_file_name
-from surefoot.core.policy.corners import ColumnKind, column_kind
+from surefoot.core.policy.corners import ColumnKind, determine_column_kind
 from surefoot.core.policy.policy_types import Policy
 from surefoot.settings import read_settings
 from surefoot.wiring.adapters import make_clock
@@ -90,9 +90,9 @@ def _kind(expectation: str, said: Mapping[str, Any]) -> ColumnKind:
     if expectation.startswith(_TEXT_EXPECTATIONS):
         return ColumnKind.TEXT
     if expectation == "expect_column_values_to_be_in_set" and isinstance(said.get("value_set"), list):
-        return column_kind(said["value_set"])
+        return determine_column_kind(said["value_set"])
     if expectation == "expect_column_values_to_be_between":
-        found = column_kind([said.get("min_value"), said.get("max_value")])
+        found = determine_column_kind([said.get("min_value"), said.get("max_value")])
         return found if found in {ColumnKind.WHOLE, ColumnKind.NUMBER} else ColumnKind.UNKNOWN
     return ColumnKind.UNKNOWN
 
@@ -108,5 +108,5 @@ def _logged_columns(project: Path, model: str) -> dict[str, ColumnKind]:
         if newest is not None:
             found = log.read_requests(model, newest - _SAMPLE_S, newest, limit=_SAMPLE_ROWS)
             names = dict.fromkeys(name for request in found for name in request.features)
-            return {name: column_kind(request.features.get(name) for request in found) for name in names}
+            return {name: determine_column_kind(request.features.get(name) for request in found) for name in names}
     return {}

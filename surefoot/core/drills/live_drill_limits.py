@@ -1,17 +1,17 @@
-"""Decide from the gateway's counts whether to stop a live drill."""
+"""Decide from the gateway's counts whether a live drill breaches a limit and must stop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-MAX_LATE_SHARE = 0.01
+_MAX_LATE_SHARE = 0.01
 """Share of the candidate arm's requests that may be late: a busy host makes some late in any arm [fraction]."""
-MIN_LATE = 3
+_MIN_LATE = 3
 """Late requests below which none is told from chance [count]."""
 
 
 @dataclass(frozen=True, slots=True)
-class LiveCounts:
+class LiveDrillCounts:
     """What the gateway has counted of one model.
 
     Attributes:
@@ -35,7 +35,7 @@ class LiveCounts:
     lost_records: int = 0
 
     @staticmethod
-    def from_stats(stats: Mapping[str, Any]) -> "LiveCounts":
+    def from_stats(stats: Mapping[str, Any]) -> "LiveDrillCounts":
         """Read the gateway's counts of one model, of all versions together.
 
         Raises:
@@ -46,7 +46,7 @@ class LiveCounts:
         def total(name: str) -> int:
             return sum(int(one[name]) for one in versions)
 
-        return LiveCounts(
+        return LiveDrillCounts(
             requests=total("requests"),
             candidate_requests=total("candidate_requests"),
             candidate_errors=total("candidate_errors"),
@@ -62,12 +62,12 @@ class LiveCounts:
         """Whether the counts are those of every worker since the earlier reading: none of them has fallen."""
         return all(getattr(self, one.name) >= 0 for one in fields(self))
 
-    def since(self, before: "LiveCounts") -> "LiveCounts":
+    def since(self, before: "LiveDrillCounts") -> "LiveDrillCounts":
         """What was counted after an earlier reading; negative where a worker is not in it, or has started again."""
-        return LiveCounts(*(getattr(self, one.name) - getattr(before, one.name) for one in fields(self)))
+        return LiveDrillCounts(*(getattr(self, one.name) - getattr(before, one.name) for one in fields(self)))
 
 
-def live_drill_breach(counts: LiveCounts) -> str:
+def find_live_drill_breach(counts: LiveDrillCounts) -> str:
     """Why a live drill must be stopped, in one clause; empty where nothing is wrong.
 
     The arms have the same bytes, so the candidate's arm has no excuse to fail what the champion's answers.
@@ -84,7 +84,7 @@ def live_drill_breach(counts: LiveCounts) -> str:
     failed = counts.candidate_errors - counts.late
     if failed > 0:
         return f"the candidate's arm has failed {_count(failed, 'request')} that the champion's arm answered"
-    if counts.late >= MIN_LATE and counts.late > MAX_LATE_SHARE * counts.candidate_requests:
+    if counts.late >= _MIN_LATE and counts.late > _MAX_LATE_SHARE * counts.candidate_requests:
         return f"{counts.late:,} of {_count(counts.candidate_requests, 'request')} of the candidate's arm were late"
     if counts.lost_records:
         return f"the prediction log lacks {_count(counts.lost_records, 'record')} that could not be written"

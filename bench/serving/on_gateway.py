@@ -1,4 +1,4 @@
-"""Our gateway: it routes, logs every answer and keeps the model in a process of its own, as in production."""
+"""ServerStarter our gateway with a given number of workers, logging every answer as in production."""
 
 import contextlib
 import sys
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.serving.running import Server, Start, free_port, process
+from bench.serving.model_server import Server, ServerStarter, free_port, running_process
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
@@ -14,7 +14,7 @@ from surefoot.core.domain import Split, Version
 TOKEN = "bench"  # noqa: S105 - of a gateway that lives for a minute
 
 
-def ours(workers: int) -> Start:
+def gateway_starter(workers: int) -> ServerStarter:
     """With so many front workers; one model has all the traffic."""
 
     @contextlib.contextmanager
@@ -24,7 +24,7 @@ def ours(workers: int) -> Start:
         state = folder / f"state-{name}-{workers}"
         command = [sys.executable, "-m", "bench.gateway_process", str(state), str(root), str(port), str(workers)]
         log = folder / f"ours-{name}-{workers}.log"
-        with process(command, {"OMP_NUM_THREADS": "1"}, f"{url}/version", log) as found:
+        with running_process(command, {"OMP_NUM_THREADS": "1"}, f"{url}/version", log) as found:
             version = Version(name, directory_digest(root / name))
             GatewayTraffic(url, TOKEN).shift("m", Split(version, None, 0.0, "salt", "", 1))
             time.sleep(2.0)

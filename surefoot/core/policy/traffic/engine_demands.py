@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from surefoot.core.policy.cross_section_rules import JudgingPhase, PhaseGates
 from surefoot.core.policy.evidence.evidence_section import EvidenceSection
 from surefoot.core.policy.gates.base import Gate, SlicedGate
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.recovery.rollback import RollbackSection
-from surefoot.core.policy.rules import JudgingPhase, NamedGates
 from surefoot.core.policy.steps import LiveShadowStep, PolicyStep, Weight
 from surefoot.core.policy.violations import Violation
 from surefoot.core.serving_engines.engine_abilities import EngineAbilities
@@ -35,7 +35,7 @@ class EngineDemands:
 
     choice: EngineChoice
     steps: Sequence[PolicyStep]
-    named: Sequence[NamedGates]
+    named: Sequence[PhaseGates]
     gates: Mapping[str, Gate]
     rollback: RollbackSection
     has_unit: bool

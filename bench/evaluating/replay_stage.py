@@ -1,4 +1,4 @@
-"""Set up an installation without servers in which a rollout has come to its replay."""
+"""Prepare an installation without servers that has a rollout in its replay stage."""
 
 import shutil
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Prepare what is evaluated: two versions of the flights model, and a log of the year's flights as often as wanted."""
+"""Prepare the data of an evaluation: two versions of the flights model, and a log of repeated flights."""
 
 import json
 import warnings
@@ -14,17 +14,17 @@ import pandas as pd
 from mlflow.models import infer_signature
 from mlflow.pyfunc.model import PythonModel
 
-from bench.flights_models import Shop
+from bench.flights_models import CandidateTrainer
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.core.domain import Version
 from surefoot.demo.flight_requests import FEATURES, UNIT_COLUMN
 
 MODEL = "flights-late"
-YEAR_S = 365.0 * 86_400.0
-SEGMENT_ROWS = 300_000
+_YEAR_S = 365.0 * 86_400.0
+_SEGMENT_ROWS = 300_000
 """Rows of one segment of the log [count]."""
-SERVED_BY = "0"
+_SERVED_BY = "0"
 """The version that answered live: neither of the two, so that both are asked about every row."""
 
 
@@ -41,7 +41,7 @@ class CheapModel(PythonModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class EvaluationData:
     """Versions and requests.
 
     Attributes:
@@ -60,8 +60,8 @@ class Prepared:
         if root.exists():
             return root
         (root / MODEL).mkdir(parents=True)
-        for first in range(0, rows, SEGMENT_ROWS):
-            self._segment(root / MODEL, first, min(rows, first + SEGMENT_ROWS))
+        for first in range(0, rows, _SEGMENT_ROWS):
+            self._segment(root / MODEL, first, min(rows, first + _SEGMENT_ROWS))
             if not lines:  # as it comes: a log of millions of lines takes as many gigabytes
                 compact_log(root, MODEL)
         return root
@@ -74,7 +74,7 @@ class Prepared:
         """Requests from one row to another, the year repeated."""
         rows = np.arange(first, last)
         some = self.requests.iloc[rows % len(self.requests)].reset_index(drop=True)
-        later = (rows // len(self.requests)) * YEAR_S
+        later = (rows // len(self.requests)) * _YEAR_S
         return some.assign(
             at=some["at"] + later,
             label_at=np.where(some["label_at"].isna(), some["at"] + 10_800.0, some["label_at"]) + later,
@@ -94,7 +94,7 @@ class Prepared:
 
 def _request_lines(frame: pd.DataFrame) -> Iterator[bytes]:
     """Lines as the gateway writes them."""
-    served = {"v": 1, "row": 0, "model": MODEL, "arm": "champion", "version": SERVED_BY, "answered_by": SERVED_BY}
+    served = {"v": 1, "row": 0, "model": MODEL, "arm": "champion", "version": _SERVED_BY, "answered_by": _SERVED_BY}
     served |= {"weight": 0.0, "generation": 1, "rollout": "", "latency_ms": 3.21, "cpu_ms": 0.41, "rss_mb": 212.5}
     rows = frame[list(FEATURES)].astype(object).where(frame[list(FEATURES)].notna(), None).to_numpy().tolist()
     for name, at, unit, cells in zip(frame["id"], frame["at"], frame[UNIT_COLUMN], rows, strict=True):
@@ -103,7 +103,7 @@ def _request_lines(frame: pd.DataFrame) -> Iterator[bytes]:
         yield orjson.dumps({**record, "batch": 1}) + b"\n"
 
 
-def prepare(folder: Path, cache: Path, *, cheap: bool = False) -> Prepared:
+def prepare_data(folder: Path, cache: Path, *, cheap: bool = False) -> EvaluationData:
     """Train and save both versions, or read them from an earlier run.
 
     Args:
@@ -111,7 +111,7 @@ def prepare(folder: Path, cache: Path, *, cheap: bool = False) -> Prepared:
         cache: Parquet file of the flights; built when it is missing.
         cheap: Whether the versions are those that take 1 us a row.
     """
-    shop = Shop(cache)
+    shop = CandidateTrainer(cache)
     requests = shop.requests
     example = requests[list(FEATURES)].head(2000)
     names = ("cheap-1", "cheap-2") if cheap else ("1", "2")
@@ -137,10 +137,10 @@ def prepare(folder: Path, cache: Path, *, cheap: bool = False) -> Prepared:
                 pip_requirements=["scikit-learn", "pandas"],
             )
     first, second = (Version(name, directory_digest(folder / name)) for name in names)
-    return Prepared(folder, (first, second), requests)
+    return EvaluationData(folder, (first, second), requests)
 
 
-def write_rows(path: Path | None, rows: Sequence[dict[str, object]]) -> None:
+def write_result_rows(path: Path | None, rows: Sequence[dict[str, object]]) -> None:
     """Write the rows of a bench, where that is wanted."""
     if path:
         path.write_text(json.dumps({"rows": list(rows)}, indent=2) + "\n", encoding="utf-8")

@@ -7,8 +7,8 @@ from pathlib import Path
 from surefoot.adapters.approvals.approver_files import SIGNERS_FILE
 from surefoot.adapters.approvals.ssh_keygen import find_keygen, sign_statement
 from surefoot.adapters.config.policy_folder import APPROVERS_FILE
-from surefoot.core.approvals.statement import APPROVE, SignedText
-from surefoot.rollout import Ports, approval_view, record_signed_text
+from surefoot.core.approvals.approval_statement import APPROVE, SignedText
+from surefoot.rollout import Ports, approval_view, record_signed_decision
 
 _PERSON, _GROUP = "release-manager@example.com", "release-managers"
 _STEP = f"  - approve: {{ by: {_GROUP}, expires: 14d }} # before it answers everything\n"
@@ -51,4 +51,4 @@ def sign_approval(ports: Ports, model: str, home: Path) -> str:
     """
     statement = approval_view(ports.ledger(model)).statement(APPROVE, secrets.token_hex(16), ports.clock.now())
     text = SignedText(statement, sign_statement(statement.signed_bytes, home / _KEY_FILE)).text
-    return record_signed_text(ports, model, text.encode()).signed.person
+    return record_signed_decision(ports, model, text.encode()).signed.person

@@ -1,4 +1,4 @@
-"""Gather the values for the pages of versions, drills and approvals."""
+"""Gather the values for the detail pages of versions, drills and approvals."""
 
 from urllib.parse import quote
 
@@ -7,11 +7,17 @@ from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.incidents.incident_reports import report_files
 from surefoot.reports.incident_page import format_time
 from surefoot.status_page.journal_view import ModelRecord
-from surefoot.status_page.page_content import PAGE_SIZE, current_policy, listed_versions, model_link, summarize_model
+from surefoot.status_page.page_content import (
+    PAGE_SIZE,
+    build_model_link,
+    list_version_statuses,
+    read_current_policy,
+    summarize_model,
+)
 from surefoot.status_page.status_store import StatusStore
-from surefoot.status_page.views.approval_view import Groups, view_approvals
+from surefoot.status_page.views.approval_view import ApproverGroupsView, view_approvals
 from surefoot.status_page.views.drills_view import view_drills
-from surefoot.status_page.views.rollout_view import rollout_policy, view_rollout
+from surefoot.status_page.views.rollout_view import read_rollout_policy, view_rollout
 from surefoot.status_page.views.version_view import known_versions, view_version
 
 
@@ -28,7 +34,7 @@ def _record(store: StatusStore, model: str) -> ModelRecord:
     return record
 
 
-def versions_values(store: StatusStore, model: str, page: int) -> dict[str, object]:
+def gather_versions_values(store: StatusStore, model: str, page: int) -> dict[str, object]:
     """What the page of all versions of a model shows.
 
     Args:
@@ -41,13 +47,13 @@ def versions_values(store: StatusStore, model: str, page: int) -> dict[str, obje
     """
     record = _record(store, model)
     with store.view.lock:
-        versions = listed_versions(record)
+        versions = list_version_statuses(record)
     pages = max(1, -(-len(versions) // PAGE_SIZE))
     page = min(max(page, 1), pages)
     return {
         "title": f"{model}: versions",
         "model": model,
-        "link": model_link(model),
+        "link": build_model_link(model),
         "versions": versions[(page - 1) * PAGE_SIZE : page * PAGE_SIZE],
         "count": len(versions),
         "page": page,
@@ -56,7 +62,7 @@ def versions_values(store: StatusStore, model: str, page: int) -> dict[str, obje
     }
 
 
-def version_values(store: StatusStore, model: str, number: str) -> dict[str, object]:
+def gather_version_values(store: StatusStore, model: str, number: str) -> dict[str, object]:
     """What the page of one version shows.
 
     Args:
@@ -78,7 +84,7 @@ def version_values(store: StatusStore, model: str, number: str) -> dict[str, obj
     return {
         "title": f"{model}: version {number}",
         "model": model,
-        "link": model_link(model),
+        "link": build_model_link(model),
         "summary": summarize_model(store, model),
         "view": view,
         "incidents": [(one, report_files(store.config, model, one.name)[0].is_file()) for one in view.incidents],
@@ -87,7 +93,7 @@ def version_values(store: StatusStore, model: str, number: str) -> dict[str, obj
     }
 
 
-def drills_values(store: StatusStore, model: str) -> dict[str, object]:
+def gather_drills_values(store: StatusStore, model: str) -> dict[str, object]:
     """What the page of a model's drills shows.
 
     Args:
@@ -100,17 +106,17 @@ def drills_values(store: StatusStore, model: str) -> dict[str, object]:
     record = _record(store, model)
     with store.view.lock:
         unjudged = list(record.unjudged)
-    policy = current_policy(store, model)
+    policy = read_current_policy(store, model)
     section = policy.drill if policy else None
     return {
         "title": f"{model}: drills",
         "model": model,
-        "link": model_link(model),
+        "link": build_model_link(model),
         "view": view_drills(record.ledger, unjudged, section, store.policy_time()),
     }
 
 
-def approval_values(store: StatusStore, model: str, rollout: str) -> dict[str, object]:
+def gather_approval_values(store: StatusStore, model: str, rollout: str) -> dict[str, object]:
     """What the page of a rollout's approvals shows.
 
     Args:
@@ -127,11 +133,11 @@ def approval_values(store: StatusStore, model: str, rollout: str) -> dict[str, o
         raise NotFound(f"{model} has no rollout {rollout}")
     with store.view.lock:
         entries = list(record.by_rollout.get(rollout, ()))
-    now, policy, groups = store.policy_time(), rollout_policy(found), _groups(store)
+    now, policy, groups = store.policy_time(), read_rollout_policy(found), _groups(store)
     return {
         "title": f"{model}: approval of rollout {rollout}",
         "model": model,
-        "link": model_link(model),
+        "link": build_model_link(model),
         "rollout": view_rollout(record.ledger, found, now),
         "opened": found.opened,
         "view": view_approvals(found, policy, entries, groups, now) if policy else None,
@@ -139,10 +145,10 @@ def approval_values(store: StatusStore, model: str, rollout: str) -> dict[str, o
     }
 
 
-def _groups(store: StatusStore) -> Groups:
+def _groups(store: StatusStore) -> ApproverGroupsView:
     """Who may approve."""
     try:
         found = read_approver_groups(store.config.configs)
     except (NotFound, PolicyInvalid, OSError) as error:
-        return Groups({}, {}, str(error))
-    return Groups(found.groups, {name: person.mlflow for name, person in found.people.items()})
+        return ApproverGroupsView({}, {}, str(error))
+    return ApproverGroupsView(found.groups, {name: person.mlflow for name, person in found.people.items()})

@@ -1,4 +1,4 @@
-"""Copy a model's Parquet output table, to restore it after a rollback."""
+"""Checkpoint a model's Parquet output table, and restore it after a rollback."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _VERSION_KEY = b"model_version"
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetFiles:
+class ParquetTable:
     """One table stored as a folder of Parquet files, which can be checkpointed and restored.
 
     Attributes:

@@ -1,17 +1,17 @@
-"""Register models with five versions each in an MLflow database, and journal that their champions are served."""
+"""Register many models in an MLflow database, and build an installation that serves their champions."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from bench.line_model import POLICY, SUITE
+from bench.linear_model import POLICY, SUITE
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.domain import Version
 from surefoot.core.journal.events import ChampionAdopted, EffectDone, EffectIntended, Event, SetSplit, encode_event
 from surefoot.settings import Settings
-from surefoot.wiring import broken_policies
+from surefoot.wiring import find_broken_policies
 
-VERSIONS = 5
+_VERSIONS = 5
 CHAMPION = "2"
 
 
@@ -20,7 +20,7 @@ def model_name(number: int) -> str:
     return f"many-{number:04d}"
 
 
-def register(database: Path, first: int, last: int) -> None:
+def register_models(database: Path, first: int, last: int) -> None:
     """Register models `first` to `last` - 1 with five versions each in MLflow's own database, as its server does."""
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - costs seconds
 
@@ -28,12 +28,12 @@ def register(database: Path, first: int, last: int) -> None:
     for number in range(first, last):
         name = model_name(number)
         store.create_registered_model(name)
-        for version in range(1, VERSIONS + 1):
+        for version in range(1, _VERSIONS + 1):
             store.create_model_version(name, f"s3://bench/{name}/{version}")
         store.set_registered_model_alias(name, "champion", CHAMPION)
 
 
-def installation(config: Settings, folder: Path, count: int) -> Settings:
+def build_installation(config: Settings, folder: Path, count: int) -> Settings:
     """An installation with a policy and a journal for each of so many models, on the same servers.
 
     Args:
@@ -61,6 +61,6 @@ def installation(config: Settings, folder: Path, count: int) -> Settings:
             kind, data = encode_event(event)
             journal.append(name, seq, 0.0, "bench", kind, data)
     journal.close()
-    if wrong := broken_policies(made):
+    if wrong := find_broken_policies(made):
         raise RuntimeError(f"no policy of this bench can be read: {next(iter(wrong.values()))}")
     return made

@@ -1,4 +1,4 @@
-"""Find all logged requests of one customer or other unit, to erase them."""
+"""Find the logged requests of one unit, such as a customer, and the texts in them, so that both are erased."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _MIN_VALUE_LENGTH = 6
 
 
 @dataclass(frozen=True, slots=True)
-class ErasedRequests:
+class RequestsToErase:
     """The requests of a unit: they are removed, but for those that an incident holds, which get pseudonyms.
 
     Attributes:
@@ -49,7 +49,7 @@ class ErasedRequests:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRequests:
+class UnitRequests:
     """Requests that concern a unit.
 
     Attributes:
@@ -65,7 +65,7 @@ class FoundRequests:
 
 def find_unit_requests(
     log: PredictionLog, model: str, spellings: Sequence[str], columns: Sequence[str], named: Iterable[str]
-) -> FoundRequests:
+) -> UnitRequests:
     """Find each request with a row of a unit, whichever row it is, and the named requests.
 
     Args:
@@ -78,7 +78,7 @@ def find_unit_requests(
     Raises:
         EvidenceUnavailable: The log cannot be read.
     """
-    return FoundRequests(
+    return UnitRequests(
         log.with_connection(model, lambda db: _find(db, tuple(spellings), tuple(columns), tuple(named)))
     )
 
@@ -143,7 +143,9 @@ def _texts_in(value: object) -> Iterator[str]:
             left += item
 
 
-def only_in_requests(log: PredictionLog, model: str, requests: Iterable[str], texts: Iterable[str]) -> tuple[str, ...]:
+def find_texts_only_in_requests(
+    log: PredictionLog, model: str, requests: Iterable[str], texts: Iterable[str]
+) -> tuple[str, ...]:
     """Those texts that no other request of the log has in its features.
 
     Raises:

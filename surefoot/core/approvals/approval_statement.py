@@ -2,11 +2,11 @@
 
 from dataclasses import asdict, dataclass
 
-from surefoot.core.approvals.signed_text import read_fields, split_signed_text
+from surefoot.core.approvals.signed_text import read_statement_fields, split_signed_text
 from surefoot.core.errors import ApprovalInvalid
 from surefoot.core.journal.chain import canonical_bytes
 
-NAMESPACE = "approval@surefoot"
+APPROVAL_SIGNATURE_NAMESPACE = "approval@surefoot"
 """Namespace of the SSH signatures: a signature made for another purpose does not verify."""
 MAX_REASON_LENGTH = 500
 """Longest reason of an approval [characters]."""
@@ -80,16 +80,16 @@ def read_signed_text(body: bytes) -> SignedText:
         ApprovalInvalid: The text is no such text; says how it differs.
     """
     line, armour = split_signed_text(body, "approval")
-    return SignedText(read_statement(line), armour)
+    return SignedText(_read_statement(line), armour)
 
 
-def read_statement(body: bytes) -> ApprovalStatement:
+def _read_statement(body: bytes) -> ApprovalStatement:
     """Read a statement.
 
     Raises:
         ApprovalInvalid: It is no statement, has other fields, or is not written in the one way that there is.
     """
-    statement = read_fields(body, _KIND, ApprovalStatement, "an approval")
+    statement = read_statement_fields(body, _KIND, ApprovalStatement, "an approval")
     if statement.decision not in {APPROVE, DENY} or len(statement.reason) > MAX_REASON_LENGTH:
         raise ApprovalInvalid("the statement neither approves nor denies, or its reason is too long")
     return statement
