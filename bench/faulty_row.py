@@ -89,10 +89,9 @@ def _save_candidate(folder: Path, fault: str, requests: pd.DataFrame) -> Version
 
 def _count_failures(prepared: EvaluationData, root: Path, candidate: Version) -> tuple[BadEventCounts, float]:
     """Evaluate one candidate beside the champion; what it could not answer, and how long it took [s]."""
-    log, models = (
-        PredictionLog(root),
-        VersionProcesses(VersionFolders(prepared.folder), min(MEMORY_MB, _CANDIDATE_MEMORY_MB)),
-    )  # type: ignore[arg-type]
+    memory_mb = min(MEMORY_MB, _CANDIDATE_MEMORY_MB)
+    log = PredictionLog(root)
+    models = VersionProcesses(VersionFolders(prepared.folder), memory_mb)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as kept:
         replay = IncrementalReplay(log, models.start_scorer, Path(kept))
         question = EvidenceRequest(

@@ -19,7 +19,7 @@ from email.parser import Parser
 from pathlib import Path
 
 from bench.connecting.rollout import ROOT
-from bench.from_wheel import roll_out, row
+from bench.from_wheel import make_result_row, run_first_rollout
 
 _RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 _UV = "uv>=0.9,<1"
@@ -100,13 +100,13 @@ def install_end(uv: Path, wheel: Path, end: str, folder: Path) -> tuple[Path, li
     _run([*install, "-c", str(found), *_TEST_TOOLS])
     names = {re.split(r"[\[<>=!~ ]", one)[0].lower() for one in requirements}
     installed = [line for line in found.read_text().splitlines() if line.partition("==")[0].lower() in names]
-    return python, [row(f"{end}: installed", " ".join(installed), "", "", ok=bool(installed))]
+    return python, [make_result_row(f"{end}: installed", " ".join(installed), "", "", ok=bool(installed))]
 
 
 def use_installed(python: Path, end: str, folder: Path) -> list[_Row]:
     """Import every module, run unit tests and a rollout; the rows."""
     imported = _say([str(python), "-I", "-c", _IMPORT_ALL], folder)
-    rows = [row(f"{end}: modules imported", _last(imported), "modules", "all", ok=imported.returncode == 0)]
+    rows = [make_result_row(f"{end}: modules imported", _last(imported), "modules", "all", ok=imported.returncode == 0)]
     # The tests are those of this clone, the package is the installed one: the clone's folder is not on the path.
     place = folder / "clone"
     place.mkdir()
@@ -116,8 +116,8 @@ def use_installed(python: Path, end: str, folder: Path) -> list[_Row]:
     # Other releases of a library warn of other things than the locked ones, which `make test` answers for.
     pytest = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "--rootdir"]
     tested = _say([*pytest, str(place), "-c", str(place / "pyproject.toml"), *tests], place)
-    rows.append(row(f"{end}: unit tests", _last(tested), "", "all pass", ok=tested.returncode == 0))
-    return rows + [{**one, "name": f"{end}: {one['name']}"} for one in roll_out(folder / "first", python)]
+    rows.append(make_result_row(f"{end}: unit tests", _last(tested), "", "all pass", ok=tested.returncode == 0))
+    return rows + [{**one, "name": f"{end}: {one['name']}"} for one in run_first_rollout(folder / "first", python)]
 
 
 def _environment() -> dict[str, str]:
@@ -156,7 +156,7 @@ def main() -> int:
             began = time.monotonic()
             python, installed = install_end(uv, wheel, end, folder / end)
             rows += installed + use_installed(python, end, folder / end)
-            rows.append(row(f"{end}: took", round(time.monotonic() - began), "s", "", ok=True))
+            rows.append(make_result_row(f"{end}: took", round(time.monotonic() - began), "s", "", ok=True))
     if options.json:
         options.json.write_text(json.dumps({"rows": rows}, indent=2), encoding="utf-8")
     return 0 if all(one["ok"] for one in rows) else 1

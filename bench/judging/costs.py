@@ -1,4 +1,4 @@
-"""Measure what counting and judging cost, and test that merged counts give the same verdict (rows 19 and 20 of the table)."""
+"""Measure what counting and judging cost, and test that merged counts give the same verdict (table rows 19 and 20)."""
 
 import random
 import statistics

@@ -1,4 +1,4 @@
-"""Simulate how soon a bad candidate is rolled back and a good one promoted (rows 6 to 12 and 18 of the bench's table)."""
+"""Simulate how soon a bad candidate is rolled back and a good one promoted (table rows 6 to 12 and 18)."""
 
 import math
 

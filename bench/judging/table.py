@@ -77,7 +77,7 @@ class SimulationPlan:
 
     quick: bool
     seed: int
-    start_process_pool: Executor
+    pool: Executor
     seen: Callable[[str], None]
     share: float = 1.0
 

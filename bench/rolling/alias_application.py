@@ -1,4 +1,4 @@
-"""`python -m bench.rolling.alias_application MLFLOW MODEL FOLDER PORT`: runs an app that follows an alias.
+"""`python -m bench.rolling.alias_application MLFLOW MODEL FOLDER PORT`: serves the version that an alias names.
 
 It reads the alias before each batch of the requests that wait, as the documentation of engine `alias` advises.
 """

@@ -28,7 +28,7 @@ class Server:
     """
 
     url: str
-    running_process: psutil.Process
+    process: psutil.Process
     body: BodyBuilder = split_body
     restless: bool = False
 

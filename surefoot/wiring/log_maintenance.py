@@ -99,8 +99,8 @@ def _retention_days(policy: Policy | None, model: str, keep: float | None) -> fl
         return LOG_RETENTION_DAYS if policy is None else policy.retention.log_days
     if policy is not None and policy.tier == HIGH_RISK and keep < HIGH_RISK_RETENTION_DAYS:
         raise Rejected(
-            f"{model} is of tier high-risk, whose records are kept {HIGH_RISK_RETENTION_DAYS} days at least, and {keep:g} were"
-            " asked for: leave --keep out, or change 'tier' in the policy"
+            f"{model} is of tier high-risk, whose records are kept {HIGH_RISK_RETENTION_DAYS} days at least, and"
+            f" {keep:g} were asked for: leave --keep out, or change 'tier' in the policy"
         )
     return keep
 

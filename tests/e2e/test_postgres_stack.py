@@ -15,10 +15,10 @@ from bench.connecting.rollout import (
     MODEL,
     Caller,
     Installation,
-    last_stage,
     make_project,
-    run_scientist,
-    wait_for_end,
+    read_last_stage,
+    train_in_subprocess,
+    wait_for_rollout_end,
     wait_until_served,
 )
 from surefoot.cli.postgres.postgres_server import cluster_processes
@@ -75,7 +75,7 @@ def test_a_stack_in_postgres_is_killed_stopped_and_started_with_all_its_records(
     for name in ("journal.db", "mlflow/mlflow.db", "prefect/prefect.db"):
         assert not (installation.home / name).exists()
 
-    run_scientist(sys.executable, {"MLFLOW_TRACKING_URI": installation.settings.mlflow})
+    train_in_subprocess(sys.executable, {"MLFLOW_TRACKING_URI": installation.settings.mlflow})
     wait_until_served(installation)
     with Caller(installation.settings.gateway).asking() as caller:
         wait_for(lambda: caller.seen[200, "1"] >= 60)
@@ -90,7 +90,7 @@ def test_a_stack_in_postgres_is_killed_stopped_and_started_with_all_its_records(
     url = f"{installation.settings.mlflow}/api/2.0/mlflow/registered-models/alias"
     body = json.dumps({"name": MODEL, "alias": "candidate", "version": "2"}).encode()
     assert local_http.post(url, content=body, headers={"content-type": "application/json"}).status_code == 200
-    wait_for(lambda: last_stage(installation) not in {"", "Promoted"}, 300)
+    wait_for(lambda: read_last_stage(installation) not in {"", "Promoted"}, 300)
     assert installation.run("down").returncode == 0
     assert list(leftovers(installation.home)) == []
     assert cluster_processes(installation.home) == []
@@ -98,7 +98,7 @@ def test_a_stack_in_postgres_is_killed_stopped_and_started_with_all_its_records(
     up = installation.run("up")
     assert up.returncode == 0, up.stderr
     with Caller(installation.settings.gateway).asking() as caller:
-        assert wait_for_end(installation) == "Promoted"
+        assert wait_for_rollout_end(installation) == "Promoted"
     assert {status for status, _ in caller.seen} == {200}
     verify = installation.run("verify", MODEL)
     assert verify.returncode == 0, verify.stdout

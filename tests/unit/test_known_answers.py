@@ -122,7 +122,7 @@ def test_one_disagreement_is_the_exit_code(
 ) -> None:
     """The bench ends with 1 when one comparison disagrees, and its rows say which and why."""
     given = {"salk_polio_1954": KNOWN["salk_polio_1954"], "bhat_1981": made["bhat_1981"]}
-    monkeypatch.setattr(known_answers, "records", lambda: given)
+    monkeypatch.setattr(known_answers, "read_comparisons", lambda: given)
     monkeypatch.setattr(sys, "argv", ["known_answers", "--json", str(tmp_path / "rows.json")])
     assert main() == code
     rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))["rows"]

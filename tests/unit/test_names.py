@@ -72,15 +72,15 @@ VERBS = frozenset(
     re.findall(
         r"[\w-]+",
         "Add Advance Answer Append Ask Assign Back-test Build Bundle Call Carry Cast Check Checkpoint Choose "
-        "Clean Collect Combine Compact Compare Compute Connect Control Convert Copy Count Decide Decode Define "
-        "Derive Describe Detect Determine Dispatch Distinguish Divide Download Draft Draw Drive Edit Encode "
-        "End Estimate Evaluate Exchange Explain Export Find Fold Forecast Fork Format Gather Generate Give Group Hand "
-        "Handle Hash Hold Host Identify Index Join Journal Judge Keep List Load Lower Maintain Manage Map Measure "
-        "Merge Mirror Name Open Order Parse Plan Plot Predict Prepare Print Probe Project Promote Provide "
-        "Query Queue Rank Read Recompute Reconcile Record Redact Refuse Register Rehearse Release Remove Render "
-        "Replay Report Resolve Restore Review Roll Route Run Score Select Send Serve Share Show Simulate Speak Split "
-        "Start Stop Store Stream Sum Summarise Supervise Take Tell Test Trace Track Train Try Update Use Validate "
-        "Verify Wait Wake Wire Wrap Write ",
+        "Clean Collect Combine Compact Compare Compute Connect Control Convert Copy Count Damage Decide "
+        "Decode Define Derive Describe Detect Determine Dispatch Distinguish Divide Download Draft Draw Drive "
+        "Edit Encode End Erase Estimate Evaluate Exchange Explain Export Find Fold Forecast Fork Format Gather "
+        "Generate Give Group Hand Handle Hash Hold Host Identify Import Index Inject Install Join Journal Judge Keep "
+        "List Load Lower Maintain Manage Map Measure Merge Mirror Name Open Order Parse Plan Plot Predict "
+        "Prepare Print Probe Project Promote Provide Query Queue Rank Read Recompute Reconcile Record Redact "
+        "Refuse Register Rehearse Release Remove Render Rewrite Save Replay Report Resolve Restore Review Roll Route "
+        "Run Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Stream Sum Summarise "
+        "Supervise Take Tell Test Trace Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write",
     )
 )
 """How the first line of a module begins."""

@@ -258,9 +258,8 @@ def test_a_stack_that_runs_in_part_follows_no_other_options(tmp_path: Path, name
         check_options_match_stack(running, tmp_path, StackOptions(**{name: value}, sources={name: f"--{name}"}))  # type: ignore[arg-type]
     assert says in str(raised.value)
     told: list[str] = []
-    check_options_match_stack(
-        running, tmp_path, StackOptions(**{name: value}, sources={name: "surefoot.toml"}), told.append
-    )  # type: ignore[arg-type]
+    from_file = StackOptions(**{name: value}, sources={name: "surefoot.toml"})  # type: ignore[arg-type]
+    check_options_match_stack(running, tmp_path, from_file, told.append)
     assert [line.partition(",")[0] for line in told] == [f"surefoot.toml says {name} {value or 'embedded'}"]
 
 

@@ -61,7 +61,7 @@ class EvidenceStore:
         return None
 
     def list_stored_names(self) -> frozenset[str]:
-        """Names of the keys under which something was counted, as `stored_counts_file_prefix` gives them; no file is read."""
+        """Names of the keys of stored counts, as `stored_counts_file_prefix` gives them; no file is read."""
         return frozenset(path.name.split("-")[0] for path in (self._folder / "sums").glob("*-*.parquet"))
 
     def load_counts_by_name(self, name: str) -> StoredCounts:

@@ -98,7 +98,8 @@ def _problem(
     extra = sorted(present.keys() - statement.digests.keys())
     missing = sorted(statement.digests.keys() - present.keys())
     if missing == [FILE_ADDED_BY_DOWNLOAD]:
-        return f"{FILE_ADDED_BY_DOWNLOAD} was signed, a file that MLflow adds to a download: sign without it (--ignore-paths)"
+        added = f"{FILE_ADDED_BY_DOWNLOAD} was signed, a file that MLflow adds to a download"
+        return f"{added}: sign without it (--ignore-paths)"
     found = {"changed": changed, "not signed": extra, "missing": missing}
     problems = [f"{what}: {_named(names)}" for what, names in found.items() if names]
     if problems:

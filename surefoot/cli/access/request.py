@@ -80,7 +80,8 @@ def _sign(order: RunOrder, key: Path | None, expires: str, write: Path | None) -
         except OSError as error:
             raise Rejected(f"{write} cannot be written: {error.strerror}") from error
         console.print(
-            f"sign it with: ssh-keygen -Y sign -n {REQUEST_SIGNATURE_NAMESPACE} -f KEY {write}\nthen paste what this prints:"
+            f"sign it with: ssh-keygen -Y sign -n {REQUEST_SIGNATURE_NAMESPACE} -f KEY {write}\n"
+            "then paste what this prints:"
             f" (cat {write}; echo; cat {write}.sig)",
             markup=False,
             soft_wrap=True,

@@ -164,8 +164,8 @@ SETTINGS = (
         "pool",
         str,
         OWN_WORK_POOL,
-        f"Prefect work pool, of type `process`. For `{OWN_WORK_POOL}` Surefoot starts a worker and makes the pool; any other"
-        " one must exist, with a worker of yours on this host.",
+        f"Prefect work pool, of type `process`. For `{OWN_WORK_POOL}` Surefoot starts a worker and makes the pool; any"
+        " other one must exist, with a worker of yours on this host.",
     ),
     Setting(
         "journal",

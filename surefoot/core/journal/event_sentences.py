@@ -68,7 +68,8 @@ def describe_effect(change: Effect) -> str:
             return f"version {change.champion.number} answers everything, and {asked}"
         if change.candidate is None or not change.weight:
             return f"version {change.champion.number} answers everything"
-        return f"version {change.candidate.number} answers {describe_candidate_share(change.weight, change.units)} of the units"
+        share = describe_candidate_share(change.weight, change.units)
+        return f"version {change.candidate.number} answers {share} of the units"
     if isinstance(change, SetConfig):
         holds = f"holds {change.content[:19]}" if change.content else "is removed"
         return f"configuration {change.name} {holds}: {change.file}"

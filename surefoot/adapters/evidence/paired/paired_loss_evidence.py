@@ -112,8 +112,8 @@ class PairedLossAccumulator:
         except InvariantBroken:
             found = LossSums(self.gate, odd=self.scored, named=self.named)
             problem = (
-                f"answers that may be names of the classes {', '.join(get_gate_class_names(self.gate))} or probabilities of the"
-                " second; let the model answer with the probabilities of both"
+                f"answers that may be names of the classes {', '.join(get_gate_class_names(self.gate))} or"
+                " probabilities of the second; let the model answer with the probabilities of both"
             )
         largest, coarse = found.cells.largest_sum(), 1
         while largest // coarse > MAX_COUNT // 16:

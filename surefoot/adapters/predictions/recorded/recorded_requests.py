@@ -258,9 +258,8 @@ class RecordedRequests:
         with contextlib.closing(self._db.cursor()) as writer:
             for batch in keys:
                 names = batch.column(0).to_pylist()
-                made = pd.DataFrame(
-                    {"key": names, "place": [compute_assignment_bucket(salt, str(name)) for name in names]}
-                )  # noqa: F841 - DuckDB finds it by name
+                places = [compute_assignment_bucket(salt, str(name)) for name in names]
+                made = pd.DataFrame({"key": names, "place": places})  # noqa: F841 - DuckDB finds it by name
                 writer.execute("INSERT INTO ruler SELECT * FROM made")
         self._db.execute(
             """
