@@ -34,7 +34,7 @@ _COMMAND_TIMEOUT_S = 3600.0
 _Row = dict[str, object]
 
 
-def _row(name: str, value: object, unit: str, demand: str, *, ok: bool) -> _Row:
+def make_result_row(name: str, value: object, unit: str, demand: str, *, ok: bool) -> _Row:
     """One measured value beside what is demanded of it."""
     made: _Row = {"name": name, "value": value, "unit": unit, "demand": demand, "ok": ok}
     print(f"{'ok    ' if ok else 'WRONG '} {name}: {value} {unit} {f'({demand})' if demand else ''}", flush=True)
@@ -47,27 +47,27 @@ def _install(folder: Path) -> tuple[Path, list[_Row]]:
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps"]
     _run([*pip, "--wheel-dir", str(folder), str(ROOT)])
     (wheel,) = folder.glob("*.whl")
-    built = _row("the wheel was built in", round(time.monotonic() - began, 1), "s", "", ok=True)
+    built = make_result_row("the wheel was built in", round(time.monotonic() - began, 1), "s", "", ok=True)
     began = time.monotonic()
     _run([sys.executable, "-m", "venv", str(folder / "empty")])
     python = folder / "empty" / "bin" / "python"
     _run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{wheel}[demo]"])
-    return python, [built, _row("it was installed in", round(time.monotonic() - began, 1), "s", "", ok=True)]
+    return python, [built, make_result_row("it was installed in", round(time.monotonic() - began, 1), "s", "", ok=True)]
 
 
-def _roll_out(folder: Path, python: Path) -> list[_Row]:
+def run_first_rollout(folder: Path, python: Path) -> list[_Row]:
     """From `init` to the first promotion; the rows."""
     began = time.monotonic()
     folder.mkdir()
     installation = Installation(folder / "home", folder, {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}, python=str(python))
     init = installation.run("init", str(folder / "ours"))
     installation.project = folder / "ours"
-    rows = [_row("init", _said(init), "", "exit 0", ok=init.returncode == 0)]
+    rows = [make_result_row("init", _said(init), "", "exit 0", ok=init.returncode == 0)]
     write_policy(installation.project)
     lint = installation.run("lint")
-    rows.append(_row("lint", _said(lint), "", "exit 0", ok=lint.returncode == 0))
+    rows.append(make_result_row("lint", _said(lint), "", "exit 0", ok=lint.returncode == 0))
     up = installation.run("up", "--tick", "10")
-    rows.append(_row("up", _said(up), "", "exit 0", ok=up.returncode == 0))
+    rows.append(make_result_row("up", _said(up), "", "exit 0", ok=up.returncode == 0))
     if up.returncode:
         return rows
     try:
@@ -80,15 +80,15 @@ def _roll_out(folder: Path, python: Path) -> list[_Row]:
             url = f"{mlflow}/api/2.0/mlflow/registered-models/alias"
             httpx.post(url, json=body, timeout=30.0, trust_env=False).raise_for_status()
             stage = wait_for_rollout_end(installation)
-        rows.append(_row("the first rollout ends as", stage, "", "Promoted", ok=stage == "Promoted"))
+        rows.append(make_result_row("the first rollout ends as", stage, "", "Promoted", ok=stage == "Promoted"))
         failed = sum(count for (status, _), count in caller.seen.items() if status != httpx.codes.OK)
-        rows.append(_row("requests that callers saw fail", failed, "requests", "0", ok=failed == 0))
+        rows.append(make_result_row("requests that callers saw fail", failed, "requests", "0", ok=failed == 0))
         verify = installation.run("verify", MODEL)
-        rows.append(_row("verify", _said(verify), "", "exit 0", ok=verify.returncode == 0))
+        rows.append(make_result_row("verify", _said(verify), "", "exit 0", ok=verify.returncode == 0))
     finally:
         down = installation.run("down")
-        rows.append(_row("down", _said(down), "", "exit 0", ok=down.returncode == 0))
-    rows.append(_row("from init to the end", round(time.monotonic() - began, 1), "s", "", ok=True))
+        rows.append(make_result_row("down", _said(down), "", "exit 0", ok=down.returncode == 0))
+    rows.append(make_result_row("from init to the end", round(time.monotonic() - began, 1), "s", "", ok=True))
     return rows
 
 
@@ -101,7 +101,7 @@ def _play_demo(folder: Path, python: Path) -> _Row:
         [str(python), "-m", "surefoot", "demo"], cwd=folder, env=environment, check=False, timeout=_COMMAND_TIMEOUT_S
     )
     took = round(time.monotonic() - began, 1)
-    return _row("surefoot demo took", took, "s", "exit 0", ok=done.returncode == 0)
+    return make_result_row("surefoot demo took", took, "s", "exit 0", ok=done.returncode == 0)
 
 
 def _run(command: list[str]) -> None:
@@ -123,9 +123,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="surefoot-wheel-", ignore_cleanup_errors=True) as name:
         began = time.monotonic()
         python, rows = _install(Path(name))
-        rows += _roll_out(Path(name) / "first", python)
+        rows += run_first_rollout(Path(name) / "first", python)
         took = round(time.monotonic() - began, 1)
-        rows.append(_row("all of it", took, "s", f"<= {_DEMAND_S:.0f}", ok=took <= _DEMAND_S))
+        rows.append(make_result_row("all of it", took, "s", f"<= {_DEMAND_S:.0f}", ok=took <= _DEMAND_S))
         if options.demo:
             rows.append(_play_demo(Path(name) / "demo", python))
     if options.json:

@@ -16,6 +16,9 @@ OWN_WORK_POOL = "surefoot"
 """Work pool for which `surefoot up` starts a worker."""
 LOOPBACK_OF_ANY_HOST = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - a person asks for it
 """Where processes of this host reach a server that listens at every address."""
+POSTGRES_USER = "postgres"
+POSTGRES_DATABASES = ("journal", "mlflow", "prefect")
+"""Databases of the embedded PostgreSQL."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -45,6 +48,7 @@ class Settings:
         tls_certificate: PEM file of the certificate of gateway and status page; empty: they have no TLS.
         tls_key: PEM file of its key.
         tls_ca: PEM file of the authorities that it is verified against.
+        postgres: Folder of the embedded PostgreSQL's socket; empty where embedded parts keep their records in SQLite.
     """
 
     home: Path
@@ -68,6 +72,7 @@ class Settings:
     tls_certificate: str = ""
     tls_key: str = ""
     tls_ca: str = ""
+    postgres: str = ""
 
     @property
     def tls(self) -> TlsFiles | None:
@@ -119,7 +124,19 @@ class Settings:
         Raises:
             Rejected: An environment variable that it names is not set.
         """
+        if self.postgres and not self.journal:
+            return self.postgres_url("journal")
         return resolve_url_variables(self.journal) or f"sqlite:///{self.home / 'journal.db'}"
+
+    @property
+    def uses_postgres(self) -> bool:
+        """Whether the embedded PostgreSQL keeps records of anything."""
+        return bool(self.postgres) and (not self.journal or not {"mlflow", "prefect"}.issubset(self.connected))
+
+    def postgres_url(self, database: str, driver: str = "") -> str:
+        """URL of a database of the embedded PostgreSQL, for SQLAlchemy; without a driver for libpq too."""
+        scheme = f"postgresql+{driver}" if driver else "postgresql"
+        return f"{scheme}://{POSTGRES_USER}@/{database}?host={quote(self.postgres)}"
 
     def save(self) -> None:
         """Write the settings where `read_settings` finds them; readable by the owner only, for it holds a token."""

@@ -192,14 +192,14 @@ def wait_for_rollout_end(installation: Installation) -> str:
     """Wait until the newest rollout has ended; the stage it is in."""
     deadline, stage = time.monotonic() + _MAX_WAIT_S, ""
     while time.monotonic() < deadline:
-        stage = _last_stage(installation)
+        stage = read_last_stage(installation)
         if stage in {"Promoted", "Rejected", "RolledBack", "Aborted", "Withdrawn", "FastPromoted", "FastRolledBack"}:
             break
         time.sleep(1.0)
     return stage
 
 
-def _last_stage(installation: Installation) -> str:
+def read_last_stage(installation: Installation) -> str:
     """Stage that the newest rollout is in; empty before the first."""
     journal = SqlJournal(installation.journal_url or installation.settings.journal_url, SystemClock())
     try:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from surefoot.cli.postgres.postgres_choice import explain_journal_error
 from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.cli.shared.emergency_arguments import EMERGENCY_COMMANDS, clean_malformed_options
 from surefoot.core.errors import InvariantBroken, SurefootError
@@ -176,7 +177,7 @@ def main() -> None:
     try:
         code = build_app(sys.argv[1])(standalone_mode=False)
     except SurefootError as error:
-        errors.print(f"[red]surefoot:[/red] {escape(_shorten_error(str(error)))}")
+        errors.print(f"[red]surefoot:[/red] {escape(_shorten_error(explain_journal_error(error)))}")
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         errors.print("[red]surefoot:[/red] interrupted; the journal says how far things came")

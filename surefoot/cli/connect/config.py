@@ -11,6 +11,7 @@ from surefoot.cli.connect.options import (
     ListenOption,
     MlflowOption,
     PoolOption,
+    PostgresOption,
     PrefectOption,
     ProjectOption,
     TlsCaOption,
@@ -19,8 +20,9 @@ from surefoot.cli.connect.options import (
 )
 from surefoot.cli.connect.secret_urls import mask_password
 from surefoot.cli.connect.setting_sources import ResolvedSettings, list_unused_variables, resolve_settings
-from surefoot.cli.connect.setting_table import EMBEDDED_SERVICE, SETTINGS, render_settings_table
+from surefoot.cli.connect.setting_table import EMBEDDED_SERVICE, NO, SETTINGS, YES, render_settings_table
 from surefoot.cli.local import stack
+from surefoot.cli.postgres.postgres_choice import with_embedded_postgres
 from surefoot.cli.printing.console import console, print_json, print_table
 from surefoot.cli.read_only import JsonOption
 from surefoot.core.errors import Rejected
@@ -35,6 +37,7 @@ def config(
     prefect: PrefectOption = None,
     pool: PoolOption = None,
     journal: JournalOption = None,
+    postgres: PostgresOption = None,
     listen: ListenOption = None,
     tls_certificate: TlsCertificateOption = None,
     tls_key: TlsKeyOption = None,
@@ -50,7 +53,15 @@ def config(
         print(render_settings_table())  # noqa: T201 - for a file
         return
     tls = {"tls-certificate": tls_certificate, "tls-key": tls_key, "tls-ca": tls_ca}
-    given = {"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen, **tls}
+    given: dict[str, object] = {
+        "mlflow": mlflow,
+        "prefect": prefect,
+        "pool": pool,
+        "journal": journal,
+        "listen": listen,
+        **tls,
+    }
+    given["postgres"] = postgres or None
     resolved = resolve_settings(project.absolute(), given)
     running = _running_stack()
     wanted = {name: str(value) for name, value in resolved.values.items()}
@@ -58,7 +69,10 @@ def config(
     sources: dict[str, str] = {
         name: (resolved if running is None else running).sources.get(name, _DEFAULT) for name in in_force
     }
-    notes = list_unused_variables(resolved) + ([] if running is None else _differences(in_force, resolved))
+    in_force, sources = with_embedded_postgres(home_folder(), in_force, sources)
+    notes = list_unused_variables(resolved) + (
+        [] if running is None else _differences(_values(running, wanted), resolved)
+    )
     shown = {name: mask_password(value) for name, value in in_force.items()}
     if json_:
         settings = {name: {"value": value, "source": sources[name]} for name, value in shown.items()}
@@ -93,6 +107,7 @@ def _values(running: Settings, wanted: dict[str, str]) -> dict[str, str]:
         },
         "pool": running.pool,
         "journal": running.journal or EMBEDDED_SERVICE,
+        "postgres": YES if running.postgres else NO,
         "listen": running.listen or "{}:{}".format(*running.listen_address),
         "clock": running.clock,
         "tls-certificate": running.tls_certificate,

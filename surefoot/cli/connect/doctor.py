@@ -11,6 +11,7 @@ from surefoot.cli.connect.options import (
     ListenOption,
     MlflowOption,
     PoolOption,
+    PostgresOption,
     PrefectOption,
     ProjectOption,
     TlsCaOption,
@@ -35,6 +36,7 @@ def doctor(
     prefect: PrefectOption = None,
     pool: PoolOption = None,
     journal: JournalOption = None,
+    postgres: PostgresOption = None,
     listen: ListenOption = None,
     tls_certificate: TlsCertificateOption = None,
     tls_key: TlsKeyOption = None,
@@ -46,7 +48,15 @@ def doctor(
     Without options, of a stack that runs, what it uses; else what `up` would use.
     """
     tls = {"tls-certificate": tls_certificate, "tls-key": tls_key, "tls-ca": tls_ca}
-    given = {"mlflow": mlflow, "prefect": prefect, "pool": pool, "journal": journal, "listen": listen, **tls}
+    given: dict[str, object] = {
+        "mlflow": mlflow,
+        "prefect": prefect,
+        "pool": pool,
+        "journal": journal,
+        "listen": listen,
+        **tls,
+    }
+    given["postgres"] = postgres or None
     resolved = resolve_settings(project.absolute(), given)
     config, running = _subject(home_folder(), project.absolute(), stack_options(resolved), chosen=any(given.values()))
     found = list(run_setup_checks(config, running))

@@ -21,6 +21,7 @@ from surefoot.cli.connect.host_checks import (
     check_policies,
 )
 from surefoot.cli.connect.prefect_checks import check_deployments, check_prefect_server, check_work_pool
+from surefoot.cli.postgres.postgres_place import check_place
 from surefoot.column_encryption import KeyLocation
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.serving_engines.engine_choice import EngineChoice
@@ -79,7 +80,12 @@ def run_setup_checks(config: Settings, running: frozenset[str] = frozenset()) ->
     elif config.listen:
         yield _finding("gateway", lambda: check_listen_address(config))
     yield from _tls(config.tls, config)
-    yield _finding("journal", lambda: f"journal: {check_journal_database(config.journal_url, _JOURNAL_TABLES)}")
+    if config.uses_postgres and "postgres" not in running:
+        yield _finding("postgres", lambda: check_place(config.home))
+    if config.postgres and not config.journal and "postgres" not in running:
+        yield Finding("journal", FindingLevel.OK, f"journal: in the PostgreSQL of {config.home}")
+    else:
+        yield _finding("journal", lambda: f"journal: {check_journal_database(config.journal_url, _JOURNAL_TABLES)}")
     yield from _mlflow(config, running)
     yield from _prefect(config, running)
 

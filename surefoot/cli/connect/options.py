@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from surefoot.cli.connect.setting_sources import ResolvedSettings
+from surefoot.cli.connect.setting_table import YES
 from surefoot.cli.local.stack_options import StackOptions
 
 ProjectOption = Annotated[Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/.")]
@@ -23,6 +24,12 @@ TlsCertificateOption = Annotated[
     str | None, typer.Option(help="PEM file of a certificate: gateway and status page serve https with it.")
 ]
 TlsKeyOption = Annotated[str | None, typer.Option(help="PEM file of the certificate's key.")]
+PostgresOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--postgres", help="Keep the records of what is started here in an embedded PostgreSQL, not in SQLite."
+    ),
+]
 TlsCaOption = Annotated[str | None, typer.Option(help="PEM file of the authorities that our clients trust.")]
 
 
@@ -46,5 +53,6 @@ def stack_options(resolved: ResolvedSettings) -> StackOptions:
         tls_certificate=resolved.text("tls-certificate"),
         tls_key=resolved.text("tls-key"),
         tls_ca=resolved.text("tls-ca"),
+        postgres=resolved.text("postgres") == YES,
         sources=resolved.sources,
     )

@@ -10,6 +10,7 @@ from surefoot.settings import OWN_WORK_POOL
 
 EMBEDDED_SERVICE = "embedded"
 """Value that says: the one that `surefoot up` starts, or keeps, by itself."""
+YES, NO = "yes", "no"
 SETTINGS_FILE_NAME = "surefoot.toml"
 _LARGEST_PORT = 65535
 _SHORTEST_TICK_S = 5
@@ -57,6 +58,8 @@ class Setting:
         Raises:
             Rejected: It is no such value; no password is repeated.
         """
+        if self.parse is _yes_no and isinstance(value, bool):
+            return YES if value else NO
         shown = mask_password(value) if isinstance(value, str) else value
         if self.kind is int:
             try:
@@ -128,6 +131,13 @@ def _web_address(url: str) -> str:
     return found
 
 
+def _yes_no(word: str) -> str:
+    known = {"yes": YES, "true": YES, "1": YES, "no": NO, "false": NO, "0": NO}
+    if word.lower() not in known:
+        raise ValueError("give 'yes' or 'no'")
+    return known[word.lower()]
+
+
 def _log_format(name: str) -> str:
     if name not in {"text", "json"}:
         raise ValueError("give 'text' or 'json'")
@@ -164,6 +174,14 @@ SETTINGS = (
         "URL of the journal's database, PostgreSQL or SQLite. `${NAME}` in it stands for an environment variable."
         " `embedded`: a SQLite file in the home folder.",
         _journal,
+    ),
+    Setting(
+        "postgres",
+        str,
+        NO,
+        "`yes`: `surefoot up` starts a PostgreSQL; what is embedded of journal, MLflow and Prefect keeps its records"
+        " in it. A home folder keeps the choice of its first `up`. On the command line without a value.",
+        _yes_no,
     ),
     Setting("listen", str, "", "HOST:PORT at which the gateway listens; a free port of 127.0.0.1 without it.", _listen),
     Setting(

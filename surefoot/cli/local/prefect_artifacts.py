@@ -12,6 +12,7 @@ import httpx
 
 from surefoot.cli.local.prefect_access import open_prefect_client
 from surefoot.cli.local.prefect_server import _request_prefect
+from surefoot.cli.postgres.prefect_records import replace_in_prefect_records
 from surefoot.core.errors import Unavailable
 from surefoot.settings import Settings
 
@@ -63,6 +64,10 @@ def replace_in_prefect_artifacts(config: Settings, change: _ChangeText) -> int:
             if len(found) < _PAGE:
                 break
             offset += _PAGE
+    if config.postgres and "prefect" not in config.connected:
+        if fresh:
+            time.sleep(_EVENTS_AFTER_S)
+        return total + replace_in_prefect_records(config, _COPIES, change, changed=bool(total))
     file = config.home / "prefect" / "prefect.db"
     if "prefect" in config.connected or not file.is_file():
         return total

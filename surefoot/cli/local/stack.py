@@ -1,4 +1,4 @@
-"""Start or stop the local stack: MLflow, Prefect, gateway and controller."""
+"""Start or stop the local stack: MLflow, Prefect, gateway and controller, and PostgreSQL where it is asked for."""
 
 import socket
 from collections.abc import Callable, Collection
@@ -25,6 +25,7 @@ from surefoot.cli.local.start_services import (
     read_server_ports,
     start_wanted_services,
 )
+from surefoot.cli.postgres.postgres_server import ask_to_stop, prepare_postgres, serve_databases
 from surefoot.core.errors import Rejected
 from surefoot.settings import Settings, read_settings
 from surefoot.tls_files import check_tls_files
@@ -72,7 +73,11 @@ def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) ->
         return _again(before, project, options, report)
     config = plan_settings(home, project, options, before)
     refuse_faulty_setup(config, report)
-    check_journal_continues(before, config)
+    if before and before.postgres and before.journal != config.journal:
+        with serve_databases(before):
+            check_journal_continues(before, config)
+    else:
+        check_journal_continues(before, config)
     wanted = {
         "mlflow": options.mlflow_port,
         "prefect": options.prefect_port,
@@ -91,6 +96,8 @@ def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) ->
     if stray:  # a command that was killed has started them and could not write down that it had
         report(f"stopping {len(stray)} processes that an interrupted 'surefoot up' has left behind")
         processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
+    if config.uses_postgres:  # first: a home that says so has databases, and misses them when they are gone
+        prepare_postgres(config, fresh=not (before and before.postgres))
     config.save()
     try:
         return start_wanted_services(config, {*list_own_services(config), FLOW_DEPLOYMENTS}, set(), report)
@@ -174,7 +181,7 @@ def _halt(
     """Stop these parts, and forget them."""
     from surefoot.gateway.supervision.supervisor import WORKER_STOP_TIMEOUT_S  # noqa: PLC0415 - the other commands need no server
 
-    for name in ("worker", "controller", "gateway", "mlflow", "prefect"):
+    for name in ("worker", "controller", "gateway", "mlflow", "prefect", "postgres"):
         recorded = config.processes.get(name) if name in names else None
         leaders = processes.find_running_process(recorded) if recorded else []
         others = processes.find_session_processes(config.home, recorded) if recorded else []
@@ -182,6 +189,8 @@ def _halt(
         if leaders or others or stray:
             # The supervisor kills its workers after its own time limit; before that they answer what is under way.
             patience = WORKER_STOP_TIMEOUT_S + _SHUTDOWN_TIMEOUT_S if name == "gateway" else _SHUTDOWN_TIMEOUT_S
+            if name == "postgres":
+                ask_to_stop(leaders[0])
             processes.end_processes([*leaders, *stray], others, patience)
             report(f"stopped {name}" + (f", {len(stray)} workers without a supervisor among it" if stray else ""))
     replace(config, processes={name: pid for name, pid in config.processes.items() if name not in names}).save()

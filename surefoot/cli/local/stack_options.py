@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from surefoot import wiring
 from surefoot.cli.connect.secret_urls import mask_password
+from surefoot.cli.postgres.postgres_choice import plan_postgres
 from surefoot.core.errors import Rejected, SurefootError
 from surefoot.settings import LOOPBACK_OF_ANY_HOST, OWN_WORK_POOL, Settings
 
@@ -39,6 +40,7 @@ class StackOptions:
         tls_certificate: PEM file of the certificate of gateway and status page; empty: they have no TLS.
         tls_key: PEM file of its key.
         tls_ca: PEM file of the authorities that it is verified against.
+        postgres: Whether embedded parts keep their records in an embedded PostgreSQL.
         sources: Where values came from, by the name of the setting; what is not in it was not said.
     """
 
@@ -59,6 +61,7 @@ class StackOptions:
     tls_certificate: str = ""
     tls_key: str = ""
     tls_ca: str = ""
+    postgres: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,7 +75,7 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
         before: The settings of the last stack of this home.
 
     Raises:
-        Rejected: The last stack used a server that nothing names any more.
+        Rejected: The last stack used a server that nothing names now, or kept in SQLite what shall be in PostgreSQL.
     """
     connected = tuple(name for name in _TITLES if getattr(options, name))
     for name in before.connected if before else ():
@@ -84,6 +87,7 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
         if "journal" in before.sources:
             raise _nothing_names(f"the last 'up' of {home} had the journal {mask_password(before.journal)}", "journal")
         journal = before.journal  # a person has written it into stack.json
+    named = {*connected, *(["journal"] if journal else [])}
     return Settings(
         home=home,
         project=project,
@@ -105,6 +109,7 @@ def plan_settings(home: Path, project: Path, options: StackOptions, before: Sett
         tls_certificate=options.tls_certificate,
         tls_key=options.tls_key,
         tls_ca=options.tls_ca,
+        postgres=plan_postgres(home, before, named, wanted=options.postgres),
     )
 
 
@@ -178,7 +183,7 @@ def check_journal_continues(before: Settings | None, config: Settings) -> None:
 
 def _heads(config: Settings) -> dict[str, tuple[int, str]]:
     """Heads of a journal; nothing where it cannot be read."""
-    if not config.journal and not (config.home / "journal.db").exists():
+    if not config.journal and not config.postgres and not (config.home / "journal.db").exists():
         return {}
     with suppress(SurefootError), wiring.open_journal(config) as journal:
         return journal.heads()
@@ -212,6 +217,7 @@ def check_options_match_stack(
         ("pool", options.pool, config.pool, usual.pool),
         ("journal", options.journal, config.journal, None if "journal" in options.sources else ""),
         ("listen", options.listen, config.listen, ""),
+        ("postgres", options.postgres, bool(config.postgres), False),
         ("lineage", options.lineage, config.lineage, ""),
         ("otlp", options.otlp, config.otlp, ""),
         ("log-format", options.log_format, config.log_format, usual.log_format),

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,12 +18,14 @@ from surefoot.cli.local import prefect_server, processes
 from surefoot.cli.local.controller_lock import is_controller_ready
 from surefoot.cli.local.prefect_access import PREFECT_CREDENTIAL_VARIABLES
 from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
+from surefoot.cli.postgres.postgres_place import Owner, postgres_folder
+from surefoot.cli.postgres.postgres_server import is_ready, make_databases, prepare_postgres, run_as
 from surefoot.core.access.webhook_messages import WEBHOOK_PATH, derive_secret_storage_key, derive_webhook_secret
 from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.settings import OWN_WORK_POOL, Settings
 from surefoot.tls_files import TlsFiles, make_client_context
 
-STACK_SERVICES = ("mlflow", "gateway", "prefect", "worker", "controller")
+STACK_SERVICES = ("postgres", "mlflow", "gateway", "prefect", "worker", "controller")
 FLOW_DEPLOYMENTS = "deployments"
 """What is to be made although no process of ours runs it: the flows' deployments, for a pool that exists already."""
 _SERVER_START_TIMEOUT_S = 240.0
@@ -54,7 +57,11 @@ _PrintLine = Callable[[str], None]
 
 def list_own_services(config: Settings) -> list[str]:
     """Parts that are processes of this stack: no connected server, and no worker for a pool that existed before."""
-    others = {*config.connected, *(() if config.pool == OWN_WORK_POOL else ("worker",))}
+    others = {
+        *config.connected,
+        *(() if config.uses_postgres else ("postgres",)),
+        *(() if config.pool == OWN_WORK_POOL else ("worker",)),
+    }
     return [name for name in STACK_SERVICES if name not in others]
 
 
@@ -93,8 +100,15 @@ def build_stack_environment(config: Settings) -> dict[str, str]:
     }
 
 
-def _start(config: Settings, name: str, command: list[str], env: Mapping[str, str]) -> tuple[int, float]:
-    """Start one process in a group of its own, its output in a file."""
+def _start(
+    config: Settings,
+    name: str,
+    command: list[str],
+    env: Mapping[str, str],
+    folder: Path | None = None,
+    owner: Owner | None = None,
+) -> tuple[int, float]:
+    """Start one process in a group of its own, as this user, its output in a file; by default in the project folder."""
     logs = config.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / f"{name}.log").open("ab", buffering=0) as log:
@@ -104,10 +118,11 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            cwd=config.project,
+            cwd=folder or config.project,
             env={**env, processes.STACK_PROCESS_VARIABLE: name},
             start_new_session=True,
             preexec_fn=reset_signal_handlers,  # noqa: PLW1509 - it takes no lock that another thread could hold
+            **run_as(owner),
         )
     return processes.identify_process(child.pid)
 
@@ -165,12 +180,14 @@ def read_server_ports(config: Settings) -> dict[str, int]:
 def start_wanted_services(config: Settings, wanted: Collection[str], pending: set[str], report: _PrintLine) -> Settings:
     """Start what is wanted; `pending` names at any time what has been started and does not answer yet."""
     env = build_stack_environment(config)
+    if config.uses_postgres:
+        config = _bring_up_postgres(config, env, wanted, pending, report)
     python = [sys.executable, "-m"]
 
     def begin(name: str, *command: str) -> None:
         nonlocal config
         pending.add(name)
-        more = _mlflow_webhook_environment(config) if name == "mlflow" else {}
+        more = _server_environment(config, name)
         with defer_stop_signals():
             config = _remember(config, name, _start(config, name, [*python, *command], {**env, **more}))
 
@@ -185,10 +202,7 @@ def start_wanted_services(config: Settings, wanted: Collection[str], pending: se
     if "prefect" in wanted:
         begin("prefect", "prefect", "server", "start", *ports["prefect"])
     if "mlflow" in wanted:
-        store = config.home / "mlflow"
-        store.mkdir(parents=True, exist_ok=True)
-        places = ("--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}", "--artifacts-destination")
-        begin("mlflow", "mlflow", "server", *ports["mlflow"], "--workers", "1", *places, str(store / "artifacts"))
+        begin("mlflow", "mlflow", "server", *ports["mlflow"], "--workers", "1", *_mlflow_places(config))
         _wait(config, "mlflow", f"{config.mlflow}/health")
         came("mlflow", "MLflow", config.mlflow)
         _register_webhook(config, report)
@@ -226,6 +240,39 @@ def start_wanted_services(config: Settings, wanted: Collection[str], pending: se
     if "prefect" in wanted:
         came("prefect", "Prefect", config.prefect)
     return config
+
+
+def _bring_up_postgres(
+    config: Settings, env: Mapping[str, str], wanted: Collection[str], pending: set[str], report: _PrintLine
+) -> Settings:
+    """Start PostgreSQL, which the others need, and make its databases, which an interrupted `up` may not have done."""
+    if "postgres" in wanted:
+        pending.add("postgres")
+        server = prepare_postgres(config, fresh=False)
+        with defer_stop_signals():
+            started = _start(config, "postgres", server.words, env, server.folder, server.owner)
+            config = _remember(config, "postgres", started)
+    _wait_until(config, "postgres", lambda: is_ready(config), "did not answer")
+    version = make_databases(config)
+    if "postgres" in wanted:
+        pending.remove("postgres")
+        report(f"PostgreSQL {version} in {postgres_folder(config.home)}")
+    return config
+
+
+def _mlflow_places(config: Settings) -> tuple[str, ...]:
+    """Arguments that tell the embedded MLflow where it keeps its records and artifacts."""
+    store = config.home / "mlflow"
+    store.mkdir(parents=True, exist_ok=True)
+    records = config.postgres_url("mlflow", "psycopg") if config.postgres else f"sqlite:///{store / 'mlflow.db'}"
+    return "--backend-store-uri", records, "--artifacts-destination", str(store / "artifacts")
+
+
+def _server_environment(config: Settings, name: str) -> dict[str, str]:
+    """What one part needs in its environment beside what all have."""
+    if name == "prefect" and config.postgres:
+        return {"PREFECT_SERVER_DATABASE_CONNECTION_URL": config.postgres_url("prefect", "asyncpg")}
+    return _mlflow_webhook_environment(config) if name == "mlflow" else {}
 
 
 def _mlflow_webhook_environment(config: Settings) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Run the PostgreSQL that `surefoot up --postgres` keeps in the home folder."""
