@@ -45,7 +45,9 @@ _PRELOADED = (
     "surefoot.reports.evidence_over_time",
     "matplotlib.backends.backend_agg",
 )
-"""What flow runs import, but for Great Expectations: it costs 5 CPU seconds, and few runs need it."""
+"""What flow runs import, but for Great Expectations."""
+_PRELOADED_WHEN_IDLE = ("surefoot.adapters.expectations.preload",)
+"""Great Expectations costs 5 CPU seconds: it is imported when no run waits for it."""
 
 
 def up(
@@ -147,7 +149,7 @@ def controller() -> None:
     write_log_lines(config.log_format)
     runs = PrefectRuns(config)
     with hold_controller_lock(config.home) as say_ready:
-        processes = FlowForkserver(config.project, _PRELOADED)
+        processes = FlowForkserver(config.project, _PRELOADED, _PRELOADED_WHEN_IDLE)
         notifier = Notifier(config)
         notifier.start()
         telemetry = TelemetryThreads(config)

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from surefoot.controller.forked_run import WHEN_IDLE_ARGUMENT
+
 _PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 3600.0
 """How long to wait before a forkserver that has ended is started again [s]: twice as long each time."""
@@ -22,10 +24,12 @@ class FlowForkserver:
     Attributes:
         project: Folder in which the modules are found.
         modules: What is imported.
+        when_idle: What is imported later, once no run has been asked for.
     """
 
     project: Path
     modules: tuple[str, ...]
+    when_idle: tuple[str, ...] = ()
     _server: "subprocess.Popen[bytes] | None" = None
     _again: float = 0.0
     _pause: float = _PAUSE_S
@@ -45,7 +49,8 @@ class FlowForkserver:
                 self._server.stdin.close()
             self._pause = min(2.0 * self._pause, _LONGEST_PAUSE_S)
         self._again = now + self._pause
-        command = [sys.executable, "-m", "surefoot.controller.flow_forkserver_program", *self.modules]
+        command = [sys.executable, "-m", "surefoot.controller.flow_forkserver_program"]
+        command += [*self.modules, WHEN_IDLE_ARGUMENT, *self.when_idle]
         # Models that runs fork have as many threads as their libraries were told when this process imported them.
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.project, env=environment)  # noqa: S603 - ours

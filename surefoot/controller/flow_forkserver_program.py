@@ -24,11 +24,13 @@ from typing import NoReturn
 from surefoot.adapters.mlflow.model_host import run_model_host
 from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
 from surefoot.adapters.replay.version_processes import use_forkserver
-from surefoot.controller.forked_run import FORKSERVER_SOCKET_NAME, socket_address
+from surefoot.controller.forked_run import FORKSERVER_SOCKET_NAME, WHEN_IDLE_ARGUMENT, socket_address
 from surefoot.models.forking.forkserver import Forkserver
 
 _ANSWERED_S = 5.0
 """How long a client may take to send its request [s]."""
+_IDLE_S = 5.0
+"""After so long without a run the modules that are imported when idle are imported, one at a time [s]."""
 MODEL_HOST_MODULE = "surefoot.adapters.mlflow.model_host"
 """Where this module is among those that are imported, each run has a forkserver of model processes from its start."""
 _reply: list[tuple[socket.socket, int]] = []
@@ -44,15 +46,15 @@ def _say_exit_code() -> None:
 
 def main() -> None:
     """Serve until the standard input ends."""
-    home, modules = Path(os.environ["SUREFOOT_HOME"]), sys.argv[1:]
+    home, arguments = Path(os.environ["SUREFOOT_HOME"]), sys.argv[1:]
+    at = arguments.index(WHEN_IDLE_ARGUMENT)
+    modules, later = arguments[:at], arguments[at + 1 :]
     for module in modules:
         importlib.import_module(module)
     hosts_models = MODEL_HOST_MODULE in modules
     if hosts_models:
         import_libraries_early()
-    stamp = _newest_source()
-    gc.collect()
-    gc.freeze()  # what is shared with the processes of runs stays shared
+    stamp = _share_what_is_loaded()
     signal.signal(signal.SIGCHLD, _reap)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     (home / FORKSERVER_SOCKET_NAME).unlink(missing_ok=True)
@@ -61,16 +63,27 @@ def main() -> None:
     (home / FORKSERVER_SOCKET_NAME).chmod(0o600)
     listening.listen(64)
     while True:
-        ready, _, _ = select.select([listening, sys.stdin], [], [])
+        ready, _, _ = select.select([listening, sys.stdin], [], [], _IDLE_S if later else None)
         if sys.stdin in ready:
             return
+        if not ready:
+            importlib.import_module(later.pop(0))
+            stamp = max(stamp, _share_what_is_loaded())
+            continue
         connection, _ = listening.accept()
         with connection:
             if _newest_source() != stamp:  # this run starts an interpreter; the next ones are forked from what is new
                 listening.close()
-                program = [sys.executable, "-m", "surefoot.controller.flow_forkserver_program", *modules]
+                program = [sys.executable, "-m", "surefoot.controller.flow_forkserver_program", *arguments]
                 os.execv(sys.executable, program)  # noqa: S606 - ours
             _serve(connection, listening, hosts_models=hosts_models)
+
+
+def _share_what_is_loaded() -> float:
+    """Keep what is loaded shared with the processes of runs; when a loaded source was changed last [Unix seconds]."""
+    gc.collect()
+    gc.freeze()
+    return _newest_source()
 
 
 def _newest_source() -> float:

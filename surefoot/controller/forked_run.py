@@ -17,8 +17,10 @@ from types import FrameType
 
 FORKSERVER_SOCKET_NAME = "flows.sock"
 """Socket of the forkserver, in the home."""
+WHEN_IDLE_ARGUMENT = "--when-idle"
+"""Argument of the forkserver's program: modules after it are imported once no run has been asked for."""
 _REPLY_S = 10.0
-"""How long the forkserver may take to fork [s]: it does nothing else."""
+"""How long the forkserver may take to fork [s]; it may be importing what is imported when idle."""
 KILLED_EXIT_CODE = 128 + signal.SIGKILL
 """Exit code of a run whose process went without a word."""
 

@@ -141,6 +141,26 @@ def test_forked_runs_import_nothing_again(project: Project, server: "subprocess.
     assert project.imports() == 1
 
 
+def test_what_is_imported_when_idle_is_imported_once_without_any_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that few runs need is imported after a while without runs, and runs after that do not import it."""
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    processes = FlowForkserver(project.folder, (), ("slow_to_import",))
+    processes.ensure()
+    found = processes._server
+    assert found is not None
+    assert found.stdin is not None
+    try:
+        wait_for((project.folder / "imported").exists)
+        assert project.run("code", "3") == (3, "told first \n", "")
+        assert project.imports() == 1
+    finally:
+        found.stdin.close()
+        found.wait(60)
+
+
 def test_a_run_has_a_forkserver_of_model_processes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run can fork model processes from its start, without importing MLflow again; they end with the run."""
     monkeypatch.setenv("SUREFOOT_HOME", str(project.folder))

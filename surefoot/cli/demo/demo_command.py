@@ -38,7 +38,7 @@ _PREDICTIONS = "predictions.db"
 """The database of the predictions, in the demo's home."""
 _REVIEW_DRAWS = 1
 """Rollouts of a version against itself that count the false alarms of what a review proposes [count]."""
-_REGISTRY_POLL_S = 10
+_REGISTRY_POLL_S = 6
 """Seconds between two looks at the registry: the demo's audience is waiting."""
 
 
