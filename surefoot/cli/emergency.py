@@ -185,10 +185,7 @@ def kill(
     problem: SurefootError | None = None
     note = ""
     try:
-        with (
-            wiring.open_gateway_traffic(config) as engine,
-            _patience("the gateway's workers to acknowledge", quiet=json_),
-        ):
+        with wiring.open_gateway_traffic(config) as engine, _patience("the gateway to acknowledge", quiet=json_):
             note = engine.set_kill_switch(why.text)
     except (Unavailable, OutcomeUnknown) as error:
         problem = error

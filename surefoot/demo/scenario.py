@@ -26,6 +26,12 @@ _SLOW_RATE = 6.0
 """Requests a second while a scene is being set."""
 _FAST_RATE = 250.0
 """Requests a second while a rollout waits for live traffic: most of a day of the replay."""
+_PATIENT_RATE = 60.0
+"""Requests a second once a look has all requests that it needs: more would only take the processors from it."""
+_BAKE_S = 15.5 * 86400.0
+"""The policy's bake, the maturity of its labels, and a day for the look [seconds of the replay]."""
+_EARLY_S, _MATURE_S = (9.0 * 86400.0, 13.0 * 86400.0), 17.0 * 86400.0
+"""When the watch sees the changed feed without labels, and when it has measured the harm [seconds after the change]."""
 _SCENE_TIMEOUT_S = 600.0
 """Longest real time of one scene [seconds]."""
 
@@ -159,9 +165,14 @@ class DemoScenario:
                 continue
             # What needs no labels is seen before the harm is measured: a look that has the last week for itself comes
             # before a fortnight has passed. A look is journalled days later than it has read on a slow machine.
-            waits = 9 * 86400.0 < self.replay.now - changed < 13 * 86400.0
-            early = waits and not self.saw_feed_change
-            self.replay.run_to(self.replay.now + (600.0 if early else 12 * 3600.0), _SLOW_RATE if early else _FAST_RATE)
+            passed = self.replay.now - changed
+            if _EARLY_S[0] <= passed < _EARLY_S[1] and not self.saw_feed_change:
+                self.replay.run_to(self.replay.now + 600.0, _SLOW_RATE)
+            elif passed < _MATURE_S:
+                early = passed < _EARLY_S[0] and not self.saw_feed_change
+                self.replay.run_to(changed + (_EARLY_S[0] if early else _MATURE_S))
+            else:
+                self.replay.run_to(self.replay.now + 12 * 3600.0, _PATIENT_RATE)
             self.replay.check()
             time.sleep(0.2)
         raise Unavailable(f"the promoted version was not taken back within {_SCENE_TIMEOUT_S:.0f} s")
@@ -183,8 +194,11 @@ class DemoScenario:
                     self.theatre.approve()
                 if mine.paused and mine.paused.outcome is Outcome.ERROR:
                     raise Unavailable(f"scene ({scene.story}) stands still: {mine.reason}")
-            fast = mine is not None and hurry(ledger)
-            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), _FAST_RATE if fast else _SLOW_RATE)
+            if mine is None or not hurry(ledger):
+                self.replay.run_to(self.replay.now + 600.0, _SLOW_RATE)
+            else:
+                baked = mine.stage is Stage.BAKING and self.replay.now > mine.entered_at + _BAKE_S
+                self.replay.run_to(self.replay.now + 12 * 3600.0, _PATIENT_RATE if baked else _FAST_RATE)
             self.replay.check()
             time.sleep(0.2)
         raise Unavailable(f"scene ({scene.story}) did not end within {_SCENE_TIMEOUT_S:.0f} s")

@@ -257,9 +257,8 @@ class RecordedRequests:
         keys = self._stream("SELECT DISTINCT coalesce(unit, request) FROM pairs WHERE paired", [])
         with contextlib.closing(self._db.cursor()) as writer:
             for batch in keys:
-                names = batch.column(0).to_pylist()
-                places = [compute_assignment_bucket(salt, str(name)) for name in names]
-                made = pd.DataFrame({"key": names, "place": places})  # noqa: F841 - DuckDB finds it by name
+                made = pd.DataFrame({"key": batch.column(0).to_pylist()})  # DuckDB finds it by name
+                made["place"] = [compute_assignment_bucket(salt, str(name)) for name in made["key"]]
                 writer.execute("INSERT INTO ruler SELECT * FROM made")
         self._db.execute(
             """
