@@ -1,5 +1,6 @@
 """Commands that are named inside sentences, of the documents and of the product's own messages, can be typed."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,19 @@ def _lines(goal: str) -> list[tuple[str, str]]:
 IN_PAGES, IN_MESSAGES = _named(PAGES, "`"), _named(SOURCES, "'")
 
 
+@functools.cache
+def _commands() -> Any:
+    """Every command of this release; building them takes a tenth of a second."""
+    return typer.main.get_command(build_app())
+
+
 def _options(command: Any) -> set[str]:
     return {word for one in command.params for word in (*one.opts, *one.secondary_opts)} | {"--help"}
 
 
 def _problem(line: str) -> str:
     """What of a command line does not exist; empty where all of it does."""
-    command: Any = typer.main.get_command(build_app())
+    command = _commands()
     words = re.sub(r"\{[^{}]*\}", "X", line).split()
     while hasattr(command, "commands") and words:
         listed = ALTERNATIVES.match(" ".join(words))
@@ -89,7 +96,7 @@ def test_a_line_that_cannot_be_typed_is_found() -> None:
 
 def test_every_command_is_run_by_a_test() -> None:
     """Each command and each subcommand, documented or not, stands in a test as words that are run."""
-    root: Any = typer.main.get_command(build_app())
+    root = _commands()
     words = [
         rf'"{name}", "{sub}"' if sub else rf'[(\[,]\s*"{name}"'
         for name, command in root.commands.items()
