@@ -191,6 +191,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.sweep  # each costs two seconds of processor time; the command itself is run below every day
 @pytest.mark.parametrize("name", BROKEN)
 def test_each_fault_is_one_line_that_says_what_to_do(
     known: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

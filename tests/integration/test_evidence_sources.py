@@ -135,9 +135,13 @@ FORMS: dict[str, Callable[[ProvidedRollout, Path], Mapping[str, Any]]] = {
     "delta in s3": in_delta_of_s3,
     "postgresql": in_postgresql,
 }
+ALWAYS = ("delta in s3", "postgresql")
+"""Forms that are played each day: one behind each library that reads."""
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [form if form in ALWAYS else pytest.param(form, marks=pytest.mark.sweep) for form in FORMS]
+)
 def test_a_source_gives_the_verdicts_of_the_local_log(
     form: str,
     played: ProvidedRollout,

@@ -68,6 +68,7 @@ def verdict(root: Path, kind: str, rows: list[object], *checks: Check) -> Verdic
 STRANGE = ["1", "", " ", "nope", True, 7, 2.5, 1795862000, [1], {"a": 1}, "NaN", 1e300, "2026-01-01", None]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("signed", [True, False], ids=["signature", "no signature"])
 @pytest.mark.parametrize("kind", USUAL)
 def test_no_single_request_blocks_a_promotion(tmp_path: Path, kind: str, *, signed: bool) -> None:

@@ -61,6 +61,7 @@ def answered(scorer: PyfuncScorer, table: RequestTable) -> list[str] | None:
     return [json.dumps(json.loads(json.dumps(a), parse_float=lambda digits: round(float(digits), 12))) for a in answers]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", [name for name in semantics_models.NAMES if name not in UNSIGNED])
 def test_requests_that_share_a_batch_do_not_change_each_other(model: str, saved: Path) -> None:
     """Every two requests that may be predicted together are answered, or refused, as each is alone."""
