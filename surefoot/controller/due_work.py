@@ -57,6 +57,8 @@ _NEXT_STEP = " of its steps"
 
 _WAITS = " beside an open rollout"
 
+_PROOF_PAUSE_S = 300.0
+"""Shortest time between two proofs of a checkpoint [real seconds]: a replay's clock may pass a day each second."""
 _DueRuns = dict[str, object]
 """What is to be done -> what that rests on: as long as that is the same, a flow that has done nothing does nothing."""
 
@@ -76,6 +78,7 @@ class DueWork:
     full_at: float = 0.0
     _idle: dict[str, object] = field(default_factory=dict)
     _looks: dict[str, tuple[object, float]] = field(default_factory=dict)
+    _proofs: dict[str, float] = field(default_factory=dict)
     _standbys: StandbySender = field(default_factory=StandbySender)
     _outcomes: dict[str, tuple[object, dict[str, list[str]]]] = field(default_factory=dict)
 
@@ -157,7 +160,7 @@ class DueWork:
                 self._idle[model] = mark
         return {
             **wanted,
-            **_tables(ports),
+            **_tables(ports, self._proofs),
             **_drills(ports, policies),
             **self._incidents(ports, policies),
             **self._to_count(ports),
@@ -256,15 +259,23 @@ def _stepping(ledger: Ledger) -> str:
     return _NEXT_STEP if rollout is not None and rollout.opened.stepped is not None and not rollout.ending else ""
 
 
-def _tables(ports: CachedPorts) -> _DueRuns:
-    """Tables that a rollback has left to be restored, and checkpoints that are to be proved."""
+def _tables(ports: CachedPorts, proofs: dict[str, float]) -> _DueRuns:
+    """Tables that a rollback has left to be restored, and checkpoints that are to be proved.
+
+    Args:
+        ports: What is read.
+        proofs: When each proof was asked for last [monotonic seconds]; it is updated.
+    """
     wanted: _DueRuns = {}
     now = ports.clock.now()
     for model, ledger in ports.ledgers.items():
         for due in list_pending_restores(ledger):
             wanted[f"{model}: table {due.name} is to be restored"] = due.rollout
         for kept in checkpoints_to_check(ledger, now):
-            wanted[f"{model}: the checkpoint of table {kept.event.name} is to be proved"] = kept.tried_at
+            proof = f"{model}: the checkpoint of table {kept.event.name} is to be proved"
+            if time.monotonic() - proofs.get(proof, -math.inf) >= _PROOF_PAUSE_S:
+                proofs[proof] = time.monotonic()
+                wanted[proof] = kept.tried_at
     return wanted
 
 
