@@ -31,6 +31,7 @@ from surefoot.adapters.predictions.recorded.column_types import (
     VERSION_COLUMNS,
 )
 from surefoot.adapters.predictions.recorded.column_values import arrow_column_values
+from surefoot.adapters.predictions.recorded.query_cache import QueryCache
 from surefoot.adapters.predictions.recorded.split_views import mirrored_requests_sql, served_requests_sql
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.assignment import compute_assignment_bucket
@@ -40,11 +41,9 @@ from surefoot.core.errors import EvidenceUnavailable, Rejected
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_EXAMINED_REQUESTS = 200_000
-"""Requests that are looked at one by one [count]."""
+MAX_EXAMINED_REQUESTS = 200_000  # requests that are looked at one by one [count]
 CHUNK_ROWS = 20_000  # requests that are taken out of the file at once
-_MEMORY_LIMIT = "500MB"
-"""What sorting and joining may keep in memory; the rest goes through a temporary file."""
+_MEMORY_LIMIT = "500MB"  # of sorting and joining; the rest goes through a temporary file
 _NULLABLE = {"TINYINT": "Int64", "SMALLINT": "Int64", "INTEGER": "Int64", "BIGINT": "Int64", "BOOLEAN": "boolean"}
 """Types of columns whose missing values have no place in numpy's own, and pandas' types that have one."""
 
@@ -79,10 +78,10 @@ class RecordedRequests:
         self._db = duckdb.connect(str(Path(self._home.name) / "records.db"))
         self._windows: list[tuple[float, Split]] = []
         self._placed: str | None = None
+        self._cache = QueryCache()
         try:
-            self._db.execute(
-                f"SET memory_limit = '{_MEMORY_LIMIT}'; SET threads = 1; SET preserve_insertion_order = false"
-            )
+            self._db.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'; SET threads = 1")
+            self._db.execute("SET preserve_insertion_order = false")
             register_sql_functions(self._db)
             self._db.execute("SET TimeZone = 'UTC'")  # a timestamp means the same wherever the file is read
             self._load(records)
@@ -275,8 +274,9 @@ class RecordedRequests:
         Raises:
             EvidenceUnavailable: The query asks for what the file does not have.
         """
+        key = (self._placed, *self._windows, sql, *((type(one), one) for one in parameters))
         try:
-            return self._db.execute(sql, list(parameters)).fetchall()
+            return self._cache.fetch(key, lambda: self._db.execute(sql, list(parameters)).fetchall())
         except duckdb.Error as error:
             raise EvidenceUnavailable(f"the records cannot answer: {str(error).splitlines()[0]}") from error
 
