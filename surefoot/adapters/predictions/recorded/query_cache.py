@@ -1,4 +1,4 @@
-"""Cache the results of queries over records that do not change, for back-tests that ask the same again."""
+"""Keep the results of queries over records that do not change, for back-tests that ask the same again."""
 
 from collections.abc import Callable, Hashable
 
