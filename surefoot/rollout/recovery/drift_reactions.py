@@ -1,4 +1,4 @@
-"""Handle drift of the alias `champion` (somebody moved it by hand) as the model's policy says."""
+"""Handle drift of the alias `champion` (a person moved it by hand) as the model's policy says."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
