@@ -67,8 +67,13 @@ def main() -> None:
         if sys.stdin in ready:
             return
         if not ready:
-            importlib.import_module(later.pop(0))
-            stamp = max(stamp, _share_what_is_loaded())
+            unchanged = _newest_source() == stamp
+            try:
+                importlib.import_module(later.pop(0))
+            except Exception:  # noqa: BLE001 - a run that needs the module fails by itself, and says why
+                traceback.print_exc()
+            newest = _share_what_is_loaded()
+            stamp = newest if unchanged else stamp  # a source that has changed is noticed at the next run
             continue
         connection, _ = listening.accept()
         with connection:

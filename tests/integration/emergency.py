@@ -1,18 +1,17 @@
 """A stack of which only the gateway and the journal are there, for the commands that need nothing else."""
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.journal.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports
 from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from surefoot.settings import Settings
+from tests.command_here import command_exit_code
 from tests.commands import RunningCommand
 from tests.conftest import free_port
 from tests.fakes import MIRRORED, POLICY
@@ -106,12 +105,4 @@ class Emergency:
 
     def command(self, *words: str) -> int:
         """Run a command in this process; its exit code."""
-        before = sys.argv
-        sys.argv = ["surefoot", *words]
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        finally:
-            sys.argv = before
-        raise AssertionError("main returns by SystemExit")
+        return command_exit_code(*words)

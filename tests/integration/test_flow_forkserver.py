@@ -161,6 +161,29 @@ def test_what_is_imported_when_idle_is_imported_once_without_any_run(
         found.wait(60)
 
 
+def test_an_import_when_idle_hides_no_changed_source_and_may_fail(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that changes before an import when idle is run as it is then, also where that import fails."""
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    (project.folder / "broken.py").write_text("open('tried', 'w').close()\nraise ValueError('broken')\n")
+    processes = FlowForkserver(project.folder, ("slow_to_import",), ("broken",))
+    processes.ensure()
+    found = processes._server
+    assert found is not None
+    assert found.stdin is not None
+    try:
+        wait_for((project.folder / FORKSERVER_SOCKET_NAME).exists)
+        (project.folder / "slow_to_import.py").write_text(IMPORTED.replace("first", "second"))
+        wait_for((project.folder / "tried").exists)
+        assert project.run("code", "3")[:2] == (3, "told second \n")
+        assert found.poll() is None
+    finally:
+        found.stdin.close()
+        found.wait(60)
+
+
 def test_a_run_has_a_forkserver_of_model_processes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run can fork model processes from its start, without importing MLflow again; they end with the run."""
     monkeypatch.setenv("SUREFOOT_HOME", str(project.folder))
