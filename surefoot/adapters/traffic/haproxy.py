@@ -5,14 +5,12 @@ change is refused. Weights are read back. After a reload the map is as empty as 
 the next run of `reconcile` puts the journal's split in force again.
 """
 
-import fcntl
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from surefoot.adapters.traffic.haproxy_runtime import HaproxyRuntime, ServerState
+from surefoot.adapters.traffic.host_lock import hold_host_lock
 from surefoot.adapters.traffic.split_text import decode_split_text, encode_split_text
 from surefoot.core.domain import Split, Version
 from surefoot.core.errors import GatewayUnavailable, OutcomeUnknown, Rejected, RouteSuperseded, VersionUnavailable
@@ -20,9 +18,6 @@ from surefoot.core.serving_engines.engine_abilities import ENGINES, EngineName, 
 
 SPLIT_MAP_FILE = "surefoot.map"
 """Name of the file of the map, in whatever folder; the configuration must use the map somewhere."""
-_LOCK_WAIT_S = 2.0
-"""How long another process of this host may hold the lock [s]; a rollback does not wait longer for one that hangs."""
-_LOCK_PAUSE_S = 0.01
 
 
 class HaproxyTraffic:
@@ -76,7 +71,7 @@ class HaproxyTraffic:
             Rejected: HAProxy cannot serve such a split, or has no server of a version.
         """
         wanted = self._weights(split)
-        with self._lock():
+        with hold_host_lock(self._locks / f"haproxy-{self._backend}.lock"):
             for process in self._processes:
                 self._check(process, model, split, wanted)
             changed = False
@@ -155,22 +150,6 @@ class HaproxyTraffic:
 
     def _known(self, process: HaproxyRuntime, model: str) -> Split | None:
         return decode_split_text(process.map_entry(process.find_map(SPLIT_MAP_FILE), model))
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Keep other writers of this host out between the look and the change; one that hangs is not waited for."""
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with (self._locks / f"haproxy-{self._backend}.lock").open("ab") as file:
-            deadline = time.monotonic() + _LOCK_WAIT_S
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        break
-                    time.sleep(_LOCK_PAUSE_S)
-            yield
 
 
 def _has_weights(servers: dict[str, ServerState], wanted: dict[str, int]) -> bool:
