@@ -9,6 +9,7 @@ from surefoot.adapters.config.policy_folder import find_cached_policy_file
 from surefoot.adapters.traffic.alias import AliasTraffic
 from surefoot.adapters.traffic.haproxy import HaproxyTraffic
 from surefoot.adapters.traffic.kubernetes.kubernetes_traffic import KubernetesTarget, KubernetesTraffic
+from surefoot.adapters.traffic.ray_serve import RayTarget, RayTraffic
 from surefoot.core.errors import Rejected
 from surefoot.core.policy.traffic.haproxy_section import HaproxySection
 from surefoot.core.ports import Traffic
@@ -17,6 +18,8 @@ from surefoot.core.serving_engines.engine_choice import EngineChoice
 from surefoot.settings import Settings
 from surefoot.wiring.adapters import make_registry
 
+_CHECK_DEADLINE_S = 20.0
+"""How long an engine is asked again that is only looked at [s]."""
 _Factory = Callable[[Settings, EngineChoice, float], Traffic]
 
 
@@ -29,12 +32,21 @@ def _haproxy(config: Settings, choice: EngineChoice, _deadline_s: float) -> Traf
     return HaproxyTraffic(where.addresses, where.backend, where.server, config.home / "locks")
 
 
-def _kubernetes(_config: Settings, choice: EngineChoice, _deadline_s: float) -> Traffic:
+def _kubernetes(_config: Settings, choice: EngineChoice, _deadline_s: float) -> KubernetesTraffic:
     return KubernetesTraffic(KubernetesTarget.from_settings(choice.settings))
 
 
+def _ray(config: Settings, choice: EngineChoice, _deadline_s: float) -> RayTraffic:
+    return RayTraffic(RayTarget.from_settings(choice.settings), config.mlflow, config.home / "locks")
+
+
 _FACTORIES: Mapping[EngineName, _Factory] = MappingProxyType(
-    {EngineName.ALIAS: _alias, EngineName.HAPROXY: _haproxy, EngineName.KUBERNETES: _kubernetes}
+    {
+        EngineName.ALIAS: _alias,
+        EngineName.HAPROXY: _haproxy,
+        EngineName.KUBERNETES: _kubernetes,
+        EngineName.RAY: _ray,
+    }
 )
 """How each engine but the gateway is made; a new engine is one more entry."""
 
@@ -62,12 +74,14 @@ def wanted_engine(config: Settings, model: str) -> EngineChoice | None:
     return None
 
 
-def check_engine(choice: EngineChoice, model: str) -> str:
+def check_engine(config: Settings, choice: EngineChoice, model: str) -> str:
     """What a model's engine says of itself, in one line; empty where its engine is looked at elsewhere or not at all.
 
     Raises:
         SurefootError: The engine cannot be reached, or cannot serve the model.
     """
-    if choice.name is not EngineName.KUBERNETES:
-        return ""
-    return f"model {model}: {KubernetesTraffic(KubernetesTarget.from_settings(choice.settings)).check(model)}"
+    if choice.name is EngineName.KUBERNETES:
+        return f"model {model}: {_kubernetes(config, choice, _CHECK_DEADLINE_S).check(model)}"
+    if choice.name is EngineName.RAY:
+        return f"model {model}: {_ray(config, choice, _CHECK_DEADLINE_S).check(model)}"
+    return ""

@@ -45,8 +45,10 @@ class ServeState:
         return str(self.applications.get(name, {}).get("status", ""))
 
     def message(self, name: str) -> str:
-        """What Ray Serve says about an application's state."""
-        return str(self.applications.get(name, {}).get("message", ""))
+        """What Ray Serve says about the state of an application and its deployments, the cause last."""
+        found = self.applications.get(name, {})
+        parts = [found, *dict(found.get("deployments") or {}).values()]
+        return "\n".join(str(part.get("message") or "") for part in parts)
 
 
 class RayServeApi:

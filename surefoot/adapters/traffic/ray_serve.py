@@ -19,6 +19,7 @@ from surefoot.core.errors import (
     ArtifactTampered,
     GatewayUnavailable,
     OutcomeUnknown,
+    RegistryUnavailable,
     Rejected,
     RouteSuperseded,
     SurefootError,
@@ -31,10 +32,8 @@ _ROUTER_CPUS = 0.1
 _RUNNING, _FAILED, _DELETING = "RUNNING", "DEPLOY_FAILED", "DELETING"
 _SERVES = frozenset({_RUNNING, "UNHEALTHY"})
 """States in which an application answers; some of its replicas may be down."""
-_TAMPERED, _UNREACHED = "ArtifactTampered", "RegistryUnavailable"
-"""What the replica of a version may fail with before it has loaded the version."""
-_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
-"""Time between the first two looks for a confirmation, which doubles up to the second [s]."""
+_CONFIRM_PAUSE_S, _START_PAUSE_S = 0.05, 0.5
+"""Time between two looks whether a split is confirmed, and whether a version runs [s]."""
 _MAX_SAID = 300
 
 
@@ -180,7 +179,7 @@ class RayTraffic:
 
     def _wait_for_version(self, name: str, model: str, version: Version) -> None:
         """Return once the application of a version runs."""
-        deadline, pause = time.monotonic() + self._place.patience_s, _PAUSE_S
+        deadline = time.monotonic() + self._place.patience_s
         while (status := (state := self._api.read()).status(name)) not in _SERVES:
             if status == _FAILED:
                 raise self._remove_failed(name, f"{model} version {version.number}", state.message(name))
@@ -189,8 +188,7 @@ class RayTraffic:
                     f"Ray at {self._api.address}: {model} version {version.number} does not run after"
                     f" {self._place.patience_s:g} s ({status or 'not there'}): callers are served as before"
                 )
-            time.sleep(pause)
-            pause = min(2.0 * pause, _LONGEST_PAUSE_S)
+            time.sleep(_START_PAUSE_S)
 
     def _write(self, model: str, split: Split) -> None:
         """Tell the router the split, and deploy the router where there is none."""
@@ -211,7 +209,7 @@ class RayTraffic:
 
     def _confirm(self, model: str, split: Split) -> None:
         """Return once every replica of the router has taken the split."""
-        deadline, pause = time.monotonic() + self._place.patience_s, _PAUSE_S  # the router may have to be started
+        deadline = time.monotonic() + self._place.patience_s  # the router may have to be started
         while True:
             try:
                 state = self._api.read()
@@ -227,8 +225,7 @@ class RayTraffic:
                 return
             if state.status(_router_name(model)) == _FAILED or time.monotonic() > deadline:
                 raise OutcomeUnknown(f"Ray at {self._api.address} was told the split, and has not confirmed it: {problem}")
-            time.sleep(pause)
-            pause = min(2.0 * pause, _LONGEST_PAUSE_S)
+            time.sleep(_CONFIRM_PAUSE_S)
 
     def _remove_failed(self, name: str, what: str, message: str) -> SurefootError:
         """Remove a version that could not be started, so that it is tried again when it is asked for again; says why."""
@@ -332,11 +329,12 @@ def _unconfirmed(state: ServeState, model: str) -> str:
 def _start_failure(what: str, message: str) -> SurefootError:
     """The error for a version that Ray Serve could not start, from the traceback that it tells."""
     said = _last_line(message)
-    if _TAMPERED in message:
-        return ArtifactTampered(f"{what} on Ray: {said}")
-    if _UNREACHED in message:
-        return VersionUnavailable(f"{what} on Ray: {said}: nothing was changed")
-    return Rejected(f"{what} cannot be served on Ray: {said}")
+    name, _, reason = said.removeprefix(f"{SurefootError.__module__}.").partition(": ")
+    if name == ArtifactTampered.__name__:
+        return ArtifactTampered(f"on Ray: {reason}")
+    if name == RegistryUnavailable.__name__:
+        return VersionUnavailable(f"{what} on Ray: {reason}: nothing was changed")
+    return Rejected(f"{what} cannot be served on Ray: {reason if name == Rejected.__name__ else said}")
 
 
 def _last_line(message: str) -> str:

@@ -118,7 +118,7 @@ def _engines(config: Settings) -> Iterator[Finding]:
     for model, policy in sorted(wiring.read_policies(config).items()):
 
         def look(model: str = model, choice: EngineChoice = policy.traffic.engine_choice) -> str:
-            return wiring.check_engine(choice, model)
+            return wiring.check_engine(config, choice, model)
 
         found = replace(_finding("engine", look), later=True)
         if found.text:

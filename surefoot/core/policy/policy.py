@@ -250,7 +250,7 @@ class Policy(PolicyModel):
                 named=outline.named,
                 gates=self.gates,
                 rollback=self.rollback,
-                has_unit=self.unit is not None,
+                unit=self.unit,
                 has_fallback=self.fallback is not None and not self.fallback.refuse,
                 has_drill=self.drill is not None,
                 evidence=self.evidence,

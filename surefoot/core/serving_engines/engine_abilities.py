@@ -17,6 +17,7 @@ class EngineName(StrEnum):
     ALIAS = "alias"
     HAPROXY = "haproxy"
     KUBERNETES = "kubernetes"
+    RAY = "ray"
 
 
 class KubernetesKind(StrEnum):
@@ -177,6 +178,25 @@ ENGINES: Mapping[EngineName, EngineAbilities] = MappingProxyType(
             verifies_bytes=False,
             rollback_needs_registry=False,
             confirmed_by_proxies=False,
+        ),
+        EngineName.RAY: EngineAbilities(
+            title="Ray Serve",
+            ramps=True,
+            largest_weight=0,
+            whole_percents=False,
+            sticky=True,
+            answers_for_failing_candidate=False,
+            mirrors=False,
+            standby=False,
+            fallback=False,
+            tripwire=False,
+            kill_switch=False,
+            logs_requests=False,
+            steps_back=False,
+            drills=False,
+            verifies_bytes=True,
+            rollback_needs_registry=False,
+            confirmed_by_proxies=True,
         ),
     }
 )

@@ -10,7 +10,7 @@ from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.steps import LiveShadowStep, PolicyStep, Weight
 from surefoot.core.policy.violations import Violation
-from surefoot.core.serving_engines.engine_abilities import EngineAbilities
+from surefoot.core.serving_engines.engine_abilities import EngineAbilities, EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
 
 _MEASURED = frozenset({Metric.LATENCY, Metric.RESOURCE, Metric.GAUGE})
@@ -27,7 +27,7 @@ class EngineDemands:
         named: Which gates are named where.
         gates: Every gate by name.
         rollback: How traffic goes back.
-        has_unit: Whether the policy names the column of units.
+        unit: Column of units; None without one.
         has_fallback: Whether a fallback answers what no version can.
         has_drill: Whether rollbacks are rehearsed.
         evidence: Where evidence is that is recorded elsewhere; None without any.
@@ -38,7 +38,7 @@ class EngineDemands:
     named: Sequence[PhaseGates]
     gates: Mapping[str, Gate]
     rollback: RollbackSection
-    has_unit: bool
+    unit: str | None
     has_fallback: bool
     has_drill: bool
     evidence: EvidenceSection | None = None
@@ -48,8 +48,12 @@ def unmet_demands(asked: EngineDemands) -> Iterator[Violation]:
     """Everything that a policy asks of its engine and that the engine cannot do."""
     able, engine = asked.choice.abilities, f"engine '{asked.choice.name}'"
     yield from _steps(asked, able, engine)
-    if asked.has_unit and able.ramps and not able.sticky:
+    if asked.unit is not None and able.ramps and not able.sticky:
         yield Violation(("unit",), f"{engine} keeps no unit with one version while weights grow: leave 'unit' out")
+    if asked.choice.name is EngineName.RAY and asked.choice.settings.get("unit") != asked.unit:
+        rule = f"the router on Ray Serve must know the unit: write 'unit: {asked.unit}' here too"
+        said = rule if asked.unit is not None else "the policy has no unit: write 'unit' beside 'traffic' too"
+        yield Violation(("traffic", "ray", *(() if asked.choice.settings.get("unit") is None else ("unit",))), said)
     yield from _gates(asked, able, engine)
     if asked.evidence is not None:
         yield from _evidence(asked, asked.evidence, able, engine)
@@ -113,7 +117,7 @@ def _evidence(
             gate = asked.gates.get(name)
             if gate is not None and gate.metric in counted and isinstance(gate, SlicedGate) and gate.by:
                 yield Violation(("gates", name, "by"), "counters in Prometheus have no slices: leave 'by' out")
-    if asked.has_unit and able.ramps:
+    if asked.unit is not None and able.ramps:
         yield Violation(("evidence", "prometheus"), "counters know no units: leave 'unit' out, or the counters")
 
 

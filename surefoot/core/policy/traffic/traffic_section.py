@@ -9,6 +9,7 @@ from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import Duration, OptionalKey
 from surefoot.core.policy.traffic.haproxy_section import HaproxySection
 from surefoot.core.policy.traffic.kubernetes_section import KubernetesSection
+from surefoot.core.policy.traffic.ray_section import RaySection
 from surefoot.core.policy.violations import Violation
 from surefoot.core.serving_engines.engine_abilities import EngineName
 from surefoot.core.serving_engines.engine_choice import EngineChoice
@@ -30,7 +31,7 @@ class Traffic(PolicyModel):
 
     engine: Annotated[EngineName, Field(strict=False)] = Field(
         EngineName.GATEWAY,
-        description="Who splits the traffic: the gateway, alias champion alone, HAProxy, or Kubernetes.",
+        description="Who splits the traffic: the gateway, alias champion alone, HAProxy, Kubernetes, or Ray Serve.",
     )
     requests_per_minute: Annotated[float, Field(gt=0.0, le=_MAX_REQUESTS_PER_MINUTE, allow_inf_nan=False)] = Field(
         description="Planned traffic [requests per minute]; plans count on it, no verdict does."
@@ -50,6 +51,9 @@ class Traffic(PolicyModel):
     kubernetes: OptionalKey[KubernetesSection] = Field(
         None, description="Which object of a Kubernetes cluster splits the traffic, for that engine."
     )
+    ray: OptionalKey[RaySection] = Field(
+        None, description="Which Ray cluster serves the versions, for that engine."
+    )
 
     def broken_rules(self) -> Iterator[Violation]:
         """An engine is told where it is and what it lets through to callers, and only that engine."""
@@ -66,6 +70,7 @@ class Traffic(PolicyModel):
         for name, section, keys in (
             (EngineName.HAPROXY, self.haproxy, "addresses: ..., backend: ..."),
             (EngineName.KUBERNETES, self.kubernetes, "kind: ..., namespace: ..., name: ..."),
+            (EngineName.RAY, self.ray, "address: ..."),
         ):
             if self.engine is name and section is None:
                 yield Violation(("engine",), f"engine '{name}' needs '{name}: {{{keys}}}' beside it")
@@ -82,6 +87,8 @@ class Traffic(PolicyModel):
             settings = {"addresses": list(made.addresses), "backend": made.backend, "server": made.server}
         elif self.engine is EngineName.KUBERNETES and self.kubernetes is not None:
             settings = self.kubernetes.settings
+        elif self.engine is EngineName.RAY and self.ray is not None:
+            settings = self.ray.settings
         return EngineChoice(self.engine, settings)
 
     @property
