@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+import surefoot
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.models.environments.requirements import read_requirements
 from surefoot.models.environments.version_environments import VersionEnvironments
@@ -43,10 +44,10 @@ class RayEnvironment:
         folder: Where it is kept, and used again.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Know the folder; nothing is built yet."""
-        self.folder = folder
-        self._environments = VersionEnvironments(folder, _BUILD_TIMEOUT_S)
+    def __init__(self, folder: Path | None = None) -> None:
+        """Know the folder, by default one in the cache of this account; nothing is built yet."""
+        self.folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "surefoot", "ray")
+        self._environments = VersionEnvironments(self.folder, _BUILD_TIMEOUT_S)
 
     @property
     def is_built(self) -> bool:
@@ -64,10 +65,6 @@ class RayEnvironment:
             return self._environments.find_python(self._wanted())
         except (Rejected, Unavailable) as error:
             raise type(error)(f"engine 'ray' needs an environment with Ray Serve in {self.folder}: {error}") from error
-
-    def host_code_folder(self) -> Path:
-        """Give a folder in which only Surefoot's package lies, for Ray's path."""
-        return self._environments.host_code_folder()
 
     def _wanted(self) -> Path:
         """A folder with its requirements, as a saved model has them."""
@@ -122,6 +119,9 @@ class RayNode:
         """
         python = self._environment.find_python()
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: the path of a Unix socket has 107 characters
+        code = self._folder / "code"  # of our environment Ray sees our own package alone
+        code.mkdir()
+        (code / "surefoot").symlink_to(Path(surefoot.__file__).parent)
         command = [str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address", "127.0.0.1"]
         command += [word for option, port in self._ports.items() for word in (option, str(port))]
         command += ["--dashboard-host", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"]
@@ -129,7 +129,7 @@ class RayNode:
         command += ["--temp-dir", str(self._folder), "--include-log-monitor", "false", "--disable-usage-stats"]
         hidden = {"PYTHONHOME", "VIRTUAL_ENV", "RAY_AUTH_TOKEN", "RAY_ADDRESS"}
         own = {
-            "PYTHONPATH": str(self._environment.host_code_folder()),
+            "PYTHONPATH": str(code),
             "PYTHONDONTWRITEBYTECODE": "1",
             "RAY_AUTH_MODE": "token",
             TOKEN_FILE_VARIABLE: str(self.token_file),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.integration.emergency import Emergency
     from tests.integration.gateway_harness import Gateway
     from tests.integration.gateway_process import Models
+    from tests.integration.ray_harness import RayHarness
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> "Models":
     from tests.integration import gateway_harness  # noqa: PLC0415 - see above
 
     return gateway_harness.save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def ray_engine(
+    tmp_path_factory: pytest.TempPathFactory, mlflow_server: str, models: "Models"
+) -> "Iterator[RayHarness]":
+    """A real Ray node whose model has no router; what a test deploys stays for the next one, but the router."""
+    from tests.integration import ray_harness  # noqa: PLC0415 - see above
+
+    root = tmp_path_factory.mktemp("ray")
+    saved = ray_harness.save_ray_models(models, root / "models")
+    ray_harness.register_saved_versions(mlflow_server, saved, ("1", "2", "3"))
+    with ray_harness.running_ray(root) as node:
+        yield ray_harness.RayHarness(node, mlflow_server, saved, root)
 
 
 @pytest.fixture

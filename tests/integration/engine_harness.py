@@ -239,6 +239,7 @@ def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_adapter, "_SHIFT", httpx.Timeout(1.0))
     monkeypatch.setattr("surefoot.adapters.traffic.haproxy_runtime._ANSWER_TIMEOUT_S", 1.0)
     monkeypatch.setattr("surefoot.adapters.traffic.kubernetes.api_connection._ANSWER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("surefoot.adapters.traffic.ray_api._TIMEOUT", httpx.Timeout(1.0))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
 
 

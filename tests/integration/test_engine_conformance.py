@@ -1,4 +1,4 @@
-"""What every serving engine promises, tried on the gateway, MLflow, HAProxy and a test API server of Kubernetes."""
+"""What every serving engine promises, tried on the gateway, MLflow, HAProxy, Ray Serve and a test API server of Kubernetes."""
 
 import contextlib
 import itertools
@@ -28,6 +28,7 @@ from tests.integration.engine_harness import (
 )
 from tests.integration.haproxy_process import haproxies
 from tests.integration.kubernetes_harness import KubernetesHarness, kubernetes_engine
+from tests.integration.ray_harness import RayHarness
 from tests.integration.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ RAMP = (1.0, 12.5, 25.0, 50.0)
 CALLERS = 8
 
 
-@pytest.fixture(params=[*(name for name in EngineName if name is not EngineName.KUBERNETES), *KubernetesKind], ids=str)
+ENGINES_TRIED = [EngineName.GATEWAY, EngineName.ALIAS, EngineName.HAPROXY, *KubernetesKind]
+RAY = pytest.param(EngineName.RAY, marks=pytest.mark.sweep("engine ray"))
+
+
+@pytest.fixture(params=[*ENGINES_TRIED, RAY], ids=str)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EngineHarness]:
     """Each engine, running, without a split of ours."""
     with contextlib.ExitStack() as stack:
@@ -47,6 +52,10 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EngineHar
             yield AliasHarness(request.getfixturevalue("mlflow_server"))
         elif isinstance(request.param, KubernetesKind):
             yield stack.enter_context(kubernetes_engine(request.param, tmp_path / "kubernetes"))
+        elif request.param is EngineName.RAY:
+            harness = request.getfixturevalue("ray_engine")
+            stack.callback(harness.remove_router)
+            yield harness
         else:
             yield HaproxyHarness(stack.enter_context(haproxies(tmp_path, count=2)), tmp_path)
 
@@ -59,7 +68,7 @@ def shares(engine: EngineHarness) -> tuple[float, ...]:
 
 def test_every_engine_is_tried() -> None:
     """Each engine that a policy can name has its abilities, and none is left out here."""
-    assert set(ENGINES) == set(EngineName)
+    assert set(ENGINES) == set(EngineName) == {*ENGINES_TRIED[:3], EngineName.KUBERNETES, EngineName.RAY}
 
 
 def test_weights_applied_are_weights_read_back(engine: EngineHarness) -> None:
@@ -233,7 +242,7 @@ def test_a_person_who_moves_traffic_by_hand_is_seen(engine: EngineHarness, tmp_p
 
         second = HaproxyRuntime(engine.processes[1].address)
         second.command("set server models/v2 weight 100", "set server models/v1 weight 0")
-    elif isinstance(engine, KubernetesHarness):
+    elif isinstance(engine, KubernetesHarness | RayHarness):
         engine.move_by_hand()
     else:
         assert engine.abilities.verifies_bytes  # only its own control interface moves traffic

@@ -49,7 +49,7 @@ class VersionEnvironments:
             Unavailable: It is still being built, or there was no package index; later it may be there.
         """
         python = self.find_python(model)
-        return [str(python), "-I", "-c", _BOOT, str(self.host_code_folder()), *arguments]
+        return [str(python), "-I", "-c", _BOOT, str(self._host_code()), *arguments]
 
     def find_python(self, model: Path) -> Path:
         """The interpreter of a saved model's environment; raises what `host_command` raises."""
@@ -119,8 +119,8 @@ class VersionEnvironments:
             return
         raise (Unavailable if told["retry"] else Rejected)(str(told["problem"]))
 
-    def host_code_folder(self) -> Path:
-        """Make a folder in which only our own package lies, so that nothing else of our environment is seen."""
+    def _host_code(self) -> Path:
+        """A folder in which only our own package lies, so that nothing else of our environment is seen."""
         folder, package = self.folder / "host", Path(surefoot.__file__).parent
         link = folder / "surefoot"
         if not link.is_symlink() or link.resolve() != package.resolve():
