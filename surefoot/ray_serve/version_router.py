@@ -4,7 +4,6 @@ The split comes as `user_config`, which Ray Serve gives each running replica wit
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -22,6 +21,8 @@ from surefoot.ray_serve.version_replica import RowAnswers
 
 _ANSWER_TIMEOUT_S = 60.0
 """How long a version may take to answer a request; after it the caller gets a failure [s]."""
+_ATTEMPTS = 2
+"""Replicas of a version that are asked for one request, where Ray has lost the first one [count]."""
 _MAX_BODY_BYTES = 16 << 20
 
 
@@ -76,22 +77,27 @@ class VersionRouter:
         return _failure(status, code, answer.error, headers)
 
     async def _ask(self, version: Version, table: RequestTable) -> RowAnswers:
-        """Ask a version; what goes wrong on the way to it is its failure."""
-        options = table.options
-        params = json.loads(options.params) if options.params else None
-        try:
-            handle = self._handle(self._applications[version.number])
-            asked = handle.answer.remote(table.names, table.values, params, options.csv)
-            answer: RowAnswers = await asyncio.wait_for(asked, _ANSWER_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001 - Ray's errors, which carry those of the other process
-            first = (str(error).splitlines() or [""])[0]
-            return RowAnswers(None, f"version {version.number} did not answer: {type(error).__name__}: {first}")
-        return answer
+        """Ask a version; where the replica that was asked is gone, another one of the same version, once."""
+        application = self._applications.get(version.number, "")
+        said = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await asyncio.wait_for(self._ask_replica(application, table), _ANSWER_TIMEOUT_S)
+            except TimeoutError:
+                return RowAnswers(None, f"version {version.number} has not answered in {_ANSWER_TIMEOUT_S:g} s")
+            except Exception as error:  # noqa: BLE001 - Ray's errors; what the model raises comes as an answer
+                self._handles.pop(application, None)
+                said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return RowAnswers(None, f"version {version.number} did not answer: {said}")
 
-    def _handle(self, application: str) -> Any:
+    async def _ask_replica(self, application: str, table: RequestTable) -> RowAnswers:
+        """Ask one replica of a version, which Ray Serve chooses."""
         if application not in self._handles:
             self._handles[application] = serve.get_app_handle(application)
-        return self._handles[application]
+        answer: RowAnswers = await self._handles[application].answer.remote(
+            table.names, table.values, *table.options.arguments()
+        )
+        return answer
 
 
 async def _read_table(request: Request) -> RequestTable:

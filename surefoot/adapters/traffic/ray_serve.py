@@ -32,6 +32,8 @@ _ROUTER_CPUS = 0.1
 _RUNNING, _FAILED, _DELETING = "RUNNING", "DEPLOY_FAILED", "DELETING"
 _SERVES = frozenset({_RUNNING, "UNHEALTHY"})
 """States in which an application answers; some of its replicas may be down."""
+_ATTEMPTS = 3
+"""How often versions may be started for one split, and have stopped again before the router is told."""
 _CONFIRM_PAUSE_S, _START_PAUSE_S = 0.05, 0.5
 """Time between two looks whether a split is confirmed, and whether a version runs [s]."""
 _MAX_SAID = 300
@@ -134,9 +136,13 @@ class RayTraffic:
             raise Rejected("Ray Serve mirrors no requests here")
         if quote(model, safe="") != model:
             raise Rejected(f"'{model}' cannot be a part of an address of Ray Serve: give the model another name")
-        self._deploy_versions(model, split)
-        self._write(model, split)
-        self._confirm(model, split)
+        for _ in range(_ATTEMPTS):
+            starting = self._deploy_or_tell(model, split)
+            if not starting:
+                return self._confirm(model, split)
+            for name, version in starting.items():
+                self._wait_for_version(name, model, version)
+        raise VersionUnavailable(f"Ray at {self._api.address}: versions of {model} stop as soon as they run")
 
     def check(self, model: str) -> str:
         """Look whether Ray Serve answers and serves the model; nothing is changed.
@@ -158,24 +164,46 @@ class RayTraffic:
         share = f", version {split.candidate.number} at {split.weight:g} %" if split.candidate is not None else ""
         return f"{where} has version {split.champion.number}{share}"
 
-    def _deploy_versions(self, model: str, split: Split) -> None:
-        """Deploy what the split needs and is not there, and wait until it runs; what serves already is not waited for."""
+    def _deploy_or_tell(self, model: str, split: Split) -> dict[str, Version]:
+        """Tell the router the split, or first deploy what the split needs and is not there.
+
+        Returns:
+            Versions that must be waited for, by their application, before the router is told; what serves already is
+            not waited for.
+        """
         with hold_host_lock(self._lock):
             state = self._api.read()
             before = _check_generation(state, model, split)
             wanted = {_version_name(model, one): one for one in _versions(split)}
+            serving = {_version_name(model, one) for one in _versions(before)}
             missing = {
-                name: self._version_config(model, one)
+                name: one
                 for name, one in wanted.items()
                 if self._deployed(state, model, one) != one or state.status(name) in {_FAILED, _DELETING}
             }
-            serving = {_version_name(model, one) for one in _versions(before)}
             if missing:
                 unused = _version_names(state, model) - serving - wanted.keys()
-                self._api.write(state, {**dict.fromkeys(unused), **missing})
-        for name, version in wanted.items():
-            if name in missing or name not in serving:
-                self._wait_for_version(name, model, version)
+                configs = {name: self._version_config(model, one) for name, one in missing.items()}
+                self._api.write(state, {**dict.fromkeys(unused), **configs})
+                return missing
+            starting = {
+                name: one for name, one in wanted.items() if name not in serving and state.status(name) not in _SERVES
+            }
+            if not starting and (before != split or state.status(_router_name(model)) == _FAILED):
+                self._tell_router(state, model, split)
+            return starting
+
+    def _tell_router(self, state: ServeState, model: str, split: Split) -> None:
+        """Give the router the split, and deploy it where there is none."""
+        told = {
+            "split": encode_traffic_split(split),
+            "unit": self._place.unit,
+            "applications": {one.number: _version_name(model, one) for one in _versions(split)},
+        }
+        name = _router_name(model)
+        config = state.config(name) or self._router_config(model)
+        first, *others = [dict(one) for one in config["deployments"]]
+        self._api.write(state, {name: {**config, "deployments": [{**first, "user_config": told}, *others]}})
 
     def _wait_for_version(self, name: str, model: str, version: Version) -> None:
         """Return once the application of a version runs."""
@@ -189,23 +217,6 @@ class RayTraffic:
                     f" {self._place.patience_s:g} s ({status or 'not there'}): callers are served as before"
                 )
             time.sleep(_START_PAUSE_S)
-
-    def _write(self, model: str, split: Split) -> None:
-        """Tell the router the split, and deploy the router where there is none."""
-        with hold_host_lock(self._lock):
-            state = self._api.read()
-            if _check_generation(state, model, split) == split and state.status(_router_name(model)) != _FAILED:
-                return
-            told = {
-                "split": encode_traffic_split(split),
-                "unit": self._place.unit,
-                "applications": {one.number: _version_name(model, one) for one in _versions(split)},
-            }
-            name = _router_name(model)
-            config = state.config(name) or self._router_config(model)
-            deployments = [dict(one) for one in config["deployments"]]
-            deployments[0]["user_config"] = told
-            self._api.write(state, {name: {**config, "deployments": deployments}})
 
     def _confirm(self, model: str, split: Split) -> None:
         """Return once every replica of the router has taken the split."""
