@@ -32,7 +32,7 @@ def choose_engine(name: str) -> EngineName:
         Rejected: The demo cannot be played with it.
     """
     names = ", ".join(DEMO_ENGINES)
-    if name == EngineName.KUBERNETES:
+    if name in {EngineName.KUBERNETES, EngineName.RAY}:
         raise Rejected(f"the demo has no cluster for engine '{name}': choose one of {names}")
     if name not in DEMO_ENGINES:
         raise Rejected(f"the demo knows no engine '{name}': choose one of {names}")

@@ -1,4 +1,4 @@
-"""Start Ray with Ray Serve on this machine, in a Python environment of its own, for the demo and the tests."""
+"""Start Ray with Ray Serve on this machine, in a Python environment of its own."""
 
 import importlib.metadata
 import os
