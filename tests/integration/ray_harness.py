@@ -17,10 +17,10 @@ from surefoot.adapters.traffic.ray_serve import RayTarget, RayTraffic
 from surefoot.core.domain import Version
 from surefoot.core.ports import Traffic
 from surefoot.core.serving_engines.engine_abilities import EngineName
-from tests.integration.ray_node import TOKEN_FILE_VARIABLE, RayEnvironment, RayNode
 from tests.integration.engine_harness import CANDIDATE, CHAMPION, FAILING, EngineHarness
 from tests.integration.gateway_harness import ROW, save_pyfunc
 from tests.integration.gateway_process import Models
+from tests.integration.ray_node import TOKEN_FILE_VARIABLE, RayEnvironment, RayNode
 from tests.integration.waiting import wait_for
 
 MODEL = "ray-flights"

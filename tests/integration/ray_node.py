@@ -122,7 +122,16 @@ class RayNode:
         code = self._folder / "code"  # of our environment Ray sees our own package alone
         code.mkdir()
         (code / "surefoot").symlink_to(Path(surefoot.__file__).parent)
-        command = [str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address", "127.0.0.1"]
+        command = [
+            str(python),
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
+            "--node-ip-address",
+            "127.0.0.1",
+        ]
         command += [word for option, port in self._ports.items() for word in (option, str(port))]
         command += ["--dashboard-host", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"]
         command += ["--num-cpus", str(self._processors), "--object-store-memory", str(_OBJECT_STORE_BYTES)]
@@ -139,7 +148,7 @@ class RayNode:
         }
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - Ray, which we have installed
+            self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 cwd=self._folder, env={key: item for key, item in environment.items() if key not in hidden} | own,
             )  # fmt: skip
@@ -154,7 +163,9 @@ class RayNode:
             self.stop()
             raise
 
-    def _wait(self, method: str, url: str, log: Path, body: Mapping[str, object] | None = None, *, any_answer: bool = False) -> None:
+    def _wait(
+        self, method: str, url: str, log: Path, body: Mapping[str, object] | None = None, *, any_answer: bool = False
+    ) -> None:
         """Ask again and again until an address answers with 200, or at all.
 
         Raises:

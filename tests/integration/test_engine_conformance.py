@@ -1,4 +1,4 @@
-"""What every serving engine promises, tried on the gateway, MLflow, HAProxy, Ray Serve and a test API server of Kubernetes."""
+"""What every serving engine promises, tried on real ones, and on a test API server of Kubernetes."""
 
 import contextlib
 import itertools

@@ -128,7 +128,7 @@ def test_a_version_that_takes_too_long_gets_no_traffic(serve: ServeApi, tmp_path
     traffic = traffic_at(serve.port, tmp_path, patience_s=0.2)
     traffic.shift(MODEL, split(0.0, None))
     serve.status[f"{MODEL}:v2"] = "DEPLOYING"
-    with pytest.raises(VersionUnavailable, match="does not run after 0.2 s"):
+    with pytest.raises(VersionUnavailable, match=r"does not run after 0\.2 s"):
         traffic.shift(MODEL, split(5.0, generation=2))
     writes = serve.writes
     with pytest.raises(VersionUnavailable):

@@ -44,7 +44,14 @@ def kubernetes(**keys: Any) -> dict[str, Any]:
     return {**HAPROXY, "traffic": {key: item for key, item in traffic.items() if key != "haproxy"}}
 
 
-KUBERNETES, KSERVE = kubernetes(), kubernetes(kind="inferenceservice")
+def ray(**keys: Any) -> dict[str, Any]:
+    """A policy of engine ray, with these keys of its cluster."""
+    where = {"address": "http://127.0.0.1:8265", "unit": POLICY["unit"], **keys}
+    traffic = {"engine": "ray", "requests_per_minute": 600, "candidate_errors_reach_callers": True, "ray": where}
+    return {**POLICY, "traffic": traffic}
+
+
+KUBERNETES, KSERVE, RAY = kubernetes(), kubernetes(kind="inferenceservice"), ray()
 
 
 def held(weight: float, gate: str = "errors") -> dict[str, object]:
@@ -136,6 +143,19 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     (kubernetes(namespace="Models"), "traffic.kubernetes.namespace", "Models"),
     (kubernetes(patience="6m"), "traffic.kubernetes.patience", "expected 5m at most"),
     (kubernetes(token="t"), "traffic.kubernetes.token", "known here: backend, context, kind, name, namespace"),  # noqa: S106 - a key that a policy must not have
+    ({**RAY, "steps": [SHADOW, LIVE_SHADOW, held(5)]}, "steps.1.shadow.source", "engine 'ray' mirrors no requests"),
+    ({**RAY, "gates": GATES, "steps": [SHADOW, held(5, "slow")]}, "steps.1.hold.gates", "measures no request"),
+    (ray(address="127.0.0.1:8265"), "traffic.ray.address", "such as http://127.0.0.1:8265, found text"),
+    (ray(address="http://user:secret@10.0.0.9:8265"), "traffic.ray.address", "without a path or a user"),
+    (ray(unit="plane"), "traffic.ray.unit", "write 'unit: user' here too"),
+    ({key: item for key, item in RAY.items() if key != "unit"}, "traffic.ray.unit", "write 'unit' beside 'traffic'"),
+    (ray(patience="2h"), "traffic.ray.patience", "expected 1h at most"),
+    (ray(replicas=0), "traffic.ray.replicas", "1"),
+    (
+        {**RAY, "traffic": {key: item for key, item in RAY["traffic"].items() if key != "ray"}},
+        "traffic.engine",
+        "engine 'ray' needs 'ray: {address: ...}' beside it",
+    ),
     ({**POLICY, "traffic": {**POLICY["traffic"], "engine": "istio"}}, "traffic.engine", "gateway, alias, haproxy"),
     ({**POLICY, "steps": [SHADOW]}, "steps", "at least one weight step is needed between shadow and promotion"),
 ]
@@ -180,7 +200,8 @@ def test_the_gateway_lacks_nothing_and_every_other_engine_says_what_it_lacks() -
     for name in set(EngineName) - {EngineName.GATEWAY}:
         assert not ENGINES[name].answers_for_failing_candidate
         assert "its callers get as a failure" in next(missing_abilities(name))
-        policy = {EngineName.ALIAS: BY_ALIAS, EngineName.HAPROXY: HAPROXY, EngineName.KUBERNETES: KUBERNETES}[name]
+        policies = {EngineName.ALIAS: BY_ALIAS, EngineName.HAPROXY: HAPROXY, EngineName.KUBERNETES: KUBERNETES}
+        policy = {**policies, EngineName.RAY: RAY}[name]
         assert parse_policy(policy).traffic.engine is name
     assert "a proxy may still send requests to the candidate" in list(missing_abilities(EngineName.KUBERNETES))[-1]
     assert parse_policy({**KUBERNETES, "steps": [SHADOW, held(12.5)]}).traffic.engine_choice.abilities.ramps
@@ -188,6 +209,14 @@ def test_the_gateway_lacks_nothing_and_every_other_engine_says_what_it_lacks() -
 
 def test_the_journal_keeps_what_reaches_the_object_and_no_secret() -> None:
     """Kind, names, context and patience are journalled; a rollback reads them back to the same place."""
+    assert parse_policy(ray(cpus=2)).traffic.engine_choice.settings == {
+        "address": "http://127.0.0.1:8265",
+        "unit": "user",
+        "replicas": 1,
+        "cpus": 2.0,
+        "cache": "~/.cache/surefoot/models",
+        "patience_s": 300.0,
+    }
     choice = parse_policy(kubernetes(context="production", patience="45s")).traffic.engine_choice
     assert choice.settings == {**OBJECT, "context": "production", "patience_s": 45.0}
     event = EngineChosen(choice.name, choice.settings, EngineName.GATEWAY)

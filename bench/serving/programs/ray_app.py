@@ -7,7 +7,7 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
-import ray  # type: ignore[import-not-found]
+import ray
 from ray import serve
 
 

@@ -17,7 +17,7 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 _KEPT = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 """What Ray Serve is told beside its applications, and is told again as it was."""
 _DECLARATIVE = "declarative"
-_TOKEN, _TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - names of Ray's own variables
+_TOKEN, _TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _OWN_TOKEN_FILE = ".ray/auth_token"  # noqa: S105 - where Ray keeps it
 _MAX_SAID = 200
 
@@ -79,7 +79,9 @@ class RayServeApi:
             applications = {str(name): dict(one) for name, one in found["applications"].items()}
             running = bool(found["controller_info"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise GatewayUnavailable(f"Ray at {self.address} tells applications that cannot be read: {error!r}") from error
+            raise GatewayUnavailable(
+                f"Ray at {self.address} tells applications that cannot be read: {error!r}"
+            ) from error
         if not running:
             raise GatewayUnavailable(f"Ray at {self.address} does not run Ray Serve: start it there with 'serve start'")
         return ServeState(applications, found)
@@ -120,8 +122,8 @@ class RayServeApi:
         """Raise what an answer means that is no success."""
         if reply.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise Rejected(
-                f"Ray at {self.address} refuses this process ({reply.status_code}): set {_TOKEN} or {_TOKEN_FILE} to the"
-                " cluster's token"
+                f"Ray at {self.address} refuses this process ({reply.status_code}): set {_TOKEN} or {_TOKEN_FILE} to"
+                " the cluster's token"
             )
         if reply.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise GatewayUnavailable(f"Ray at {self.address} answers {reply.status_code}: {_said(reply)}")

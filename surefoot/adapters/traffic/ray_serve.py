@@ -228,18 +228,22 @@ class RayTraffic:
                 raise OutcomeUnknown(f"Ray was told the split, and does not answer since: {error}") from error
             known = _known(state, model)
             if known is not None and known != split and known.generation >= split.generation:
-                raise RouteSuperseded(f"generation {known.generation} of {model} came while {split.generation} was applied")
+                raise RouteSuperseded(
+                    f"generation {known.generation} of {model} came while {split.generation} was applied"
+                )
             if known != split:
                 raise OutcomeUnknown(f"the router of {model} on Ray Serve was changed by another hand")
             problem = _unconfirmed(state, model)
             if not problem:
                 return
             if state.status(_router_name(model)) == _FAILED or time.monotonic() > deadline:
-                raise OutcomeUnknown(f"Ray at {self._api.address} was told the split, and has not confirmed it: {problem}")
+                raise OutcomeUnknown(
+                    f"Ray at {self._api.address} was told the split, and has not confirmed it: {problem}"
+                )
             time.sleep(_CONFIRM_PAUSE_S)
 
     def _remove_failed(self, name: str, what: str, message: str) -> SurefootError:
-        """Remove a version that could not be started, so that it is tried again when it is asked for again; says why."""
+        """Remove a version that could not be started, so that it is tried again when it is asked for; say why."""
         with hold_host_lock(self._lock):
             state = self._api.read()
             if state.status(name) == _FAILED:
@@ -334,7 +338,9 @@ def _unconfirmed(state: ServeState, model: str) -> str:
     """Why not every replica of the router is known to have taken its split; empty where each has."""
     name = _router_name(model)
     status = state.status(name)
-    return "" if status in _SERVES else f"application {name} is {status}: {_last_line(state.message(name))}".rstrip(": ")
+    return (
+        "" if status in _SERVES else f"application {name} is {status}: {_last_line(state.message(name))}".rstrip(": ")
+    )
 
 
 def _start_failure(what: str, message: str) -> SurefootError:

@@ -34,9 +34,9 @@ def _short(patience: float) -> float:
 class RaySection(PolicyModel):
     """Which Ray cluster serves the versions, and how."""
 
-    address: Annotated[
-        str, AfterValidator(_address), Field(json_schema_extra={"pattern": _ADDRESS_PATTERN})
-    ] = Field(description="Dashboard of the Ray cluster, which has the REST API of Ray Serve.")
+    address: Annotated[str, AfterValidator(_address), Field(json_schema_extra={"pattern": _ADDRESS_PATTERN})] = Field(
+        description="Dashboard of the Ray cluster, which has the REST API of Ray Serve."
+    )
     unit: OptionalKey[Text] = Field(
         None, description="Column of a request by which callers stay with one version: the one that `unit` names."
     )

@@ -51,9 +51,7 @@ class Traffic(PolicyModel):
     kubernetes: OptionalKey[KubernetesSection] = Field(
         None, description="Which object of a Kubernetes cluster splits the traffic, for that engine."
     )
-    ray: OptionalKey[RaySection] = Field(
-        None, description="Which Ray cluster serves the versions, for that engine."
-    )
+    ray: OptionalKey[RaySection] = Field(None, description="Which Ray cluster serves the versions, for that engine.")
 
     def broken_rules(self) -> Iterator[Violation]:
         """An engine is told where it is and what it lets through to callers, and only that engine."""
