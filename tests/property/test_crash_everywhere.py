@@ -375,7 +375,7 @@ def test_single_fault_at_every_call(story: str, fault: str) -> None:
     """One fault at each port call in turn changes nothing about the end; `make fault` tries each kind at each call."""
     calls = run(story, {}).faults.calls
     assert calls > 10
-    for number in swept(calls, FAULTS.index(fault)):
+    for number in swept(calls, FAULTS.index(fault), share=12):
         scenario = run(story, {number: fault})
         assert scenario.picture() == ENDS[story], (story, fault, number)
         laws(scenario)
