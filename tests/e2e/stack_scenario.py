@@ -288,7 +288,7 @@ class Scenario(Home):
         return run
 
     def tick(self) -> dict[str, Any]:
-        """Run `reconcile` now, and again where a server was too busy to answer it: what one tick leaves the next does."""
+        """Run `reconcile` now, and again where a server was too busy to answer: what one tick leaves the next does."""
         for _ in range(3):
             run = self.flow("reconcile")
             asked = {"flow_run_id": {"any_": [run["id"]]}, "level": {"ge_": logging.WARNING}}

@@ -381,7 +381,7 @@ def test_single_fault_at_every_call(story: str, fault: str) -> None:
         laws(scenario)
 
 
-@settings(max_examples=400 if EVERYTHING else 150, deadline=None)
+@settings(max_examples=400 if EVERYTHING else 75, deadline=None)
 @given(data=st.data(), story=st.sampled_from(sorted(STORIES)))
 def test_several_faults(data: st.DataObject, story: str) -> None:
     """Up to four faults of any kind at any calls change nothing about the end."""
