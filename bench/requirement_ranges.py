@@ -41,6 +41,7 @@ _TIMEOUT_S = 3600.0
 _IMPORT_ALL = """
 import importlib, pkgutil, sys, surefoot
 optional = {"prefect_dask", "deltalake", "kubernetes", "openfeature", "model_signing", "OpenSSL", "s3fs", "psycopg"}
+optional.add("ray")
 count = 0
 for module in pkgutil.walk_packages(surefoot.__path__, "surefoot."):
     if module.name == "surefoot.__main__" or ".project." in module.name:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 import surefoot
 from surefoot.core.errors import Rejected, Unavailable
@@ -182,6 +183,10 @@ class RayNode:
                         return
                 time.sleep(_PAUSE_S)
         raise Unavailable(f"Ray does not answer at {url} after {_START_TIMEOUT_S:.0f} s: see {log}")
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of the node."""
+        return [] if self._process is None else psutil.Process(self._process.pid).children(recursive=True)
 
     def stop(self) -> None:
         """End the node and all its processes."""
