@@ -17,6 +17,8 @@ class ServeApi:
         applications: How each application was deployed, by name.
         status: State of an application, where it is not RUNNING.
         message: What its deployment says, by name.
+        taken: Settings that replicas of an application have, where they are not those that it was told.
+        deployment_status: State of each deployment.
         failure: Status and body of every answer to a change; None where it answers.
         garbage: Body of every answer to a look; empty where it answers.
         runs: Whether Ray Serve runs.
@@ -27,6 +29,8 @@ class ServeApi:
         self.applications: dict[str, dict[str, Any]] = {}
         self.status: dict[str, str] = {}
         self.message: dict[str, str] = {}
+        self.taken: dict[str, dict[str, Any]] = {}
+        self.deployment_status = "HEALTHY"
         self.failure: tuple[int, bytes] | None = None
         self.garbage = b""
         self.runs = True
@@ -41,7 +45,14 @@ class ServeApi:
                 "source": "declarative",
                 "message": "",
                 "deployed_app_config": config,
-                "deployments": {"Version": {"message": self.message.get(name, "")}},
+                "deployments": {
+                    one["name"]: {
+                        "status": self.deployment_status,
+                        "message": self.message.get(name, ""),
+                        "deployment_config": self.taken.get(name, one),
+                    }
+                    for one in config.get("deployments", ())
+                },
             }
             for name, config in self.applications.items()
         }

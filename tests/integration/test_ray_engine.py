@@ -158,6 +158,15 @@ def test_a_router_that_does_not_confirm_leaves_the_outcome_unknown(serve: ServeA
         traffic.shift(MODEL, split(0.0, None, generation=2))
     with pytest.raises(GatewayUnavailable, match="application flights:router is DEPLOYING"):
         traffic.live(MODEL)
+    serve.status.clear()
+    assert traffic.live(MODEL) == split(0.0, None, generation=2)
+    serve.deployment_status = "UPDATING"
+    with pytest.raises(GatewayUnavailable, match="deployment Router of application flights:router is being told"):
+        traffic.live(MODEL)
+    serve.deployment_status = "HEALTHY"
+    serve.taken[f"{MODEL}:router"] = {"user_config": {}}  # Ray Serve has stored it, and not begun to tell its replicas
+    with pytest.raises(OutcomeUnknown, match="is being told"):
+        traffic.shift(MODEL, split(5.0, generation=3))
 
 
 def test_applications_of_others_stay_as_they_are(serve: ServeApi, tmp_path: Path) -> None:

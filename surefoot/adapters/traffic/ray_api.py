@@ -44,6 +44,11 @@ class ServeState:
         """State of an application, such as RUNNING; empty without one."""
         return str(self.applications.get(name, {}).get("status", ""))
 
+    def deployment(self, name: str, deployment: str) -> JsonObject:
+        """What Ray Serve says of one deployment of an application; empty without one."""
+        found: JsonObject = (self.applications.get(name, {}).get("deployments") or {}).get(deployment) or {}
+        return found
+
     def message(self, name: str) -> str:
         """What Ray Serve says about the state of an application and its deployments, the cause last."""
         found = self.applications.get(name, {})

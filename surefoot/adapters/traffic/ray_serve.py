@@ -32,6 +32,9 @@ _ROUTER_CPUS = 0.1
 _RUNNING, _FAILED, _DELETING = "RUNNING", "DEPLOY_FAILED", "DELETING"
 _SERVES = frozenset({_RUNNING, "UNHEALTHY"})
 """States in which an application answers; some of its replicas may be down."""
+_ROUTER = "Router"
+_TAKEN = frozenset({"HEALTHY", "UNHEALTHY"})
+"""States of a deployment whose replicas have taken its settings."""
 _ATTEMPTS = 3
 """How often versions may be started for one split, and have stopped again before the router is told."""
 _CONFIRM_PAUSE_S, _START_PAUSE_S = 0.05, 0.5
@@ -283,7 +286,7 @@ class RayTraffic:
             "args": {"model": model},
             "deployments": [
                 {
-                    "name": "Router",
+                    "name": _ROUTER,
                     "num_replicas": self._place.replicas,
                     "ray_actor_options": {"num_cpus": _ROUTER_CPUS},
                 }
@@ -335,12 +338,19 @@ def _check_generation(state: ServeState, model: str, split: Split) -> Split | No
 
 
 def _unconfirmed(state: ServeState, model: str) -> str:
-    """Why not every replica of the router is known to have taken its split; empty where each has."""
+    """Why not every replica of the router is known to have taken its split; empty where each has.
+
+    Ray Serve stores what the router is told before it begins to tell its replicas, and calls the application RUNNING
+    until then. So the deployment must have the same settings, and be done with them.
+    """
     name = _router_name(model)
-    status = state.status(name)
-    return (
-        "" if status in _SERVES else f"application {name} is {status}: {_last_line(state.message(name))}".rstrip(": ")
-    )
+    status, router = state.status(name), state.deployment(name, _ROUTER)
+    if status not in _SERVES:
+        return f"application {name} is {status}: {_last_line(state.message(name))}".rstrip(": ")
+    told = (state.config(name) or {"deployments": [{}]})["deployments"][0].get("user_config")
+    if (router.get("deployment_config") or {}).get("user_config") != told or router.get("status") not in _TAKEN:
+        return f"deployment {_ROUTER} of application {name} is being told"
+    return ""
 
 
 def _start_failure(what: str, message: str) -> SurefootError:
