@@ -35,8 +35,8 @@ _SERVES = frozenset({_RUNNING, "UNHEALTHY"})
 _ROUTER = "Router"
 _TAKEN = frozenset({"HEALTHY", "UNHEALTHY"})
 """States of a deployment whose replicas have taken its settings."""
-_ATTEMPTS = 3
-"""How often versions may be started for one split, and have stopped again before the router is told."""
+_ATTEMPTS = 5
+"""How often versions may be removed, started and found stopped for one split before the router is told [count]."""
 _CONFIRM_PAUSE_S, _START_PAUSE_S = 0.05, 0.5
 """Time between two looks whether a split is confirmed, and whether a version runs [s]."""
 _MAX_SAID = 300
@@ -184,6 +184,10 @@ class RayTraffic:
                 for name, one in wanted.items()
                 if self._deployed(state, model, one) != one or state.status(name) in {_FAILED, _DELETING}
             }
+            if replaced := missing.keys() & state.applications.keys():
+                # Ray Serve calls what is deployed anew by the state that it had before, until it is built.
+                self._api.write(state, dict.fromkeys(replaced))
+                return missing
             if missing:
                 unused = _version_names(state, model) - serving - wanted.keys()
                 configs = {name: self._version_config(model, one) for name, one in missing.items()}
@@ -209,10 +213,14 @@ class RayTraffic:
         self._api.write(state, {name: {**config, "deployments": [{**first, "user_config": told}, *others]}})
 
     def _wait_for_version(self, name: str, model: str, version: Version) -> None:
-        """Return once the application of a version runs."""
+        """Return once the application of a version runs, or is removed and can be deployed anew."""
         deadline = time.monotonic() + self._place.patience_s
-        while (status := (state := self._api.read()).status(name)) not in _SERVES:
-            if status == _FAILED:
+        while True:
+            state = self._api.read()
+            status, removed = state.status(name), state.config(name) is None
+            if name not in state.applications or (status in _SERVES and not removed):
+                return
+            if status == _FAILED and not removed:
                 raise self._remove_failed(name, f"{model} version {version.number}", state.message(name))
             if time.monotonic() > deadline:
                 raise VersionUnavailable(
