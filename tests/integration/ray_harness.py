@@ -67,6 +67,7 @@ class RayHarness(EngineHarness):
 
     def __init__(self, node: RayNode, uri: str, models: Models, root: Path) -> None:
         self.node, self.uri, self.root = node, uri, root
+        self.failures: list[str] = []
         known = {number: models.version(number) for number in (CHAMPION, CANDIDATE, FAILING)}
         super().__init__(EngineName.RAY, self.at(node.address), MODEL, known, writes=(b"PUT ",))
 
@@ -86,8 +87,10 @@ class RayHarness(EngineHarness):
             body = json.dumps({"dataframe_records": [{**ROW, "unit": unit}]})
             connection.request("POST", f"/models/{self.model}/invocations", body)
             answer = connection.getresponse()
-            answer.read()
+            said = answer.read()
             answered = answer.status == httpx.codes.OK
+            if not answered:
+                self.failures.append(f"{answer.status} {said[:300]!r}")
             return answer.status, str(answer.headers["x-model-version"]) if answered else ""
 
     def behind(self, port: int) -> Traffic:

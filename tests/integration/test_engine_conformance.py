@@ -171,6 +171,7 @@ def test_a_rollback_under_load(engine: EngineHarness, capsys: pytest.CaptureFixt
     """Callers that ask after a rollback has returned get the champion; nothing fails, and what was under way is few."""
     engine.shift(0.0, None)
     engine.shift(50.0 if engine.abilities.ramps else 100.0, generation=2)
+    earlier = len(engine.failures) if isinstance(engine, RayHarness) else 0
     answers: list[Answer] = []
     over = threading.Event()
 
@@ -196,6 +197,8 @@ def test_a_rollback_under_load(engine: EngineHarness, capsys: pytest.CaptureFixt
     counts = f"{len(late)} late, {len(under_way)} under way, {len(failed)} failed"
     with capsys.disabled():
         sys.stdout.write(f"\n{engine.name}: {len(answers)} requests, {counts}\n")
+        if isinstance(engine, RayHarness):
+            sys.stdout.write("".join(f"{one}\n" for one in engine.failures[earlier:]))
     assert len(under_way) <= CALLERS
     if engine.abilities.answers_for_failing_candidate:
         assert (late, failed) == ([], [])
