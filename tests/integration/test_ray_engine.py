@@ -154,13 +154,13 @@ def test_a_router_that_does_not_confirm_leaves_the_outcome_unknown(serve: ServeA
     traffic = traffic_at(serve.port, tmp_path, patience_s=0.2)
     traffic.shift(MODEL, split(25.0))
     serve.status[f"{MODEL}:router"] = "DEPLOYING"
+    assert traffic.live(MODEL) == split(25.0)  # another application was changed
+    serve.deployment_status = "UPDATING"
     with pytest.raises(OutcomeUnknown, match="has not confirmed it"):
         traffic.shift(MODEL, split(0.0, None, generation=2))
     with pytest.raises(GatewayUnavailable, match="application flights:router is DEPLOYING"):
         traffic.live(MODEL)
     serve.status.clear()
-    assert traffic.live(MODEL) == split(0.0, None, generation=2)
-    serve.deployment_status = "UPDATING"
     with pytest.raises(GatewayUnavailable, match="deployment Router of application flights:router is being told"):
         traffic.live(MODEL)
     serve.deployment_status = "HEALTHY"

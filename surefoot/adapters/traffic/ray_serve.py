@@ -348,17 +348,18 @@ def _check_generation(state: ServeState, model: str, split: Split) -> Split | No
 def _unconfirmed(state: ServeState, model: str) -> str:
     """Why not every replica of the router is known to have taken its split; empty where each has.
 
-    Ray Serve stores what the router is told before it begins to tell its replicas, and calls the application RUNNING
-    until then. So the deployment must have the same settings, and be done with them.
+    The state of the application does not tell: it is RUNNING until Ray Serve begins to tell the replicas, and DEPLOYING
+    for a moment after each change of any application. So the deployment must have the same settings, and be done.
     """
     name = _router_name(model)
     status, router = state.status(name), state.deployment(name, _ROUTER)
-    if status not in _SERVES:
-        return f"application {name} is {status}: {_last_line(state.message(name))}".rstrip(": ")
     told = (state.config(name) or {"deployments": [{}]})["deployments"][0].get("user_config")
-    if (router.get("deployment_config") or {}).get("user_config") != told or router.get("status") not in _TAKEN:
+    taken = (router.get("deployment_config") or {}).get("user_config") == told and router.get("status") in _TAKEN
+    if taken and status not in {_FAILED, _DELETING}:
+        return ""
+    if status in _SERVES:
         return f"deployment {_ROUTER} of application {name} is being told"
-    return ""
+    return f"application {name} is {status}: {_last_line(state.message(name))}".rstrip(": ")
 
 
 def _start_failure(what: str, message: str) -> SurefootError:
