@@ -60,8 +60,8 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
     """Drive a rollout until it has left a stage (and step); a stage that is already behind is left at once.
 
     Returns:
-        The state of the task: Completed when the stage was passed, named Skipped when there was nothing to do, FAILED
-        and named for the terminal stage when the rollout was turned away in it.
+        The state of the task: Completed when the stage was passed, named Skipped when there was nothing to do, named
+        for the stage when it goes on, FAILED and named for the terminal stage when the rollout was turned away in it.
     """
     log = get_run_logger()
 
@@ -86,7 +86,8 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
     show_journal_in_mlflow(model)
     if found.stage.is_terminal or found.ending:
         return rollout_state(ledger, rollout, rollout)
-    return Completed(message=f"{found.stage}: {found.reason}"[:MAX_MESSAGE_LENGTH], data=rollout)
+    name = found.stage.value if found.stage is stage and not wait else None  # a stage that goes on is not completed
+    return Completed(name=name, message=f"{found.stage}: {found.reason}"[:MAX_MESSAGE_LENGTH], data=rollout)
 
 
 def _nothing_to_do(ledger: "Ledger", rollout: str, stage: Stage, step: int) -> str:

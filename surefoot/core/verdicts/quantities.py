@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from surefoot.core.domain import FigureKind, Verdict, VerdictFigure
-from surefoot.core.policy.policy_types import Metric
+from surefoot.core.policy.gates.metrics import Metric
 
 RATE_METRICS: Final = frozenset(
     {Metric.ZERO_ONE, Metric.DISAGREEMENT, Metric.TPR_GAP, Metric.FPR_GAP, Metric.SELECTION_GAP}
