@@ -156,11 +156,11 @@ def turn_away(scenario: Scenario) -> TurnedAway:
     write(scenario.project, TAKEN_BACK, QUICK)
     (scenario.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
     write(scenario.project, WRONG_DATA, QUICK.replace("suite: cabins", "suite: sheds"), SUITE.replace("200", "1000000"))
-    scenario.flow("reconcile")
+    scenario.tick()
     for model in (TAKEN_BACK, WRONG_DATA):
         scenario.callers(model).live(2 * DAY)
         scenario.point(model, "candidate", "2")
-    scenario.flow("reconcile")
+    scenario.tick()
     wait_for(lambda: scenario.serving(TAKEN_BACK) == ("1", "2", 25.0), "the ramp begins")
     rollout = scenario.ledger(TAKEN_BACK).open
     rollback = scenario.flow("rollback", model=TAKEN_BACK, reason="the agents complain")

@@ -1,5 +1,7 @@
 """A candidate that is cut at the gateway, by the fuse or by a person, ends its rollout in the journal."""
 
+import pytest
+
 from tests.e2e.promotion_fixtures import Cabins, follow, warm
 from tests.e2e.stack_scenario import wait_for
 
@@ -29,6 +31,7 @@ def test_the_kill_switch_cuts_every_candidate_and_ends_its_rollout(cabins: Cabin
     assert "lifted" in lifted.stdout
 
 
+@pytest.mark.sweep
 def test_a_blown_fuse_is_in_the_journal_and_ends_the_rollout(cabins: Cabins) -> None:
     """What the gateway tells of a cut is an entry of the rollout, and the run that drives it rolls it back."""
     model = "cabins-trip"

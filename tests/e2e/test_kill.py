@@ -116,17 +116,17 @@ def resumed(stack: Scenario) -> Resumed:
     model = "flats"
     write(stack.project, model, QUICK)
     (stack.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
-    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    stack.tick()
     callers = stack.callers(model)
     callers.live(48 * HOUR)
     stack.point(model, "candidate", "2")
-    stack.flow("reconcile")
+    stack.tick()
     wait_for(lambda: stack.stage(model) == "Ramping1" and stack.serving(model)[2] == 25.0, "the ramp begins")
     (run,) = stack.flow_runs(model=model)
     process_of_flow_run(run["id"]).kill()
     callers.live(6 * HOUR)
     wait_for(lambda: stack.flow_runs(model=model)[0]["state_type"] == "CRASHED", "the worker sees the kill", nap=0.5)
-    stack.flow("reconcile")
+    stack.tick()
 
     def baking() -> bool:
         callers.live(3 * HOUR)

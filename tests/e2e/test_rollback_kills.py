@@ -5,6 +5,7 @@ import signal
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.e2e.promotion_fixtures import QUICK, SUITE, process_of_flow_run, write_rows
 from tests.e2e.stack_scenario import HOUR, Callers, Scenario, wait_for, write
@@ -31,7 +32,7 @@ def _promoted(stack: Scenario, model: str, more: str = "") -> tuple[Callers, int
     """A model whose version 2 has been promoted a moment ago; its callers, and the last entry of its journal."""
     write(stack.project, model, QUICK + more)
     (stack.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
-    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    stack.tick()
     head = int(_bench(stack, f"promote_at_once(read_settings(), {model!r}, '2').head"))
     assert stack.serving(model) == ("2", None, 0.0)
     return stack.callers(model), head
@@ -50,6 +51,7 @@ def _right(stack: Scenario, model: str, head: int, callers: Callers) -> None:
     assert callers.failed == 0, callers.seen
 
 
+@pytest.mark.sweep
 def test_a_rollback_whose_flow_is_killed_is_finished_by_reconcile(stack: Scenario) -> None:
     """The process of the flow is killed as soon as the rollback is in the journal; the next tick ends it, once."""
     model = "huts"
@@ -67,7 +69,7 @@ def test_a_rollback_whose_flow_is_killed_is_finished_by_reconcile(stack: Scenari
             "the end of the run",
             nap=0.5,
         )
-        assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+        stack.tick()
     _right(stack, model, head, callers)
 
 
@@ -81,12 +83,12 @@ def test_reconcile_takes_over_a_stepped_rollback(stack: Scenario) -> None:
     command.kill()
     command.communicate()
     assert command.returncode == -signal.SIGKILL
-    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    stack.tick()
     assert stack.serving(model) == ("2", "1", 20.0)  # the time of the step is not over
     weights = []
     while stack.ledger(model).open:
         callers.live(6.5 * HOUR)
-        assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+        stack.tick()
         weights.append(stack.serving(model))
         assert len(weights) < 10, weights
     assert weights[0] == ("2", "1", 60.0)
@@ -114,6 +116,6 @@ def test_a_table_goes_back_though_mlflow_is_killed(stack: Scenario) -> None:
         up = stack.run("up")
         assert (up.returncode, up.stderr) == (0, "")
         assert "starting again: mlflow" in up.stdout
-        assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+        stack.tick()
     _right(stack, model, head, callers)
     assert _kinds(stack, model, head).count("DataRestored") == 1

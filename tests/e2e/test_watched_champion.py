@@ -24,12 +24,12 @@ def decayed(stack: Scenario) -> Callers:
     """A champion that is promoted, is right for a week, decays, and is taken back; its callers."""
     write(stack.project, MODEL, POLICY)
     (stack.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
-    stack.flow("reconcile")
+    stack.tick()
     wait_for(lambda: stack.serves(MODEL), "the champion is served")
     callers = stack.callers(MODEL)
     callers.live(2 * DAY)
     stack.point(MODEL, "candidate", "2")
-    stack.flow("reconcile")
+    stack.tick()
     deadline = time.monotonic() + PATIENCE
     while stack.stage(MODEL) != "Promoted":
         assert time.monotonic() < deadline, stack.stage(MODEL)
@@ -72,7 +72,7 @@ def test_a_champion_that_decays_after_its_bake_goes_back(stack: Scenario, decaye
 def report(stack: Scenario, decayed: Callers) -> Path:
     """The report of the champion's incident, once the list of its answers is in it."""
     decayed.live(HOUR)  # all of its answers are in the prediction log now
-    stack.flow("reconcile")
+    stack.tick()
     (incident,) = stack.ledger(MODEL).incidents.known.values()
     assert incident.reported is not None
     assert incident.reported.requests

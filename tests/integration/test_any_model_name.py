@@ -130,6 +130,7 @@ def test_every_log_is_known_and_compacted(stack: ServedStack) -> None:
     assert [name for name in escaped if f'model="{name}"' not in said] == []
 
 
+@pytest.mark.sweep
 def test_every_route_outlives_the_gateway(stack: ServedStack) -> None:
     """A gateway that is killed and started again serves every model from its route file, without the registry."""
     stack.kill()

@@ -131,6 +131,7 @@ def test_a_twin_touches_nothing_outside_of_its_gateway(session: DrillSession) ->
     assert [(stage.name, stage.weight) for stage in session.stages] == [("ramp 40 %", 40.0), ("bake", 100.0)]
 
 
+@pytest.mark.sweep
 def test_a_twin_asks_the_corners_of_production(session: DrillSession) -> None:
     """Its promotion asks both versions about synthetic rows, but not how far apart their answers are."""
     kept, _ = read_policy(session.source.project / "configs" / f"{MODEL}.yaml")
@@ -155,6 +156,7 @@ def test_a_version_that_fails_is_taken_back_and_its_cause_named(session: DrillSe
     assert result.cause_right, result.cause
 
 
+@pytest.mark.sweep
 def test_damaged_files_are_never_served(session: DrillSession) -> None:
     """Bytes that are damaged on the disk and in the registry are refused by their digest, and named as the cause."""
     plan = replace(session.plan(DrillFault.CORRUPTED_ARTIFACT, "1"), stage=0)
@@ -164,6 +166,7 @@ def test_damaged_files_are_never_served(session: DrillSession) -> None:
     assert not (session.folder / "damaged").exists()
 
 
+@pytest.mark.sweep
 def test_a_version_that_is_asked_again_misbehaves_as_its_own_twin_says(session: DrillSession, tmp_path: Path) -> None:
     """Of two twins one after the other, each has the version misbehave by its own file, in processes of its own."""
     first = session.traffic.drop(columns=["id", "at", "label", "label_at"]).iloc[0]

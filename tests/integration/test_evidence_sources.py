@@ -17,6 +17,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.settings import Settings
 from tests.integration.object_store import BUCKET, object_store
 from tests.integration.provided_rollout import COLUMNS, LABEL_COLUMNS, ProvidedRollout, later
+from tests.sweeps import in_turns
 
 LEVEL = DecisionThresholds()
 
@@ -139,9 +140,7 @@ ALWAYS = ("delta in s3", "postgresql")
 """Forms that are played each day: one behind each library that reads."""
 
 
-@pytest.mark.parametrize(
-    "form", [form if form in ALWAYS else pytest.param(form, marks=pytest.mark.sweep) for form in FORMS]
-)
+@pytest.mark.parametrize("form", in_turns(FORMS, lambda form: form in ALWAYS))
 def test_a_source_gives_the_verdicts_of_the_local_log(
     form: str,
     played: ProvidedRollout,

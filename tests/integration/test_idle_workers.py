@@ -66,6 +66,7 @@ def test_counts_of_workers_that_sleep_are_told(gateway: SupervisedGateway) -> No
     wait_for(lambda: answered() == before + len(callers.seen))
 
 
+@pytest.mark.sweep
 def test_workers_that_sleep_hand_over_and_leave(gateway: SupervisedGateway) -> None:
     """The next supervisor is given the socket by a worker that had nothing to do, and the old workers leave."""
     before = gateway.workers()

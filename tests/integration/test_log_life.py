@@ -239,6 +239,7 @@ for strike in range(1, 1000):
 """
 
 
+@pytest.mark.sweep
 def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Killed before any call that changes the disk, a compaction leaves every record once; the next run ends it."""
     start = tmp_path / "start"

@@ -19,6 +19,7 @@ from tests.integration.gateway_process import Models
 from tests.integration.rows_kinds import BATCH_DEPENDENT, KINDS, NOT_REPEATABLE, NUMBERS, ROW_WISE
 from tests.integration.supervisor_harness import SupervisedGateway
 from tests.integration.waiting import ended, wait_for
+from tests.sweeps import in_turns
 
 CALLERS = 32
 WHOLE = "test_a_caller_gets_what_was_computed_for_his_row"
@@ -112,9 +113,7 @@ def alike(one: object, other: object, digits: float) -> bool:
     return type(one) is type(other) and one == other
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind in ALWAYS else pytest.param(kind, marks=pytest.mark.sweep) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", in_turns(KINDS, lambda kind: kind in ALWAYS))
 def test_a_caller_gets_what_was_computed_for_his_row(
     kind: str, gateway: SupervisedGateway, alone: Callable[[str], list[object]]
 ) -> None:

@@ -19,6 +19,7 @@ from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, li
 from tests.integration.gateway_process import Models
 from tests.integration.model_forkserver import ForkedModels, running_forkserver
 from tests.integration.waiting import ended, wait_for
+from tests.sweeps import in_turns
 
 HANGS, EXITS = "21", "22"
 CALLERS_Y = 2.125
@@ -100,7 +101,7 @@ def test_the_sample_is_chosen_by_the_request_alone(tmp_path: Path, models: Model
         assert 30 <= len(first) <= 90
 
 
-@pytest.mark.parametrize("shadow", [HANGS, EXITS])
+@pytest.mark.parametrize("shadow", in_turns([HANGS, EXITS], lambda shadow: shadow == HANGS))
 def test_a_shadow_that_hangs_or_dies_costs_no_answer_and_every_drop_is_counted(
     tmp_path: Path, hosted: ForkedModels, shadow: str
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: Forke
         wait_for(lambda: not hosted.living(BETTER))
 
 
+@pytest.mark.sweep
 def test_a_shadow_that_died_without_requests_comes_back(tmp_path: Path, hosted: ForkedModels) -> None:
     """One request that ends its process is enough to have it started again, and later ones are asked."""
     with listening(tmp_path, hosted) as gateway:

@@ -182,6 +182,7 @@ def test_evidence_of_two_workers_is_that_of_one_process(
     assert list(loaded.values()) == [False, False]
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("prefect")
 def test_parts_that_no_worker_could_count_are_counted_by_the_look(
     installation: Installation, versions: tuple[Path, tuple[Version, Version]]

@@ -34,6 +34,7 @@ from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD, ROW
 from tests.integration.waiting import wait_for
+from tests.sweeps import in_turns
 
 WITHOUT_REGISTRY = 4
 """Exit code of a rollback whose traffic is back and whose aliases have to wait."""
@@ -148,7 +149,7 @@ def test_a_command_that_was_killed_is_taken_up_by_the_next_one(emergency: Emerge
     assert len(opened) == 2
 
 
-@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("marked", in_turns([True, False], lambda marked: marked))
 def test_kill_in_the_middle_gives_everything_to_the_target_at_once(
     emergency: Emergency, monkeypatch: pytest.MonkeyPatch, *, marked: bool
 ) -> None:
@@ -225,7 +226,7 @@ def unload_target(emergency: Emergency) -> None:
     wait_for(is_cold)
 
 
-@pytest.mark.parametrize("story", ["to its end", "aborted", "killed"])
+@pytest.mark.parametrize("story", in_turns(["to its end", "aborted", "killed"], lambda story: story == "to its end"))
 def test_no_caller_fails_while_a_cold_target_takes_its_share(emergency: Emergency, story: str) -> None:
     """Thirty-two callers at once: the target is loaded before it is asked, each step has its gate and its time."""
     promote(emergency, "3s")
@@ -278,6 +279,7 @@ def test_listed_units_are_answered_by_the_good_version_first(emergency: Emergenc
     assert (emergency.live().champion.number, emergency.live().units) == (GOOD, ())
 
 
+@pytest.mark.sweep
 def test_an_abort_takes_the_listed_units_along(emergency: Emergency) -> None:
     """Then the version that serves answers them as well."""
     promote(emergency, "1h", cohort={"units": ["N7"], "hold": "1h"})

@@ -16,6 +16,7 @@ from tests.integration.gateway_harness import BETTER, GOOD
 from tests.integration.gateway_process import Models
 from tests.integration.supervisor_harness import Callers, SupervisedGateway, supervised_gateway
 from tests.integration.waiting import ended, wait_for
+from tests.sweeps import in_turns
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_a_worker_that_cannot_start_is_not_tried_without_a_pause(gateway: Superv
     assert len(times) < 40
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", in_turns([signal.SIGTERM, signal.SIGINT], lambda how: how is signal.SIGTERM))
 def test_a_signal_ends_everything(tmp_path: Path, models: Models, how: signal.Signals) -> None:
     """After SIGTERM no worker, forkserver or model is left, whatever was killed before; the supervisor ends with 0."""
     with supervised_gateway(tmp_path, models, hosted=True) as gateway:
@@ -231,6 +232,7 @@ def test_a_route_is_in_force_everywhere_when_the_call_returns(gateway: Supervise
     assert {pid for pid, record in gateway.records() if record["generation"] == newest.generation} == gateway.workers()
 
 
+@pytest.mark.sweep
 def test_three_thousand_requests_while_the_weight_grows(tmp_path: Path, models: Models) -> None:
     """Of 3,000 requests in 30 growing steps none fails, each has the version of its generation, and no unit goes back.
 

@@ -51,6 +51,7 @@ def _ready_workers(gateway: SupervisedGateway) -> set[int]:
     return {gateway.route_table.worker_pid(slot) for slot in gateway.route_table.ready_workers()}
 
 
+@pytest.mark.sweep
 def test_fewer_workers_take_over_from_more(gateway: SupervisedGateway) -> None:
     """A supervisor that is asked for one worker takes over from two: the one is enough for both to leave."""
     before = gateway.workers()
@@ -63,6 +64,7 @@ def test_fewer_workers_take_over_from_more(gateway: SupervisedGateway) -> None:
     gateway.settled(2)
 
 
+@pytest.mark.sweep
 def test_a_supervisor_of_another_address_is_refused(gateway: SupervisedGateway) -> None:
     """A supervisor that is handed a socket of another address says both in a line and ends; the workers serve on."""
     before, other = gateway.workers(), free_port()
@@ -89,6 +91,7 @@ def test_a_second_supervisor_is_refused(gateway: SupervisedGateway) -> None:
     assert callers.lost == []
 
 
+@pytest.mark.sweep
 def test_workers_that_hand_nothing_over_are_named(gateway: SupervisedGateway) -> None:
     """When every old worker hangs, the next supervisor names them in a line and ends; once they move it takes over."""
     before = gateway.workers()
@@ -103,6 +106,7 @@ def test_workers_that_hand_nothing_over_are_named(gateway: SupervisedGateway) ->
     assert not before & gateway.begin()
 
 
+@pytest.mark.sweep
 def test_an_old_worker_that_does_not_leave_is_killed(gateway: SupervisedGateway) -> None:
     """When one of two old workers hangs, the next supervisor takes over from the other, and kills it after its time."""
     stuck, other = sorted(gateway.workers())

@@ -116,6 +116,7 @@ def _ask(stack: ServedStack) -> list[float]:
     return list(answer)
 
 
+@pytest.mark.sweep("environments")
 def test_champion_and_candidate_run_on_their_own_packages(stack: ServedStack) -> None:
     """Both versions are loaded, asked for evidence and served, each with its own package and none of ours."""
     with wiring.open_ports(stack.config, "test") as ports:
@@ -147,6 +148,7 @@ def test_a_package_that_does_not_exist_rejects_the_version_at_open(stack: Served
     assert _ask(stack) == [1.0, 0.0, 5.0]
 
 
+@pytest.mark.sweep("environments")
 def test_a_restarted_gateway_serves_from_the_same_environment(stack: ServedStack) -> None:
     """What was built is used again: a gateway that is killed and started serves without building anything."""
     before = {path: path.stat().st_mtime_ns for path in (stack.config.home / "environments").glob("*.log")}

@@ -375,13 +375,13 @@ def test_single_fault_at_every_call(story: str, fault: str) -> None:
     """One fault at each port call in turn changes nothing about the end; `make fault` tries each kind at each call."""
     calls = run(story, {}).faults.calls
     assert calls > 10
-    for number in swept(calls, FAULTS.index(fault)):
+    for number in swept(calls, FAULTS.index(fault), share=12):
         scenario = run(story, {number: fault})
         assert scenario.picture() == ENDS[story], (story, fault, number)
         laws(scenario)
 
 
-@settings(max_examples=400 if EVERYTHING else 150, deadline=None)
+@settings(max_examples=400 if EVERYTHING else 75, deadline=None)
 @given(data=st.data(), story=st.sampled_from(sorted(STORIES)))
 def test_several_faults(data: st.DataObject, story: str) -> None:
     """Up to four faults of any kind at any calls change nothing about the end."""

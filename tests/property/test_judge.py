@@ -116,7 +116,7 @@ def judged(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Outcome
     return verdict.outcome
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if EVERYTHING else 100, deadline=None)
 @given(CASE, st.sampled_from([1.0, 2.0, 15.0]), st.data())
 def test_no_broken_number_decides(case: tuple[Gate, Evidence], wide: float, data: st.DataObject) -> None:
     """NaN, an infinity, 1e308 or an endless count anywhere in the evidence is an ERROR, never PASS or FAIL."""
@@ -127,7 +127,7 @@ def test_no_broken_number_decides(case: tuple[Gate, Evidence], wide: float, data
         assert judged(gate, put(broken), DecisionThresholds(allowance=wide)) is Outcome.ERROR  # type: ignore[arg-type]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 if EVERYTHING else 100, deadline=None)
 @given(CASE, st.data())
 def test_negative_zero_is_zero(case: tuple[Gate, Evidence], data: st.DataObject) -> None:
     """-0.0 anywhere decides what 0 decides."""

@@ -26,6 +26,7 @@ from surefoot.rollout import (
 from surefoot.rollout.reconcile import next_bake_action
 from tests.fakes import Scenario
 from tests.scripted import POINTS, scenario, started
+from tests.sweeps import EVERYTHING
 
 UseCase = Callable[[Ports], object]
 USE_CASES: dict[str, UseCase] = {
@@ -71,7 +72,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
 
 
 @pytest.mark.parametrize("name", USE_CASES)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120 if EVERYTHING else 60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(env=_scenarios())
 def test_a_dry_run_is_right(name: str, env: Scenario) -> None:
     """A dry run changes nothing; it wants a change exactly when the use case then makes one."""

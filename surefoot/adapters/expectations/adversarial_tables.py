@@ -27,12 +27,13 @@ def adversarial_tables(declared: Sequence[Mapping[str, Any]]) -> Iterator[pd.Dat
     """
     names = sorted({name for item in declared for name in _named(item) if _is_text(name)}) or [_OTHER]
     told = [value for item in declared for value in _values(item.get("kwargs") or {})]
-    for cells in (*_numbers(told), *_texts(told), *_moments(told), *_truths()):
-        yield pd.DataFrame(dict.fromkeys(names, cells))
     rising = [float(row) for row in range(_TABLE_ROWS)]
+    # First the few that the most kinds of expectations fail on: no column, and columns in the wrong order.
+    yield pd.DataFrame({_OTHER: rising})
     for sign in (1.0, -1.0):  # each column lies above, and then below, the one before it
         yield pd.DataFrame({n: [sign * (v + _TABLE_ROWS * place) for v in rising] for place, n in enumerate(names)})
-    yield pd.DataFrame({_OTHER: rising})
+    for cells in (*_numbers(told), *_texts(told), *_moments(told), *_truths()):
+        yield pd.DataFrame(dict.fromkeys(names, cells))
 
 
 def _named(item: Mapping[str, Any]) -> Iterator[str]:
