@@ -153,7 +153,7 @@ def _bands(axes: "Axes", times: Sequence[float], events: Sequence[GateJudged]) -
             colour, marker = OUTCOME_COLOURS[verdict.outcome], OUTCOME_MARKERS[verdict.outcome]
             axes.plot(times[k], middles[k], color=colour, marker=marker, ms=6.5, mec="white", mew=0.7, zorder=4)
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    label_ticks(axes.yaxis, quantity_format(verdicts[-1]))
+    label_ticks(axes, quantity_format(verdicts[-1]))
 
 
 def _or(value: float | None, other: float | None) -> float:

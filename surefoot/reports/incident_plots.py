@@ -140,7 +140,7 @@ def _evidence(axes: "Axes", theme: PlotTheme, looks: Sequence[GateEvaluationRow]
         axes.axhline(margin, color=theme.text, lw=1.0, ls=(0, (4, 2)), zorder=1)
     axes.fill_between(times, lows, highs, color=theme.bad, alpha=0.25, lw=0.0, zorder=2)
     axes.plot(times, middles, color=theme.bad, lw=1.6, marker="o", ms=4, zorder=3)
-    label_ticks(axes.yaxis, quantity_format(verdicts[-1]))
+    label_ticks(axes, quantity_format(verdicts[-1]))
 
 
 def _shares(traffic: Sequence[VersionTraffic], bad: str) -> dict[float, float]:

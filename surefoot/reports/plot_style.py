@@ -10,7 +10,6 @@ from surefoot.core.verdicts.quantities import QuantityFormat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 OUTCOME_COLOURS = {
@@ -112,11 +111,12 @@ def to_axis_day(at: float) -> float:
     return at / 86400.0
 
 
-def label_ticks(axis: "Axis", written: QuantityFormat) -> None:
-    """Write the ticks of an axis as the numbers of a verdict are written; for example a rate in percent."""
+def label_ticks(axes: "Axes", written: QuantityFormat, *, horizontal: bool = False) -> None:
+    """Write the ticks of the values, which are vertical or not, as a verdict's numbers: for example rates in percent."""
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - same half second
 
     if written.factor != 1.0:
+        axis = axes.xaxis if horizontal else axes.yaxis
         axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(written, value)))
 
 

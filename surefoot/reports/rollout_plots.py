@@ -140,7 +140,7 @@ def _svg(
         room = 0.02 * (window[1] - window[0]) or 60.0
         axes.set_xlim(to_axis_day(window[0] - room), to_axis_day(window[1] + room))
         simplify_date_axes(axes, LIGHT_THEME)
-        label_ticks(axes.yaxis, written)
+        label_ticks(axes, written)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()

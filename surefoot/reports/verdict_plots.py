@@ -114,7 +114,7 @@ def draw_slice_losses_png(
     axes = figure.add_axes((0.24, 0.7 / height, 0.5, 1.0 - (_HEAD + 0.7 + _FOOT / 2) / height))
     _scale(axes, [value for row in shown for value in (row.lower, row.upper, row.margin, row.difference)])
     low, high = axes.get_xlim()
-    label_ticks(axes.xaxis, written)
+    label_ticks(axes, written, horizontal=True)
     digits = max(0, 2 - math.floor(math.log10(written.factor * (high - low))))
     margins = {row.margin for row in shown}
     for at, row in enumerate(shown):
@@ -174,7 +174,7 @@ def _panel(figure: "Figure", verdict: Verdict, bottom: float, height: float) -> 
     axes.set_ylim(-1.0, 1.0)
     axes.set_yticks([])
     written = quantity_format(verdict)
-    label_ticks(axes.xaxis, written)
+    label_ticks(axes, written, horizontal=True)
     if written.axis_unit:
         axes.set_xlabel(written.axis_unit, color=MUTED_COLOUR, size=8.5, labelpad=1, parse_math=False)
 
