@@ -112,7 +112,7 @@ def to_axis_day(at: float) -> float:
 
 
 def label_ticks(axes: "Axes", written: QuantityFormat, *, horizontal: bool = False) -> None:
-    """Write the ticks of the values, which are vertical or not, as a verdict's numbers: for example rates in percent."""
+    """Write the ticks of the values as the numbers of a verdict are written; for example a rate in percent."""
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - same half second
 
     if written.factor != 1.0:
