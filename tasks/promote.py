@@ -130,7 +130,7 @@ def final_watch_state(states: Mapping[str, State[Any]]) -> State[Any] | list[Sta
     Args:
         states: State of each look, by model.
     """
-    if any(state.name != "Completed" for state in states.values()):
+    if any(state.name not in {"Completed", Stage.BAKING} for state in states.values()):
         update_ended_runs()
     if not states:
         return Completed(name=NOTHING_TO_DO_STATE, message="no look is due")

@@ -18,6 +18,7 @@ from surefoot.core.journal.events import GateJudged, decode_event
 from surefoot.core.journal.ledger import fold_entries
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.stages.stage_places import has_passed
+from surefoot.core.verdicts.quantities import describe_accepted, describe_measured
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
 from surefoot.wiring.telemetry.journal_delivery import remember_flow_run
@@ -59,8 +60,8 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
     """Drive a rollout until it has left a stage (and step); a stage that is already behind is left at once.
 
     Returns:
-        The state of the task: Completed when the stage was passed, named Skipped when there was nothing to do, FAILED
-        and named for the terminal stage when the rollout was turned away in it.
+        The state of the task: Completed when the stage was passed, named Skipped when there was nothing to do, named
+        for the stage when it goes on, FAILED and named for the terminal stage when the rollout was turned away in it.
     """
     log = get_run_logger()
 
@@ -85,7 +86,8 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
     show_journal_in_mlflow(model)
     if found.stage.is_terminal or found.ending:
         return rollout_state(ledger, rollout, rollout)
-    return Completed(message=f"{found.stage}: {found.reason}"[:MAX_MESSAGE_LENGTH], data=rollout)
+    name = found.stage.value if found.stage is stage and not wait else None  # a stage that goes on is not completed
+    return Completed(name=name, message=f"{found.stage}: {found.reason}"[:MAX_MESSAGE_LENGTH], data=rollout)
 
 
 def _nothing_to_do(ledger: "Ledger", rollout: str, stage: Stage, step: int) -> str:
@@ -117,10 +119,10 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -
     judged = [event for e in entries if isinstance(event := decode_event(e.kind, e.data), GateJudged)]
     if not judged:
         return
-    lines, reasons = ["| gate | verdict | n | estimate | accepted |", "|---|---|---:|---:|---:|"], [""]
+    lines, reasons = ["| gate | verdict | n | measured | accepted |", "|---|---|---:|---:|---:|"], [""]
     for event in {(e.stage, e.step, e.verdict.gate): e for e in judged}.values():
         v = event.verdict
-        numbers = [f"{x:+.4g}" if x is not None else "" for x in (v.estimate, v.margin)]
+        numbers = [text.replace("|", "/") for text in (describe_measured(v), describe_accepted(v))]
         lines.append(f"| {v.gate} | **{v.outcome}** | {v.n:,} | {numbers[0]} | {numbers[1]} |")
         reasons.append(f"- **{v.gate} {v.outcome}**: {v.reason}")  # a table in Prefect cuts long cells off
     key = make_artifact_key(model, rollout, judged[-1].stage, judged[-1].step)

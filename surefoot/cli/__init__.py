@@ -161,6 +161,15 @@ def _keep_traceback() -> str:
     return f"; the details are in {kept.name}"
 
 
+def _help_line(error: Exception) -> str:
+    """The command line that explains the command that was used wrongly."""
+    context, words = getattr(error, "ctx", None), ["--help"]
+    while context is not None and context.parent is not None:
+        words.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join(["surefoot", *words])
+
+
 def main() -> None:
     """Run a command; every error is one line that says what to do."""
     if len(sys.argv) == 1:
@@ -185,7 +194,7 @@ def main() -> None:
     except _ClickUsageError as error:
         said = " ".join(getattr(error, "format_message", error.__str__)().split())
         stop = "" if said.endswith((".", "?")) else "."
-        errors.print(f"[red]surefoot:[/red] {escape(said)}{stop} Try 'surefoot --help'.")
+        errors.print(f"[red]surefoot:[/red] {escape(said)}{stop} Try '{_help_line(error)}'.")
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until this process ends

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.domain import FigureKind, Outcome, Stage, Verdict
 from surefoot.core.journal.events import GateJudged
+from surefoot.core.verdicts.quantities import quantity_format
 from surefoot.reports.plot_style import (
     ACCEPTED_COLOUR,
     LEFT_MARGIN,
@@ -19,6 +20,7 @@ from surefoot.reports.plot_style import (
     draw_literal_text,
     encode_png,
     finite_or_none,
+    label_ticks,
     new_figure,
     shorten_text,
 )
@@ -70,7 +72,7 @@ def draw_evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
         middle = bottom + 0.66 * tall
         draw_literal_text(figure, LEFT_MARGIN, middle, shorten_text(gate, 16), weight="bold", va="bottom")
         draw_literal_text(
-            figure, LEFT_MARGIN, middle, shorten_text(last.metric, 20), size=8.5, color=MUTED_COLOUR, va="top"
+            figure, LEFT_MARGIN, middle, shorten_text(_measure(last), 20), size=8.5, color=MUTED_COLOUR, va="top"
         )
         draw_literal_text(figure, LEFT_MARGIN, middle - 0.2 * tall, last.role, size=8.5, color=MUTED_COLOUR, va="top")
         draw_literal_text(
@@ -102,6 +104,12 @@ def _gates(looks: _GateLooks) -> Mapping[str, list[tuple[float, GateJudged]]]:
         return drawn
     urgent = sorted(drawn, key=lambda gate: (drawn[gate][-1][1].verdict.outcome is not Outcome.FAIL, -len(drawn[gate])))
     return {gate: drawn[gate] for gate in urgent[:_MOST]}
+
+
+def _measure(verdict: Verdict) -> str:
+    """The metric, with the unit where its name does not say it."""
+    unit = quantity_format(verdict).unit
+    return verdict.metric if unit.lower().replace(" ", "_") in {"", verdict.metric} else f"{verdict.metric} [{unit}]"
 
 
 def _bands(axes: "Axes", times: Sequence[float], events: Sequence[GateJudged]) -> None:
@@ -145,6 +153,7 @@ def _bands(axes: "Axes", times: Sequence[float], events: Sequence[GateJudged]) -
             colour, marker = OUTCOME_COLOURS[verdict.outcome], OUTCOME_MARKERS[verdict.outcome]
             axes.plot(times[k], middles[k], color=colour, marker=marker, ms=6.5, mec="white", mew=0.7, zorder=4)
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    label_ticks(axes, quantity_format(verdicts[-1]))
 
 
 def _or(value: float | None, other: float | None) -> float:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.incidents.incident_report import GateEvaluationRow, IncidentReport, VersionTraffic
 from surefoot.core.incidents.timeline import Moment
+from surefoot.core.verdicts.quantities import describe_accepted, describe_measured, quantity_format
 from surefoot.reports.plot_style import (
     DARK_THEME,
     LIGHT_THEME,
     Plot,
     PlotTheme,
     finite_or_none,
+    label_ticks,
     simplify_date_axes,
     to_axis_day,
 )
@@ -32,11 +34,11 @@ def draw_incident_plots(report: IncidentReport) -> tuple[Plot, ...]:
     plots = []
     numbers = [look for look in report.looks if finite_or_none(look.verdict.estimate) is not None]
     if len(numbers) > 1:
-        gate, unit = numbers[-1].verdict.gate, numbers[-1].verdict.unit
-        title = f"Evidence of gate {gate} against its limit" + (f" [{unit}]" if unit else "")
         last = numbers[-1].verdict
-        limit = "" if last.margin is None else f", where at most {last.margin:.4g} is accepted"
-        said = f"{len(numbers)} looks; the last estimate is {last.estimate:.4g}{limit}"
+        unit, accepted = quantity_format(last).axis_unit, describe_accepted(last)
+        title = f"Evidence of gate {last.gate} against its limit" + (f" [{unit}]" if unit else "")
+        limit = f", where {accepted} is accepted" if accepted else ""
+        said = f"{len(numbers)} looks; the last estimate is {describe_measured(last)}{limit}"
         plots.append(_plot(title, said, report, lambda axes, theme: _evidence(axes, theme, numbers)))
     if report.traffic:
         shares = _shares(report.traffic, bad)
@@ -138,6 +140,7 @@ def _evidence(axes: "Axes", theme: PlotTheme, looks: Sequence[GateEvaluationRow]
         axes.axhline(margin, color=theme.text, lw=1.0, ls=(0, (4, 2)), zorder=1)
     axes.fill_between(times, lows, highs, color=theme.bad, alpha=0.25, lw=0.0, zorder=2)
     axes.plot(times, middles, color=theme.bad, lw=1.6, marker="o", ms=4, zorder=3)
+    label_ticks(axes, quantity_format(verdicts[-1]))
 
 
 def _shares(traffic: Sequence[VersionTraffic], bad: str) -> dict[float, float]:

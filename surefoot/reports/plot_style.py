@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import Outcome
+from surefoot.core.verdicts.quantities import QuantityFormat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,6 +109,19 @@ def encode_png(figure: "Figure") -> bytes:
 def to_axis_day(at: float) -> float:
     """A time as an axis of dates counts it [days since 1970]."""
     return at / 86400.0
+
+
+def label_ticks(axes: "Axes", written: QuantityFormat, *, horizontal: bool = False) -> None:
+    """Write the ticks of the values as the numbers of a verdict are written; for example a rate in percent."""
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - same half second
+
+    if written.factor != 1.0:
+        axis = axes.xaxis if horizontal else axes.yaxis
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(written, value)))
+
+
+def _tick(written: QuantityFormat, value: float) -> str:
+    return f"{round(written.factor * value, 9) + 0.0:g}".replace("-", "\N{MINUS SIGN}")
 
 
 def simplify_date_axes(axes: "Axes", theme: PlotTheme) -> None:

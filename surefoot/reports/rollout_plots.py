@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict
 from surefoot.core.journal.events import GateJudged
+from surefoot.core.verdicts.quantities import (
+    QuantityFormat,
+    describe_accepted,
+    describe_measured,
+    figure_format,
+    quantity_format,
+)
 from surefoot.reports.plot_style import (
     LIGHT_THEME,
     OUTCOME_MARKERS,
     PlotTheme,
     finite_or_none,
+    label_ticks,
     simplify_date_axes,
     to_axis_day,
 )
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 
 _SIZE = (6.4, 1.9)
 """Width and height [inch]; a page scales the width to its own."""
+_PERCENT = QuantityFormat("%")
+"""Shares of the traffic, which the journal keeps in percent."""
 _FEWEST_LOOKS = 2
 """Looks with a number before a gate is drawn [count]."""
 _ARMS = (
@@ -65,12 +75,11 @@ def draw_gate_estimates(gate: str, looks: Sequence[TimedGateEvaluation]) -> Inli
     if len(drawn) < _FEWEST_LOOKS:
         return None
     last = drawn[-1][1].verdict
-    limit = "" if finite_or_none(last.margin) is None else f"; at most {last.margin:.4g} is accepted"
-    low, high = finite_or_none(last.lower), finite_or_none(last.upper)
-    span = "" if low is None or high is None else f", between {low:.4g} and {high:.4g}"
-    said = f"{len(drawn)} looks; the last estimate is {last.estimate:.4g}{span} {last.unit}".strip()
-    title = f"{gate}: candidate against champion" + (f" [{last.unit}]" if last.unit else "")
-    svg = _svg(lambda axes, theme: _band(axes, theme, drawn), (drawn[0][0], drawn[-1][0]))
+    accepted, written = describe_accepted(last), quantity_format(last)
+    limit = f"; {accepted} is accepted" if accepted else ""
+    said = f"{len(drawn)} looks; the last estimate is {describe_measured(last)}"
+    title = f"{gate}: candidate against champion" + (f" [{written.axis_unit}]" if written.axis_unit else "")
+    svg = _svg(lambda axes, theme: _band(axes, theme, drawn), (drawn[0][0], drawn[-1][0]), written)
     return InlinePlot(title, f"{title}: {said}{limit}; {last.outcome}", svg)
 
 
@@ -87,12 +96,13 @@ def draw_version_values(gate: str, looks: Sequence[TimedGateEvaluation]) -> Inli
             break
     else:
         return None
-    unit = next(one.unit for one in looks[-1][1].verdict.figures if one.kind is candidate)
+    latest = next(event.verdict for _, event in reversed(looks) if _figure(event.verdict, candidate) is not None)
+    written = figure_format(next(one for one in latest.figures if one.kind is candidate), latest)
     what = str(candidate).removeprefix("candidate ")
-    title = f"{gate}: {what} of both versions" + (f" [{unit}]" if unit else "")
+    title = f"{gate}: {what} of both versions" + (f" [{written.axis_unit}]" if written.axis_unit else "")
     at, mine, other = drawn[-1]
-    said = f"last, candidate {mine:.4g} and champion {other:.4g}"
-    svg = _svg(lambda axes, theme: _two_lines(axes, theme, drawn), (drawn[0][0], at))
+    said = f"last, candidate {written.text(mine)} and champion {written.text(other)}"
+    svg = _svg(lambda axes, theme: _two_lines(axes, theme, drawn), (drawn[0][0], at), written)
     return InlinePlot(title, f"{title}: {said}", svg)
 
 
@@ -116,8 +126,10 @@ def _figure(verdict: Verdict, kind: FigureKind) -> float | None:
     return next((finite_or_none(one.value) for one in verdict.figures if one.kind is kind), None)
 
 
-def _svg(draw: "Callable[[Axes, PlotTheme], None]", window: tuple[float, float]) -> str:
-    """Draw one plot; equal input gives equal text."""
+def _svg(
+    draw: "Callable[[Axes, PlotTheme], None]", window: tuple[float, float], written: QuantityFormat = _PERCENT
+) -> str:
+    """Draw one plot, with the values written like this; equal input gives equal text."""
     import matplotlib as mpl  # noqa: PLC0415 - costs half a second, and most commands draw nothing
     from matplotlib.figure import Figure  # noqa: PLC0415 - same
 
@@ -128,6 +140,7 @@ def _svg(draw: "Callable[[Axes, PlotTheme], None]", window: tuple[float, float])
         room = 0.02 * (window[1] - window[0]) or 60.0
         axes.set_xlim(to_axis_day(window[0] - room), to_axis_day(window[1] + room))
         simplify_date_axes(axes, LIGHT_THEME)
+        label_ticks(axes, written)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()

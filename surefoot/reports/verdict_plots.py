@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.verdicts.quantities import QuantityFormat, quantity_format
 from surefoot.reports.plot_style import (
     ACCEPTED_COLOUR,
     LEFT_MARGIN,
@@ -17,6 +18,7 @@ from surefoot.reports.plot_style import (
     draw_literal_text,
     encode_png,
     finite_or_none,
+    label_ticks,
     new_figure,
     shorten_text,
 )
@@ -29,6 +31,7 @@ MAX_SLICES = 40
 """Slices that one picture shows, the worst first [count]."""
 
 _HEAD, _FOOT, _PANEL, _LINE = 0.85, 0.2, 1.0, 0.2  # heights [inch]
+_BARE = QuantityFormat("", signed=True)
 _PLOT, _RIGHT = 0.21, 0.79  # where names, pictures and outcomes begin [share of the width]
 
 
@@ -87,12 +90,15 @@ class _Slice:
         return Outcome.PASS if self.upper <= self.margin else Outcome.INCONCLUSIVE
 
 
-def draw_slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
+def draw_slice_losses_png(
+    details: Sequence[Mapping[str, object]], title: str, written: QuantityFormat = _BARE
+) -> bytes:
     """A forest plot of slices: how much worse the candidate is on each, against what the owner accepts.
 
     Args:
         details: Rows with "slice", "n", "difference", "lower", "upper" and "margin"; others are left out.
         title: Heading of the picture.
+        written: How the differences are written.
 
     Returns:
         A PNG image.
@@ -108,7 +114,8 @@ def draw_slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -
     axes = figure.add_axes((0.24, 0.7 / height, 0.5, 1.0 - (_HEAD + 0.7 + _FOOT / 2) / height))
     _scale(axes, [value for row in shown for value in (row.lower, row.upper, row.margin, row.difference)])
     low, high = axes.get_xlim()
-    digits = max(0, 2 - math.floor(math.log10(high - low)))
+    label_ticks(axes, written, horizontal=True)
+    digits = max(0, 2 - math.floor(math.log10(written.factor * (high - low))))
     margins = {row.margin for row in shown}
     for at, row in enumerate(shown):
         colour = OUTCOME_COLOURS[row.outcome]
@@ -116,13 +123,21 @@ def draw_slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -
         if len(margins) > 1:
             axes.plot([row.margin] * 2, [at - 0.5, at + 0.5], color=TEXT_COLOUR, lw=1.0, ls=(0, (3, 2)), zorder=1)
         _whiskers(axes, at, (row.lower, row.difference, row.upper), row.outcome)
-        _outside(axes, high, at, f"{row.difference:+.{digits}f}".replace("-", "\N{MINUS SIGN}"), colour, weight="bold")
+        _outside(
+            axes,
+            high,
+            at,
+            f"{written.factor * row.difference:+.{digits}f}".replace("-", "\N{MINUS SIGN}"),
+            colour,
+            weight="bold",
+        )
         _outside(axes, high, at, f"n = {row.n:,}", MUTED_COLOUR, shift=66)
     if len(margins) == 1:
         axes.axvline(shown[0].margin, color=TEXT_COLOUR, lw=1.0, ls=(0, (3, 2)), zorder=1)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_yticks(range(len(shown)), [shorten_text(row.name, 28) for row in shown], size=9.5, parse_math=False)
-    axes.set_xlabel("candidate minus champion: right is worse", color=MUTED_COLOUR, size=9.5)
+    unit = f" [{written.axis_unit}]" if written.axis_unit else ""
+    axes.set_xlabel(f"candidate minus champion{unit}: right is worse", color=MUTED_COLOUR, size=9.5)
     return encode_png(figure)
 
 
@@ -158,8 +173,10 @@ def _panel(figure: "Figure", verdict: Verdict, bottom: float, height: float) -> 
     _whiskers(axes, 0.0, (low, estimate, high), verdict.outcome)
     axes.set_ylim(-1.0, 1.0)
     axes.set_yticks([])
-    if verdict.unit:
-        axes.set_xlabel(verdict.unit, color=MUTED_COLOUR, size=8.5, labelpad=1, parse_math=False)
+    written = quantity_format(verdict)
+    label_ticks(axes, written, horizontal=True)
+    if written.axis_unit:
+        axes.set_xlabel(written.axis_unit, color=MUTED_COLOUR, size=8.5, labelpad=1, parse_math=False)
 
 
 def _scale(axes: "Axes", values: Sequence[float]) -> None:

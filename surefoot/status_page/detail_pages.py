@@ -1,9 +1,11 @@
 """Gather the values for the detail pages of versions, drills and approvals."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 from surefoot.adapters.approvals.approver_files import read_approver_groups
 from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.served_versions.version_status import rollout_title
 from surefoot.incidents.incident_reports import report_files
 from surefoot.reports.incident_page import format_time
 from surefoot.status_page.journal_view import ModelRecord
@@ -91,6 +93,31 @@ def gather_version_values(store: StatusStore, model: str, number: str) -> dict[s
         "mlflow": f"{store.config.mlflow}/#/models/{quote(model, safe='')}/versions/{quote(number, safe='')}",
         "time": format_time,
     }
+
+
+def find_incident_report(store: StatusStore, model: str, incident: str) -> tuple[Path, dict[str, object]]:
+    """The report of an incident, and what the links above it show.
+
+    Args:
+        store: The state.
+        model: Registered model.
+        incident: Id of the incident.
+
+    Raises:
+        NotFound: The journal holds no such incident, or its report is not written yet.
+    """
+    record = store.view.record(model)
+    found = record.ledger.incidents.known.get(incident) if record is not None else None
+    if record is None or found is None:
+        raise NotFound(f"{model} has no incident {incident}")
+    page = report_files(store.config, model, incident)[0]
+    if not page.is_file():
+        raise NotFound(f"incident {incident} is not reported yet: 'reconcile' writes its report")
+    link, number = build_model_link(model), found.version.number
+    rollouts = [one for one in dict.fromkeys((found.opened.rollout, found.rollback)) if one in record.ledger.rollouts]
+    more = [(rollout_title(record.ledger.rollouts[one]), f"{link}/rollouts/{one}") for one in rollouts]
+    more.append((f"version {number}", f"{link}/versions/{quote(number, safe='')}"))
+    return page, {"model": model, "incident": incident, "link": link, "more": more}
 
 
 def gather_drills_values(store: StatusStore, model: str) -> dict[str, object]:

@@ -14,14 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from surefoot import wiring
 from surefoot.core.access.roles import Action
 from surefoot.core.errors import Forbidden, NotFound, Rejected, SurefootError
 from surefoot.core.operator_reason import clean_reason
-from surefoot.incidents.incident_reports import report_files
 from surefoot.status_page import detail_pages, page_content, page_metrics, sign_in
 from surefoot.status_page.operator_actions import OperatorAction, run_operator_action
 from surefoot.status_page.programs.access_api import AccessApi
@@ -46,6 +45,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+_REPORT_BODY = "<body>\n"
+"""Where the content of a report begins; its texts are escaped, so that none of them has this tag."""
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
 _TEMPLATES = Path(__file__).parent / "templates"
 _REPORT_STYLE = _TEMPLATES.parents[1] / "reports" / "templates" / "page_style.css"
@@ -224,15 +225,18 @@ class StatusPage:
         )
 
     async def _incident(self, request: Request) -> Response:
-        """The report of an incident, which is a page of its own."""
+        """The report of an incident, which is a file of its own, with links to the pages of its model."""
         model, incident = request.path_params["model"], request.path_params["incident"]
-        record = self._store.view.record(model)
-        if self._is_foreign(request) or record is None or incident not in record.ledger.incidents.known:
+        if self._is_foreign(request):
             raise NotFound(f"{model} has no incident {incident}")
-        page = report_files(self._store.config, model, incident)[0]
-        if not page.is_file():
-            raise NotFound(f"incident {incident} is not reported yet: 'reconcile' writes its report")
-        return FileResponse(page, media_type="text/html; charset=utf-8")
+        text = await run_in_threadpool(self._report, model, incident)
+        return Response(text, media_type="text/html; charset=utf-8", headers=_HEADERS)
+
+    def _report(self, model: str, incident: str) -> str:
+        """The report as it was written, with links above it: opened as a file, it has none that would be dead."""
+        page, values = detail_pages.find_incident_report(self._store, model, incident)
+        links = self._templates.get_template("report_links.html").render(values)
+        return page.read_text(encoding="utf-8").replace(_REPORT_BODY, _REPORT_BODY + links, 1)
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]

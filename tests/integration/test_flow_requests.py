@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
 from prefect.testing.utilities import prefect_test_harness
@@ -400,3 +402,32 @@ def test_a_run_that_is_started_again_is_another_attempt() -> None:
     assert len(seen) == 3
     assert seen[0] == seen[1] != seen[2]
     assert {one.partition("/")[0] for one in seen} == {str(run.id)}
+
+
+def _task_states(run: UUID | None) -> dict[str, tuple[str, str]]:
+    """Type and name of the state of each task of a flow run, in their order."""
+    assert run is not None
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
+    return {one.name: (one.state.type.value, str(one.state.name)) for one in tasks if one.state is not None}
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_run_shows_no_stage_as_done_that_was_not(flows: RequestedFlows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that a run finds behind it is named Skipped, with the reason, and a bake that goes on is named Baking."""
+    from flows.promote import promote  # noqa: PLC0415 - Prefect takes seconds
+
+    flows.roles.unlink()
+    monkeypatch.setattr("tasks.stage_driver.open_flow_ports", lambda *_: flows.flow_ports())
+    for module in ("promote", "stage_driver"):
+        monkeypatch.setattr(f"tasks.{module}.show_journal_in_mlflow", lambda _model: 0)
+    state = promote("m", "2", return_state=True)
+    assert (state.type.value, state.name) == ("COMPLETED", "Baking"), state.message
+    stages = ("validate", "shadow", "canary step 1", "canary step 2", "promote")
+    done, bakes = ("COMPLETED", "Completed"), {"bake m": ("COMPLETED", "Baking")}
+    first = _task_states(state.state_details.flow_run_id)
+    assert first == {**dict.fromkeys(("open", *stages), done), **bakes}
+    again = promote("m", "2", return_state=True)
+    assert again.name == "Baking"
+    skipped = dict.fromkeys(stages, ("COMPLETED", "Skipped"))
+    assert _task_states(again.state_details.flow_run_id) == {"open": done, **skipped, **bakes}

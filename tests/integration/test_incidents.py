@@ -4,9 +4,12 @@ import hashlib
 import json
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
+from playwright.sync_api import Page, expect
 
 from surefoot import exposure, wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -16,6 +19,8 @@ from surefoot.core.incidents.request_trace import RequestTrace, TracedStage, Ver
 from surefoot.core.journal.events import GateJudged
 from surefoot.core.triage.triage import Cause
 from surefoot.incidents import incident_reports
+from surefoot.status_page.page_server import serve_status_page
+from tests.conftest import free_port
 from tests.integration.log_writing import record, write
 from tests.integration.served_stack import HOUR, Clock, Stack
 
@@ -248,3 +253,31 @@ def test_the_playbook_names_the_next_step_and_drafts_what_is_told(
     (folder / "press.md").write_text("{{ nothing.at.all }}", encoding="utf-8")
     assert stack.command("incident", "draft", name, "--to", "press") == 2
     assert "press.md cannot be filled" in capfd.readouterr().err
+
+
+def test_a_served_report_leads_to_the_pages_of_its_model_and_the_file_to_none(stack: Stack, page: Page) -> None:
+    """Where the status page serves a report, links above it lead on, each to a page; the file has no address in it."""
+    settle(stack)
+    (name,) = stack.ports.ledger("m").incidents.known
+    file = incident_reports.report_files(stack.config, "m", name)[0]
+    config = replace(stack.config, page=f"http://127.0.0.1:{free_port()}")
+    with serve_status_page(config):
+        page.goto(f"{config.page}/models/m/incidents/{name}")
+        links = page.locator("nav a")
+        found = {link.inner_text(): link.get_attribute("href") or "" for link in links.all()}
+        assert found == {
+            "Surefoot": "/",
+            "m": "/models/m",
+            "incidents": "/models/m#incidents",
+            "promotion of version 2": "/models/m/rollouts/r1",
+            "version 2": "/models/m/versions/2",
+        }
+        assert {httpx.get(config.page + to, trust_env=False, timeout=30.0).status_code for to in found.values()} == {
+            200
+        }
+        page.get_by_role("link", name="incidents").click()
+        page.locator(f'#incidents ~ div a[href="/models/m/incidents/{name}"]').click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Version 2 of m was taken back, version 1 serves")
+    assert "href=" not in file.read_text(encoding="utf-8")
+    page.goto(file.as_uri())
+    expect(page.locator("a")).to_have_count(0)

@@ -190,10 +190,19 @@ def test_the_rollout_is_drawn_with_its_limit(served: Emergency) -> None:
     """Split, evidence and both versions are drawn, each with the same in words."""
     text = get(served, ROLLOUT).text
     assert "Traffic of the candidate [% of the units]: 50 %" in text
-    assert "errors: candidate against champion [share]: 3 looks" in text
-    assert "at most 0.02 is accepted" in text
-    assert "last, candidate 0.022 and champion 0.01" in text
+    assert "errors: candidate against champion [percentage points]: 3 looks" in text
+    assert "the last estimate is +1.2 points (-0.8 to +3.2); at most +2 points is accepted" in text
+    assert "last, candidate 2.2 % and champion 1 %" in text
     assert text.count("<svg") == 3
+
+
+def test_rates_are_shown_in_percent(served: Emergency) -> None:
+    """The page writes a difference of rates in points and a rate in percent, in sentences, tables and plots."""
+    said = words(served.config, ROLLOUT)
+    assert "measured +1.2 points (-0.8 to +3.2); accepted at most +2 points" in said
+    assert "candidate rate 2.2 %" in said
+    assert "slice: origin=LGA; rate: 0.1" in said
+    assert not re.search(r"\d share", said)
 
 
 def test_a_person_takes_a_candidate_back_on_the_page(served: Emergency, page: Page, capfd: object) -> None:
@@ -437,7 +446,7 @@ def test_the_page_of_an_approval_says_what_is_decided(recorded: Settings) -> Non
 def test_the_page_of_a_rollout_says_what_is_still_needed(recorded: Settings) -> None:
     """Matured labels, requests that the step demands, and the forecast of an undecided gate with when it is due."""
     said = words(recorded, f"{HOME}/rollouts/up-4")
-    assert "Labels: 280 of 300 requests that are old enough have their label (93.3%); 3 labels came too late" in said
+    assert "Labels: 280 of 300 requests that are old enough have their label (93.33 %); 3 labels came too late" in said
     assert "this step demands 120 more labelled requests; expected in" in said
     found = re.search(r"between ([\d,]+) and ([\d,]+) more requests until a pass", said)
     assert found is not None

@@ -81,7 +81,7 @@ def test_what_a_step_demands_is_no_forecast() -> None:
         [look(300, 600.0, forecast=None, evidence=sums(300, 1, 1, 1), level=LEVEL)], 600.0, waits=True
     )
     assert told.needed == ("this step demands 200 more labelled requests",)
-    assert told.labels == "300 of 300 requests that are old enough have their label (100.0%)"
+    assert told.labels == "300 of 300 requests that are old enough have their label (100 %)"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.FAIL, Outcome.ERROR])

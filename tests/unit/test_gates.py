@@ -87,18 +87,18 @@ def speeds(n: int, slower: float, *, tail: float = 1.0, got: float = 0.5, unit: 
 @pytest.mark.parametrize(
     ("n", "bad", "outcome", "words"),
     [
-        (20_000, 0.01, Outcome.PASS, "1.00% of the candidate's 10,000 requests fail; at most 2.00% is accepted"),
+        (20_000, 0.01, Outcome.PASS, "1 % of the candidate's 10,000 requests fail; at most 2 % is accepted"),
         (
             20_000,
             0.05,
             Outcome.FAIL,
-            "5.00% of the candidate's 10,000 requests fail; at most 2.00% is accepted: it uses the error budget",
+            "5 % of the candidate's 10,000 requests fail; at most 2 % is accepted: it uses the error budget",
         ),
         (
             2_000,
             0.02,
             Outcome.INCONCLUSIVE,
-            "not decided: 2.00% of the candidate's 1,000 requests fail; at most 2.00% is accepted, and it is not",
+            "not decided: 2 % of the candidate's 1,000 requests fail; at most 2 % is accepted, and it is not",
         ),
     ],
 )
@@ -132,11 +132,11 @@ def test_good_past_does_not_hide_that_the_budget_burns() -> None:
 @pytest.mark.parametrize(
     ("bad", "old", "outcome", "words"),
     [
-        (0.02, 0.02, Outcome.PASS, "up to +1.00 points is accepted"),
-        (0.045, 0.02, Outcome.FAIL, "against 2.00% of the champion's: +2.50 points (between"),
+        (0.02, 0.02, Outcome.PASS, "up to +1 point is accepted"),
+        (0.045, 0.02, Outcome.FAIL, "against 2 % of the champion's: +2.5 points (between"),
         (0.09, 0.085, Outcome.FAIL, "the error budget 1.8 times as fast as it may"),
         (0.0495, 0.0495, Outcome.INCONCLUSIVE, "not yet proved to stay below that"),
-        (0.03, 0.02, Outcome.INCONCLUSIVE, "not decided: 3.00% of the candidate's 20,000 requests fail, against 2.00%"),
+        (0.03, 0.02, Outcome.INCONCLUSIVE, "not decided: 3 % of the candidate's 20,000 requests fail, against 2 %"),
     ],
 )
 def test_margin_and_limit_must_both_hold(bad: float, old: float, outcome: Outcome, words: str) -> None:
@@ -153,7 +153,7 @@ def test_an_unhealthy_baseline_blames_nobody() -> None:
         verdict = judged(changed(ERRORS, role=Role.SIGNAL), arms(4_000, bad, 0.3))
         assert verdict.outcome is Outcome.BASELINE_UNHEALTHY
         assert verdict.reason == (
-            "the champion itself fails on 30.00% of its 2,000 requests, after 2.00% before the rollout: the cause is"
+            "the champion itself fails on 30 % of its 2,000 requests, after 2 % before the rollout: the cause is"
             " not the candidate, and nothing is promoted meanwhile"
         )
         assert (verdict.role, verdict.culprit) == (Role.SIGNAL, "")
@@ -163,7 +163,7 @@ def test_candidate_that_is_worse_than_a_sick_champion_fails() -> None:
     """A champion in trouble is no shelter: a candidate that surely adds to it is turned away all the same."""
     verdict = judged(ERRORS, arms(4_000, 0.6, 0.3))
     assert verdict.outcome is Outcome.FAIL
-    assert "60.00% of the candidate's 2,000 requests fail, against 30.00%" in verdict.reason
+    assert "60 % of the candidate's 2,000 requests fail, against 30 %" in verdict.reason
 
 
 @pytest.mark.parametrize("baseline", [None, 0.3, 0.16])
@@ -219,13 +219,13 @@ def test_missing_labels_are_said_as_such() -> None:
     verdict = judged(LABELS, replace(arms(4_000, 0.2, 0.02), trial="unit"))
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reason == (
-        "20.00% of the candidate's 2,000 units have no label in time, against 2.00% of the champion's: +18.00 points"
-        " (between +14.68 and +20.90 points); up to +2.00 points is accepted"
+        "20 % of the candidate's 2,000 units have no label in time, against 2 % of the champion's: +18 points"
+        " (between +14.68 and +20.9 points); up to +2 points is accepted"
     )
     assert judged(LABELS, arms(20_000, 0.02, 0.02)).outcome is Outcome.PASS
     sick = judged(LABELS, arms(4_000, 0.9, 0.9))
     assert sick.outcome is Outcome.BASELINE_UNHEALTHY
-    assert sick.reason.startswith("the champion itself has no label in time for 90.00% of its 2,000 requests")
+    assert sick.reason.startswith("the champion itself has no label in time for 90 % of its 2,000 requests")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from surefoot.core.policy.parse import parse_gate
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.stats.block_metrics import SCORE_BINS
+from surefoot.core.verdicts.quantities import as_percent
 from tests.gates import changed, make_gate
 from tests.unit.test_gates import LEVEL, figure, judged
 
@@ -159,7 +160,7 @@ def test_disagreement_is_held_against_its_limit(share: float, outcome: Outcome) 
     """Two that decide differently too often fail whatever came true, and the limit is said."""
     verdict = judged(APART, PairedSums({"": by_day(500, (0.0, share))}, 10_000, 10_000))
     assert verdict.outcome is outcome, verdict.reason
-    assert "at most 0.1000 is accepted" in verdict.reason
+    assert "at most 10 % is accepted" in verdict.reason
     assert (verdict.estimate, verdict.margin) == (pytest.approx(share, abs=2e-3), 0.1)
 
 
@@ -180,8 +181,8 @@ def test_share_of_other_inputs_has_an_exact_interval(differ: int, n: int, outcom
     verdict = judged(FED, evidence)
     assert verdict.outcome is outcome, verdict.reason
     assert verdict.reason.startswith("the candidate sees another ")
-    assert f"than the champion on {differ / n:.1%} of the requests (between " in verdict.reason
-    assert "at most 1.0% is accepted)" in verdict.reason
+    assert f"than the champion on {as_percent(differ / n)} of the requests (between " in verdict.reason
+    assert "at most 1 % is accepted)" in verdict.reason
     alpha = LEVEL.error_levels(FED.block)[0] / 2.0  # two features share the level
     exact = stats.binomtest(differ, n).proportion_ci(1.0 - alpha, method="exact")
     assert (verdict.lower, verdict.upper) == (pytest.approx(exact.low), pytest.approx(exact.high))
@@ -273,19 +274,19 @@ def test_group_that_changed_most_is_named() -> None:
         rates = {name: (0.6, 0.3 if name == moved else 0.6) for name in ("f", "m", "x")}
         verdict = judged(GAP, groups(rates))
         assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, f"sex={moved}")
-        assert verdict.reason.startswith("gap of true positive rates goes from 0.0000 to 0.3000 (+0.3000")
+        assert verdict.reason.startswith("gap of true positive rates goes from 0 % to 30 % (+30 points")
         assert verdict.estimate == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
     ("rates", "outcome", "words"),
     [
-        ({"f": (0.6, 0.6), "m": (0.6, 0.6)}, Outcome.PASS, "+0.0500 is accepted"),
-        ({"f": (0.6, 0.4), "m": (0.6, 0.6)}, Outcome.FAIL, "+0.0500 is accepted"),
-        ({"f": (0.4, 0.4), "m": (0.6, 0.6)}, Outcome.FAIL, "at most 0.1000 is accepted"),
+        ({"f": (0.6, 0.6), "m": (0.6, 0.6)}, Outcome.PASS, "+5 points is accepted"),
+        ({"f": (0.6, 0.4), "m": (0.6, 0.6)}, Outcome.FAIL, "+5 points is accepted"),
+        ({"f": (0.4, 0.4), "m": (0.6, 0.6)}, Outcome.FAIL, "at most 10 % is accepted"),
         ({"f": (0.4, 0.58), "m": (0.6, 0.6)}, Outcome.PASS, "is accepted"),
-        ({"f": (0.5, 0.5), "m": (0.6, 0.6)}, Outcome.INCONCLUSIVE, "at most 0.1000 is accepted"),
-        ({"f": (0.6, 0.55), "m": (0.6, 0.6)}, Outcome.INCONCLUSIVE, "+0.0500 is accepted"),
+        ({"f": (0.5, 0.5), "m": (0.6, 0.6)}, Outcome.INCONCLUSIVE, "at most 10 % is accepted"),
+        ({"f": (0.6, 0.55), "m": (0.6, 0.6)}, Outcome.INCONCLUSIVE, "+5 points is accepted"),
     ],
 )
 def test_gap_must_neither_grow_nor_be_large(

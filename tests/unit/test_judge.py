@@ -27,6 +27,7 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, choose_margin_multiple
 from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.stats.histogram import bucket_of
+from surefoot.core.verdicts.quantities import percentage_points
 from tests.gates import changed, make_gate
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
@@ -144,8 +145,8 @@ def test_error_reason_holds_the_rates() -> None:
     """A failed error gate says both rates, the trials and the limit."""
     verdict = judge(ERRORS, counts(0.5, 2_000, 0.1, 0.02, trial="unit"), DecisionThresholds())
     assert verdict.reason == (
-        "10.00% of the candidate's 1,000 units fail, against 2.00% of the champion's: +8.00 points (between +4.47 and"
-        " +11.23 points); up to +1.00 points is accepted"
+        "10 % of the candidate's 1,000 units fail, against 2 % of the champion's: +8 points (between +4.47 and"
+        " +11.23 points); up to +1 point is accepted"
     )
     assert verdict.estimate == pytest.approx(0.08)
     assert verdict.margin == pytest.approx(0.01)
@@ -243,8 +244,8 @@ def test_shown_interval_is_that_of_the_verdict() -> None:
     assert verdict.lower is not None
     assert verdict.upper is not None
     assert verdict.lower < 0.0 < verdict.upper < 0.01
-    low, high = (f"{100.0 * end:+.2f}" for end in (verdict.lower, verdict.upper))
-    assert verdict.reason.endswith(f"+0.00 points (between {low} and {high} points); up to +1.00 points is accepted")
+    low, high = map(percentage_points, (verdict.lower, verdict.upper))
+    assert verdict.reason.endswith(f"0 points (between {low} and {high} points); up to +1 point is accepted")
 
 
 @pytest.mark.parametrize("gate", ["errors", "latency", "quality"])
@@ -312,7 +313,7 @@ def test_missing_labels_are_not_judged_around() -> None:
     evidence = replace(paired(0.3), labelled=8_999)
     verdict = judge(QUALITY, evidence, DecisionThresholds())
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "90.0% of 10,000 mature requests have a label; 90.0% is demanded" in verdict.reason
+    assert "89.99 % of 10,000 mature requests have a label; 90 % is demanded" in verdict.reason
     assert judge(QUALITY, replace(evidence, labelled=9_000), DecisionThresholds()).outcome is Outcome.FAIL
 
 

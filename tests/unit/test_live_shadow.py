@@ -251,7 +251,7 @@ def test_no_gate_passes_when_too_many_mirrored_requests_are_missing(dropped: int
         assert verdict.outcome == outcome, verdict.reason
         assert (f"{dropped:,} mirrored requests" in verdict.reason) is bool(dropped)
     if outcome != "PASS":
-        assert "2,001 of 10,000 mirrored requests are missing, and at most 20% may be" in verdict.reason
+        assert "2,001 of 10,000 mirrored requests are missing, and at most 20 % may be" in verdict.reason
 
 
 def test_missing_requests_save_no_candidate_that_fails() -> None:

@@ -124,7 +124,7 @@ def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
     assert judge(changed(BY, by=()), whole, LEVEL).outcome is Outcome.PASS
     verdict = judge(BY, found, LEVEL)
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, "origin=LGA")
-    assert verdict.reason.startswith("on origin=LGA 9.00%")
+    assert verdict.reason.startswith("on origin=LGA 9 %")
     assert verdict.details[0]["slice"] == "origin=LGA"
 
 

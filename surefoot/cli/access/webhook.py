@@ -1,6 +1,7 @@
 """Define the command `webhook`, which prints or registers MLflow's webhook."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -25,6 +26,8 @@ def webhook(
     config = read_settings()
     require_allowed_actor(config, Action.MANAGE_WEBHOOKS, EVERY_MODEL)
     base = url or config.page
+    if url and not ((parts := urlsplit(url)).scheme in {"http", "https"} and parts.hostname):
+        raise Rejected(f"--url is '{url}': give http:// or https:// and a host, such as https://surefoot.example.com")
     if not base:
         raise Rejected("this stack was started before it had a status page: 'surefoot down' and 'surefoot up' add it")
     receiver = f"{base.rstrip('/').removesuffix(WEBHOOK_PATH)}{WEBHOOK_PATH}"

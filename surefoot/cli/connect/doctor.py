@@ -80,7 +80,9 @@ def _subject(home: Path, project: Path, options: StackOptions, *, chosen: bool) 
     running = frozenset(name for name, lives in stack.check_running_services(before).items() if lives)
     if running and not chosen:
         return before, running
-    return plan_settings(home, project, options, before), running
+    planned = plan_settings(home, project, options, before)
+    # What runs elsewhere than planned says nothing of the plan.
+    return planned, frozenset(one for one in running if getattr(planned, one, "") == getattr(before, one, ""))
 
 
 def register(app: typer.Typer) -> None:

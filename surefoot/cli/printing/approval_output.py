@@ -9,6 +9,7 @@ from surefoot.cli.printing.console import colour_outcome_words, console, format_
 from surefoot.core.approvals.version_claims import FactChange
 from surefoot.core.journal.events import as_json
 from surefoot.core.stages.place_sentences import describe_place
+from surefoot.core.verdicts.quantities import describe_accepted, describe_measured
 from surefoot.rollout import ApprovalView
 
 _MAX_CHANGES = 40
@@ -42,11 +43,11 @@ def print_approval_view(view: ApprovalView, changes: Sequence[FactChange] | None
     )
     for one in view.rollout.approvals.denied:
         console.print(f"  denied by {one.signed.person}: {one.reason or 'no reason given'}", markup=False)
-    table = Table("gate", "verdict", "n", "estimate", "accepted", "reason", box=None, padding=(0, 1))
+    table = Table("gate", "verdict", "n", "measured", "accepted", "reason", box=None, padding=(0, 1))
     for name, verdict in sorted(view.verdicts.items()):
-        numbers = [f"{value:+.4g}" if value is not None else "" for value in (verdict.estimate, verdict.margin)]
         outcome = colour_outcome_words(verdict.outcome.value)
-        table.add_row(name, outcome, f"{verdict.n:,}", *numbers, escape(verdict.reason))
+        numbers = (describe_measured(verdict), describe_accepted(verdict), verdict.reason)
+        table.add_row(name, outcome, f"{verdict.n:,}", *map(escape, numbers))
     print_table(table)
     _print_changes(changes, why_none)
     console.print(

@@ -31,7 +31,7 @@ def observe(
     champion: Annotated[str, typer.Argument(help="Version that serves.")],
     candidate: Annotated[str, typer.Argument(help="Version on trial.")],
     weight: Annotated[
-        float | None, typer.Option(min=0.1, max=99.0, help="Share of the candidate [percent]; counted without it.")
+        float | None, typer.Option(min=0.1, max=99.0, help="Share of the candidate, in percent; counted without it.")
     ] = None,
     days: Annotated[float, typer.Option(min=0.001, help="How far back the sources are read.")] = 30.0,
     follow: Annotated[bool, typer.Option("--follow", help="Look again until the rollout would have ended.")] = False,

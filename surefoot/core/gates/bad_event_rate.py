@@ -25,9 +25,9 @@ from surefoot.core.stats.rate_eprocess import (
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
 from surefoot.core.verdicts.pass_forecast import PassForecast, forecast_clause, forecast_pass
+from surefoot.core.verdicts.quantities import as_percent
 from surefoot.core.verdicts.sentence_parts import (
     RateDifference,
-    as_percent,
     margin_clause,
     worse_since_clause,
 )
@@ -208,8 +208,8 @@ def forecast_trials_to_pass(
 def _shares(strata: Sequence[BadEventStratum], trial: str) -> str:
     """What each split was, and what became of it."""
     return ", ".join(
-        f"{s.candidate / (s.candidate + s.champion):.1%} of {s.candidate + s.champion:,} {trial}s instead of"
-        f" {s.share:.1%}"
+        f"{as_percent(s.candidate / (s.candidate + s.champion))} of {s.candidate + s.champion:,} {trial}s instead of"
+        f" {as_percent(s.share)}"
         for s in strata
     )
 

@@ -7,6 +7,7 @@ from surefoot.core.judging.evidence import DistributionShift, FeatureShift
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ShiftGate
 from surefoot.core.stats.distributions import beta_quantile
+from surefoot.core.verdicts.quantities import as_percent
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
 
@@ -85,8 +86,9 @@ def _sentence(
 ) -> str:
     worst, low, high = row[0], max(row[1], 0.0), min(row[2], 1.0)
     if found.same:
-        what = f"the candidate sees another {worst.name} than {found.against} on {worst.distance:.1%} of the requests"
-        reason = f"{what} (between {low:.1%} and {high:.1%}; at most {limit:.1%} is accepted)"
+        where = f"on {as_percent(worst.distance)} of the requests"
+        what = f"the candidate sees another {worst.name} than {found.against} {where}"
+        reason = f"{what} (between {as_percent(low)} and {as_percent(high)}; at most {as_percent(limit)} is accepted)"
     else:
         reason = (
             f"{worst.name} has moved by {worst.distance:.3f} against {found.against}, on a scale from 0 (alike) to 1"

@@ -9,7 +9,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import PairedGate
 from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
 from surefoot.core.verdicts.pass_forecast import REQUEST_TRIAL, PassForecast, forecast_clause, forecast_pass
-from surefoot.core.verdicts.sentence_parts import as_percent, percentage_points
+from surefoot.core.verdicts.quantities import as_percent, in_points, percentage_points
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
 _MIN_LOSS_DISTANCE = 1e-6
@@ -109,8 +109,8 @@ def _sentence(row: _Slice, level: DecisionThresholds) -> str:
     what = (
         f"{where}the candidate is wrong on {as_percent(row.candidate)} of {row.n:,} requests, the champion on"
         f" {as_percent(row.champion)} ({row.worse:,} times it alone, {row.better:,} times the champion alone):"
-        f" {percentage_points(row.apart)} points, {_proved(row, level)}; up to"
-        f" {percentage_points(row.margin)} points is accepted"
+        f" {in_points(row.apart)}, {_proved(row, level)}; up to"
+        f" {in_points(row.margin)} is accepted"
     )
     return (
         f"not decided: {what}{forecast_clause(_wanted(row, level), level)}"

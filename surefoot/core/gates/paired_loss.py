@@ -10,6 +10,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, get_gate_loss
 from surefoot.core.stats.block_metrics import block_metric_for, group_metric_values
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
+from surefoot.core.verdicts.quantities import RATE_METRICS, as_percent, percentage_points
 from surefoot.core.verdicts.sentence_parts import format_value
 from surefoot.core.verdicts.verdict_builders import make_verdict
 
@@ -100,7 +101,8 @@ def judge_missing_values(gate: PairedGate, found: PairedSums, level: DecisionThr
         return make_verdict(gate, Outcome.ERROR, reason, n=found.labelled)
     coverage = found.labelled / found.requests
     if coverage < gate.coverage:
-        reason = f"{coverage:.1%} of {found.requests:,} mature requests have a label; {gate.coverage:.1%} is demanded"
+        have = f"{as_percent(coverage)} of {found.requests:,} mature requests have a label"
+        reason = f"{have}; {as_percent(gate.coverage)} is demanded"
         return make_verdict(gate, Outcome.INCONCLUSIVE, reason, n=found.labelled)
     if found.labelled < level.min_requests:
         reason = f"{found.labelled:,} of the {level.min_requests:,} labelled requests that this step demands"
@@ -293,9 +295,10 @@ def _between(gate: PairedGate, groups: list[_Group]) -> str:
     high, low = groups[0], groups[-1]
     what = {Metric.TPR_GAP: "true positive rate", Metric.FPR_GAP: "false positive rate"}.get(gate.metric, "")
     what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {get_gate_loss(gate)}")
+    shown = as_percent if gate.metric in RATE_METRICS else format_value
     return (
-        f"; with the candidate the {what} is {high.candidate:.4f} on {high.name} (champion: {high.champion:.4f})"
-        f" and {low.candidate:.4f} on {low.name} ({low.champion:.4f})"
+        f"; with the candidate the {what} is {shown(high.candidate)} on {high.name} (champion: {shown(high.champion)})"
+        f" and {shown(low.candidate)} on {low.name} ({shown(low.champion)})"
     )
 
 
@@ -304,14 +307,23 @@ def _sentence(gate: PairedGate, outcome: Outcome, row: _Row, judged: int, small:
     where += f"in the last {row.last} blocks " if row.last else ""
     name = _STATISTIC_NAMES.get(gate.metric, gate.metric.value)
     near = max(abs(diff.champion), abs(diff.candidate))
-    what = f"{name} {where}goes from {format_value(diff.champion, near)} to {format_value(diff.candidate, near)}"
+    rates = gate.metric in RATE_METRICS
+    points = " points" if rates else ""
+
+    def value(x: float) -> str:
+        return as_percent(x) if rates else format_value(x, near)
+
+    def difference(x: float) -> str:
+        return percentage_points(x) if rates else format_value(x, near, signed=True)
+
+    what = f"{name} {where}goes from {value(diff.champion)} to {value(diff.candidate)}"
     if row.own:
-        low, high, limit = (format_value(x, near) for x in (row.bottom, row.top, gate.limit or 0.0))
+        low, high, limit = map(value, (row.bottom, row.top, gate.limit or 0.0))
         what += f", between {low} and {high}; at most {limit} is accepted"
     else:
-        low, high, margin = (format_value(x, near, signed=True) for x in (row.lower, row.upper, row.margin or 0.0))
-        accepted = f"{margin} is accepted" if row.margin else "it must surely be lower"
-        what += f" ({format_value(diff.mean, near, signed=True)}, between {low} and {high}; {accepted})"
+        change, low, high, margin = map(difference, (diff.mean, row.lower, row.upper, row.margin or 0.0))
+        accepted = f"{margin}{points} is accepted" if row.margin else "it must surely be lower"
+        what += f" ({change}{points}, between {low} and {high}{points}; {accepted})"
     rest = f"; {len(small)} slices have too little data to be judged" if small else ""
     if outcome is Outcome.FAIL:
         return f"{what} over {diff.n:,} requests on {diff.blocks} {_blocks(gate)}{rest}"

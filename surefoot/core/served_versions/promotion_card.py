@@ -18,6 +18,7 @@ from surefoot.core.journal.events import (
     StageEntered,
     decode_event,
 )
+from surefoot.core.verdicts.quantities import describe_accepted, describe_measured
 
 _ASKED = {Stage.BAKING, Stage.PROMOTED}
 
@@ -168,7 +169,7 @@ def card_markdown(card: PromotionCard, model: str) -> str:
 def changelog_line(card: PromotionCard) -> str:
     """The entry of a changelog for a promotion: what replaced what, with the numbers of the gates that compare."""
     opened = card.opened
-    told = [f"{one.gate} {_signed(one)}" for one in card.verdicts if _signed(one)]
+    told = [f"{one.gate} {measured}" for one in card.verdicts if (measured := describe_measured(one))]
     numbers = f": {', '.join(told)}" if told else ""
     back = f"; taken back: {card.taken_back}" if card.taken_back else ""
     return (
@@ -181,19 +182,9 @@ def _day(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _signed(verdict: Verdict) -> str:
-    """The measured difference with its interval; empty where the gate gives no number."""
-    if verdict.estimate is None:
-        return ""
-    span = ""
-    if verdict.lower is not None and verdict.upper is not None:
-        span = f" ({verdict.lower:+.4g} to {verdict.upper:+.4g})"
-    return f"{verdict.estimate:+.4g}{span} {verdict.unit}".strip()
-
-
 def _gate_line(verdict: Verdict, when: str = "") -> str:
-    accepted = "" if verdict.margin is None else f"at most {verdict.margin:+.4g} {verdict.unit}".strip()
-    measured = _signed(verdict) or verdict.reason.replace("|", "/")
+    accepted = describe_accepted(verdict).replace("|", "/")
+    measured = (describe_measured(verdict) or verdict.reason).replace("|", "/")
     outcome = verdict.outcome if verdict.outcome is Outcome.PASS else f"**{verdict.outcome}**"
     return f"| {verdict.gate} ({verdict.metric}{when}) | {outcome} | {measured} | {accepted} | {verdict.n:,} |"
 

@@ -1,6 +1,7 @@
 """Describe in sentences the facts that were measured in an incident, and those that are missing."""
 
 from surefoot.core.triage.triage_facts import ColumnShift, TriageFacts
+from surefoot.core.verdicts.quantities import as_percent
 
 
 def shifted_columns(facts: TriageFacts) -> list[tuple[str, ColumnShift]]:
@@ -18,7 +19,7 @@ def list_evidence(facts: TriageFacts) -> list[str]:
         )
     if facts.asked:
         own = f"the version failed {facts.failed:,} of {facts.asked:,} requests"
-        said.append(f"{own}; the other one {facts.good_failed:.2%} of its own")
+        said.append(f"{own}; the other one {as_percent(facts.good_failed)} of its own")
     for who, before, after in (
         ("its", facts.loss_before, facts.loss_after),
         ("the good version's", facts.good_before, facts.good_after),

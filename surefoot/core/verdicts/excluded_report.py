@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.excluded_records import ExcludedRecords
+from surefoot.core.verdicts.quantities import as_percent
 
 _MAX_REPEATED_SHARE = 0.05
 """Share of the records that may repeat an id before nothing is judged: retries are rare, recycled ids are not."""
@@ -57,7 +58,7 @@ def report_excluded_records(verdict: Verdict, left: ExcludedRecords) -> Verdict:
     if verdict.outcome is Outcome.PASS and left.dropped > MAX_MISSING_MIRRORED_SHARE * max(left.records, 1):
         missing = (
             f"not decided: {left.dropped:,} of {left.records:,} mirrored requests are missing, and at most"
-            f" {MAX_MISSING_MIRRORED_SHARE:.0%} may be"
+            f" {as_percent(MAX_MISSING_MIRRORED_SHARE)} may be"
         )
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{missing}; {verdict.reason}")
     return verdict

@@ -3,18 +3,7 @@
 from dataclasses import dataclass
 
 from surefoot.core.judging.thresholds import DecisionThresholds
-
-
-def as_percent(rate: float) -> str:
-    """A rate in percent; a small one keeps two digits that count."""
-    percent = 100.0 * rate
-    return f"{percent:.2g}%" if 0.0 < abs(percent) < 0.05 else f"{percent:.2f}%"  # noqa: PLR2004 - two decimals would lose it
-
-
-def percentage_points(difference: float) -> str:
-    """A difference of two rates, without its unit, in percentage points."""
-    shown = 100.0 * difference
-    return f"{shown:+.2g}" if 0.0 < abs(shown) < 0.05 else f"{shown + 0.0:+.2f}"  # noqa: PLR2004 - two decimals would lose it
+from surefoot.core.verdicts.quantities import in_points, percentage_points
 
 
 def format_value(value: float, near: float = 0.0, *, signed: bool = False) -> str:
@@ -62,7 +51,7 @@ class RateDifference:
     def difference(self, champion: float, candidate: float) -> str:
         """What was measured; in points where the champion's rate is zero, which has no multiples."""
         if not self.relative or not champion:
-            return f"{percentage_points(candidate - champion)} points"
+            return in_points(candidate - champion)
         return f"{candidate / champion:.2f} times as many"
 
     def interval(self, champion: float, ends: tuple[float | None, float | None]) -> str:
@@ -85,7 +74,7 @@ class RateDifference:
         """What is accepted at so many times the margin."""
         if self.relative:
             return f"{1.0 + times * self.margin:.3g} times the champion's rate"
-        return f"{percentage_points(min(times * self.margin, 1.0))} points"
+        return in_points(min(times * self.margin, 1.0))
 
 
 def margin_clause(level: DecisionThresholds, what: str) -> str:

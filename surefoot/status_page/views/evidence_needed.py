@@ -11,6 +11,7 @@ from surefoot.core.journal.events import GateJudged
 from surefoot.core.judging.evidence import Evidence, PairedSums, SlicedCounts
 from surefoot.core.judging.evidence_json import decode_evidence
 from surefoot.core.verdicts.pass_forecast import REQUEST_TRIAL, round_forecast
+from surefoot.core.verdicts.quantities import as_percent
 from surefoot.reports.rollout_plots import TimedGateEvaluation
 
 _LOOKS = 6
@@ -90,12 +91,12 @@ def _evidence(event: GateJudged) -> Evidence | None:
 def _matured_labels(verdict: Verdict, evidence: Evidence | None) -> str:
     """How many requests have their label, of those that are old enough to have one."""
     if isinstance(evidence, PairedSums) and evidence.requests:
-        share = f"{evidence.labelled / evidence.requests:.1%}"
+        share = as_percent(evidence.labelled / evidence.requests)
         told = f"{evidence.labelled:,} of {evidence.requests:,} requests that are old enough have their label ({share})"
         late = f"; {evidence.late:,} labels came too late to count" if evidence.late else ""
         return told + late
     covered = next((one.value for one in verdict.figures if one.kind is FigureKind.LABEL_COVERAGE), None)
-    return "" if covered is None else f"{covered:.1%} of the requests that are old enough have their label"
+    return "" if covered is None else f"{as_percent(covered)} of the requests that are old enough have their label"
 
 
 def _demanded(event: GateJudged, evidence: Evidence | None) -> tuple[int, str]:

@@ -25,12 +25,14 @@ from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.served_versions.version_status import current_outcome, is_failed_end, rollout_title
 from surefoot.core.state_machine import gate_evaluation_interval
+from surefoot.core.verdicts.quantities import describe_accepted, describe_details, describe_figure, describe_measured
 from surefoot.reports.incident_page import format_time
-from surefoot.reports.plot_style import finite_or_none
 
 _TONES = {Outcome.PASS: "good", Outcome.FAIL: "bad"}
 _MOST_ENTRIES = 300
 """Entries of the timeline that a page shows, the latest ones [count]."""
+_MOST_DETAILS = 30
+"""Rows of a verdict's details that a page shows [count]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,16 @@ class GateRow:
         tone: "good", "bad" or "warn": the colour of its badge, which says the outcome in words as well.
         measured: Estimate and interval in the gate's unit; empty where it gave no number.
         accepted: What the owner accepts; empty where that is no number.
+        figures: Further numbers: (label, number with its unit).
+        details: Slices, features or expectations, a row each.
     """
 
     verdict: Verdict
     tone: str
     measured: str
     accepted: str
+    figures: tuple[tuple[str, str], ...] = ()
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +209,10 @@ def _hold(rollout: Rollout, policy: Policy) -> float:
 
 def build_gate_row(verdict: Verdict) -> GateRow:
     """A verdict with its numbers in words."""
-    estimate, low, high = (finite_or_none(one) for one in (verdict.estimate, verdict.lower, verdict.upper))
-    measured = ""
-    if estimate is not None:
-        span = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
-        measured = f"{estimate:.4g}{span} {verdict.unit}".strip()
-    margin = finite_or_none(verdict.margin)
-    accepted = "" if margin is None else f"at most {margin:.4g} {verdict.unit}".strip()
-    return GateRow(verdict, _TONES.get(verdict.outcome, "warn"), measured, accepted)
+    figures = tuple((one.name, describe_figure(one, verdict)) for one in verdict.figures)
+    details = tuple(describe_details(row, verdict) for row in verdict.details[:_MOST_DETAILS])
+    tone = _TONES.get(verdict.outcome, "warn")
+    return GateRow(verdict, tone, describe_measured(verdict), describe_accepted(verdict), figures, details)
 
 
 def group_evaluations_by_gate(entries: Sequence[Entry]) -> dict[str, list[tuple[float, GateJudged]]]:

@@ -11,6 +11,7 @@ from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.runs.run_views import RUNNING, JudgedGate, RunView
 from surefoot.core.domain import Verdict
 from surefoot.core.journal.events import GateJudged
+from surefoot.core.verdicts.quantities import QuantityFormat, slice_difference_format
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,12 +24,12 @@ class RunPlots:
 
     Attributes:
         verdicts: Verdicts under a title.
-        slices: Rows of slices under a title.
+        slices: Rows of slices under a title, with their differences written like this.
         course: Looks with their times under a title.
     """
 
     verdicts: Callable[[Sequence[Verdict], str], bytes]
-    slices: Callable[[Sequence[Mapping[str, object]], str], bytes]
+    slices: Callable[[Sequence[Mapping[str, object]], str, QuantityFormat], bytes]
     course: Callable[[Sequence[tuple[float, GateJudged]], str], bytes]
 
 
@@ -99,7 +100,9 @@ class RunWriter:
         sliced = [judged.verdict for judged in wanted.judged if _slices(judged)]
         for verdict in sliced:
             name = "slices.png" if len(sliced) == 1 else f"slices-{verdict.gate}.png"
-            (folder / name).write_bytes(self._pictures.slices(verdict.details, f"{wanted.name}: {verdict.gate}"))
+            title = f"{wanted.name}: {verdict.gate}"
+            picture = self._pictures.slices(verdict.details, title, slice_difference_format(verdict))
+            (folder / name).write_bytes(picture)
         page = next((reports[judged.seq] for judged in wanted.judged if judged.seq in reports), None)
         if page is not None and page.is_file():
             (folder / "validation").mkdir()
