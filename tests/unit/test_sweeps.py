@@ -9,10 +9,10 @@ from tests import sweeps
 SHOWN = "from tests import sweeps; print([sweeps.has_turn(str(number)) for number in range(60)], *sweeps.swept(60, 1))"
 
 
-def chosen(**environment: str) -> str:
+def chosen(code: str = SHOWN, /, **environment: str) -> str:
     """What a process with these environment variables chooses."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SUREFOOT_SWEEP")}
-    return subprocess.check_output([sys.executable, "-c", SHOWN], env={**plain, **environment}, text=True)
+    return subprocess.check_output([sys.executable, "-c", code], env={**plain, **environment}, text=True)
 
 
 def test_each_sweep_has_its_turn_every_sixth_day() -> None:
@@ -25,6 +25,14 @@ def test_each_sweep_has_its_turn_every_sixth_day() -> None:
     whole = chosen(SUREFOOT_SWEEP_DAY="20000", SUREFOOT_SWEEPS="all")
     assert "False" not in whole
     assert whole.split()[-60:] == [str(number) for number in range(1, 61)]
+
+
+def test_what_takes_minutes_to_install_is_left_to_a_whole_sweep() -> None:
+    """On none of six days in a row has the sweep of engine `ray` its turn; a whole sweep runs it."""
+    code = "from tests import sweeps; print(sweeps.has_turn('engine ray'))"
+    said = [chosen(code, SUREFOOT_SWEEP_DAY=str(day)) for day in range(20_000, 20_006)]
+    assert {*said, chosen(code, SUREFOOT_SWEEPS="all")} == {"False\n", "True\n"}
+    assert said == ["False\n"] * 6
 
 
 def test_a_process_that_is_started_after_midnight_chooses_as_the_run_did() -> None:
