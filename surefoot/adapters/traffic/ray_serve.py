@@ -348,8 +348,9 @@ def _check_generation(state: ServeState, model: str, split: Split) -> Split | No
 def _unconfirmed(state: ServeState, model: str) -> str:
     """Why not every replica of the router is known to have taken its split; empty where each has.
 
-    The state of the application does not tell: it is RUNNING until Ray Serve begins to tell the replicas, and DEPLOYING
-    for a moment after each change of any application. So the deployment must have the same settings, and be done.
+    The state of the application does not tell: it is RUNNING until Ray Serve begins to tell the replicas, and says that
+    it is being deployed for a moment after each change of any application. So the deployment must have the same
+    settings, and be done.
     """
     name = _router_name(model)
     status, router = state.status(name), state.deployment(name, _ROUTER)
