@@ -77,7 +77,7 @@ def test_readers_see_every_record_once_while_it_is_written_and_compacted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a writer that rotates and a compaction that merges, a reader counts all that was acknowledged, once."""
-    monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 3)
+    monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 2)
     monkeypatch.setattr(compaction, "PART_TARGET_BYTES", 30_000)
     most, merged, troubles = 20_000, [0], list[Exception]()
     log, looking = PredictionLog(tmp_path), threading.Event()

@@ -135,6 +135,7 @@ def test_champion_and_candidate_run_on_their_own_packages(stack: ServedStack) ->
     assert len(built) == 2
 
 
+@pytest.mark.sweep("environments")
 def test_a_package_that_does_not_exist_rejects_the_version_at_open(stack: ServedStack) -> None:
     """The rollout ends as Rejected before any traffic, and its reason names the package; the champion serves on."""
     with wiring.open_ports(stack.config, "test") as ports:
