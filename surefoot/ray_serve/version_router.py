@@ -5,6 +5,7 @@ The split comes as `user_config`, which Ray Serve gives each running replica wit
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +27,21 @@ _ATTEMPTS = 2
 _MAX_BODY_BYTES = 16 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """What is in force for a request from its beginning to its end, whatever the router is told meanwhile.
+
+    Attributes:
+        split: The versions and their shares.
+        unit: Column of the unit; empty without one.
+        applications: Name of the application of each version that the split names, by the version's number.
+    """
+
+    split: Split
+    unit: str
+    applications: Mapping[str, str]
+
+
 class VersionRouter:
     """Answers a model's callers by the version that each of them is assigned to."""
 
@@ -36,9 +52,7 @@ class VersionRouter:
             model: Registered model, whose versions are applications named after it.
         """
         self._model = model
-        self._split: Split | None = None
-        self._unit = ""
-        self._applications: Mapping[str, str] = {}
+        self._settings: RouterSettings | None = None
         self._handles: dict[str, Any] = {}
 
     def reconfigure(self, config: Mapping[str, Any]) -> None:
@@ -48,15 +62,16 @@ class VersionRouter:
             config: The `split` as JSON, the column of the `unit` (empty without one), and the name of the application
                 of each version that the split names, by the version's number, as `applications`.
         """
-        self._unit = str(config.get("unit", ""))
-        self._applications = dict(config["applications"])
-        self._split = decode_traffic_split(config["split"])
+        self._settings = RouterSettings(
+            decode_traffic_split(config["split"]), str(config.get("unit", "")), dict(config["applications"])
+        )
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request: POST to /invocations, with a body as MLflow's scoring server takes it."""
-        split = self._split
-        if split is None:
+        settings = self._settings
+        if settings is None:
             return _failure(503, "TEMPORARILY_UNAVAILABLE", f"{self._model} has no version that serves yet")
+        split = settings.split
         if request.method == "GET":
             return JSONResponse({"model": self._model, "generation": split.generation, "weight": split.weight})
         if not request.url.path.endswith("/invocations"):
@@ -65,20 +80,19 @@ class VersionRouter:
             table = await _read_table(request)
         except MalformedBody as error:
             return _failure(400, "BAD_REQUEST", str(error))
-        unit = _unit_of(table, self._unit)
+        unit = _unit_of(table, settings.unit)
         name = request.headers.get("x-request-id") or uuid4().hex
         arm = assign_arm(split, name if unit is None else unit, unit)
         version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
         headers = {"x-model-version": version.number, "x-request-id": name, "x-surefoot-arm": str(arm)}
-        answer = await self._ask(version, table)
+        answer = await self._ask(version, settings.applications[version.number], table)
         if answer.predictions is not None:
             return JSONResponse({"predictions": answer.predictions}, headers=headers)
         status, code = (400, "BAD_REQUEST") if answer.unfit else (500, "INTERNAL_ERROR")
         return _failure(status, code, answer.error, headers)
 
-    async def _ask(self, version: Version, table: RequestTable) -> RowAnswers:
+    async def _ask(self, version: Version, application: str, table: RequestTable) -> RowAnswers:
         """Ask a version; where the replica that was asked is gone, another one of the same version, once."""
-        application = self._applications.get(version.number, "")
         said = ""
         for _ in range(_ATTEMPTS):
             try:

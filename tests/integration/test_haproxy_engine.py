@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from surefoot import wiring
-from surefoot.core.domain import RolloutKind, Stage, Version
-from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
-from surefoot.core.policy.parse import parse_policy
-from surefoot.core.serving_engines.engine_abilities import EngineName
-from surefoot.core.serving_engines.engine_choice import EngineChosen
-from surefoot.rollout.advance_rollout import journal_and_apply_effect
+from surefoot.core.domain import Version
 from surefoot.settings import Settings
 from tests.commands import run_command
 from tests.conftest import free_port
 from tests.fakes import POLICY
 from tests.integration.haproxy_process import BACKEND, Haproxy, haproxies
+from tests.integration.ramping_rollout import open_ramping_rollout
 
 if TYPE_CHECKING:
     import subprocess
@@ -44,18 +38,7 @@ class HaproxyStack:
         }
         policy: dict[str, Any] = {**POLICY, "model": MODEL, "traffic": traffic}
         del policy["unit"]
-        (root / "configs").mkdir()
-        (root / "configs" / f"{MODEL}.yaml").write_text(yaml.safe_dump(policy))
-        choice = parse_policy(policy).traffic.engine_choice
-        with wiring.open_ports(self.config, "test") as ports:
-            ledger = ports.ledger(MODEL)
-            for event in (EngineChosen(choice.name, choice.settings, EngineName.GATEWAY), ChampionAdopted(OLD)):
-                ledger = ports.append(ledger, event)
-            ledger = journal_and_apply_effect(ports, ledger, SetSplit(OLD, None, 0.0))
-            opened = RolloutOpened("r1", RolloutKind.PROMOTION, NEW, OLD, policy, "", "", "salt", 1, "a test")
-            for step in (opened, StageEntered("r1", Stage.RAMPING, 0, "a test")):
-                ledger = ports.append(ledger, step)
-            journal_and_apply_effect(ports, ledger, SetSplit(OLD, NEW, 25.0))
+        open_ramping_rollout(self.config, root, policy, OLD, NEW)
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""

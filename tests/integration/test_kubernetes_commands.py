@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from surefoot import wiring
 from surefoot.cli.connect.doctor_report import FindingLevel, _engines
-from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
-from surefoot.core.policy.parse import parse_policy
-from surefoot.core.serving_engines.engine_abilities import EngineName, KubernetesKind
-from surefoot.core.serving_engines.engine_choice import EngineChosen
-from surefoot.rollout.advance_rollout import journal_and_apply_effect
+from surefoot.core.serving_engines.engine_abilities import KubernetesKind
 from surefoot.settings import Settings
 from tests.commands import run_command
 from tests.conftest import free_port
@@ -23,6 +17,7 @@ from tests.fakes import POLICY
 from tests.integration.engine_harness import CANDIDATE, CHAMPION
 from tests.integration.kubernetes_api_server import READER, ROUTES, write_kubeconfig
 from tests.integration.kubernetes_harness import KubernetesHarness, kubernetes_engine
+from tests.integration.ramping_rollout import open_ramping_rollout
 
 if TYPE_CHECKING:
     import subprocess
@@ -46,20 +41,8 @@ class CommandStack:
         self.config.save()
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         self.environment = {**os.environ, "SUREFOOT_HOME": str(self.config.home), "COLUMNS": "500"}
-        (root / "configs").mkdir()
-        policy = policy_of()
-        (root / "configs" / "flights.yaml").write_text(yaml.safe_dump(policy))
-        choice = parse_policy(policy).traffic.engine_choice
         old, new = engine.known[CHAMPION], engine.known[CANDIDATE]
-        with wiring.open_ports(self.config, "test") as ports:
-            ledger = ports.ledger("flights")
-            for event in (EngineChosen(choice.name, choice.settings, EngineName.GATEWAY), ChampionAdopted(old)):
-                ledger = ports.append(ledger, event)
-            ledger = journal_and_apply_effect(ports, ledger, SetSplit(old, None, 0.0))
-            opened = RolloutOpened("r1", RolloutKind.PROMOTION, new, old, policy, "", "", "salt", 1, "a test")
-            for step in (opened, StageEntered("r1", Stage.RAMPING, 0, "a test")):
-                ledger = ports.append(ledger, step)
-            journal_and_apply_effect(ports, ledger, SetSplit(old, new, 25.0))
+        open_ramping_rollout(self.config, root, policy_of(), old, new)
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""

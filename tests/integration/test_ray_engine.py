@@ -11,7 +11,7 @@ import yaml
 from surefoot import wiring
 from surefoot.adapters.traffic.ray_serve import RayTarget, RayTraffic
 from surefoot.cli.connect.doctor_report import FindingLevel, _engines
-from surefoot.core.domain import RolloutKind, Split, Stage, Version
+from surefoot.core.domain import Split, Version
 from surefoot.core.errors import (
     ArtifactTampered,
     GatewayUnavailable,
@@ -20,15 +20,13 @@ from surefoot.core.errors import (
     SurefootError,
     VersionUnavailable,
 )
-from surefoot.core.journal.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
-from surefoot.core.policy.parse import parse_policy
-from surefoot.core.serving_engines.engine_abilities import EngineName
-from surefoot.core.serving_engines.engine_choice import EngineChosen
+from surefoot.core.journal.events import SetSplit
 from surefoot.rollout.advance_rollout import journal_and_apply_effect
 from surefoot.settings import Settings
 from tests.commands import run_command
 from tests.conftest import free_port
 from tests.fakes import POLICY
+from tests.integration.ramping_rollout import open_ramping_rollout
 from tests.integration.serve_api import TOKEN, ServeApi, serve_api
 
 if TYPE_CHECKING:
@@ -209,19 +207,7 @@ class RayStack:
         dead = f"http://127.0.0.1:{free_port()}"
         self.config = Settings(root / "home", root, dead, dead, dead, "token")
         self.config.save()
-        (root / "configs").mkdir()
-        policy = policy_at(serve.port)
-        (root / "configs" / f"{MODEL}.yaml").write_text(yaml.safe_dump(policy))
-        choice = parse_policy(policy).traffic.engine_choice
-        with wiring.open_ports(self.config, "test") as ports:
-            ledger = ports.ledger(MODEL)
-            for event in (EngineChosen(choice.name, choice.settings, EngineName.GATEWAY), ChampionAdopted(OLD)):
-                ledger = ports.append(ledger, event)
-            ledger = journal_and_apply_effect(ports, ledger, SetSplit(OLD, None, 0.0))
-            opened = RolloutOpened("r1", RolloutKind.PROMOTION, NEW, OLD, policy, "", "", "salt", 1, "a test")
-            for step in (opened, StageEntered("r1", Stage.RAMPING, 0, "a test")):
-                ledger = ports.append(ledger, step)
-            self.ledger = journal_and_apply_effect(ports, ledger, SetSplit(OLD, NEW, 25.0))
+        self.ledger = open_ramping_rollout(self.config, root, policy_at(serve.port), OLD, NEW)
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in a process of its own."""

@@ -1,9 +1,12 @@
 """What runs on Ray, on a real node: the law of assignment, checked digests, and replicas that end."""
 
+import contextlib
 import itertools
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from http.client import HTTPConnection
 
 import pytest
 
@@ -11,6 +14,7 @@ from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Arm
 from surefoot.core.errors import ArtifactTampered
 from tests.integration.engine_harness import CANDIDATE, CHAMPION
+from tests.integration.gateway_harness import ROW
 from tests.integration.ray_harness import RayHarness
 from tests.integration.waiting import wait_for
 
@@ -77,3 +81,22 @@ def test_a_replica_that_is_killed_fails_no_caller(engine: RayHarness) -> None:
             thread.join()
     assert killed
     assert "" not in answers
+
+
+def test_a_request_that_is_under_way_when_traffic_goes_back_is_answered(engine: RayHarness) -> None:
+    """A caller of the candidate whose body is still coming when the split changes gets an answer."""
+    engine.shift(99.0, generation=2)
+    units = [f"N{number}" for number in range(40)]
+    split = engine.split(99.0, generation=2)
+    unit = next(one for one in units if assign_arm(split, one, one) is Arm.CANDIDATE)
+    body = json.dumps({"dataframe_records": [{**ROW, "unit": unit}]}).encode()
+    with contextlib.closing(HTTPConnection(engine.node.url.removeprefix("http://"), timeout=90)) as connection:
+        connection.putrequest("POST", f"/models/{engine.model}/invocations")
+        connection.putheader("content-length", str(len(body)))
+        connection.endheaders(body[:10])
+        assert CANDIDATE in {one.version for one in engine.ask_all(units)}  # behind it, so that its handler has begun
+        engine.shift(0.0, None, generation=3)
+        connection.send(body[10:])
+        answer = connection.getresponse()
+        said = answer.read()
+    assert (answer.status, answer.headers["x-model-version"]) == (200, CANDIDATE), said
